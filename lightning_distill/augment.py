@@ -1,0 +1,176 @@
+"""Differentiable siamese augmentation (DSA): one random transformation shared by real and synthetic images.
+
+Kornia draws the parameters, warps and crops; the four ops it has in another form (it clamps to [0, 1], keeps squares
+inside the image, scales content instead of the sampling grid) are small Kornia ops of our own.
+
+Reference:
+    Zhao, Bilen: Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021, arXiv 2102.08259.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from kornia import augmentation as K
+from kornia.augmentation.random_generator import PlainUniformGenerator
+from torch import Tensor, nn
+
+#: Named strategies: which groups may be drawn. ``dsa_noflip`` is for labels a mirror changes (digits, left and right
+#: organs, the heart in a chest film); ``crop_scale_rotate`` is what the DC paper gives students on MNIST.
+PRESETS: dict[str, tuple[str, ...]] = {
+    "dsa": ("color", "crop", "cutout", "flip", "scale", "rotate"),
+    "dsa_noflip": ("color", "crop", "cutout", "scale", "rotate"),
+    "crop_scale_rotate": ("crop", "scale", "rotate"),
+    "none": (),
+}
+
+Params = dict[str, Tensor]
+Flags = dict[str, object]
+
+
+class RandomSaturation(K.IntensityAugmentationBase2D):
+    """``(x - m_c) * 2u + m_c`` with ``m_c`` the mean over channels at each pixel, u ~ U(0, 1); never clamped.
+
+    Identity on grey images. Shape: ``(B, C, H, W)`` to the same.
+    """
+
+    def __init__(self, same_on_batch: bool = False) -> None:
+        super().__init__(p=1.0, same_on_batch=same_on_batch)
+        self._param_generator = PlainUniformGenerator((torch.tensor([0.0, 2.0]), "factor", None, None))
+
+    def apply_transform(self, input: Tensor, params: Params, flags: Flags, transform: Tensor | None = None) -> Tensor:
+        """Stretch each pixel's distance from its own grey value."""
+        grey = input.mean(1, keepdim=True)  # (B, 1, H, W)
+        return (input - grey) * _per_image(params["factor"], input) + grey
+
+
+class RandomContrast(K.IntensityAugmentationBase2D):
+    """``(x - m) * (u + 0.5) + m`` with ``m`` the mean of the image, u ~ U(0, 1); never clamped.
+
+    Shape: ``(B, C, H, W)`` to the same.
+    """
+
+    def __init__(self, same_on_batch: bool = False) -> None:
+        super().__init__(p=1.0, same_on_batch=same_on_batch)
+        self._param_generator = PlainUniformGenerator((torch.tensor([0.5, 1.5]), "factor", None, None))
+
+    def apply_transform(self, input: Tensor, params: Params, flags: Flags, transform: Tensor | None = None) -> Tensor:
+        """Stretch each pixel's distance from the image's mean."""
+        mean = input.mean((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+        return (input - mean) * _per_image(params["factor"], input) + mean
+
+
+class RandomCutout(K.IntensityAugmentationBase2D):
+    """Zero a square of half the side around a uniform centre, clipped at the border (mean area .188 erased).
+
+    Shape: ``(B, C, H, W)`` to the same.
+    """
+
+    def __init__(self, same_on_batch: bool = False) -> None:
+        super().__init__(p=1.0, same_on_batch=same_on_batch)
+        unit = torch.tensor([0.0, 1.0])
+        self._param_generator = PlainUniformGenerator((unit, "row", None, None), (unit, "column", None, None))
+
+    def apply_transform(self, input: Tensor, params: Params, flags: Flags, transform: Tensor | None = None) -> Tensor:
+        """Multiply by a mask that is zero inside the square."""
+        rows = self._inside(params["row"].to(input.device), input.shape[2])  # (B, H)
+        columns = self._inside(params["column"].to(input.device), input.shape[3])  # (B, W)
+        hole = rows[:, None, :, None] & columns[:, None, None, :]  # (B, 1, H, W)
+        return input.masked_fill(hole, 0.0)
+
+    @staticmethod
+    def _inside(unit: Tensor, side: int) -> Tensor:
+        """Which of ``side`` positions lie in the interval of half the side around the drawn centre: ``(B, side)``."""
+        length = int(side * 0.5 + 0.5)
+        # An even square reaches one position further to the left; its centre ranges over side + 1 positions, so that
+        # both borders are clipped alike.
+        first = (unit * (side + 1 - length % 2)).floor() - length // 2  # (B,)
+        position = torch.arange(side, device=unit.device)
+        return (position >= first[:, None]) & (position < first[:, None] + length)
+
+
+class RandomGridScale(K.RandomAffine):
+    """Scale the sampling grid by sx, sy ~ U(1/1.2, 1.2), drawn apart: above 1 the content shrinks.
+
+    Kornia's own op scales the content, whose reciprocal is not uniform. Shape: ``(B, C, H, W)`` to the same.
+    """
+
+    def __init__(self, same_on_batch: bool = False) -> None:
+        bounds = (1 / 1.2, 1.2, 1 / 1.2, 1.2)
+        super().__init__(0.0, scale=bounds, p=1.0, same_on_batch=same_on_batch, align_corners=False)
+
+    def generate_parameters(self, batch_shape: tuple[int, ...]) -> Params:
+        """Kornia's draw, read as the scale of the grid."""
+        params = super().generate_parameters(batch_shape)
+        return {**params, "scale": 1 / params["scale"]}
+
+
+class SiameseAugmentation:
+    """One group of a preset is drawn per call; everything runs on normalised images, zero filled, never clamped.
+
+    Siamese, for matching: one draw of parameters for all real and all synthetic images of the call. Plain, for
+    students: one group a batch, parameters for each image. Not an ``nn.Module``: it has no state.
+
+    Args:
+        preset: a name of `PRESETS`.
+        image_size: ``(H, W)`` in pixels.
+
+    Raises:
+        ValueError: the preset is unknown.
+    """
+
+    def __init__(self, preset: str, image_size: tuple[int, int]) -> None:
+        if preset not in PRESETS:
+            raise ValueError(f"unknown augmentation {preset!r}; use one of {', '.join(PRESETS)}")
+        self.preset = preset
+        self._siamese = _one_of(PRESETS[preset], image_size, same_on_batch=True)
+        self._plain = _one_of(PRESETS[preset], image_size, same_on_batch=False)
+
+    def __call__(self, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
+        """The same random transformation of ``(B, C, H, W)`` real and ``(M, C, H, W)`` synthetic images."""
+        together = self._apply(self._siamese, torch.cat([real, synthetic]))
+        return together[: len(real)].detach(), together[len(real) :]
+
+    def plain(self, images: Tensor) -> Tensor:
+        """One group for the batch, its parameters drawn for each image: ``(B, C, H, W)`` to the same."""
+        return self._apply(self._plain, images)
+
+    @staticmethod
+    def _apply(operation: nn.Module | None, images: Tensor) -> Tensor:
+        if operation is None:
+            return images
+        with torch.autocast(images.device.type, enabled=False):  # a warp in bf16 would move pixels
+            return cast(Tensor, operation(images.float()))
+
+
+def _per_image(factor: Tensor, images: Tensor) -> Tensor:
+    return factor.to(images).view(-1, 1, 1, 1)
+
+
+def _one_of(groups: tuple[str, ...], image_size: tuple[int, int], same_on_batch: bool) -> nn.Module | None:
+    if not groups:
+        return None
+    height, width = image_size
+    shift = (int(width * 0.125 + 0.5), int(height * 0.125 + 0.5))
+    make: dict[str, Callable[[], nn.Module]] = {
+        "color": lambda: K.ImageSequential(
+            K.RandomBrightness((0.5, 1.5), clip_output=False, p=1.0, same_on_batch=same_on_batch),
+            RandomSaturation(same_on_batch),
+            RandomContrast(same_on_batch),
+            same_on_batch=same_on_batch,
+            disable_sequential_features=True,
+        ),
+        "crop": lambda: K.RandomCrop((height, width), padding=shift, p=1.0, same_on_batch=same_on_batch),
+        "cutout": lambda: RandomCutout(same_on_batch),
+        "flip": lambda: K.RandomHorizontalFlip(p=0.5, same_on_batch=same_on_batch),
+        "scale": lambda: RandomGridScale(same_on_batch),
+        "rotate": lambda: K.RandomRotation(15.0, p=1.0, same_on_batch=same_on_batch, align_corners=False),
+    }
+    return K.ImageSequential(
+        *(make[group]() for group in groups),
+        random_apply=1,
+        same_on_batch=same_on_batch,
+        disable_sequential_features=True,
+    )

@@ -1,0 +1,33 @@
+"""Progress of student training beside whatever bar the Trainer shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from lightning import Trainer
+from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
+from tqdm.auto import tqdm
+
+
+@contextmanager
+def student_progress(trainer: Trainer, total: int, text: str) -> Iterator[Callable[[], object]]:
+    """Yield a function to call after every epoch; a task in Lightning's rich bar, a bar under its tqdm one, or none.
+
+    Args:
+        trainer: whose progress bar is asked.
+        total: epochs to come.
+        text: what is being done.
+    """
+    bar = trainer.progress_bar_callback
+    if isinstance(bar, RichProgressBar) and bar.is_enabled and bar.progress is not None:
+        task = bar.progress.add_task(f"[white]{text}", total=total)
+        try:
+            yield lambda: bar.progress.update(task, advance=1) if bar.progress else None
+        finally:
+            bar.progress.remove_task(task)
+    elif isinstance(bar, TQDMProgressBar) and bar.is_enabled:
+        with tqdm(total=total, desc=text, leave=False, dynamic_ncols=True) as line:
+            yield lambda: line.update()
+    else:
+        yield lambda: None

@@ -1,0 +1,216 @@
+"""``StudentEvaluation``: validating is training students on the set and scoring them on real data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from torch import Tensor
+
+from lightning_distill.callbacks.progress import student_progress
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation import Exam, Scores, Sitting, TrainingSet, chosen
+from lightning_distill.functional import CompileMode
+from lightning_distill.isolation import sandbox
+from lightning_distill.spec import DataSpec
+from lightning_distill.storage import read_set
+from lightning_distill.synthetic import SyntheticSet
+
+
+class StudentEvaluation(Callback):
+    """Trains fresh students on a set in Lightning's own validation and test loops, and logs what they learned.
+
+    Logs, for the stage ``val`` or ``test``: ``acc``, ``acc_std`` (over students), ``auroc``, ``balanced_acc`` and
+    ``gain_random``, the accuracy above students of as many real images drawn at random, measured once and kept. So
+    ``ModelCheckpoint(monitor="val/acc")``, ``EarlyStopping`` and ``trainer.test(ckpt_path="best")`` work unchanged.
+
+    With a `Distiller` the set is the distiller's, in the form it will be shipped. In any other project give one:
+
+    >>> images, labels = torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 1, 1])
+    >>> callback = StudentEvaluation(set=(images, labels), students=2)
+
+    Args:
+        protocol: how students are trained: ``reference`` or ``quick``.
+        students: of each architecture.
+        architectures: by our names or timm's.
+        seed: of the first student; the next ones count on.
+        random_baseline: measure random subsets too.
+        set: ``(images, labels)`` in the space of your loader's images, or the path of a shared set file (whose images
+            are then normalised by its own mean and std); ``None`` takes the distiller's.
+        compile: see `functional.Stateless`.
+
+    Raises:
+        ValueError: unknown protocol or architecture; no set; a loader of other images than the set's.
+    """
+
+    def __init__(
+        self,
+        protocol: str = "quick",
+        students: int = 3,
+        architectures: list[str] | None = None,
+        seed: int = 0,
+        random_baseline: bool = True,
+        set: str | tuple[Tensor, Tensor] | None = None,
+        compile: CompileMode = "auto",
+    ) -> None:
+        self.exam = Exam(protocol, students, architectures or ["convnet"], seed, compile)
+        self.random_baseline = random_baseline
+        self._given = _as_training_set(set)
+        self._sitting: Sitting | None = None
+        self._random_sitting: Sitting | None = None
+        self._random_acc: dict[str, float] = {}
+        self.scores: dict[str, Scores] = {}
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train the students, unless Lightning only checks its sanity."""
+        if not trainer.sanity_checking:
+            self._train(trainer, pl_module, "val")
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Train the students."""
+        self._train(trainer, pl_module, "test")
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Score the students on a real batch."""
+        self._see(pl_module, batch)
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the scores."""
+        if self._sitting is not None:
+            self._log(pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the scores."""
+        self._log(pl_module, "test")
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Let the students go."""
+        self._sitting = self._random_sitting = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The random subsets' accuracy by data, set size and stage: a resumed run need not measure it again."""
+        return {"random_acc": self._random_acc}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what was measured."""
+        self._random_acc = dict(state_dict["random_acc"])
+
+    def describe(self, stage: str) -> dict[str, object]:
+        """The last scores of a stage with what made them, as plain data for a card; empty before the first."""
+        if stage not in self.scores:
+            return {}
+        scores = self.scores[stage]
+        metrics = {name: scores.mean(name) for name in ("acc", "balanced_acc", "auroc")}
+        return {
+            **metrics,
+            "acc_std": scores.std("acc"),
+            "protocol": self.exam.protocol.name,
+            "architectures": self.exam.architectures,
+            "seeds": self.exam.seeds,
+        }
+
+    def _train(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        data = self._training_set(pl_module)
+        device, bf16 = pl_module.device, "bf16" in str(trainer.precision)
+        with student_progress(trainer, self.exam.epochs, f"{len(self.exam.seeds)} students") as tick:
+            self._sitting = self.exam.train(lambda _: data, device, bf16, tick)
+        self._key = _baseline_key(data, stage)
+        real = _real_images(trainer, data.spec) if self.random_baseline and self._key not in self._random_acc else None
+        if real is not None:
+            counts = torch.bincount(data.labels, minlength=data.spec.num_classes).tolist()
+            draw = chosen("random", real.train_arrays(), counts, data.spec, self.exam.seeds[0])
+            with student_progress(trainer, self.exam.epochs, "students of random subsets") as tick:
+                self._random_sitting = self.exam.train(draw, device, bf16, tick)
+
+    def _training_set(self, pl_module: LightningModule) -> TrainingSet:
+        if self._given is not None:
+            return self._given
+        synthetic = getattr(pl_module, "synthetic", None)
+        if not isinstance(synthetic, SyntheticSet):
+            raise ValueError(f"{type(pl_module).__name__} has no synthetic set; use StudentEvaluation(set=...)")
+        return TrainingSet(synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec)
+
+    def _see(self, pl_module: LightningModule, batch: Any) -> None:
+        if self._sitting is None:
+            return
+        x, y = batch
+        synthetic = getattr(pl_module, "synthetic", None)
+        spec = self._given.spec if self._given is not None else synthetic.spec  # type: ignore[union-attr]
+        if tuple(x.shape[1:]) != spec.shape:
+            raise ValueError(f"the set's images are {spec.shape}, the loader's {tuple(x.shape[1:])} (C, H, W)")
+        if isinstance(synthetic, SyntheticSet):
+            x = synthetic.spec.normalize(x)
+        for sitting in (self._sitting, self._random_sitting):
+            if sitting is not None:
+                sitting.see(x, y)
+
+    def _log(self, pl_module: LightningModule, stage: str) -> None:
+        assert self._sitting is not None
+        self.scores[stage] = scores = self._sitting.scores()
+        if self._random_sitting is not None:
+            self._random_acc[self._key] = self._random_sitting.scores().mean("acc")
+        self._sitting = self._random_sitting = None
+        values = {name: scores.mean(name) for name in ("acc", "balanced_acc", "auroc")}
+        if len(scores.students) > 1:
+            values["acc_std"] = scores.std("acc")
+        if self._key in self._random_acc:
+            values["gain_random"] = values["acc"] - self._random_acc[self._key]
+        if len(self.exam.architectures) > 1:
+            values.update({f"acc/{name}": scores.mean("acc", name) for name in self.exam.architectures})
+        pl_module.log_dict({f"{stage}/{name}": value for name, value in values.items()}, prog_bar=False)
+        rank_zero_info(f"{stage}/acc {values['acc']:.4f} ({len(scores.students)} students, {scores.seconds:.0f} s)")
+
+
+def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet | None:
+    if given is None:
+        return None
+    if isinstance(given, str):
+        data, _ = read_set(given)
+        images, labels, names = data.spec.normalize(data.pixels), data.labels, data.spec.class_names
+        augmentation = data.spec.augmentation
+    else:
+        images, labels = given[0].detach().float().cpu(), given[1].detach().cpu().long().flatten()
+        names, augmentation = tuple(str(c) for c in range(int(labels.max()) + 1)), "dsa"
+    if images.ndim != 4 or len(images) != len(labels):
+        raise ValueError(f"a set is images (N, C, H, W) and labels (N,); got {images.shape} and {labels.shape}")
+    channels = images.shape[1]
+    spec = DataSpec(
+        name="given set",
+        shape=(channels, images.shape[2], images.shape[3]),
+        class_names=names,
+        mean=(0.0,) * channels,
+        std=(1.0,) * channels,
+        low=float(images.min()),
+        high=float(images.max()),
+        pixel="float16",
+        augmentation=augmentation,
+    )
+    return TrainingSet(images, labels, spec)
+
+
+def _baseline_key(data: TrainingSet, stage: str) -> str:
+    counts = torch.bincount(data.labels, minlength=data.spec.num_classes).tolist()
+    return f"{stage}: {data.spec.name}, {counts}"
+
+
+def _real_images(trainer: Trainer, spec: DataSpec) -> ArrayDataModule | None:
+    """The real training images: the distiller's data module, or a foreign one read once in the space it gives."""
+    datamodule: LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
+    if isinstance(datamodule, ArrayDataModule):
+        return datamodule
+    loader = trainer.train_dataloader
+    if datamodule is None and loader is None:
+        rank_zero_warn("no training data at hand: gain_random is not measured; give the Trainer a datamodule")
+        return None
+    with sandbox(0):
+        batches = list(datamodule.train_dataloader() if datamodule is not None else loader)
+        x, y = torch.cat([b[0] for b in batches]), torch.cat([b[1].flatten() for b in batches])
+    return ArrayDataModule((x.float().numpy(), y.numpy()), class_names=spec.class_names, channels="first")
+
+

@@ -1,0 +1,48 @@
+"""What a shared file says of itself."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from lightning_distill.storage import Card
+
+PACKAGES = ("lightning_distill", "torch", "lightning", "kornia", "torchmetrics")
+
+
+def make_card(
+    method: str, hyper_parameters: Mapping[str, object], scores: Mapping[str, object], start: str, step: int
+) -> Card:
+    """A card as plain data.
+
+    Args:
+        method: class name of the distiller, or the name of a selection.
+        hyper_parameters: plain data.
+        scores: what was measured, with students and seeds.
+        start: how the images began; anything but noise is named as real images.
+        step: steps taken.
+    """
+    card: Card = {
+        "method": method,
+        "hyper_parameters": dict(hyper_parameters),
+        "steps": step,
+        "scores": dict(scores),
+        "start": start,
+        "warning": warning(start),
+        "versions": {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()},
+        "date": datetime.date.today().isoformat(),
+        "use": "train on (images - mean) / std",
+    }
+    return card
+
+
+def warning(start: str) -> str:
+    """What a reader of the set must know about what it may show."""
+    if start == "noise":
+        return "The images began as noise; what they reveal of the training images has not been measured."
+    return (
+        "The images began as copies of real training images and may still show them; what they reveal of the training "
+        "images has not been measured. Treat this file like the data it was made from."
+    )

@@ -1,0 +1,1 @@
+"""What the shell offers beside Lightning's own fit, validate and test."""

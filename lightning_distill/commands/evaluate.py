@@ -1,0 +1,138 @@
+"""``lightning-distill evaluate``: score a set file on real data, beside its baselines."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lightning_distill.coresets import METHODS
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation import Exam, TrainingSet, chosen, everything, examine
+from lightning_distill.evaluation.table import Row, append_csv, make_row, rich_table
+from lightning_distill.functional import CompileMode
+from lightning_distill.spec import DataSpec
+from lightning_distill.storage import check_writable, read_set
+from lightning_distill.synthetic import SmallClass, fit_to_classes
+
+Precision = Literal["32-true", "bf16-mixed"]
+
+
+def evaluate(
+    set: str,
+    data: ArrayDataModule,
+    baselines: list[str] | None = None,
+    split: Literal["val", "test"] = "test",
+    protocol: str = "reference",
+    students: int = 5,
+    architectures: list[str] | None = None,
+    seed: int = 0,
+    precision: Precision = "32-true",
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    compile: CompileMode = "auto",
+    on_small_class: SmallClass = "error",
+    out: str | None = None,
+) -> list[Row]:
+    """Train fresh students on a set file and on its baselines, and score them on real data.
+
+    Args:
+        set: ``set.safetensors`` or its folder.
+        data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
+        baselines: any of ``random``, ``herding``, ``kcenter``, ``kmeans`` (as many real images) and ``full`` (all).
+        split: real images to score on; choose on ``val``, look at ``test`` once.
+        protocol: ``reference`` or ``quick``.
+        students: of each architecture.
+        architectures: by our names or timm's; default ``convnet``.
+        seed: of the first student.
+        precision: of the forward.
+        accelerator: where to compute.
+        compile: see `functional.Stateless`.
+        on_small_class: for baselines, where a class has fewer images than the set: ``error``, ``fewer``, ``repeat``.
+        out: CSV that the rows are added to.
+
+    Returns:
+        One row for each thing measured.
+
+    Raises:
+        ValueError: unknown baseline, or a set that does not fit the data.
+    """
+    baselines = baselines or []
+    if unknown := [name for name in baselines if name not in (*METHODS, "full")]:
+        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, 'full'))}")
+    if out is not None:
+        check_writable(Path(out).parent)
+    synthetic, card = read_set(set)
+    check_fits(synthetic.spec, data.spec)
+    exam = Exam(protocol, students, architectures or ["convnet"], seed, compile)
+    counts = torch.bincount(synthetic.labels, minlength=data.spec.num_classes).tolist()
+    subjects: list[tuple[str, list[int] | None, Exam, Callable[[int], TrainingSet]]] = []
+    real = data.train_arrays()
+    for name in baselines:
+        if name == "full":
+            whole = Exam(exam.protocol.for_real_data(len(real[1])), students, exam.architectures, seed, compile)
+            subjects.append(("all real data", None, whole, everything(real, data.spec)))
+        else:
+            available = torch.bincount(torch.from_numpy(real[1]), minlength=data.spec.num_classes).tolist()
+            there = fit_to_classes(counts, available, data.spec, on_small_class)
+            subjects.append((name, there, exam, chosen(name, real, there, data.spec, seed)))
+    subjects.append((str(card.get("method", "set")), counts, exam, lambda student: synthetic))
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
+    command = command_line(set, data, baselines, split, exam, precision)
+    rows = []
+    with student_bar() as bar:
+        for name, ipc, sitters, draw in subjects:
+            task = bar.add_task(f"{name}, {students} students", total=sitters.epochs)
+            batches = data.val_dataloader() if split == "val" else data.test_dataloader()
+            scores = examine(
+                sitters, draw, batches, device, precision == "bf16-mixed", lambda task=task: bar.advance(task)  # type: ignore[misc]
+            )
+            images = len(draw(0).labels)
+            row = make_row(name, ipc, images, data.spec, split, sitters, scores, precision == "bf16-mixed", command)
+            rows.append(row)
+            if out is not None:
+                append_csv(Path(out), [row])
+    title = f"{data.spec.name} ({data.spec.source}), {split} split, {exam.protocol.name} protocol, percent"
+    Console().print(rich_table(rows, title))
+    return rows
+
+
+def check_fits(made_from: DataSpec, data: DataSpec) -> None:
+    """Refuse to score a set on data of another shape or other classes.
+
+    Raises:
+        ValueError: with both values.
+    """
+    if made_from.shape != data.shape:
+        raise ValueError(f"the set's images are {made_from.shape} but {data.name} has {data.shape} (C, H, W)")
+    if made_from.class_names != data.class_names:
+        ours, theirs = ", ".join(made_from.class_names), ", ".join(data.class_names)
+        raise ValueError(f"the set's classes are {ours}; those of {data.name} are {theirs}")
+
+
+def student_bar() -> Progress:
+    """A progress bar with what is done, how much, and the time left."""
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+def command_line(
+    set: str, data: ArrayDataModule, baselines: list[str], split: str, exam: Exam, precision: Precision
+) -> str:
+    """The command that makes these rows again, without any folder of this machine beyond what the user typed."""
+    name = type(data).__name__
+    parts = ["lightning-distill", "evaluate", "--set", _relative(set), "--data", name]
+    if hasattr(data, "flag"):
+        parts += ["--data.name", data.flag] + (["--data.size", str(data.size)] if data.size != 28 else [])
+    parts += ["--baselines", f"[{','.join(baselines)}]", "--split", split, "--protocol", exam.protocol.name]
+    parts += ["--students", str(len(exam.seeds)), "--seed", str(exam.seeds[0]), "--precision", precision]
+    return shlex.join(parts)
+
+
+def _relative(path: str) -> str:
+    return path if not Path(path).is_absolute() else Path(path).name
+
+

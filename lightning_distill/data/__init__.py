@@ -1,0 +1,18 @@
+"""Data modules that give class-balanced draws."""
+
+from lightning_distill.data.arrays import ArrayDataModule
+from lightning_distill.data.balanced import BalancedDataModule
+from lightning_distill.data.digits import DigitsDataModule
+from lightning_distill.data.draws import Batches, Draws
+from lightning_distill.data.medmnist import MedMNISTDataModule
+from lightning_distill.data.npz import NpzDataModule
+
+__all__ = [
+    "ArrayDataModule",
+    "BalancedDataModule",
+    "Batches",
+    "DigitsDataModule",
+    "Draws",
+    "MedMNISTDataModule",
+    "NpzDataModule",
+]

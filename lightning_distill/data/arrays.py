@@ -1,0 +1,194 @@
+"""``ArrayDataModule``: arrays in memory or on disk, checked once, given out as class-balanced uint8 batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from lightning import LightningDataModule
+from numpy.typing import NDArray
+from sklearn.model_selection import train_test_split
+
+from lightning_distill.data.draws import Batches, Draws
+from lightning_distill.data.layout import Array, Channels, as_images, as_labels, pixel_statistics
+from lightning_distill.spec import DataSpec, Task
+
+Split = tuple[Array, NDArray[np.int64]]
+
+
+class ArrayDataModule(LightningDataModule):
+    """Images and labels as arrays, with the three things a distiller asks of its data.
+
+    ``spec`` (a `DataSpec`), ``train_arrays()`` and a ``train_dataloader()`` of class-balanced draws. Images keep
+    their dtype in memory and on the device; the distiller normalises each batch by the training mean and std.
+
+    Args:
+        train: images uint8 or float, ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``, and labels ``(N,)``,
+            ``(N, 1)`` or 0/1 targets ``(N, L)``.
+        val: the same; if absent, ``val_fraction`` of train is carved out, stratified and seeded.
+        test: the same; without it ``trainer.test`` has nothing to score.
+        class_names: one a class; default ``"0"``, ``"1"``, ...
+        name: the data set's name in cards and tables.
+        task: ``None`` reads it off the labels: two classes are binary, ``(N, L)`` is multi-label.
+        augmentation: a preset of `augment.PRESETS` that is valid for these images.
+        license: licence of the data, for the card.
+        source: where the bytes come from, for cards and tables.
+        channels: place of the channels, where ``auto`` cannot tell.
+        val_fraction: share of train carved out when ``val`` is absent.
+        real_per_class: real images of each class in a training batch.
+        batch_size: images in a validation or test batch.
+        steps_per_epoch: batches between two validations; ``None`` validates five times in ``Trainer(max_steps=n)``
+            where 5 divides n, else once, at the end.
+        seed: of the draws and of the carved-out validation split.
+
+    Raises:
+        ValueError: on bad shapes, labels out of range, a class without images, one class only, NaN pixels.
+        TypeError: on wrong dtypes.
+    """
+
+    def __init__(
+        self,
+        train: tuple[Array, Array] | None = None,
+        val: tuple[Array, Array] | None = None,
+        test: tuple[Array, Array] | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        name: str = "arrays",
+        task: Task | None = None,
+        augmentation: str = "dsa",
+        license: str = "unknown",
+        source: str = "user arrays",
+        channels: Channels = "auto",
+        val_fraction: float = 0.1,
+        real_per_class: int = 256,
+        batch_size: int = 256,
+        steps_per_epoch: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for key, value in (("real_per_class", real_per_class), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{key}={value}; it must be at least 1")
+        self._given = {"train": train, "val": val, "test": test}
+        self._about = (name, task, augmentation, license, source)
+        self._class_names = class_names
+        self.channels, self.val_fraction = channels, val_fraction
+        self.real_per_class, self.batch_size = real_per_class, batch_size
+        self.steps_per_epoch, self.seed = steps_per_epoch, seed
+        self.splits: dict[str, Split] = {}
+        self._spec: DataSpec | None = None
+
+    @property
+    def spec(self) -> DataSpec:
+        """Shape, classes, statistics. Loads the data on first use."""
+        self.setup()
+        assert self._spec is not None
+        return self._spec
+
+    def load(self) -> dict[str, tuple[Array, Array] | None]:
+        """The raw splits; subclasses read them from somewhere."""
+        return self._given
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load, check and describe the data, once."""
+        if self._spec is not None:
+            return
+        given = {split: arrays for split, arrays in self.load().items() if arrays is not None}
+        if "train" not in given:
+            raise ValueError("no training images: ArrayDataModule(train=(images, labels)) needs them")
+        for split, (raw_images, raw_labels) in given.items():
+            images = as_images(raw_images, split, self.channels)
+            self.splits[split] = images, as_labels(raw_labels, len(images), split)
+        if "val" not in self.splits:
+            self._carve_out_val()
+        self._spec = self._describe()
+
+    def train_arrays(self) -> Split:
+        """All training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``."""
+        self.setup()
+        return self.splits["train"]
+
+    def train_dataloader(self) -> Draws:
+        """Class-balanced draws."""
+        images, labels = self.train_arrays()
+        return Draws(images, labels, self.spec.num_classes, self.real_per_class, self._epoch(), self.seed)
+
+    def val_dataloader(self) -> Batches:
+        """Every validation image once."""
+        return Batches(*self._split("val"), self.batch_size)
+
+    def test_dataloader(self) -> Batches:
+        """Every test image once."""
+        return Batches(*self._split("test"), self.batch_size)
+
+    def _split(self, split: str) -> Split:
+        self.setup()
+        if split not in self.splits:
+            raise ValueError(f"{self.spec.name} has no {split} split; give {split}=(images, labels)")
+        return self.splits[split]
+
+    def _epoch(self) -> int:
+        max_steps = self.trainer.max_steps if self.trainer is not None else -1
+        if self.steps_per_epoch is not None:
+            return self.steps_per_epoch
+        if max_steps < 1:
+            return 100
+        return max_steps // 5 if max_steps % 5 == 0 else max_steps
+
+    def _describe(self) -> DataSpec:
+        name, task, augmentation, license, source = self._about
+        images, labels = self.splits["train"]
+        if labels.ndim == 2:
+            task, classes = "multi-label", labels.shape[1]
+        else:
+            classes = len(self._class_names) if self._class_names is not None else int(labels.max()) + 1
+        names = tuple(self._class_names) if self._class_names is not None else tuple(map(str, range(classes)))
+        if len(names) != classes:
+            raise ValueError(f"{classes} classes but {len(names)} class names: {', '.join(names)}")
+        if classes < 2:
+            raise ValueError(f"{name} has one class only ({names[0]!r}); distillation needs at least two")
+        for split, (split_images, split_labels) in self.splits.items():
+            if split_images.shape[1:] != images.shape[1:]:
+                raise ValueError(
+                    f"{split} images are {split_images.shape[1:]} but train images {images.shape[1:]} (C, H, W); "
+                    "resize them to one size"
+                )
+            if split_labels.ndim == 1 and split_labels.max() >= classes:
+                raise ValueError(
+                    f"{split} has the label {split_labels.max()} but there are {classes} classes; labels are 0..K-1"
+                )
+        if labels.ndim == 1:
+            _refuse_empty_classes(labels, names)
+        mean, std, low, high = pixel_statistics(images)
+        whole = images.dtype == np.uint8
+        return DataSpec(
+            name=name,
+            shape=(images.shape[1], images.shape[2], images.shape[3]),
+            class_names=names,
+            mean=mean,
+            std=std,
+            low=0.0 if whole else low,
+            high=255.0 if whole else high,
+            pixel="uint8" if whole else "float16",
+            task=task or ("binary" if classes == 2 else "multi-class"),
+            augmentation=augmentation,
+            license=license,
+            source=source,
+        )
+
+    def _carve_out_val(self) -> None:
+        images, labels = self.splits["train"]
+        _, counts = np.unique(labels, return_counts=True)
+        stratify = labels if labels.ndim == 1 and counts.min() >= 2 else None
+        train, val = train_test_split(
+            np.arange(len(labels)), test_size=self.val_fraction, random_state=self.seed, stratify=stratify
+        )
+        self.splits["train"] = images[np.sort(train)], labels[np.sort(train)]
+        self.splits["val"] = images[np.sort(val)], labels[np.sort(val)]
+
+
+def _refuse_empty_classes(labels: NDArray[np.int64], names: tuple[str, ...]) -> None:
+    counts = np.bincount(labels, minlength=len(names))
+    empty = [names[c] for c in np.flatnonzero(counts == 0)]
+    if empty:
+        raise ValueError(f"no training images of the class {', '.join(map(repr, empty))}; drop it or add images")

@@ -1,0 +1,103 @@
+"""Arrays as people have them, brought to one form or refused: images ``(N, C, H, W)``, labels ``(N,)``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.generic]
+Channels = Literal["auto", "first", "last"]
+_CHUNK = 4096
+
+
+def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
+    """View images as ``(N, C, H, W)`` without copying (memory-mapped arrays stay on disk).
+
+    Args:
+        images: uint8 or float; ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``.
+        split: named in errors.
+        channels: where the channels are in a 4-dimensional array; ``auto`` finds 1, 3 or 4 of them.
+
+    Raises:
+        ValueError: wrong dimensions, mixed sizes, no images, an ambiguous layout, NaN or infinite pixels.
+        TypeError: a dtype other than uint8 or float.
+    """
+    if not isinstance(images, np.ndarray):
+        images = np.asarray(images)
+    if images.dtype == object:
+        raise ValueError(f"{split} images have mixed sizes (an object array); resize them to one height and width")
+    if images.dtype != np.uint8 and images.dtype.kind != "f":
+        raise TypeError(f"{split} images are {images.dtype}; give uint8 (0..255) or floats, e.g. images.astype('f4')")
+    if len(images) == 0:
+        raise ValueError(f"{split} has no images; its array has the shape {images.shape}")
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.ndim == 4:
+        images = images if _channels_first(images.shape, channels) else images.transpose(0, 3, 1, 2)
+    else:
+        raise ValueError(f"{split} images have the shape {images.shape}; give (N,H,W), (N,H,W,C) or (N,C,H,W)")
+    if images.dtype.kind == "f":
+        _refuse_not_finite(images, split)
+    return images
+
+
+def as_labels(labels: Array, count: int, split: str) -> NDArray[np.int64]:
+    """Integer labels as ``(N,)`` int64, or 0/1 multi-label targets as ``(N, L)`` int64.
+
+    Raises:
+        ValueError: another number of labels than images, negative labels, or a shape that is neither.
+        TypeError: labels that are not integers.
+    """
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iub":
+        raise TypeError(f"{split} labels are {labels.dtype} (first: {labels.flat[0]!r}); give integers 0..K-1")
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim not in (1, 2):
+        raise ValueError(f"{split} labels have the shape {labels.shape}; give (N,), (N, 1) or 0/1 targets (N, L)")
+    if len(labels) != count:
+        raise ValueError(f"{split} has {count} images but {len(labels)} labels; give one label an image")
+    if labels.min() < 0:
+        raise ValueError(f"{split} has the label {labels.min()}; labels count from 0")
+    if labels.ndim == 2 and labels.max() > 1:
+        raise ValueError(f"{split} labels of the shape {labels.shape} hold {labels.max()}; multi-label targets are 0/1")
+    return labels.astype(np.int64)
+
+
+def pixel_statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...], float, float]:
+    """Mean and standard deviation per channel, smallest and largest value, in pixel units, in chunks and float64."""
+    channels = images.shape[1]
+    total, squares, count = np.zeros(channels), np.zeros(channels), 0
+    low, high = np.inf, -np.inf
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[start : start + _CHUNK].astype(np.float64)
+        total += chunk.sum((0, 2, 3))
+        squares += np.square(chunk).sum((0, 2, 3))
+        count += chunk[:, 0].size
+        low, high = min(low, chunk.min()), max(high, chunk.max())
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    std[std < 1e-8] = 1.0  # a constant channel carries nothing; leave it as it is
+    return tuple(mean.tolist()), tuple(std.tolist()), float(low), float(high)
+
+
+def _channels_first(shape: tuple[int, ...], channels: Channels) -> bool:
+    if channels != "auto":
+        return channels == "first"
+    first, last = shape[1] in (1, 3, 4), shape[3] in (1, 3, 4)
+    if first == last:
+        raise ValueError(f"cannot tell the channels of images of the shape {shape}; say channels='first' or 'last'")
+    return first
+
+
+def _refuse_not_finite(images: Array, split: str) -> None:
+    for start in range(0, len(images), _CHUNK):
+        bad = ~np.isfinite(images[start : start + _CHUNK].astype(np.float64)).all((1, 2, 3))
+        if bad.any():
+            index = start + int(bad.argmax())
+            raise ValueError(
+                f"{split} image {index} has NaN or infinite pixels ({int(bad.sum())} such images near it); "
+                "mend or drop them first"
+            )

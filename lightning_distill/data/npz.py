@@ -1,0 +1,127 @@
+"""npz files in MedMNIST's form, read without pickle, memory-mapped where large."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from lightning_distill.data.arrays import ArrayDataModule
+from lightning_distill.data.layout import Array, Channels
+
+#: Arrays above this many bytes are mapped from disk instead of read into memory.
+MAP_ABOVE = 1 << 30
+
+
+def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
+    """The arrays of an npz file; large ones are mapped from a ``.npy`` beside it, unpacked once.
+
+    Args:
+        path: the file.
+        map_above: bytes above which an array is mapped.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated, corrupted, or holds Python objects (never unpickled).
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.name} is not in {path.parent}; check the folder, or let it be downloaded")
+    arrays: dict[str, Array] = {}
+    try:
+        with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as file:
+            for member in archive.infolist():
+                key = member.filename.removesuffix(".npy")
+                arrays[key] = file[key] if member.file_size <= map_above else _map(archive, member, path)
+    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+        if isinstance(error, OSError) and not isinstance(error, zipfile.BadZipFile) and error.errno is not None:
+            raise
+        reason = "it holds Python objects" if "pickle" in str(error).lower() else "it is truncated or corrupted"
+        raise ValueError(f"cannot read {path.name}: {reason}; get the file again") from error
+    return arrays
+
+
+def _map(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Array:
+    target = path.with_suffix("") / Path(member.filename).name
+    if not target.is_file() or target.stat().st_size != member.file_size:
+        target.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as unpacked, archive.open(member) as packed:
+            try:
+                shutil.copyfileobj(packed, unpacked, 1 << 24)
+            except BaseException:
+                os.unlink(unpacked.name)
+                raise
+        os.replace(unpacked.name, target)
+    mapped: Array = np.load(target, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
+def splits_of(arrays: dict[str, Array], name: str) -> dict[str, tuple[Array, Array] | None]:
+    """``{split}_images`` and ``{split}_labels`` for train, val and test; absent splits are None.
+
+    Raises:
+        ValueError: there is no train split, or a split has images without labels.
+    """
+    splits: dict[str, tuple[Array, Array] | None] = {}
+    for split in ("train", "val", "test"):
+        images, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
+        if (images is None) != (labels is None):
+            raise ValueError(f"{name} needs both {split}_images and {split}_labels; it holds {', '.join(arrays)}")
+        splits[split] = None if images is None or labels is None else (images, labels)
+    if splits["train"] is None:
+        raise ValueError(f"{name} has no train_images; it holds {', '.join(arrays)}")
+    return splits
+
+
+class NpzDataModule(ArrayDataModule):
+    """Any npz file with ``train_images``, ``train_labels`` and, if you have them, ``val_*`` and ``test_*``.
+
+    Args:
+        path: the file.
+        class_names: one a class.
+        augmentation: a preset of `augment.PRESETS` that is valid for these images.
+        license: licence of the data, for the card.
+        source: where the bytes come from, for cards and tables.
+        channels: place of the channels, where ``auto`` cannot tell.
+        val_fraction: share of train carved out when the file has no validation split.
+        real_per_class: real images of each class in a training batch.
+        batch_size: images in a validation or test batch.
+        steps_per_epoch: batches between two validations, see `ArrayDataModule`.
+        seed: of the draws and of a carved-out validation split.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        class_names: list[str] | None = None,
+        augmentation: str = "dsa",
+        license: str = "unknown",
+        source: str = "user file",
+        channels: Channels = "auto",
+        val_fraction: float = 0.1,
+        real_per_class: int = 256,
+        batch_size: int = 256,
+        steps_per_epoch: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            class_names=class_names,
+            name=Path(path).stem,
+            augmentation=augmentation,
+            license=license,
+            source=source,
+            channels=channels,
+            val_fraction=val_fraction,
+            real_per_class=real_per_class,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            seed=seed,
+        )
+        self.path = Path(path)
+
+    def load(self) -> dict[str, tuple[Array, Array] | None]:
+        """The splits of the file."""
+        return splits_of(read_npz(self.path), self.path.name)

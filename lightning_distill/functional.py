@@ -1,0 +1,141 @@
+"""Networks as pure functions of their parameters, and the one place that decides what is compiled.
+
+A fresh network every step would recompile nothing if the parameters were arguments of the compiled function; so they
+are. Padding the batch to a few known sizes keeps every shape static.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._triton import has_triton
+from torch.utils.flop_counter import FlopCounterMode
+
+Parameters = dict[str, Tensor]
+CompileMode = Literal["auto", "off", "max"]
+
+#: Below this many floating-point operations a run ends before the compiler's warm-up has paid for itself. Measured:
+#: a warm-up of about 20 s against 0.14 TFLOP/s eager and 0.45 TFLOP/s compiled on two CPU cores (benchmarks/README.md).
+WORTH_COMPILING = 6e12
+
+
+class Embedder(Protocol):
+    """What every network here offers beside ``forward``: the features before its last linear layer."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, F)``."""
+        ...
+
+
+class _Head(nn.Module):
+    """Routes ``functional_call`` to ``embed`` or ``forward``; dynamo then sees an ordinary module call."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, embed: bool) -> Tensor:
+        if embed:
+            return cast(Embedder, self.network).embed(x)
+        return cast(Tensor, self.network(x))
+
+
+class Stateless:
+    """A network without weights: ``f(parameters, x)``, with fresh parameters for the asking.
+
+    Not an ``nn.Module`` on purpose: surrogate networks must not enter a LightningModule's ``state_dict``, its DDP
+    buckets or its summary.
+
+    Args:
+        build: makes the network with its default initialisation, e.g. ``partial(create_network, "convnet", ...)``.
+        flops: floating-point operations the whole run will spend in this network; decides for ``compile="auto"``.
+        compile: ``auto`` compiles when the run is long enough to repay the warm-up and a compiler is found, ``max``
+            whenever a compiler is found, ``off`` never. Networks with batch norm and timm models run eagerly.
+        sizes: batch sizes to pad to, so that every shape is static when compiled.
+
+    Reference:
+        PyTorch, ``torch.func.functional_call``.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        *,
+        flops: float = 0.0,
+        compile: CompileMode = "auto",
+        sizes: Sequence[int] = (),
+    ) -> None:
+        self.build = build
+        with torch.random.fork_rng(devices=[]):
+            self._module = _Head(build())
+        self.batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self._module.modules())
+        #: Names of what is trained; the rest of the parameters are buffers, such as running statistics.
+        self.weights = frozenset(name for name, _ in self._module.named_parameters())
+        self._sizes = sorted(set(sizes))
+        wanted = compile == "max" or (compile == "auto" and flops >= WORTH_COMPILING)
+        compilable = getattr(self._module.network, "compilable", False) and not self.batch_norm
+        self._compiled: dict[bool, Callable[[Parameters, Tensor], Tensor]] = {}
+        if wanted and compilable and compiler_found():
+            self._compiled = {
+                False: torch.compile(lambda parameters, x: self._eager(parameters, x, False), dynamic=False),
+                True: torch.compile(lambda parameters, x: self._eager(parameters, x, True), dynamic=False),
+            }
+
+    def fresh(self, device: torch.device | str = "cpu") -> Parameters:
+        """Newly drawn parameters and buffers, from torch's current CPU random stream, then moved to ``device``."""
+        network = self.build()
+        state = [*network.named_parameters(), *network.named_buffers()]
+        return {f"network.{name}": tensor.detach().to(device) for name, tensor in state}
+
+    def embed(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Features before the last linear layer: ``(B, C, H, W)`` to ``(B, F)``, in the autocast dtype."""
+        return self._call(parameters, x, embed=True)
+
+    def __call__(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Logits: ``(B, C, H, W)`` to ``(B, K)``, in the autocast dtype. Batch norm updates its buffers in place."""
+        return self._call(parameters, x, embed=False)
+
+    def train(self, mode: bool = True) -> None:
+        """Switch batch norm and dropout between training and evaluation; nothing else depends on it."""
+        self._module.train(mode)
+
+    def _eager(self, parameters: Parameters, x: Tensor, embed: bool) -> Tensor:
+        return cast(Tensor, functional_call(self._module, parameters, (x, embed)))
+
+    def _call(self, parameters: Parameters, x: Tensor, embed: bool) -> Tensor:
+        if embed not in self._compiled:
+            return self._eager(parameters, x, embed)
+        rows = len(x)
+        try:
+            return self._compiled[embed](parameters, self._pad(x))[:rows]
+        except torch._dynamo.exc.TorchDynamoException as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            warnings.warn(f"the network could not be compiled ({first}); running eagerly, slower", stacklevel=2)
+            self._compiled = {}
+            return self._eager(parameters, x, embed)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """Zero rows up to the next known batch size. Rows never mix here: batch norm is not compiled."""
+        size = next((size for size in self._sizes if size >= len(x)), len(x))
+        return torch.cat([x, x.new_zeros(size - len(x), *x.shape[1:])]) if size > len(x) else x
+
+
+def compiler_found() -> bool:
+    """Whether ``torch.compile`` can work here: a C++ compiler for the CPU, triton for CUDA."""
+    if torch.cuda.is_available():
+        return bool(has_triton())
+    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "cl") if name)
+
+
+def count_flops(build: Callable[[], nn.Module], shape: tuple[int, int, int]) -> int:
+    """Floating-point operations of one forward pass over one image ``(C, H, W)``."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        build().eval()(torch.zeros(1, *shape))
+    return counter.get_total_flops()

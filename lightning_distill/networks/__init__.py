@@ -1,0 +1,6 @@
+"""Networks by name."""
+
+from lightning_distill.networks.convnet import ConvNet
+from lightning_distill.networks.factory import check_network, create_network, list_networks
+
+__all__ = ["ConvNet", "check_network", "create_network", "list_networks"]

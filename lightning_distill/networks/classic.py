@@ -1,0 +1,135 @@
+"""The other networks distilled sets are tried on, adapted to any number of channels and any image size.
+
+Norms are ``instance`` as in the field's tables, or ``batch``. AlexNet is the small one (128, 192, 256, 192, 192).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_distill.networks.convnet import InstanceNorm
+
+Norm = Literal["instance", "batch"]
+
+
+def _norm(norm: Norm, channels: int) -> nn.Module:
+    return InstanceNorm(channels) if norm == "instance" else nn.BatchNorm2d(channels)
+
+
+class Classic(nn.Module):
+    """Features, then one linear layer; ``embed`` is what lies between. Subclasses fill ``features`` and ``head``."""
+
+    compilable = True
+    features: nn.Module
+    head: nn.Linear
+
+    def embed(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to the features before the last linear layer, ``(B, F)``."""
+        return cast(Tensor, self.features(x)).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to logits ``(B, K)``."""
+        return cast(Tensor, self.head(self.embed(x)))
+
+    def _add_head(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
+        with torch.no_grad():
+            width = self.embed(torch.zeros(2, in_channels, *image_size)).shape[1]
+        self.head = nn.Linear(width, num_classes)
+
+
+class MLP(Classic):
+    """Two hidden layers of 128."""
+
+    def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        pixels = in_channels * image_size[0] * image_size[1]
+        self.features = nn.Sequential(
+            nn.Flatten(), nn.Linear(pixels, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU()
+        )
+        self.head = nn.Linear(128, num_classes)
+
+
+class LeNet(Classic):
+    """Conv 6 and 16 of 5x5 with max pooling, then 120 and 84. The first convolution keeps the size."""
+
+    def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        convolutions = nn.Sequential(
+            nn.Conv2d(in_channels, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(6, 16, 5, padding=2 if min(image_size) < 16 else 0), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        )  # fmt: skip
+        with torch.no_grad():
+            width = convolutions(torch.zeros(1, in_channels, *image_size)).shape[1]
+        self.features = nn.Sequential(convolutions, nn.Linear(width, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU())
+        self.head = nn.Linear(84, num_classes)
+
+
+class AlexNet(Classic):
+    """Five convolutions (128, 192, 256, 192, 192), max pooling after the first, second and fifth."""
+
+    def __init__(
+        self, in_channels: int, num_classes: int, image_size: tuple[int, int], norm: Norm = "instance"
+    ) -> None:
+        super().__init__()
+        plan = [(128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True)]
+        self.features = _convolutions(in_channels, plan, norm)
+        self._add_head(in_channels, num_classes, image_size)
+
+
+class VGG11(Classic):
+    """Eight convolutions 3x3 (64, 128, 256, 256, 512, 512, 512, 512); poolings as long as the image lasts."""
+
+    def __init__(
+        self, in_channels: int, num_classes: int, image_size: tuple[int, int], norm: Norm = "instance"
+    ) -> None:
+        super().__init__()
+        widths = [(64, True), (128, True), (256, False), (256, True), (512, False), (512, True), (512, False)]
+        plan = [(width, 3, pool) for width, pool in widths] + [(512, 3, min(image_size) >= 32)]
+        self.features = _convolutions(in_channels, plan, norm)
+        self._add_head(in_channels, num_classes, image_size)
+
+
+class ResNet18(Classic):
+    """The CIFAR form: a 3x3 stem without pooling, four stages of two basic blocks, global average pooling."""
+
+    def __init__(
+        self, in_channels: int, num_classes: int, image_size: tuple[int, int], norm: Norm = "instance"
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(in_channels, 64, 3, padding=1, bias=False), _norm(norm, 64), nn.ReLU()]
+        width = 64
+        for stage, out in enumerate((64, 128, 256, 512)):
+            layers += [_BasicBlock(width, out, 1 if stage == 0 else 2, norm), _BasicBlock(out, out, 1, norm)]
+            width = out
+        self.features = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1))
+        self.head = nn.Linear(512, num_classes)
+
+
+class _BasicBlock(nn.Module):
+    def __init__(self, width: int, out: int, stride: int, norm: Norm) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, out, 3, stride, 1, bias=False), _norm(norm, out), nn.ReLU(),
+            nn.Conv2d(out, out, 3, 1, 1, bias=False), _norm(norm, out),
+        )  # fmt: skip
+        same = stride == 1 and width == out
+        self.skip = (
+            nn.Identity() if same else nn.Sequential(nn.Conv2d(width, out, 1, stride, bias=False), _norm(norm, out))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.body(x) + self.skip(x))
+
+
+def _convolutions(in_channels: int, plan: list[tuple[int, int, bool]], norm: Norm) -> nn.Sequential:
+    """Blocks of (width, kernel, pool behind it), each with its norm and ReLU."""
+    layers: list[nn.Module] = []
+    for width, kernel, pool in plan:
+        layers += [nn.Conv2d(in_channels, width, kernel, padding=kernel // 2), _norm(norm, width), nn.ReLU()]
+        layers += [nn.MaxPool2d(2, ceil_mode=True)] if pool else []
+        in_channels = width
+    return nn.Sequential(*layers)

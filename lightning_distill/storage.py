@@ -1,0 +1,132 @@
+"""The shared file: one safetensors file that carries images, labels and its own card, and the same card as JSON.
+
+``set.safetensors`` holds ``images`` (N, C, H, W) uint8 or float16, ``labels`` (N,) int64, ``mean`` and ``std`` (C,)
+float32 in the images' units, and the card in its metadata. Reading needs safetensors and numpy alone; a student sees
+``(images - mean) / std``. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch.utils.data import TensorDataset
+
+from lightning_distill.evaluation.student import TrainingSet
+from lightning_distill.spec import DataSpec
+
+SET, CARD = "set.safetensors", "card.json"
+Card = dict[str, object]
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def write_set(folder: str | Path, data: TrainingSet, card: Card) -> Path:
+    """Write ``set.safetensors`` and ``card.json``; an older pair survives any failure.
+
+    Args:
+        folder: made if absent.
+        data: pixels ``(N, C, H, W)`` as they are shipped, labels, spec.
+        card: anything JSON can hold; `to_card` makes one. The spec and the hash are added here.
+
+    Returns:
+        The path of ``set.safetensors``.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: Arrays = {
+        "images": data.pixels.numpy(),
+        "labels": data.labels.numpy().astype(np.int64),
+        "mean": np.array(data.spec.mean, np.float32),
+        "std": np.array(data.spec.std, np.float32),
+    }
+    card = {**card, "data": data.spec.to_dict(), "sha256": digest(arrays)}
+    text = json.dumps(card, indent=2, ensure_ascii=False)
+    packed = save(arrays, metadata={"card": text})
+    _replace(folder / SET, packed)
+    _replace(folder / CARD, text.encode())
+    return folder / SET
+
+
+def read_set(path: str | Path) -> tuple[TrainingSet, Card]:
+    """Read a set and its card, and verify that the tensors are the ones the card was written for.
+
+    Args:
+        path: ``set.safetensors``, or the folder that holds it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a set file, or tensors that do not match their hash.
+    """
+    path = Path(path)
+    path = path / SET if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"no set file {path.name!r} in {path.parent}; give set.safetensors or its folder")
+    try:
+        with safe_open(path, framework="np") as file:
+            card: Card = json.loads((file.metadata() or {})["card"])
+            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        expected, spec = card["sha256"], DataSpec.from_dict(card["data"])  # type: ignore[arg-type]
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path.name} is not a distilled set: {error}; ask its sender for the file again") from error
+    if digest(arrays) != expected:
+        raise ValueError(f"{path.name} was changed after it was written (sha256 differs); ask its sender for it again")
+    return TrainingSet(torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]), spec), card
+
+
+def load_set(path: str | Path) -> TensorDataset:
+    """A set as a plain ``TensorDataset``: normalised images ``(N, C, H, W)`` float32, labels ``(N,)`` int64.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a set file, or changed since it was written.
+    """
+    data, _ = read_set(path)
+    return TensorDataset(data.spec.normalize(data.pixels), data.labels)
+
+
+def digest(arrays: Arrays) -> str:
+    """sha256 over name, dtype, shape and little-endian bytes of each array, in the order of names."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make the folder and try to write into it, before a long run instead of after it.
+
+    Raises:
+        OSError: it cannot be written; the message names it.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
+        try:
+            temporary.write(content)
+            temporary.flush()
+            os.fsync(temporary.fileno())
+        except BaseException:
+            os.unlink(temporary.name)
+            raise
+    os.chmod(temporary.name, 0o644)
+    os.replace(temporary.name, path)
