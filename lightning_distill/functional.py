@@ -10,9 +10,11 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Literal, Protocol, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._triton import has_triton
@@ -83,10 +85,7 @@ class Stateless:
         compilable = getattr(self._module.network, "compilable", False) and not self.batch_norm
         self._compiled: dict[bool, Callable[[Parameters, Tensor], Tensor]] = {}
         if wanted and compilable and compiler_found():
-            self._compiled = {
-                False: torch.compile(lambda parameters, x: self._eager(parameters, x, False), dynamic=False),
-                True: torch.compile(lambda parameters, x: self._eager(parameters, x, True), dynamic=False),
-            }
+            self._compiled = {embed: self._compile(embed) for embed in (False, True)}
 
     def fresh(self, device: torch.device | str = "cpu") -> Parameters:
         """Newly drawn parameters and buffers, from torch's current CPU random stream, then moved to ``device``."""
@@ -109,6 +108,14 @@ class Stateless:
     def _eager(self, parameters: Parameters, x: Tensor, embed: bool) -> Tensor:
         return cast(Tensor, functional_call(self._module, parameters, (x, embed)))
 
+    def _compile(self, embed: bool) -> Callable[[Parameters, Tensor], Tensor]:
+        def forward(parameters: Parameters, x: Tensor) -> Tensor:
+            return self._eager(parameters, x, embed)
+
+        # Dynamo counts recompilations by code object and gives up after a few: every network gets a copy of its own.
+        own = FunctionType(forward.__code__.replace(), forward.__globals__, "forward", None, forward.__closure__)
+        return torch.compile(own, dynamic=False)
+
     def _call(self, parameters: Parameters, x: Tensor, embed: bool) -> Tensor:
         if embed not in self._compiled:
             return self._eager(parameters, x, embed)
@@ -122,9 +129,12 @@ class Stateless:
             return self._eager(parameters, x, embed)
 
     def _pad(self, x: Tensor) -> Tensor:
-        """Zero rows up to the next known batch size. Rows never mix here: batch norm is not compiled."""
+        """Zero rows up to the next known batch size, and one memory layout: shapes and strides stay static.
+
+        Rows never mix here: batch norm is not compiled.
+        """
         size = next((size for size in self._sizes if size >= len(x)), len(x))
-        return torch.cat([x, x.new_zeros(size - len(x), *x.shape[1:])]) if size > len(x) else x
+        return F.pad(x, (0, 0) * 3 + (0, size - len(x))).contiguous() if size > len(x) else x.contiguous()
 
 
 def compiler_found() -> bool:

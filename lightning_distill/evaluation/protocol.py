@@ -31,9 +31,9 @@ class Protocol:
     augmentation: str | None = None
 
     def for_real_data(self, images: int) -> Protocol:
-        """The same for a whole training set: 30 epochs, or as many as make 1,000 steps; never more than the set's."""
+        """The same for a whole training set: 20 epochs, or as many as make 300 steps; never more than the set's."""
         steps = -(-images // self.batch_size)
-        return replace(self, epochs=min(self.epochs, max(30, -(-1000 // steps))))
+        return replace(self, epochs=min(self.epochs, max(20, -(-300 // steps))))
 
 
 #: ``reference`` is what published tables use; ``quick`` is for choosing a checkpoint on val and for first looks.
