@@ -5,23 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
-_HOMES = {
-    "lightning_distill.distillers": ("DMDistiller", "Distiller"),
-    "lightning_distill.data": (
-        "ArrayDataModule", "BalancedDataModule", "DigitsDataModule", "MedMNISTDataModule", "NpzDataModule",
-    ),
-    "lightning_distill.callbacks": ("ExportSyntheticSet", "StudentEvaluation", "SyntheticImages"),
-    "lightning_distill.networks": ("create_network", "list_networks"),
-    "lightning_distill.spec": ("DataSpec",),
-    "lightning_distill.storage": ("load_set",),
-    "lightning_distill.synthetic": ("SyntheticSet",),
-}  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-__all__ = ["__version__", *sorted(_HOME_OF)]
-
 if TYPE_CHECKING:
     from lightning_distill.callbacks import ExportSyntheticSet, StudentEvaluation, SyntheticImages
     from lightning_distill.data import (
@@ -37,14 +20,35 @@ if TYPE_CHECKING:
     from lightning_distill.storage import load_set
     from lightning_distill.synthetic import SyntheticSet
 
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArrayDataModule",
+    "BalancedDataModule",
+    "DMDistiller",
+    "DataSpec",
+    "DigitsDataModule",
+    "Distiller",
+    "ExportSyntheticSet",
+    "MedMNISTDataModule",
+    "NpzDataModule",
+    "StudentEvaluation",
+    "SyntheticImages",
+    "SyntheticSet",
+    "__version__",
+    "create_network",
+    "list_networks",
+    "load_set",
+]
+
+_HOMES = ("distillers", "data", "callbacks", "networks", "spec", "storage", "synthetic")
+
 
 def __getattr__(name: str) -> object:
     """Import a public name when it is first asked for: importing the package costs nothing."""
-    if name in _HOME_OF:
-        return getattr(import_module(_HOME_OF[name]), name)
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return __all__

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Literal, Protocol, cast
 
@@ -137,6 +137,28 @@ class Stateless:
         return F.pad(x, (0, 0) * 3 + (0, size - len(x))).contiguous() if size > len(x) else x.contiguous()
 
 
+def differentiate(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """The sum of losses and its gradient, each graph freed before the next loss is asked for.
+
+    Nothing is written to ``.grad``, so hooks on the parameters (DDP's) stay silent.
+
+    Args:
+        losses: scalars; an unused parameter gets a zero gradient.
+        parameters: what to differentiate by.
+
+    Returns:
+        The detached sum, and one gradient a parameter.
+    """
+    gradients = [torch.zeros_like(parameter) for parameter in parameters]
+    total = gradients[0].new_zeros(())
+    for loss in losses:
+        for summed, gradient in zip(gradients, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+            if gradient is not None:
+                summed += gradient
+        total += loss.detach()
+    return total, gradients
+
+
 def compiler_found() -> bool:
     """Whether ``torch.compile`` can work here: a C++ compiler for the CPU, triton for CUDA."""
     if torch.cuda.is_available():
@@ -148,4 +170,4 @@ def count_flops(build: Callable[[], nn.Module], shape: tuple[int, int, int]) -> 
     """Floating-point operations of one forward pass over one image ``(C, H, W)``."""
     with torch.random.fork_rng(devices=[]), torch.no_grad(), FlopCounterMode(display=False) as counter:
         build().eval()(torch.zeros(1, *shape))
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())

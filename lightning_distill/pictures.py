@@ -14,9 +14,7 @@ from torchvision.utils import make_grid
 from lightning_distill.spec import DataSpec
 
 
-def image_grid(
-    pixels: Tensor, labels: Tensor, spec: DataSpec, columns: int = 10, cell: int = 56
-) -> NDArray[np.uint8]:
+def image_grid(pixels: Tensor, labels: Tensor, spec: DataSpec, columns: int = 10, cell: int = 56) -> NDArray[np.uint8]:
     """Draw up to ``columns`` images of every class.
 
     Args:

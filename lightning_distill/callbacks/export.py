@@ -90,7 +90,7 @@ class ExportSyntheticSet(Callback):
             if isinstance(callback, StudentEvaluation):
                 scores["val"] = callback.describe("val")
         hyper_parameters = {key: value for key, value in hp.items() if not key.startswith("_")}
-        card = make_card(type(pl_module).__name__, hyper_parameters, scores, str(hp.init), trainer.global_step)
+        card = make_card(type(pl_module).__name__, hyper_parameters, scores, str(hp["start"]), trainer.global_step)
         write_set(
             self.dirpath / name,
             TrainingSet(synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec),

@@ -73,12 +73,16 @@ class StudentEvaluation(Callback):
         self._train(trainer, pl_module, "test")
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: int, **__: int
     ) -> None:
         """Score the students on a real batch."""
         self._see(pl_module, batch)
 
-    on_test_batch_end = on_validation_batch_end
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: int, **__: int
+    ) -> None:
+        """Score the students on a real batch."""
+        self._see(pl_module, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the scores."""
@@ -204,7 +208,7 @@ def _real_images(trainer: Trainer, spec: DataSpec) -> ArrayDataModule | None:
     datamodule: LightningDataModule | None = trainer.datamodule  # type: ignore[attr-defined]
     if isinstance(datamodule, ArrayDataModule):
         return datamodule
-    loader = trainer.train_dataloader
+    loader: Any = trainer.train_dataloader
     if datamodule is None and loader is None:
         rank_zero_warn("no training data at hand: gain_random is not measured; give the Trainer a datamodule")
         return None
@@ -212,5 +216,3 @@ def _real_images(trainer: Trainer, spec: DataSpec) -> ArrayDataModule | None:
         batches = list(datamodule.train_dataloader() if datamodule is not None else loader)
         x, y = torch.cat([b[0] for b in batches]), torch.cat([b[1].flatten() for b in batches])
     return ArrayDataModule((x.float().numpy(), y.numpy()), class_names=spec.class_names, channels="first")
-
-

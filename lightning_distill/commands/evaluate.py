@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_distill.coresets import METHODS
-from lightning_distill.data import ArrayDataModule
+from lightning_distill.data import ArrayDataModule, MedMNISTDataModule
 from lightning_distill.evaluation import Exam, TrainingSet, chosen, everything, examine
 from lightning_distill.evaluation.table import Row, append_csv, make_row, rich_table
 from lightning_distill.functional import CompileMode
@@ -89,7 +89,12 @@ def evaluate(
             task = bar.add_task(f"{name}, {students} students", total=sitters.epochs)
             batches = data.val_dataloader() if split == "val" else data.test_dataloader()
             scores = examine(
-                sitters, draw, batches, device, precision == "bf16-mixed", lambda task=task: bar.advance(task)  # type: ignore[misc]
+                sitters,
+                draw,
+                batches,
+                device,
+                precision == "bf16-mixed",
+                lambda task=task: bar.advance(task),  # type: ignore[misc]
             )
             images = len(draw(0).labels)
             row = make_row(name, ipc, images, data.spec, split, sitters, scores, precision == "bf16-mixed", command)
@@ -123,10 +128,10 @@ def command_line(
     set: str, data: ArrayDataModule, baselines: list[str], split: str, exam: Exam, precision: Precision
 ) -> str:
     """The command that makes these rows again, without any folder of this machine beyond what the user typed."""
-    name = type(data).__name__
-    parts = ["lightning-distill", "evaluate", "--set", _relative(set), "--data", name]
-    if hasattr(data, "flag"):
-        parts += ["--data.name", data.flag] + (["--data.size", str(data.size)] if data.size != 28 else [])
+    parts = ["lightning-distill", "evaluate", "--set", _relative(set), "--data", type(data).__name__]
+    if isinstance(data, MedMNISTDataModule):
+        parts += ["--data.name", data.flag, *(["--data.size", str(data.size)] if data.size != 28 else [])]
+        parts += ["--data.source", data.spec.source]
     parts += ["--baselines", f"[{','.join(baselines)}]", "--split", split, "--protocol", exam.protocol.name]
     parts += ["--students", str(len(exam.seeds)), "--seed", str(exam.seeds[0]), "--precision", precision]
     return shlex.join(parts)
@@ -134,5 +139,3 @@ def command_line(
 
 def _relative(path: str) -> str:
     return path if not Path(path).is_absolute() else Path(path).name
-
-

@@ -2,6 +2,7 @@
 
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.balanced import BalancedDataModule
+from lightning_distill.data.contract import data_of
 from lightning_distill.data.digits import DigitsDataModule
 from lightning_distill.data.draws import Batches, Draws
 from lightning_distill.data.medmnist import MedMNISTDataModule
@@ -15,4 +16,5 @@ __all__ = [
     "Draws",
     "MedMNISTDataModule",
     "NpzDataModule",
+    "data_of",
 ]

@@ -120,7 +120,8 @@ def append_csv(path: Path, rows: Iterable[Row]) -> None:
             reader = csv.DictReader(file)
             old = list(reader)
             if reader.fieldnames != names:
-                raise ValueError(f"{path.name} has other columns ({', '.join(reader.fieldnames or [])}); use a new file")
+                found = ", ".join(reader.fieldnames or [])
+                raise ValueError(f"{path.name} has other columns ({found}); use a new file")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w", newline="") as file:

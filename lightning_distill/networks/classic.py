@@ -47,9 +47,7 @@ class MLP(Classic):
     def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
         super().__init__()
         pixels = in_channels * image_size[0] * image_size[1]
-        self.features = nn.Sequential(
-            nn.Flatten(), nn.Linear(pixels, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU()
-        )
+        self.features = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU())
         self.head = nn.Linear(128, num_classes)
 
 

@@ -85,7 +85,7 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         height, width_px = (32 if side == 28 else side for side in image_size)
-        padding = tuple(3 if side == 28 else 1 for side in image_size)
+        padding = (3 if image_size[0] == 28 else 1, 3 if image_size[1] == 28 else 1)
         if pool != "none" and min(height, width_px) < 2**depth:
             raise ValueError(
                 f"images of {image_size[0]}x{image_size[1]} px are too small for {depth} poolings; "
@@ -94,7 +94,7 @@ class ConvNet(nn.Module):
         layers: list[nn.Module] = []
         for block in range(depth):
             layers.append(
-                nn.Conv2d(in_channels if block == 0 else width, width, 3, padding=padding if block == 0 else 1)
+                nn.Conv2d(in_channels if block == 0 else width, width, 3, padding=padding if block == 0 else (1, 1))
             )
             layers.append(make_norm(norm, width, height, width_px))
             layers.append(make_activation(activation))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,9 +49,9 @@ class TimmNetwork(nn.Module):
 
         fixed = bool((timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()).fixed_input_size)
         side = max(32, 32 * -(-max(image_size) // 32))
-        options = {"img_size": side} if fixed else {}
+        options: dict[str, Any] = {"img_size": side} if fixed else {}
         self.side = side if fixed or min(image_size) < 32 else None
-        self.model = timm.create_model(name, in_chans=in_channels, num_classes=num_classes, **options)
+        self.model: Any = timm.create_model(name, in_chans=in_channels, num_classes=num_classes, **options)
 
     def embed(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the features before the head, ``(B, F)``."""

@@ -1,0 +1,43 @@
+"""What no method can work with, said before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning_distill.networks import check_network
+from lightning_distill.spec import DataSpec
+from lightning_distill.synthetic import SyntheticSet
+
+NOT_FINITE = (
+    "distill/loss or its gradient is not finite at step {step} (loss {loss}); the last checkpoint is kept: "
+    "go on from it, or start anew with less than lr={lr}"
+)
+
+
+def refuse_options(ipc: int | Sequence[int], network: str) -> None:
+    """Raise a ValueError for an ipc below one or a network nobody knows, before any data is read."""
+    if min([ipc] if isinstance(ipc, int) else ipc) < 1:
+        raise ValueError(f"ipc={ipc}; every class needs at least 1 image")
+    check_network(network)
+
+
+def refuse_unfit(spec: DataSpec, precision: object, present: SyntheticSet | None) -> None:
+    """Raise a ValueError where data, precision or a set from elsewhere do not fit.
+
+    Args:
+        spec: of the data.
+        precision: the trainer's.
+        present: a set the distiller already holds, from an earlier fit or a checkpoint.
+    """
+    if spec.task == "multi-label":
+        raise ValueError(
+            f"{spec.name} is multi-label ({spec.num_classes} findings); single-label methods match one class at a "
+            "time. Use a single-label target, e.g. one finding against none"
+        )
+    if str(precision).startswith("16"):
+        raise ValueError(f"precision={precision} underflows the small gradients of distillation; use bf16-mixed")
+    if present is not None and (present.spec.shape, present.spec.class_names) != (spec.shape, spec.class_names):
+        raise ValueError(
+            f"this distiller holds a set for {present.spec.name} {present.spec.shape}, not for {spec.name} "
+            f"{spec.shape}; make a new distiller"
+        )

@@ -1,0 +1,97 @@
+"""Every method is tested by existing: each subclass of Distiller runs the whole way."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import lightning_distill.distillers as distillers
+from lightning_distill import Distiller, ExportSyntheticSet, StudentEvaluation, load_set
+
+
+def every_method() -> list[type[Distiller]]:
+    def below(cls):
+        return [cls, *(leaf for child in cls.__subclasses__() for leaf in below(child))]
+
+    return [cls for cls in below(Distiller)[1:] if cls.__module__.startswith(distillers.__name__)]
+
+
+METHODS = every_method()
+
+
+def test_methods_are_found():
+    assert distillers.DMDistiller in METHODS
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    ("ipc", "channels", "num_classes", "network"),
+    [(1, 1, 2, "convnet_w16"), (2, 3, 3, "convnet_w16"), ([3, 1, 2], 1, 3, "convnet_w16"), (2, 3, 2, "convnet_batch")],
+)
+def test_fit_validate_test_export(
+    method, ipc, channels, num_classes, network, make_data, make_trainer, tmp_path
+):
+    data = make_data(num_classes=num_classes, channels=channels)
+    students = StudentEvaluation("tiny", students=2, architectures=["convnet_w16"])
+    trainer = make_trainer(callbacks=[students, ExportSyntheticSet(str(tmp_path))])
+    distiller = method(ipc=ipc, network=network)
+    trainer.fit(distiller, datamodule=data)
+    assert trainer.global_step == 3
+    counts = [ipc] * num_classes if isinstance(ipc, int) else ipc
+    assert distiller.synthetic.labels.bincount().tolist() == counts
+    logged = trainer.callback_metrics
+    assert {"distill/loss", "val/acc", "val/acc_std", "val/auroc", "val/balanced_acc", "val/gain_random"} <= set(logged)
+    expected = logged["val/acc"].item()
+    (validated,) = trainer.validate(distiller, datamodule=data, verbose=False)
+    assert validated["val/acc"] == expected
+    (tested,) = trainer.test(distiller, datamodule=data, verbose=False)
+    assert 0 <= tested["test/acc"] <= 1
+    images, labels = load_set(tmp_path / "last").tensors
+    assert images.shape == (sum(counts), channels, 8, 8)
+    assert labels.tolist() == distiller.synthetic.labels.tolist()
+    torch.testing.assert_close(images, distiller.synthetic.shipped())
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
+def test_images_move_and_stay_finite(method, make_data, make_trainer):
+    data = make_data()
+    distiller = method(ipc=2, network="convnet_w16")
+    trainer = make_trainer()
+    trainer.fit(distiller, datamodule=data)
+    begun = distiller.start(data).images
+    assert distiller.synthetic.images.isfinite().all()
+    moved = (distiller.synthetic.images - begun).abs().amax((1, 2, 3))
+    assert (moved > 0).all(), "some image has not moved"
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
+def test_resumed_run_is_the_run(method, make_data, make_trainer, tmp_path):
+    whole, first, second = (method(ipc=2, network="convnet_w16", seed=3) for _ in range(3))
+    make_trainer(max_steps=5).fit(whole, datamodule=make_data())
+    trainer = make_trainer(max_steps=3)
+    trainer.fit(first, datamodule=make_data(steps_per_epoch=5))
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    make_trainer(max_steps=5).fit(second, datamodule=make_data(steps_per_epoch=5), ckpt_path=tmp_path / "half.ckpt")
+    assert torch.equal(whole.synthetic.images, second.synthetic.images)
+    assert not torch.equal(first.synthetic.images, second.synthetic.images)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
+def test_checkpoint_alone_makes_the_set_again_without_pickle(method, make_data, make_trainer, tmp_path):
+    distiller = method(ipc=[2, 1], network="convnet_w16")
+    trainer = make_trainer()
+    trainer.fit(distiller, datamodule=make_data())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    torch.load(tmp_path / "a.ckpt", weights_only=True)
+    loaded = method.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
+    assert torch.equal(loaded.synthetic.pixels(), distiller.synthetic.pixels())
+    assert loaded.synthetic.spec == distiller.synthetic.spec
+    assert loaded.hparams == distiller.hparams
+    assert loaded.hparams["ipc"] == [2, 1]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
+def test_surrogates_stay_out_of_the_checkpoint(method, make_data, make_trainer):
+    distiller = method(ipc=1, network="convnet_w16")
+    make_trainer().fit(distiller, datamodule=make_data())
+    assert set(distiller.state_dict()) == {"synthetic.images", "synthetic.labels"}

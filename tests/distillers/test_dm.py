@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from reference.mean_embedding import mean_embedding_distance as reference
+
+from lightning_distill import ArrayDataModule, DMDistiller
+from lightning_distill.isolation import derive_seed
+from lightning_distill.networks import create_network
+
+
+def plain_dm(data, ipc: int, steps: int, network: str, seed: int) -> torch.Tensor:
+    """DM without augmentation, class by class, in eager float32, written from the protocol."""
+    spec, draws = data.spec, data.train_dataloader()
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (spec.mean, spec.std))
+    images = DMDistiller(ipc=ipc, network=network, seed=seed).start(data).images.detach().clone().requires_grad_()
+    velocity = torch.zeros_like(images)
+    for step in range(steps):
+        x, y = draws.batch(step)
+        x = (x.float() - mean) / std
+        torch.manual_seed(derive_seed(seed, step))
+        net = create_network(network, spec.shape[0], spec.num_classes, spec.shape[1:])
+        loss = torch.zeros(())
+        for c in range(spec.num_classes):
+            real = net.embed(x[y == c]).detach().mean(0)
+            synthetic = net.embed(images[c * ipc : (c + 1) * ipc]).mean(0)
+            loss = loss + ((real - synthetic) ** 2).sum()
+        (gradient,) = torch.autograd.grad(loss, images)
+        velocity = 0.5 * velocity + gradient
+        images = (images - 1.0 * velocity).detach().requires_grad_()
+    return images.detach()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equals_a_plain_implementation_step_by_step(channels, make_data, make_trainer):
+    distiller = DMDistiller(ipc=2, network="convnet_w16", augmentation="none", seed=4)
+    data = make_data(num_classes=3, channels=channels)
+    make_trainer(max_steps=4).fit(distiller, datamodule=data)
+    expected = plain_dm(data, 2, 4, "convnet_w16", 4)
+    torch.testing.assert_close(distiller.synthetic.images.detach(), expected, rtol=1e-4, atol=1e-5)
+    assert (distiller.synthetic.images - distiller.start(data).images).abs().max() > 1e-3
+
+
+def test_logged_loss_is_the_sum_over_classes(make_data, make_trainer):
+    data = make_data()
+    distiller = DMDistiller(ipc=2, network="convnet_w16", augmentation="none")
+    trainer = make_trainer(max_steps=1)
+    trainer.fit(distiller, datamodule=data)
+    x, y = data.train_dataloader().batch(0)
+    torch.manual_seed(derive_seed(0, 0))
+    net = create_network("convnet_w16", 1, 2, (8, 8))
+    begun = distiller.start(data)
+    with torch.no_grad():
+        x = data.spec.normalize(x)
+        expected = sum(reference(net.embed(x[y == c]).double(), net.embed(begun.of_class(c)).double()) for c in (0, 1))
+    assert trainer.callback_metrics["distill/loss"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_batch_norm_sees_all_classes_in_one_forward(make_data, make_trainer, monkeypatch):
+    distiller = DMDistiller(ipc=2, network="convnet_batch")
+    rows = []
+    trainer = make_trainer(max_steps=1)
+    original = DMDistiller.prepare
+
+    def spy(self, datamodule):
+        original(self, datamodule)
+        embed = self.network.embed
+        self.network.embed = lambda p, x: rows.append(len(x)) or embed(p, x)
+
+    monkeypatch.setattr(DMDistiller, "prepare", spy)
+    trainer.fit(distiller, datamodule=make_data(num_classes=3))
+    assert rows == [3 * 8, 3 * 2]
+
+
+def test_timm_network_and_bf16(make_data, make_trainer):
+    distiller = DMDistiller(ipc=1, network="test_resnet")
+    make_trainer(max_steps=2, precision="bf16-mixed").fit(distiller, datamodule=make_data(channels=3))
+    assert distiller.synthetic.images.dtype == torch.float32
+    assert distiller.synthetic.images.isfinite().all()
+
+
+def test_same_seed_same_images_other_seed_others(make_data, make_trainer):
+    images = []
+    for seed in (1, 1, 2):
+        distiller = DMDistiller(ipc=1, network="convnet_w16", seed=seed)
+        make_trainer(max_steps=2).fit(distiller, datamodule=make_data())
+        images.append(distiller.synthetic.images.detach().clone())
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
+
+
+def test_runs_do_not_touch_the_users_random_stream(make_data, make_trainer):
+    distiller, trainer, data = DMDistiller(ipc=1, network="convnet_w16"), make_trainer(max_steps=2), make_data()
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    trainer.fit(distiller, datamodule=data)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_gradient_clip_and_cosine_schedule_take_hold(make_data, make_trainer):
+    plain, clipped = (DMDistiller(ipc=1, network="convnet_w16", gradient_clip=g, momentum=0.0) for g in (None, 1e-3))
+    cosine = DMDistiller(ipc=1, network="convnet_w16", lr_schedule="cosine")
+    for distiller in (plain, clipped, cosine):
+        make_trainer(max_steps=1 if distiller is not cosine else 4).fit(distiller, datamodule=make_data())
+    moved = (clipped.synthetic.images - clipped.start(make_data()).images).norm()
+    assert moved.item() == pytest.approx(1e-3, rel=1e-3)
+    assert (plain.synthetic.images - plain.start(make_data()).images).norm() > 1e-2
+    assert cosine.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-7)
+
+
+@pytest.mark.parametrize("start", ["real", "noise", "kmeans", "herding", "kcenter"])
+def test_every_start(start, make_data, make_trainer):
+    distiller = DMDistiller(ipc=3, network="convnet_w16", start=start)
+    make_trainer(max_steps=1).fit(distiller, datamodule=make_data())
+    assert len(distiller.synthetic) == 6
+
+
+def refused(make_trainer, data, match, error=ValueError, precision="32-true", **options):
+    with pytest.raises(error, match=match):
+        trainer = make_trainer(max_steps=1, precision=precision)
+        trainer.fit(DMDistiller(**{"network": "convnet_w16", "ipc": 1, **options}), datamodule=data)
+
+
+def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
+    refused(make_trainer, make_data(), r"ipc=0", ipc=0)
+    refused(make_trainer, make_data(), r"ipc=\[2, -1\]", ipc=[2, -1])
+    refused(make_trainer, make_data(), r"class '0' has 12 training images, ipc=50 needs 50; lower ipc", ipc=50)
+    refused(make_trainer, make_data(), r"3 numbers but blobs has 2 classes", ipc=[1, 1, 1])
+    refused(make_trainer, make_data(), r"unknown network 'convnett'; closest names: .*convnet", network="convnett")
+    refused(make_trainer, make_data(), r"unknown augmentation 'dsaa'; use one of dsa", augmentation="dsaa")
+    refused(make_trainer, make_data(), r"unknown start 'zeros'; use one of real", start="zeros")
+    refused(make_trainer, make_data(), r"unknown on_small_class 'skip'", on_small_class="skip")
+    refused(make_trainer, None, r"BalancedDataModule", TypeError)
+    images, labels = make_data().train_arrays()
+    many = ArrayDataModule((images[:, 0], torch.nn.functional.one_hot(torch.tensor(labels), 3).numpy()))
+    refused(make_trainer, many, r"multi-label \(3 findings\)")
+
+
+def test_float16_is_refused_with_bf16_offered(make_data):
+    from lightning_distill.distillers.checks import refuse_unfit
+
+    with pytest.raises(ValueError, match="16-mixed.*bf16-mixed"):
+        refuse_unfit(make_data().spec, "16-mixed", None)
+
+
+def test_small_classes_repeat_or_take_fewer(make_data, make_trainer):
+    for policy, count in (("repeat", 20), ("fewer", 12)):
+        distiller = DMDistiller(ipc=20, network="convnet_w16", on_small_class=policy)
+        make_trainer(max_steps=1).fit(distiller, datamodule=make_data())
+        assert distiller.synthetic.counts == [count, count]
+
+
+def test_nan_loss_stops_with_the_step_and_keeps_the_checkpoint(make_data, make_trainer, tmp_path):
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    class Diverging(DMDistiller):
+        def losses(self, x, y):
+            for loss in super().losses(x, y):
+                yield loss * (float("nan") if self.global_step == 2 else 1.0)
+
+    keep = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_last=True)
+    distiller = Diverging(ipc=1, network="convnet_w16")
+    trainer = make_trainer(max_steps=5, callbacks=[keep], enable_checkpointing=True)
+    with pytest.raises(FloatingPointError, match="at step 2 .*nan.*lr=1.0"):
+        trainer.fit(distiller, datamodule=make_data())
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert kept["global_step"] == 2
+    assert kept["state_dict"]["synthetic.images"].isfinite().all()
+    assert distiller.synthetic.images.isfinite().all()
+
+
+def test_a_set_of_other_data_is_refused(make_data, make_trainer):
+    distiller = DMDistiller(ipc=1, network="convnet_w16")
+    make_trainer(max_steps=1).fit(distiller, datamodule=make_data())
+    with pytest.raises(ValueError, match=r"holds a set for blobs \(1, 8, 8\), not for blobs \(3, 8, 8\)"):
+        make_trainer(max_steps=1).fit(distiller, datamodule=make_data(channels=3))

@@ -1,0 +1,71 @@
+"""A run killed with SIGKILL and resumed ends with the images of the run that was never killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+RUN = """
+import sys, time
+from pathlib import Path
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning_distill import DigitsDataModule, DMDistiller, StudentEvaluation
+
+folder, pause = Path(sys.argv[1]), float(sys.argv[2])
+
+class Slowly(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        (folder / "step").write_text(str(trainer.global_step))
+        time.sleep(pause)
+
+keep = ModelCheckpoint(folder, every_n_train_steps=2, save_last=True)
+students = StudentEvaluation("tiny", students=2, architectures=["convnet_w16"])
+trainer = Trainer(
+    max_steps=12, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+    callbacks=[keep, students, Slowly()], num_sanity_val_steps=0,
+)
+distiller = DMDistiller(ipc=1, network="convnet_w16", seed=5)
+data = DigitsDataModule(real_per_class=8, steps_per_epoch=4)
+trainer.fit(distiller, datamodule=data, ckpt_path="last", weights_only=True)
+import torch
+torch.save({"images": distiller.synthetic.images.detach(), "acc": trainer.callback_metrics["val/acc"]}, folder / "end.pt")
+"""
+
+
+def start(folder, pause: float) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", RUN, str(folder), str(pause)],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kill_at", [3, 7])
+def test_killed_and_resumed_run_is_bit_identical(kill_at, tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = start(tmp_path / "whole", 0)
+    killed = start(tmp_path / "killed", 0.3)
+    step = tmp_path / "killed" / "step"
+    deadline = time.monotonic() + 120
+    while not (step.is_file() and (step.read_text() or "0") >= str(kill_at)):
+        assert killed.poll() is None, killed.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "end.pt").exists()
+    resumed = start(tmp_path / "killed", 0)
+    for process in (whole, resumed):
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+    ends = [torch.load(tmp_path / name / "end.pt", weights_only=True) for name in ("whole", "killed")]
+    assert torch.equal(ends[0]["images"], ends[1]["images"])
+    assert ends[0]["acc"] == ends[1]["acc"]
