@@ -183,6 +183,8 @@ def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet |
         names, augmentation = tuple(str(c) for c in range(int(labels.max()) + 1)), "dsa"
     if images.ndim != 4 or len(images) != len(labels):
         raise ValueError(f"a set is images (N, C, H, W) and labels (N,); got {images.shape} and {labels.shape}")
+    if len(names) < 2:
+        raise ValueError("the given set has one class only; students need at least two")
     channels = images.shape[1]
     spec = DataSpec(
         name="given set",

@@ -28,9 +28,7 @@ def test_methods_are_found():
     ("ipc", "channels", "num_classes", "network"),
     [(1, 1, 2, "convnet_w16"), (2, 3, 3, "convnet_w16"), ([3, 1, 2], 1, 3, "convnet_w16"), (2, 3, 2, "convnet_batch")],
 )
-def test_fit_validate_test_export(
-    method, ipc, channels, num_classes, network, make_data, make_trainer, tmp_path
-):
+def test_fit_validate_test_export(method, ipc, channels, num_classes, network, make_data, make_trainer, tmp_path):
     data = make_data(num_classes=num_classes, channels=channels)
     students = StudentEvaluation("tiny", students=2, architectures=["convnet_w16"])
     trainer = make_trainer(callbacks=[students, ExportSyntheticSet(str(tmp_path))])
