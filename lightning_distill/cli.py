@@ -62,11 +62,16 @@ def _command(name: str) -> Callable[..., object]:
 
 
 def _lightning(argv: list[str]) -> None:
+    from importlib.metadata import entry_points
+
     from lightning.pytorch.cli import LightningCLI
 
     from lightning_distill.callbacks import StudentEvaluation  # noqa: F401  (short class names in YAML)
     from lightning_distill.data import ArrayDataModule
     from lightning_distill.distillers import Distiller
+
+    for method in entry_points(group="lightning_distill.distillers"):
+        method.load()  # methods of other packages then have short names too
 
     class DistillCLI(LightningCLI):
         @staticmethod
@@ -86,5 +91,5 @@ def _lightning(argv: list[str]) -> None:
         seed_everything_default=False,
         save_config_kwargs={"overwrite": True},
         parser_kwargs={"prog": "lightning-distill"},
-        args=argv,
+        args=None if argv == sys.argv[1:] else argv,
     )

@@ -168,7 +168,9 @@ class StudentEvaluation(Callback):
         if len(self.exam.architectures) > 1:
             values.update({f"acc/{name}": scores.mean("acc", name) for name in self.exam.architectures})
         pl_module.log_dict({f"{stage}/{name}": value for name, value in values.items()}, prog_bar=False)
-        rank_zero_info(f"{stage}/acc {values['acc']:.4f} ({len(scores.students)} students, {scores.seconds:.0f} s)")
+        gain = f", {values['gain_random']:+.4f} above random" if "gain_random" in values else ""
+        taken = f"{len(scores.students)} students, {scores.seconds:.0f} s"
+        rank_zero_info(f"{stage}/acc {values['acc']:.4f}{gain} ({taken})")
 
 
 def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet | None:

@@ -24,9 +24,9 @@ def quickstart(
     out: str = "quickstart",
     ipc: int = 10,
     steps: int = 300,
-    students: int = 5,
+    students: int = 3,
     protocol: str = "quick",
-    network: str = "convnet",
+    network: str = "convnet_w64",
     seed: int = 0,
 ) -> list[Row]:
     """Distil scikit-learn's digits with DM and compare with a random subset and with all real data.
@@ -52,7 +52,7 @@ def quickstart(
     console, folder = Console(), Path(out)
     check_writable(folder)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    data = DigitsDataModule(seed=seed, steps_per_epoch=max(1, steps // 3))
+    data = DigitsDataModule(real_per_class=64, steps_per_epoch=max(1, steps // 2), seed=seed)
     _, labels = data.train_arrays()
     console.print(f"Distilling {len(labels):,} digits of 8x8 px into {ipc * 10} images, {steps} steps of DM ...")
     trainer = Trainer(

@@ -102,6 +102,8 @@ class ArrayDataModule(LightningDataModule):
         if "val" not in self.splits:
             self._carve_out_val()
         self._spec = self._describe()
+        about = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
+        self.save_hyperparameters(about)  # what loggers show of the data; no folder of this machine
 
     def train_arrays(self) -> Split:
         """All training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``."""

@@ -74,6 +74,7 @@ class BalancedDataModule(ArrayDataModule):
 
     def load(self) -> dict[str, tuple[Array, Array] | None]:
         """Every split the wrapped module has a loader for, read once."""
+        self.wrapped.trainer = self.trainer
         self.wrapped.prepare_data()
         self.wrapped.setup("fit")
         self.wrapped.setup("test")

@@ -1,0 +1,108 @@
+"""The house rules, as tests: which way imports go, how long a file may be, what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import lightning_distill
+
+PACKAGE = ROOT / "lightning_distill"
+FILES = sorted(PACKAGE.rglob("*.py"))
+LIGHTNING = {"lightning", "lightning_utilities", "pytorch_lightning"}
+
+#: What each layer may import of the package itself; the lowest come first.
+LAYERS = {
+    "lowest": {"functional", "isolation", "objectives", "augment", "spec"},
+    "middle": {"synthetic", "networks", "coresets", "evaluation", "storage", "card", "pictures"},
+    "upper": {"distillers", "callbacks", "data"},
+    "top": {"commands", "cli", "__main__"},
+}
+ORDER = list(LAYERS)
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of modules imported at the top level of a file, not below ``TYPE_CHECKING``."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def layer_of(part: str) -> int:
+    return next(i for i, name in enumerate(ORDER) if part in LAYERS[name])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    part = part_of(path)
+    if part == "__init__":
+        return
+    own = {name.split(".")[1] for name in imports(path) if name.startswith("lightning_distill.")}
+    own -= {"__version__"}
+    above = {other for other in own if other != part and layer_of(other) > layer_of(part)}
+    assert not above, f"{part} imports {above} of a higher layer"
+    roots = {name.split(".")[0] for name in imports(path)}
+    if part in LAYERS["lowest"]:
+        foreign = roots - set(sys.stdlib_module_names) - {"torch", "kornia", "lightning_distill"}
+        assert not foreign, f"{part} imports {foreign}; the lowest layer knows torch and kornia only"
+    if part in LAYERS["middle"]:
+        assert not roots & (LIGHTNING - {"lightning_utilities"}), f"{part} imports Lightning"
+
+
+def test_every_part_has_a_layer():
+    parts = {part_of(path) for path in FILES} - {"__init__"}
+    assert parts == set().union(*LAYERS.values())
+
+
+def test_base_and_methods_stay_short():
+    assert len((PACKAGE / "distillers/base.py").read_text().splitlines()) <= 150
+    for path in (PACKAGE / "distillers").glob("*.py"):
+        if path.name not in ("__init__.py", "base.py", "checks.py"):
+            assert len(path.read_text().splitlines()) <= 60, path.name
+
+
+def test_importing_the_package_is_cheap_and_every_name_is_there():
+    code = (
+        "import sys, lightning_distill as d;"
+        "heavy = {'torch', 'lightning', 'wandb', 'medmnist', 'timm', 'kornia'} & set(sys.modules);"
+        "assert not heavy, heavy;"
+        "names = [getattr(d, name) for name in d.__all__];"
+        "assert 'medmnist' not in sys.modules, 'medmnist';"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names_are_the_inventory():
+    assert sorted(lightning_distill.__all__) == [
+        "ArrayDataModule", "BalancedDataModule", "DMDistiller", "DataSpec", "DigitsDataModule", "Distiller",
+        "ExportSyntheticSet", "MedMNISTDataModule", "NpzDataModule", "StudentEvaluation", "SyntheticImages",
+        "SyntheticSet", "__version__", "create_network", "list_networks", "load_set",
+    ]  # fmt: skip
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        lightning_distill.nothing  # noqa: B018
+
+
+def test_no_pickle_and_no_claims_of_privacy():
+    for path in [*FILES, ROOT / "README.md"]:
+        text = path.read_text()
+        assert "import pickle" not in text, path
+        assert "allow_pickle=True" not in text, path
+        assert "weights_only=False" not in text, path
+        if path.name != "test_architecture.py":
+            lowered = text.lower()
+            for claim in ("privacy-preserving", "anonymous", "anonymis", "is private"):
+                assert claim not in lowered, f"{path}: {claim}"

@@ -1,0 +1,370 @@
+"""Siamese augmentation against plain loops, and what siamese and plain promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from kornia.augmentation import RandomHorizontalFlip
+from reference import dsa
+from scipy import stats
+
+from lightning_distill import augment
+from lightning_distill.augment import PRESETS, SiameseAugmentation
+
+GROUPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
+#: Grey, RGB and five channels; square and not, even and odd sides.
+SHAPES = ((1, 16, 16), (3, 12, 20), (5, 11, 9))
+EXACT, WARP = 1e-6, 1e-4
+TOLERANCE = {"color": EXACT, "crop": EXACT, "cutout": EXACT, "flip": EXACT, "scale": WARP, "rotate": WARP}
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """A SiameseAugmentation of one group alone."""
+
+    def make(group, size):
+        monkeypatch.setitem(PRESETS, group, (group,))
+        return SiameseAugmentation(group, size)
+
+    return make
+
+
+def drawn(operation):
+    """(name, parameters) of every leaf operation of the last call, without its running number."""
+    leaves, items = [], list(operation._params)
+    while items:
+        item = items.pop(0)
+        if isinstance(item.data, list):
+            items = list(item.data) + items
+        else:
+            leaves.append((item.name.rsplit("_", 1)[0], item.data))
+    return leaves
+
+
+def expected(group, images, operation):
+    """The reference's images for the parameters that were drawn."""
+    leaves = dict(drawn(operation))
+    height, width = images.shape[2:]
+    out = []
+    for row, image in enumerate(images.double().numpy()):
+        draw = {name: {key: value[row].tolist() for key, value in params.items() if key != "forward_input_shape"}
+                for name, params in leaves.items()}  # fmt: skip
+        if group == "color":
+            u_brightness = draw["RandomBrightness"]["brightness_factor"] - 0.5
+            u_saturation = draw["RandomSaturation"]["factor"] / 2
+            out.append(dsa.color(image, u_brightness, u_saturation, draw["RandomContrast"]["factor"] - 0.5))
+        elif group == "crop":
+            left, top = draw["RandomCrop"]["src"][0]
+            assert left == int(left)
+            assert top == int(top)
+            out.append(dsa.crop(image, int(top) - dsa.shift_of(height), int(left) - dsa.shift_of(width)))
+        elif group == "cutout":
+            unit = draw["RandomCutout"]
+            rows, columns = dsa.cutout_centres(height), dsa.cutout_centres(width)
+            out.append(dsa.cutout(image, int(unit["row"] * len(rows)), int(unit["column"] * len(columns))))
+        elif group == "flip":
+            out.append(dsa.flip(image, draw["RandomHorizontalFlip"]["batch_prob"] == 1.0))
+        elif group == "scale":
+            sx, sy = (1 / content for content in draw["RandomGridScale"]["scale"])
+            out.append(dsa.scale(image, sx, sy))
+        else:
+            out.append(dsa.rotate(image, draw["RandomRotation"]["degrees"]))
+    return np.stack(out)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("group", GROUPS)
+def test_plain_draws_equal_the_reference_image_by_image(only, group, shape):
+    torch.manual_seed(0)
+    augmentation, images = only(group, shape[1:]), torch.rand(6, *shape) * 2 - 1
+    result = augmentation.plain(images)
+    assert result.shape == images.shape
+    np.testing.assert_allclose(
+        result.numpy(), expected(group, images, augmentation._plain), rtol=0, atol=TOLERANCE[group]
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("group", GROUPS)
+def test_siamese_draws_equal_the_reference(only, group, shape):
+    torch.manual_seed(1)
+    augmentation, real, synthetic = only(group, shape[1:]), torch.rand(3, *shape), torch.rand(2, *shape)
+    both = torch.cat(augmentation(real, synthetic))
+    reference = expected(group, torch.cat([real, synthetic]), augmentation._siamese)
+    np.testing.assert_allclose(both.numpy(), reference, rtol=0, atol=TOLERANCE[group])
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("group", GROUPS)
+def test_siamese_transforms_every_real_and_synthetic_image_alike(only, group, shape):
+    augmentation, image = only(group, shape[1:]), torch.randn(1, *shape)
+    changed = False
+    for seed in range(8):
+        torch.manual_seed(seed)
+        real, synthetic = augmentation(image.repeat(4, 1, 1, 1), image.repeat(3, 1, 1, 1))
+        assert (len(real), len(synthetic)) == (4, 3)
+        for other in (*real, *synthetic):
+            torch.testing.assert_close(other, real[0], rtol=0, atol=1e-6)
+        for _, params in drawn(augmentation._siamese):
+            for key, value in params.items():
+                if key != "forward_input_shape":
+                    assert len(value) == 7
+                    assert (value == value[:1]).all(), f"{key} differs between images"
+        changed |= not torch.allclose(real[0], image[0], atol=1e-3)
+    assert changed
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_plain_draws_for_each_image(only, group):
+    torch.manual_seed(0)
+    augmentation = only(group, (16, 16))
+    result = augmentation.plain(torch.randn(1, 3, 16, 16).repeat(24, 1, 1, 1))
+    different = {tuple(image.flatten().tolist()) for image in result}
+    assert len(different) == 2 if group == "flip" else len(different) > 12
+
+
+def uniform(values, low, high):
+    """All inside the range, close to both its ends, and flat in between."""
+    values = np.asarray(values, np.float64)
+    assert values.min() >= low - 1e-6
+    assert values.max() <= high + 1e-6
+    assert values.min() < low + (high - low) * 0.01
+    assert values.max() > high - (high - low) * 0.01
+    assert stats.kstest((values - low) / (high - low), "uniform").pvalue > 1e-4
+
+
+def many(only, group, size=(32, 32), count=8000):
+    """The parameters kornia draws for ``count`` images; nothing is applied."""
+    torch.manual_seed(3)
+    operation = only(group, size)._plain
+    padded = [side + 2 * dsa.shift_of(side) for side in size] if group == "crop" else size
+    params = operation.forward_parameters(torch.Size([count, 1, *padded]))
+    leaves = list(params)
+    return {
+        leaf.name.rsplit("_", 1)[0]: leaf.data
+        for item in leaves
+        for leaf in (item.data if isinstance(item.data, list) else [item])
+    }
+
+
+def test_color_factors_are_uniform_in_their_ranges(only):
+    draws = many(only, "color")
+    uniform(draws["RandomBrightness"]["brightness_factor"] - 1, -0.5, 0.5)
+    uniform(draws["RandomSaturation"]["factor"], 0.0, 2.0)
+    uniform(draws["RandomContrast"]["factor"], 0.5, 1.5)
+    factors = np.stack([draws["RandomSaturation"]["factor"], draws["RandomContrast"]["factor"]])
+    assert abs(np.corrcoef(factors)[0, 1]) < 0.05
+
+
+def test_rotation_is_uniform_within_15_degrees(only):
+    uniform(many(only, "rotate")["RandomRotation"]["degrees"], -15.0, 15.0)
+
+
+def test_scale_of_the_grid_is_uniform_and_drawn_apart_for_both_axes(only):
+    grid = 1 / many(only, "scale")["RandomGridScale"]["scale"].numpy()
+    for axis in (0, 1):
+        uniform(grid[:, axis], 1 / 1.2, 1.2)
+    assert abs(np.corrcoef(grid.T)[0, 1]) < 0.05
+
+
+def test_flip_is_a_fair_coin(only):
+    heads = many(only, "flip")["RandomHorizontalFlip"]["batch_prob"]
+    assert set(heads.tolist()) == {0.0, 1.0}
+    assert heads.mean().item() == pytest.approx(0.5, abs=0.03)
+
+
+def test_siamese_flip_is_one_fair_coin_per_call(only):
+    torch.manual_seed(0)
+    augmentation, image = only("flip", (2, 2)), torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+    flipped = [augmentation(image, image)[1][0, 0, 0, 0].item() for _ in range(400)]
+    assert sum(flipped) / 400 == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (28, 28), (8, 20), (11, 9)])
+def test_crop_shifts_are_whole_and_every_shift_up_to_an_eighth_is_as_likely(only, height, width):
+    torch.manual_seed(0)
+    ramp = torch.arange(1.0, height * width + 1).view(1, 1, height, width).repeat(1500, 1, 1, 1)
+    result = only("crop", (height, width)).plain(ramp)
+    middle = result[:, 0, height // 2, width // 2].long() - 1  # always inside: shifts are an eighth
+    down, right = middle // width - height // 2, middle % width - width // 2
+    for shifts, side in ((down, height), (right, width)):
+        values, counts = np.unique(shifts.numpy(), return_counts=True)
+        assert values.tolist() == list(range(-dsa.shift_of(side), dsa.shift_of(side) + 1))
+        assert stats.chisquare(counts).pvalue > 1e-4
+    assert abs(np.corrcoef(down.numpy(), right.numpy())[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (28, 28), (7, 12)])
+def test_cutout_erases_the_mean_area_of_all_centres(only, height, width):
+    torch.manual_seed(0)
+    result = only("cutout", (height, width)).plain(torch.ones(6000, 1, height, width))
+    assert set(result.unique().tolist()) == {0.0, 1.0}
+    erased = 1 - result.mean().item()
+    assert erased == pytest.approx(dsa.cutout_mean_area(height, width), abs=0.004)
+
+
+def test_cutout_erases_as_much_at_32_pixels_as_the_protocol_says():
+    assert dsa.cutout_mean_area(32, 32) == pytest.approx(0.188, abs=0.002)
+
+
+@pytest.mark.parametrize("unit", [0.0, 0.5, 1 - 2**-24])
+@pytest.mark.parametrize("side", [7, 8, 28, 32, 224])
+def test_cutout_is_clipped_alike_at_both_borders(unit, side):
+    inside = augment.RandomCutout._inside(torch.tensor([unit, 1 - 2**-24 - unit]), side)
+    assert inside.sum(1).min() >= dsa.cutout_side(side) // 2
+    assert inside.sum(1).max() <= dsa.cutout_side(side)
+    if unit != 0.5:
+        assert torch.equal(inside[0], inside[1].flip(0))
+
+
+def test_saturation_is_the_identity_on_grey_images():
+    images = torch.randn(4, 1, 6, 6)
+    torch.testing.assert_close(augment.RandomSaturation()(images), images)
+
+
+def test_content_shrinks_where_the_scale_of_the_grid_is_above_one():
+    image = torch.ones(1, 1, 20, 20)
+    for content, covered in ((1.0, 20), (0.75, 15)):
+        operation = augment.RandomGridScale()
+        params = operation.forward_parameters(image.shape)
+        params["scale"] = torch.tensor([[content, 1.0]])
+        result = operation(image, params=params)[0, 0]
+        assert result[10].sum().item() == pytest.approx(covered, abs=0.5)
+        assert result[:, 10].sum().item() == pytest.approx(20, abs=1e-3)
+
+
+def group_of(operation):
+    (item,) = operation._params
+    names = {"ImageSequential": "color", "RandomCrop": "crop", "RandomCutout": "cutout", "RandomGridScale": "scale"}
+    names |= {"RandomHorizontalFlip": "flip", "RandomRotation": "rotate"}
+    return names[item.name.rsplit("_", 1)[0]]
+
+
+@pytest.mark.parametrize("mode", ["plain", "siamese"])
+@pytest.mark.parametrize("preset", ["dsa", "dsa_noflip", "crop_scale_rotate"])
+def test_one_group_of_the_preset_is_drawn_uniformly_per_call(preset, mode):
+    torch.manual_seed(0)
+    augmentation, image = SiameseAugmentation(preset, (4, 4)), torch.ones(1, 1, 4, 4)
+    groups = []
+    for _ in range(600):
+        if mode == "plain":
+            augmentation.plain(image)
+        else:
+            augmentation(image, image)
+        groups.append(group_of(augmentation._plain if mode == "plain" else augmentation._siamese))
+    names, counts = np.unique(groups, return_counts=True)
+    assert sorted(names.tolist()) == sorted(PRESETS[preset])
+    assert stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_presets_hold_the_groups_of_the_protocol():
+    groups = {"dsa": GROUPS, "dsa_noflip": ("color", "crop", "cutout", "scale", "rotate")}
+    groups |= {"crop_scale_rotate": ("crop", "scale", "rotate"), "none": ()}
+    assert groups == PRESETS
+
+
+@pytest.mark.parametrize("preset", [name for name, groups in PRESETS.items() if "flip" not in groups])
+def test_presets_without_flip_never_mirror(preset):
+    augmentation = SiameseAugmentation(preset, (16, 16))
+    for operation in (augmentation._plain, augmentation._siamese):
+        modules = [] if operation is None else list(operation.modules())
+        assert not any(isinstance(module, RandomHorizontalFlip) for module in modules)
+    image = torch.zeros(1, 1, 16, 16)
+    image[..., :8] = 1.0  # bright on the left; no group but flip can make the right brighter
+    torch.manual_seed(0)
+    for _ in range(150):
+        result = augmentation(image, image)[1]
+        assert result[..., :8].sum() > result[..., 8:].sum()
+
+
+def test_the_preset_with_flip_mirrors():
+    augmentation, image = SiameseAugmentation("dsa", (16, 16)), torch.zeros(1, 1, 16, 16)
+    image[..., :8] = 1.0
+    torch.manual_seed(0)
+    results = [augmentation(image, image)[1] for _ in range(150)]
+    assert any(result[..., :8].sum() < result[..., 8:].sum() for result in results)
+
+
+def test_none_returns_the_images_as_they_are():
+    augmentation = SiameseAugmentation("none", (8, 8))
+    real, synthetic = torch.randn(3, 1, 8, 8), torch.randn(2, 1, 8, 8, requires_grad=True)
+    for result, image in zip(augmentation(real, synthetic), (real, synthetic), strict=True):
+        assert torch.equal(result, image)
+    assert torch.equal(augmentation.plain(real), real)
+
+
+@pytest.mark.parametrize("mode", ["plain", "siamese"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_gradients_reach_the_synthetic_images_and_none_the_real_ones(only, group, mode):
+    torch.manual_seed(0)
+    augmentation = only(group, (12, 12))
+    real = torch.randn(3, 3, 12, 12, requires_grad=True)
+    synthetic = torch.randn(2, 3, 12, 12, requires_grad=True)
+    if mode == "siamese":
+        seen, result = augmentation(real, synthetic)
+        assert not seen.requires_grad
+    else:
+        result = augmentation.plain(synthetic)
+    result.square().sum().backward()
+    assert real.grad is None or not real.grad.any()
+    assert synthetic.grad.isfinite().all()
+    assert (synthetic.grad.flatten(1).norm(dim=1) > 1).all()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_outputs_are_never_clamped(only, group):
+    augmentation, images = only(group, (12, 12)), torch.randn(4, 3, 12, 12)
+    results = []
+    for factor in (1.0, 1000.0):
+        torch.manual_seed(0)
+        results.append(
+            torch.cat([*augmentation(factor * images, -factor * images), augmentation.plain(images * factor)])
+        )
+    assert results[1].min() < -500
+    assert results[1].max() > 500
+    # every group is linear but for the brightness, which adds half a unit at most, times a contrast of 1.5 at most
+    torch.testing.assert_close(results[1] / 1000, results[0], rtol=1e-4, atol=0.76 if group == "color" else 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("group", GROUPS)
+def test_results_stay_float32_under_bf16_autocast_and_equal_those_without(only, group, dtype):
+    augmentation = only(group, (12, 20))
+    real, synthetic = torch.randn(2, 3, 12, 20).to(dtype), torch.randn(2, 3, 12, 20).to(dtype)
+    results = []
+    for enabled in (False, True):
+        torch.manual_seed(5)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            results.append(torch.cat([*augmentation(real, synthetic), augmentation.plain(real)]))
+    assert results[1].dtype == torch.float32
+    assert torch.equal(results[0], results[1])
+
+
+@pytest.mark.parametrize("mode", ["plain", "siamese"])
+def test_equal_seeds_give_equal_images(mode):
+    augmentation, images = SiameseAugmentation("dsa", (8, 8)), torch.randn(4, 1, 8, 8)
+    runs = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        calls = [augmentation.plain(images) if mode == "plain" else augmentation(images, images)[0] for _ in range(8)]
+        runs.append(torch.cat(calls))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+def test_inputs_are_left_alone():
+    augmentation = SiameseAugmentation("dsa", (8, 8))
+    real, synthetic = torch.randn(2, 1, 8, 8), torch.randn(2, 1, 8, 8)
+    before = real.clone(), synthetic.clone()
+    torch.manual_seed(0)
+    for _ in range(30):
+        augmentation(real, synthetic)
+        augmentation.plain(synthetic)
+    assert torch.equal(real, before[0])
+    assert torch.equal(synthetic, before[1])
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown augmentation 'dsq'; use one of dsa, dsa_noflip, crop_scale_rotate"):
+        SiameseAugmentation("dsq", (8, 8))
