@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 Pixel = Literal["uint8", "float16"]
+#: The largest number a float16 pixel can hold.
+FLOAT16_MAX = 65504.0
 Task = Literal["binary", "multi-class", "ordinal", "multi-label"]
 
 

@@ -45,16 +45,14 @@ def write_set(folder: str | Path, data: TrainingSet, card: Card) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays: Arrays = {
-        "images": data.pixels.numpy(),
+        "images": np.ascontiguousarray(data.pixels.numpy()),
         "labels": data.labels.numpy().astype(np.int64),
         "mean": np.array(data.spec.mean, np.float32),
         "std": np.array(data.spec.std, np.float32),
     }
     card = {**card, "data": data.spec.to_dict(), "sha256": digest(arrays)}
     text = json.dumps(card, indent=2, ensure_ascii=False)
-    packed = save(arrays, metadata={"card": text})
-    _replace(folder / SET, packed)
-    _replace(folder / CARD, text.encode())
+    _replace({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
     return folder / SET
 
 
@@ -77,9 +75,10 @@ def read_set(path: str | Path) -> tuple[TrainingSet, Card]:
             card: Card = json.loads((file.metadata() or {})["card"])
             arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         expected, spec = card["sha256"], DataSpec.from_dict(card["data"])  # type: ignore[arg-type]
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+    except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path.name} is not a distilled set: {error}; ask its sender for the file again") from error
-    if digest(arrays) != expected:
+    same_units = all(np.array_equal(np.float32(getattr(spec, name)), arrays[name]) for name in ("mean", "std"))
+    if digest(arrays) != expected or not same_units:
         raise ValueError(f"{path.name} was changed after it was written (sha256 differs); ask its sender for it again")
     return TrainingSet(torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]), spec), card
 
@@ -119,14 +118,19 @@ def check_writable(folder: str | Path) -> None:
         raise type(error)(error.errno, f"cannot write to {folder}: {error.strerror}; choose another folder") from error
 
 
-def _replace(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
-        try:
-            temporary.write(content)
-            temporary.flush()
-            os.fsync(temporary.fileno())
-        except BaseException:
-            os.unlink(temporary.name)
-            raise
-    os.chmod(temporary.name, 0o644)
-    os.replace(temporary.name, path)
+def _replace(contents: dict[Path, bytes]) -> None:
+    """Write every file beside its old self, and only when all are on the disk rename them."""
+    written: dict[Path, str] = {}
+    try:
+        for path, content in contents.items():
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
+                written[path] = temporary.name
+                temporary.write(content)
+                temporary.flush()
+                os.fsync(temporary.fileno())
+            os.chmod(temporary.name, 0o644)
+        for path, name in written.items():
+            os.replace(name, path)
+    finally:
+        for name in written.values():
+            Path(name).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_distill import coresets
-from lightning_distill.spec import DataSpec
+from lightning_distill.spec import FLOAT16_MAX, DataSpec
 
 SmallClass = Literal["error", "fewer", "repeat"]
 STARTS = ("real", "noise", "kmeans", "herding", "kcenter")
@@ -49,7 +49,8 @@ class SyntheticSet(nn.Module):
 
     def pixels(self) -> Tensor:
         """What is shipped: ``(N, C, H, W)`` in pixel units, clipped to the data's range, uint8 or float16."""
-        pixels = self.spec.denormalize(self.images.detach()).clamp(self.spec.low, self.spec.high)
+        low, high = max(self.spec.low, -FLOAT16_MAX), min(self.spec.high, FLOAT16_MAX)
+        pixels = self.spec.denormalize(self.images.detach()).clamp(low, high)
         return pixels.round().to(torch.uint8) if self.spec.pixel == "uint8" else pixels.half()
 
     def shipped(self) -> Tensor:
@@ -86,8 +87,8 @@ class SyntheticSet(nn.Module):
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; use one of {', '.join(STARTS)}")
         counts = images_per_class(ipc, spec)
-        if start != "noise":
-            counts = fit_to_classes(counts, np.bincount(labels, minlength=spec.num_classes), spec, on_small_class)
+        available = counts if start == "noise" else np.bincount(labels, minlength=spec.num_classes)
+        counts = fit_to_classes(counts, available, spec, on_small_class)
         synthetic = cls(torch.arange(spec.num_classes).repeat_interleave(torch.tensor(counts)), spec)
         if start == "noise":
             values = torch.randn(synthetic.images.shape, generator=torch.Generator().manual_seed(seed))
@@ -104,7 +105,7 @@ def images_per_class(ipc: int | Sequence[int], spec: DataSpec) -> list[int]:
     Raises:
         ValueError: a count below one, or a list whose length is not the number of classes.
     """
-    counts = [ipc] * spec.num_classes if isinstance(ipc, int) else list(ipc)
+    counts = list(map(int, ipc)) if isinstance(ipc, Sequence) else [int(ipc)] * spec.num_classes
     if len(counts) != spec.num_classes:
         raise ValueError(f"ipc has {len(counts)} numbers but {spec.name} has {spec.num_classes} classes")
     if min(counts) < 1:

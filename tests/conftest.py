@@ -17,7 +17,7 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
 
-@pytest.fixture()
+@pytest.fixture
 def real_medmnist() -> Path:
     """The folder of real MedMNIST files; the test is skipped where it is absent."""
     folder = REAL / "medmnist"
@@ -38,7 +38,7 @@ def blobs(num_classes: int = 2, per_class: int = 12, size: int = 8, channels: in
     return (images[..., 0] if channels == 1 else images), labels[:, None].astype(np.uint8)
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_data():
     """A factory of small data modules: classes, channels and image size as you like."""
     from lightning_distill import ArrayDataModule
@@ -51,7 +51,7 @@ def make_data():
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def make_trainer(tmp_path):
     """A factory of quiet CPU trainers."""
     from lightning import Trainer

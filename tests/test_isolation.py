@@ -12,13 +12,18 @@ def test_seeds_are_stable_and_differ_by_every_part():
     assert len(seeds) == 300
 
 
+def fail_in_the_sandbox():
+    with sandbox(7):
+        torch.rand(9)
+        raise RuntimeError("inside")
+
+
 def test_random_stream_outside_is_untouched_also_on_errors():
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    with pytest.raises(RuntimeError, match="inside"), sandbox(7):
-        torch.rand(9)
-        raise RuntimeError("inside")
+    with pytest.raises(RuntimeError, match="inside"):
+        fail_in_the_sandbox()
     assert torch.equal(torch.rand(4), expected)
 
 

@@ -229,5 +229,6 @@ def test_the_list_holds_the_names_of_the_field_once():
         "_": ("sigmoid", "relu", "leaky", "swish", "none", "batch", "layer", "instance", "group"),
     }  # fmt: skip
     expected = {f"convnet{kind}{value}" for kind, values in ablations.items() for value in values}
-    expected |= {"convnet", "mlp", "lenet"} | {f"{net}{n}" for net in ("alexnet", "vgg11", "resnet18") for n in ("", "_batch")}
+    expected |= {f"{net}{norm}" for net in ("alexnet", "vgg11", "resnet18") for norm in ("", "_batch")}
+    expected |= {"convnet", "mlp", "lenet"}
     assert expected <= set(names)

@@ -61,6 +61,7 @@ class StudentEvaluation(Callback):
         self._sitting: Sitting | None = None
         self._random_sitting: Sitting | None = None
         self._random_acc: dict[str, float] = {}
+        self._key = ""
         self.scores: dict[str, Scores] = {}
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -124,7 +125,7 @@ class StudentEvaluation(Callback):
         device, bf16 = pl_module.device, "bf16" in str(trainer.precision)
         with student_progress(trainer, self.exam.epochs, f"{len(self.exam.seeds)} students") as tick:
             self._sitting = self.exam.train(lambda _: data, device, bf16, tick)
-        self._key = _baseline_key(data, stage)
+        self._key = f"{stage}, {_baseline_key(data, self.exam)}"
         real = _real_images(trainer, data.spec) if self.random_baseline and self._key not in self._random_acc else None
         if real is not None:
             counts = torch.bincount(data.labels, minlength=data.spec.num_classes).tolist()
@@ -202,9 +203,10 @@ def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet |
     return TrainingSet(images, labels, spec)
 
 
-def _baseline_key(data: TrainingSet, stage: str) -> str:
+def _baseline_key(data: TrainingSet, exam: Exam) -> str:
+    """Everything a random subset's score depends on beside the stage, as text: a change of any of it measures anew."""
     counts = torch.bincount(data.labels, minlength=data.spec.num_classes).tolist()
-    return f"{stage}: {data.spec.name}, {counts}"
+    return f"{data.spec.name} {counts}, {exam.protocol}, {exam.architectures}, {exam.seeds}"
 
 
 def _real_images(trainer: Trainer, spec: DataSpec) -> ArrayDataModule | None:

@@ -6,14 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from lightning import LightningDataModule
-from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from lightning_distill.data.draws import Batches, Draws
 from lightning_distill.data.layout import Array, Channels, as_images, as_labels, pixel_statistics
-from lightning_distill.spec import DataSpec, Task
-
-Split = tuple[Array, NDArray[np.int64]]
+from lightning_distill.data.splits import Split, carve_out, check_splits
+from lightning_distill.spec import FLOAT16_MAX, DataSpec, Task
 
 
 class ArrayDataModule(LightningDataModule):
@@ -66,8 +63,9 @@ class ArrayDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        for key, value in (("real_per_class", real_per_class), ("batch_size", batch_size)):
-            if value < 1:
+        sizes = {"real_per_class": real_per_class, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
+        for key, value in sizes.items():
+            if value is not None and value < 1:
                 raise ValueError(f"{key}={value}; it must be at least 1")
         self._given = {"train": train, "val": val, "test": test}
         self._about = (name, task, augmentation, license, source)
@@ -100,7 +98,7 @@ class ArrayDataModule(LightningDataModule):
             images = as_images(raw_images, split, self.channels)
             self.splits[split] = images, as_labels(raw_labels, len(images), split)
         if "val" not in self.splits:
-            self._carve_out_val()
+            self.splits["train"], self.splits["val"] = carve_out(self.splits["train"], self.val_fraction, self.seed)
         self._spec = self._describe()
         about = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
         self.save_hyperparameters(about)  # what loggers show of the data; no folder of this machine
@@ -149,20 +147,12 @@ class ArrayDataModule(LightningDataModule):
             raise ValueError(f"{classes} classes but {len(names)} class names: {', '.join(names)}")
         if classes < 2:
             raise ValueError(f"{name} has one class only ({names[0]!r}); distillation needs at least two")
-        for split, (split_images, split_labels) in self.splits.items():
-            if split_images.shape[1:] != images.shape[1:]:
-                raise ValueError(
-                    f"{split} images are {split_images.shape[1:]} but train images {images.shape[1:]} (C, H, W); "
-                    "resize them to one size"
-                )
-            if split_labels.ndim == 1 and split_labels.max() >= classes:
-                raise ValueError(
-                    f"{split} has the label {split_labels.max()} but there are {classes} classes; labels are 0..K-1"
-                )
-        if labels.ndim == 1:
-            _refuse_empty_classes(labels, names)
+        check_splits(self.splits, classes, names)
         mean, std, low, high = pixel_statistics(images)
         whole = images.dtype == np.uint8
+        if max(-low, high) > FLOAT16_MAX:
+            reach = f"pixels reach {max(-low, high):g}, float16 holds {FLOAT16_MAX:g}"
+            raise ValueError(f"{reach}; divide the images of all splits by one number")
         return DataSpec(
             name=name,
             shape=(images.shape[1], images.shape[2], images.shape[3]),
@@ -177,20 +167,3 @@ class ArrayDataModule(LightningDataModule):
             license=license,
             source=source,
         )
-
-    def _carve_out_val(self) -> None:
-        images, labels = self.splits["train"]
-        _, counts = np.unique(labels, return_counts=True)
-        stratify = labels if labels.ndim == 1 and counts.min() >= 2 else None
-        train, val = train_test_split(
-            np.arange(len(labels)), test_size=self.val_fraction, random_state=self.seed, stratify=stratify
-        )
-        self.splits["train"] = images[np.sort(train)], labels[np.sort(train)]
-        self.splits["val"] = images[np.sort(val)], labels[np.sort(val)]
-
-
-def _refuse_empty_classes(labels: NDArray[np.int64], names: tuple[str, ...]) -> None:
-    counts = np.bincount(labels, minlength=len(names))
-    empty = [names[c] for c in np.flatnonzero(counts == 0)]
-    if empty:
-        raise ValueError(f"no training images of the class {', '.join(map(repr, empty))}; drop it or add images")

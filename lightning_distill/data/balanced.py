@@ -82,10 +82,11 @@ class BalancedDataModule(ArrayDataModule):
 
     def _read(self, split: str) -> tuple[Array, Array] | None:
         hook = f"{split}_dataloader"
-        if getattr(type(self.wrapped), hook) is getattr(LightningDataModule, hook):
+        own = getattr(self.wrapped, hook)
+        if getattr(own, "__func__", own) is getattr(LightningDataModule, hook):
             return None
         with sandbox(self.seed):
-            batches = [_pair(batch, split) for batch in getattr(self.wrapped, hook)()]
+            batches = [_pair(batch, split) for batch in own()]
         if not batches:
             raise ValueError(f"{type(self.wrapped).__name__}.{hook}() gives no batches")
         return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()

@@ -88,4 +88,4 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(self.images), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield torch.from_numpy(np.ascontiguousarray(self.images[part])), torch.from_numpy(self.labels[part])
+            yield torch.from_numpy(np.array(self.images[part], order="C")), torch.from_numpy(self.labels[part].copy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,14 @@ def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
         ValueError: wrong dimensions, mixed sizes, no images, an ambiguous layout, NaN or infinite pixels.
         TypeError: a dtype other than uint8 or float.
     """
-    if not isinstance(images, np.ndarray):
-        images = np.asarray(images)
+    if channels not in get_args(Channels):
+        raise ValueError(f"unknown channels={channels!r}; use one of {', '.join(get_args(Channels))}")
+    images = _as_array(images)
     if images.dtype == object:
-        raise ValueError(f"{split} images have mixed sizes (an object array); resize them to one height and width")
+        raise ValueError(f"{split} images have mixed sizes (an array of objects); resize them to one height and width")
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise TypeError(f"{split} images are {images.dtype}; give uint8 (0..255) or floats, e.g. images.astype('f4')")
-    if len(images) == 0:
+    if images.ndim and len(images) == 0:
         raise ValueError(f"{split} has no images; its array has the shape {images.shape}")
     if images.ndim == 3:
         images = images[:, None]
@@ -40,7 +41,7 @@ def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
         raise ValueError(f"{split} images have the shape {images.shape}; give (N,H,W), (N,H,W,C) or (N,C,H,W)")
     if images.dtype.kind == "f":
         _refuse_not_finite(images, split)
-    return images
+    return images if images.dtype.isnative else images.astype(images.dtype.newbyteorder("="))
 
 
 def as_labels(labels: Array, count: int, split: str) -> NDArray[np.int64]:
@@ -52,7 +53,8 @@ def as_labels(labels: Array, count: int, split: str) -> NDArray[np.int64]:
     """
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iub":
-        raise TypeError(f"{split} labels are {labels.dtype} (first: {labels.flat[0]!r}); give integers 0..K-1")
+        first = f" (first: {labels.flat[0]!r})" if labels.size else ""
+        raise TypeError(f"{split} labels are {labels.dtype}{first}; give integers 0..K-1")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim not in (1, 2):
@@ -81,6 +83,15 @@ def pixel_statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     std[std < 1e-8] = 1.0  # a constant channel carries nothing; leave it as it is
     return tuple(mean.tolist()), tuple(std.tolist()), float(low), float(high)
+
+
+def _as_array(images: Array) -> Array:
+    if isinstance(images, np.ndarray):
+        return images
+    try:
+        return np.asarray(images)
+    except ValueError:  # numpy's word for rows of unequal shape
+        return np.asarray(images, dtype=object)
 
 
 def _channels_first(shape: tuple[int, ...], channels: Channels) -> bool:

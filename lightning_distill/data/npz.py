@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from lightning_distill.data.layout import Array, Channels
 
 #: Arrays above this many bytes are mapped from disk instead of read into memory.
 MAP_ABOVE = 1 << 30
+_NOT_THE_FILES_FAULT = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE}
 
 
 def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
@@ -36,16 +39,18 @@ def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
             for member in archive.infolist():
                 key = member.filename.removesuffix(".npy")
                 arrays[key] = file[key] if member.file_size <= map_above else _map(archive, member, path)
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and not isinstance(error, zipfile.BadZipFile) and error.errno is not None:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno in _NOT_THE_FILES_FAULT:
             raise
-        reason = "it holds Python objects" if "pickle" in str(error).lower() else "it is truncated or corrupted"
+        objects = "pickle" in str(error).lower() or "python objects" in str(error).lower()
+        reason = "it holds Python objects" if objects else "it is truncated or corrupted"
         raise ValueError(f"cannot read {path.name}: {reason}; get the file again") from error
     return arrays
 
 
 def _map(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Array:
-    target = path.with_suffix("") / Path(member.filename).name
+    name = Path(member.filename).stem
+    target = path.with_suffix("") / f"{name}-{member.CRC:08x}.npy"  # another file of this name has another checksum
     if not target.is_file() or target.stat().st_size != member.file_size:
         target.parent.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as unpacked, archive.open(member) as packed:

@@ -1,6 +1,6 @@
 """The other networks distilled sets are tried on, adapted to any number of channels and any image size.
 
-Norms are ``instance`` as in the field's tables, or ``batch``. AlexNet is the small one (128, 192, 256, 192, 192).
+VGG11 and ResNet18 have instance norm as in the field's tables, AlexNet none; each comes with batch norm too.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from lightning_distill.networks.convnet import InstanceNorm
 
-Norm = Literal["instance", "batch"]
+Norm = Literal["instance", "batch", "none"]
 
 
 def _norm(norm: Norm, channels: int) -> nn.Module:
+    if norm == "none":
+        return nn.Identity()
     return InstanceNorm(channels) if norm == "instance" else nn.BatchNorm2d(channels)
 
 
@@ -36,8 +38,10 @@ class Classic(nn.Module):
         return cast(Tensor, self.head(self.embed(x)))
 
     def _add_head(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
+        self.eval()  # the zeros must not enter running statistics
         with torch.no_grad():
-            width = self.embed(torch.zeros(2, in_channels, *image_size)).shape[1]
+            width = self.embed(torch.zeros(1, in_channels, *image_size)).shape[1]
+        self.train()
         self.head = nn.Linear(width, num_classes)
 
 
@@ -67,14 +71,12 @@ class LeNet(Classic):
 
 
 class AlexNet(Classic):
-    """Five convolutions (128, 192, 256, 192, 192), max pooling after the first, second and fifth."""
+    """Five convolutions (128, 192, 256, 192, 192), max pooling after the first, second and fifth; no norm."""
 
-    def __init__(
-        self, in_channels: int, num_classes: int, image_size: tuple[int, int], norm: Norm = "instance"
-    ) -> None:
+    def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int], norm: Norm = "none") -> None:
         super().__init__()
         plan = [(128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True)]
-        self.features = _convolutions(in_channels, plan, norm)
+        self.features = _convolutions(in_channels, plan, norm, image_size)
         self._add_head(in_channels, num_classes, image_size)
 
 
@@ -86,8 +88,8 @@ class VGG11(Classic):
     ) -> None:
         super().__init__()
         widths = [(64, True), (128, True), (256, False), (256, True), (512, False), (512, True), (512, False)]
-        plan = [(width, 3, pool) for width, pool in widths] + [(512, 3, min(image_size) >= 32)]
-        self.features = _convolutions(in_channels, plan, norm)
+        plan = [(width, 3, pool) for width, pool in widths] + [(512, 3, True)]
+        self.features = _convolutions(in_channels, plan, norm, image_size)
         self._add_head(in_channels, num_classes, image_size)
 
 
@@ -123,11 +125,19 @@ class _BasicBlock(nn.Module):
         return F.relu(self.body(x) + self.skip(x))
 
 
-def _convolutions(in_channels: int, plan: list[tuple[int, int, bool]], norm: Norm) -> nn.Sequential:
-    """Blocks of (width, kernel, pool behind it), each with its norm and ReLU."""
+def _convolutions(
+    in_channels: int, plan: list[tuple[int, int, bool]], norm: Norm, image_size: tuple[int, int]
+) -> nn.Sequential:
+    """Blocks of (width, kernel, pool behind it), each with its norm and ReLU.
+
+    A pooling that would leave one pixel is left out unless it is the last layer: a norm over one pixel is a constant.
+    """
     layers: list[nn.Module] = []
-    for width, kernel, pool in plan:
+    side = min(image_size)
+    for block, (width, kernel, pool) in enumerate(plan, start=1):
         layers += [nn.Conv2d(in_channels, width, kernel, padding=kernel // 2), _norm(norm, width), nn.ReLU()]
-        layers += [nn.MaxPool2d(2, ceil_mode=True)] if pool else []
+        if pool and (side > 2 or block == len(plan)):
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+            side = -(-side // 2)
         in_channels = width
     return nn.Sequential(*layers)

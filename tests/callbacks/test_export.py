@@ -69,7 +69,7 @@ def test_best_score_survives_a_resume(make_data, make_trainer, tmp_path):
 
 def test_unwritable_folder_is_refused_before_the_run(make_data, make_trainer, tmp_path):
     (tmp_path / "set").write_text("a file where the folder should be")
-    with pytest.raises(OSError, match="cannot write to .*set.*choose another folder"):
+    with pytest.raises(OSError, match=r"cannot write to .*set.*choose another folder"):
         run(make_data, make_trainer, tmp_path, students=False)
 
 

@@ -107,14 +107,13 @@ class Classifier(LightningModule):
         super().__init__()
         self.net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
 
-    def training_step(self, batch, _):
+    def training_step(self, batch, batch_idx):
         return torch.nn.functional.cross_entropy(self.net(batch[0]), batch[1])
 
-    def validation_step(self, batch, _):
-        self.log("their/loss", self.training_step(batch, _))
+    def validation_step(self, batch, batch_idx):
+        self.log("their/loss", self.training_step(batch, batch_idx))
 
-    def test_step(self, batch, _):
-        self.log("their/loss", self.training_step(batch, _))
+    test_step = validation_step
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
@@ -153,10 +152,10 @@ def test_without_training_data_there_is_no_baseline_but_a_word(make_trainer):
 def test_bad_sets_are_refused(make_trainer, tmp_path):
     with pytest.raises(ValueError, match="Classifier has no synthetic set; use StudentEvaluation"):
         make_trainer(callbacks=[tiny()]).validate(Classifier(), datamodule=Blobs(), verbose=False)
+    colour = make_trainer(callbacks=[tiny(set=(torch.randn(2, 3, 8, 8), torch.tensor([0, 1])), random_baseline=False)])
     with pytest.raises(ValueError, match=r"the set's images are \(3, 8, 8\), the loader's \(1, 8, 8\)"):
-        given = tiny(set=(torch.randn(2, 3, 8, 8), torch.tensor([0, 1])), random_baseline=False)
-        make_trainer(callbacks=[given]).validate(Classifier(), datamodule=Blobs(), verbose=False)
-    with pytest.raises(ValueError, match="images .N, C, H, W. and labels"):
+        colour.validate(Classifier(), datamodule=Blobs(), verbose=False)
+    with pytest.raises(ValueError, match=r"images \(N, C, H, W\) and labels"):
         tiny(set=(torch.randn(2, 8, 8), torch.tensor([0, 1])))
     with pytest.raises(ValueError, match="one class only"):
         tiny(set=(torch.randn(2, 1, 8, 8), torch.tensor([0, 0])))

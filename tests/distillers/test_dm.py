@@ -118,8 +118,9 @@ def test_every_start(start, make_data, make_trainer):
 
 def refused(make_trainer, data, match, error=ValueError, precision="32-true", **options):
     with pytest.raises(error, match=match):
-        trainer = make_trainer(max_steps=1, precision=precision)
-        trainer.fit(DMDistiller(**{"network": "convnet_w16", "ipc": 1, **options}), datamodule=data)
+        make_trainer(max_steps=1, precision=precision).fit(
+            DMDistiller(**{"network": "convnet_w16", "ipc": 1, **options}), datamodule=data
+        )
 
 
 def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
@@ -140,7 +141,7 @@ def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
 def test_float16_is_refused_with_bf16_offered(make_data):
     from lightning_distill.distillers.checks import refuse_unfit
 
-    with pytest.raises(ValueError, match="16-mixed.*bf16-mixed"):
+    with pytest.raises(ValueError, match=r"16-mixed.*bf16-mixed"):
         refuse_unfit(make_data().spec, "16-mixed", None)
 
 
@@ -162,7 +163,7 @@ def test_nan_loss_stops_with_the_step_and_keeps_the_checkpoint(make_data, make_t
     keep = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_last=True)
     distiller = Diverging(ipc=1, network="convnet_w16")
     trainer = make_trainer(max_steps=5, callbacks=[keep], enable_checkpointing=True)
-    with pytest.raises(FloatingPointError, match="at step 2 .*nan.*lr=1.0"):
+    with pytest.raises(FloatingPointError, match=r"at step 2 .*nan.*lr=1\.0"):
         trainer.fit(distiller, datamodule=make_data())
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 2

@@ -35,7 +35,8 @@ distiller = DMDistiller(ipc=1, network="convnet_w16", seed=5)
 data = DigitsDataModule(real_per_class=8, steps_per_epoch=4)
 trainer.fit(distiller, datamodule=data, ckpt_path="last", weights_only=True)
 import torch
-torch.save({"images": distiller.synthetic.images.detach(), "acc": trainer.callback_metrics["val/acc"]}, folder / "end.pt")
+end = {"images": distiller.synthetic.images.detach(), "acc": trainer.callback_metrics["val/acc"]}
+torch.save(end, folder / "end.pt")
 """
 
 

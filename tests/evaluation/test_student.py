@@ -13,12 +13,12 @@ from lightning_distill.isolation import derive_seed
 from lightning_distill.networks import create_network
 
 
-@pytest.fixture()
+@pytest.fixture
 def data(make_data):
     return make_data()
 
 
-@pytest.fixture()
+@pytest.fixture
 def training_set(data):
     images, labels = data.train_arrays()
     return TrainingSet(torch.from_numpy(images.copy()), torch.from_numpy(labels), data.spec)
