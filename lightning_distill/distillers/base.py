@@ -114,12 +114,12 @@ class Distiller(LightningModule, ABC):
         with sandbox(derive_seed(self.hparams["seed"], step)):
             total, gradients = differentiate(self.losses(x, y), images)
         total = cast(Tensor, self.trainer.strategy.reduce(total, reduce_op="sum"))
-        if not all(value.isfinite().all() for value in (total, *gradients)):
-            raise FloatingPointError(NOT_FINITE.format(loss=total.item(), step=step, lr=self.hparams["lr"]))
         optimizer = cast(Optimizer, self.optimizers())
         optimizer.zero_grad()  # one backward for all losses is one all-reduce; DDP averages, the objective is a sum
         products = [(p * g).sum() for p, g in zip(images, gradients, strict=True)]
         self.manual_backward(torch.stack(products).sum() * self.trainer.world_size)
+        if not all(value is not None and value.isfinite().all() for value in (total, *(p.grad for p in images))):
+            raise FloatingPointError(NOT_FINITE.format(loss=total.item(), step=step, lr=self.hparams["lr"]))
         if self.hparams["gradient_clip"] is not None:
             nn.utils.clip_grad_norm_(images, self.hparams["gradient_clip"])
         optimizer.step()
