@@ -22,11 +22,11 @@ from lightning_distill.storage import check_writable, read_set
 
 def quickstart(
     out: str = "quickstart",
-    ipc: int = 10,
+    ipc: int = 1,
     steps: int = 300,
-    students: int = 3,
+    students: int = 5,
     protocol: str = "quick",
-    network: str = "convnet_w64",
+    network: str = "convnet",
     seed: int = 0,
 ) -> list[Row]:
     """Distil scikit-learn's digits with DM and compare with a random subset and with all real data.
