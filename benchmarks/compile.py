@@ -25,7 +25,7 @@ from lightning_distill.evaluation.table import machine
 from lightning_distill.functional import count_flops
 from lightning_distill.networks import create_network
 
-STEPS, ROUNDS = 12, 3
+STEPS, ROUNDS = 10, 2
 
 
 class Clock(Callback):
