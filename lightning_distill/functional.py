@@ -24,7 +24,7 @@ Parameters = dict[str, Tensor]
 CompileMode = Literal["auto", "off", "max"]
 
 #: Below this many floating-point operations a run ends before the compiler's warm-up has paid for itself. Measured:
-#: a warm-up of about 20 s against 0.14 TFLOP/s eager and 0.45 TFLOP/s compiled on two CPU cores (benchmarks/README.md).
+#: a warm-up of 8 to 17 s against 0.14 TFLOP/s eager and 0.29 compiled, two CPU cores (benchmarks/results/compile.csv).
 WORTH_COMPILING = 6e12
 
 
