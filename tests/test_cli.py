@@ -78,6 +78,7 @@ def test_config_fits_validates_tests_and_its_set_is_evaluated(config, medmnist_r
     assert [row["trained_on"] for row in rows] == ["random", "all real data", "kmeans", "DMDistiller"]
     assert [row["ipc"] for row in rows] == ["1", "all", "1", "1"]
     assert {row["split"] for row in rows} == {"test"}
+    assert all("--architectures '[convnet_w16]'" in row["command"] for row in rows)
     assert str(medmnist_root) not in (out / "r.csv").read_text()
 
 

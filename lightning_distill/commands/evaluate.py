@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,6 +23,8 @@ from lightning_distill.storage import check_writable, read_set
 from lightning_distill.synthetic import SmallClass, fit_to_classes
 
 Precision = Literal["32-true", "bf16-mixed"]
+#: Its name in the table, images of each class (None: all), who learns from it, and what student i is given.
+Subject = tuple[str, list[int] | None, Exam, Callable[[int], TrainingSet]]
 
 
 def evaluate(
@@ -70,40 +74,41 @@ def evaluate(
     check_fits(synthetic.spec, data.spec)
     exam = Exam(protocol, students, architectures or ["convnet"], seed, compile)
     counts = torch.bincount(synthetic.labels, minlength=data.spec.num_classes).tolist()
-    subjects: list[tuple[str, list[int] | None, Exam, Callable[[int], TrainingSet]]] = []
-    real = data.train_arrays()
-    for name in baselines:
-        if name == "full":
-            whole = Exam(exam.protocol.for_real_data(len(real[1])), students, exam.architectures, seed, compile)
-            subjects.append(("all real data", None, whole, everything(real, data.spec)))
-        else:
-            available = torch.bincount(torch.from_numpy(real[1]), minlength=data.spec.num_classes).tolist()
-            there = fit_to_classes(counts, available, data.spec, on_small_class)
-            subjects.append((name, there, exam, chosen(name, real, there, data.spec, seed)))
+    subjects = [baseline(name, data, counts, exam, on_small_class) for name in baselines]
     subjects.append((str(card.get("method", "set")), counts, exam, lambda student: synthetic))
     device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
+    bf16 = precision == "bf16-mixed"
     command = command_line(set, data, baselines, split, exam, precision)
+    if on_small_class != "error":
+        command += f" --on_small_class {on_small_class}"
     rows = []
     with student_bar() as bar:
         for name, ipc, sitters, draw in subjects:
             task = bar.add_task(f"{name}, {students} students", total=sitters.epochs)
             batches = data.val_dataloader() if split == "val" else data.test_dataloader()
-            scores = examine(
-                sitters,
-                draw,
-                batches,
-                device,
-                precision == "bf16-mixed",
-                lambda task=task: bar.advance(task),  # type: ignore[misc]
-            )
-            images = len(draw(0).labels)
-            row = make_row(name, ipc, images, data.spec, split, sitters, scores, precision == "bf16-mixed", command)
+            scores = examine(sitters, draw, batches, device, bf16, partial(bar.advance, task))
+            row = make_row(name, ipc, len(draw(0).labels), data.spec, split, sitters, scores, bf16, command)
             rows.append(row)
             if out is not None:
                 append_csv(Path(out), [row])
     title = f"{data.spec.name} ({data.spec.source}), {split} split, {exam.protocol.name} protocol, percent"
     Console().print(rich_table(rows, title))
     return rows
+
+
+def baseline(name: str, data: ArrayDataModule, counts: list[int], exam: Exam, on_small_class: SmallClass) -> Subject:
+    """What a set is held against: as many real images chosen by a coreset method, or all of them (``full``).
+
+    Raises:
+        ValueError: a class has too few images and the policy is ``error``.
+    """
+    real, spec = data.train_arrays(), data.spec
+    if name == "full":
+        protocol = exam.protocol.for_real_data(len(real[1]))
+        whole = Exam(protocol, len(exam.seeds), exam.architectures, exam.seeds[0], exam.compile)
+        return "all real data", None, whole, everything(real, spec)
+    there = fit_to_classes(counts, np.bincount(real[1], minlength=spec.num_classes), spec, on_small_class)
+    return name, there, exam, chosen(name, real, there, spec, exam.seeds[0])
 
 
 def check_fits(made_from: DataSpec, data: DataSpec) -> None:
@@ -133,6 +138,8 @@ def command_line(
         parts += ["--data.name", data.flag, *(["--data.size", str(data.size)] if data.size != 28 else [])]
         parts += ["--data.source", data.spec.source]
     parts += ["--baselines", f"[{','.join(baselines)}]", "--split", split, "--protocol", exam.protocol.name]
+    if exam.architectures != ["convnet"]:
+        parts += ["--architectures", f"[{','.join(exam.architectures)}]"]
     parts += ["--students", str(len(exam.seeds)), "--seed", str(exam.seeds[0]), "--precision", precision]
     return shlex.join(parts)
 
