@@ -12,9 +12,10 @@ if TYPE_CHECKING:
         BalancedDataModule,
         DigitsDataModule,
         MedMNISTDataModule,
+        MNISTDataModule,
         NpzDataModule,
     )
-    from lightning_distill.distillers import Distiller, DMDistiller
+    from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller
     from lightning_distill.networks import create_network, list_networks
     from lightning_distill.spec import DataSpec
     from lightning_distill.storage import load_set
@@ -25,11 +26,14 @@ __version__ = "0.1.0"
 __all__ = [
     "ArrayDataModule",
     "BalancedDataModule",
+    "DCDistiller",
     "DMDistiller",
+    "DSADistiller",
     "DataSpec",
     "DigitsDataModule",
     "Distiller",
     "ExportSyntheticSet",
+    "MNISTDataModule",
     "MedMNISTDataModule",
     "NpzDataModule",
     "StudentEvaluation",

@@ -101,6 +101,15 @@ class Stateless:
         """Logits: ``(B, C, H, W)`` to ``(B, K)``, in the autocast dtype. Batch norm updates its buffers in place."""
         return self._call(parameters, x, embed=False)
 
+    def twice(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Logits whose gradient may be differentiated again. Always eager: compiled graphs have no second derivative."""
+        with uncached_autocast(x.device):
+            return self._eager(parameters, x, embed=False)
+
+    def trainable(self, parameters: Parameters) -> list[Tensor]:
+        """The weights among them, which require gradients from now on; buffers are left out."""
+        return [tensor.requires_grad_() for name, tensor in parameters.items() if name in self.weights]
+
     def train(self, mode: bool = True) -> None:
         """Switch batch norm and dropout between training and evaluation; nothing else depends on it."""
         self._module.train(mode)
@@ -117,8 +126,10 @@ class Stateless:
         return torch.compile(own, dynamic=False)
 
     def _call(self, parameters: Parameters, x: Tensor, embed: bool) -> Tensor:
-        if embed not in self._compiled:
-            return self._eager(parameters, x, embed)
+        with uncached_autocast(x.device):
+            return self._eager(parameters, x, embed) if embed not in self._compiled else self._run(parameters, x, embed)
+
+    def _run(self, parameters: Parameters, x: Tensor, embed: bool) -> Tensor:
         rows = len(x)
         try:
             return self._compiled[embed](parameters, self._pad(x))[:rows]
@@ -135,6 +146,13 @@ class Stateless:
         """
         size = next((size for size in self._sizes if size >= len(x)), len(x))
         return F.pad(x, (0, 0) * 3 + (0, size - len(x))).contiguous() if size > len(x) else x.contiguous()
+
+
+def uncached_autocast(device: torch.device) -> torch.autocast:
+    """Autocast as it is, without its cache of cast weights, which would be stale after a step inside one autocast."""
+    kind = device.type
+    on, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    return torch.autocast(kind, dtype=dtype, enabled=on, cache_enabled=False)
 
 
 def differentiate(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -157,6 +175,53 @@ def differentiate(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tup
                 summed += gradient
         total += loss.detach()
     return total, gradients
+
+
+def loss_gradient(
+    network: Stateless, parameters: Parameters, x: Tensor, y: Tensor, *, twice: bool = False, chunk: int | None = None
+) -> list[Tensor]:
+    """Gradient of the mean cross-entropy by the weights.
+
+    Args:
+        network: whose.
+        parameters: weights and buffers; batch norm must be frozen if ``chunk`` cuts the batch.
+        x: images ``(B, C, H, W)``.
+        y: labels ``(B,)`` or probabilities ``(B, K)``.
+        twice: keep the graph, so that the gradient can be differentiated again.
+        chunk: images at a time, summed up; ``None`` takes all at once.
+
+    Returns:
+        One gradient a weight.
+    """
+    weights, forward = network.trainable(parameters), network.twice if twice else network
+    total: list[Tensor] = []
+    for images, targets in zip(x.split(chunk or len(x)), y.split(chunk or len(x)), strict=True):
+        share = len(images) / len(x)
+        loss = F.cross_entropy(_wide(forward(parameters, images)), targets) * share
+        gradients = torch.autograd.grad(loss, weights, create_graph=twice)
+        total = [a + b for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
+    return total
+
+
+def descend(
+    network: Stateless, parameters: Parameters, optimizer: torch.optim.Optimizer, x: Tensor, targets: Tensor
+) -> None:
+    """One step of an optimizer over `Stateless.trainable` weights, on the mean cross-entropy.
+
+    Args:
+        network: whose.
+        parameters: weights and buffers.
+        optimizer: of the weights.
+        x: images ``(B, C, H, W)``.
+        targets: labels ``(B,)`` or probabilities ``(B, K)``.
+    """
+    optimizer.zero_grad()
+    F.cross_entropy(_wide(network(parameters, x)), targets).backward()
+    optimizer.step()
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def compiler_found() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,7 +18,7 @@ STARTS = ("real", "noise", "kmeans", "herding", "kcenter")
 
 
 class SyntheticSet(nn.Module):
-    """Images in normalised space as one parameter, ordered by class.
+    """Images in normalised space as one parameter, ordered by class; some methods learn labels or a rate beside them.
 
     Args:
         labels: ``(N,)`` int64, sorted; class c holds ``counts[c]`` images.
@@ -28,15 +28,21 @@ class SyntheticSet(nn.Module):
         images: ``nn.Parameter`` of shape ``(N, C, H, W)``, float32, normalised.
         labels: buffer ``(N,)``, int64.
         counts: images of each class.
+        soft: logits of learned soft labels, ``nn.Parameter`` ``(N, K)`` float32, or None.
+        lr: learned learning rate of a student, scalar ``nn.Parameter``, or None.
     """
 
     labels: Tensor
+    soft: nn.Parameter | None
+    lr: nn.Parameter | None
 
     def __init__(self, labels: Tensor, spec: DataSpec) -> None:
         super().__init__()
         self.spec = spec
         self.images = nn.Parameter(torch.zeros(len(labels), *spec.shape))
         self.register_buffer("labels", labels)
+        self.register_parameter("soft", None)
+        self.register_parameter("lr", None)
         self.counts: list[int] = torch.bincount(labels, minlength=spec.num_classes).tolist()
         self._ends = np.cumsum(self.counts).tolist()
 
@@ -52,6 +58,18 @@ class SyntheticSet(nn.Module):
         low, high = max(self.spec.low, -FLOAT16_MAX), min(self.spec.high, FLOAT16_MAX)
         pixels = self.spec.denormalize(self.images.detach()).clamp(low, high)
         return pixels.round().to(torch.uint8) if self.spec.pixel == "uint8" else pixels.half()
+
+    def learn(self, soft: Tensor | None = None, lr: float | None = None) -> SyntheticSet:
+        """Add what else is learned: logits of soft labels ``(N, K)``, a student's learning rate. Returns itself."""
+        self.soft = None if soft is None else nn.Parameter(soft.detach().float().clone())
+        self.lr = None if lr is None else nn.Parameter(torch.tensor(float(lr)))
+        return self
+
+    @classmethod
+    def with_room_for(cls, state: Mapping[str, Tensor], spec: DataSpec) -> SyntheticSet:
+        """A set of the shape of a ``state_dict``, to load it into."""
+        room = cls(state["labels"].cpu(), spec)
+        return room.learn(state.get("soft"), 0.0 if "lr" in state else None)
 
     def shipped(self) -> Tensor:
         """The images as somebody who was sent them sees them: `pixels`, normalised again. What students train on."""

@@ -1,6 +1,7 @@
-"""The methods: one file each."""
+"""The methods: one file a family."""
 
 from lightning_distill.distillers.base import Distiller
 from lightning_distill.distillers.dm import DMDistiller
+from lightning_distill.distillers.gradient_matching import DCDistiller, DSADistiller
 
-__all__ = ["DMDistiller", "Distiller"]
+__all__ = ["DCDistiller", "DMDistiller", "DSADistiller", "Distiller"]

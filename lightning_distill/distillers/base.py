@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Literal, cast
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
@@ -17,14 +16,14 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from lightning_distill.augment import SiameseAugmentation
 from lightning_distill.data import ArrayDataModule, data_of
 from lightning_distill.distillers.checks import NOT_FINITE, refuse_options, refuse_unfit
+from lightning_distill.distillers.remembering import Remembering
 from lightning_distill.functional import CompileMode, Stateless, count_flops, differentiate
 from lightning_distill.isolation import derive_seed, sandbox
 from lightning_distill.networks import create_network
-from lightning_distill.spec import DataSpec
 from lightning_distill.synthetic import SmallClass, SyntheticSet
 
 
-class Distiller(LightningModule, ABC):
+class Distiller(Remembering, ABC):
     """A distillation method: a LightningModule whose only parameters are the synthetic images.
 
     A method fills in `losses`, where it must `after_step` and `start`. Step k draws from (seed, k) alone.
@@ -45,8 +44,6 @@ class Distiller(LightningModule, ABC):
         ValueError: unknown names, ipc below one, data a single-label method cannot use.
         FloatingPointError: the loss is not finite; the step is named and the last checkpoint stays.
     """
-
-    synthetic: SyntheticSet
 
     def __init__(
         self,
@@ -99,13 +96,16 @@ class Distiller(LightningModule, ABC):
 
     def prepare(self, datamodule: ArrayDataModule) -> None:
         """Build the surrogate network and the augmentation for this data; neither is checkpointed."""
-        hp, spec = self.hparams, datamodule.spec
+        hp, spec, passes = self.hparams, datamodule.spec, self.passes(datamodule)
         build = partial(create_network, hp["network"], spec.shape[0], spec.num_classes, spec.shape[1:])
-        sizes = (max(self.synthetic.counts), datamodule.real_per_class)
-        images = spec.num_classes * (sizes[1] + 3 * sizes[0])  # a step; a backward costs twice a forward
-        flops = max(self.trainer.max_steps, 0) * images * count_flops(build, spec.shape)
-        self.network = Stateless(build, flops=flops, compile=hp["compile"], sizes=sizes)
+        flops = max(self.trainer.max_steps, 0) * sum(passes.values()) * count_flops(build, spec.shape)
+        self.network = Stateless(build, flops=flops, compile=hp["compile"], sizes=list(passes))
         self.augment = SiameseAugmentation(hp["augmentation"] or spec.augmentation, spec.shape[1:])
+
+    def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
+        """Forward passes of one image in a step, by size of the batch they come in; a backward counts as two."""
+        real, synthetic, classes = datamodule.real_per_class, max(self.synthetic.counts), datamodule.spec.num_classes
+        return {synthetic: 3 * classes * synthetic, real: classes * (real if real != synthetic else 4 * real)}
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Differentiate every loss, add up, step once."""
@@ -133,18 +133,12 @@ class Distiller(LightningModule, ABC):
 
     test_step = validation_step
 
+    def learned(self) -> list[dict[str, Any]]:
+        """Groups of parameters for the optimizer; each may have an ``lr`` of its own."""
+        return [{"params": [self.synthetic.images]}]
+
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """SGD over the set, and its schedule."""
         steps, cosine = self.trainer.estimated_stepping_batches, self.hparams["lr_schedule"] == "cosine"
-        sgd = SGD(self.synthetic.parameters(), lr=self.hparams["lr"], momentum=self.hparams["momentum"])
+        sgd = SGD(self.learned(), lr=self.hparams["lr"], momentum=self.hparams["momentum"])
         return [sgd], [LambdaLR(sgd, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps) if cosine else 1.0)]
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the set stands for: with it, the checkpoint alone makes the set again."""
-        checkpoint["spec"] = self.synthetic.spec.to_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make room for the checkpoint's images when no data module has."""
-        if not hasattr(self, "synthetic"):
-            labels = checkpoint["state_dict"]["synthetic.labels"]
-            self.synthetic = SyntheticSet(labels.cpu(), DataSpec.from_dict(checkpoint["spec"]))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 from lightning_distill.networks import check_network
+from lightning_distill.objectives import Distance
 from lightning_distill.spec import DataSpec
 from lightning_distill.synthetic import SyntheticSet
 
@@ -19,6 +21,12 @@ def refuse_options(ipc: int | Sequence[int], network: str) -> None:
     if min([ipc] if isinstance(ipc, int) else ipc) < 1:
         raise ValueError(f"ipc={ipc}; every class needs at least 1 image")
     check_network(network)
+
+
+def refuse_unknown_distance(distance: str) -> None:
+    """Raise a ValueError for a distance of gradients nobody knows."""
+    if distance not in get_args(Distance):
+        raise ValueError(f"unknown distance {distance!r}; use one of {', '.join(get_args(Distance))}")
 
 
 def refuse_unfit(spec: DataSpec, precision: object, present: SyntheticSet | None) -> None:

@@ -96,8 +96,7 @@ class School:
         """One student, bit-identical for equal arguments on the CPU. ``tick`` is called after every epoch."""
         with sandbox(derive_seed("student", self.architecture, seed)):
             parameters = self.network.fresh(self.device)
-            trainable = [p.requires_grad_() for name, p in parameters.items() if name in self.network.weights]
-            hp = self.protocol
+            trainable, hp = self.network.trainable(parameters), self.protocol
             sgd = torch.optim.SGD(trainable, lr=hp.lr, momentum=hp.momentum, weight_decay=hp.weight_decay)
             self.network.train()
             for epoch in range(hp.epochs + 1):

@@ -1,0 +1,137 @@
+"""MNIST and its relatives, read straight from their idx files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from lightning_distill.data.arrays import ArrayDataModule
+from lightning_distill.data.layout import Array
+
+_FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+#: md5 of the unpacked training images.
+_MD5 = {"mnist": "6bbc9ace898e44ae57da46a324031adb", "fashionmnist": "f4a8712d7a061bf5bd6d2ca38dc4d50a"}
+_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+def read_idx(path: Path) -> Array:
+    """The array of an idx file, packed (``.gz``) or not.
+
+    Args:
+        path: without ``.gz``; the packed file is taken where it is the only one.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        ValueError: truncated, corrupted, or no idx file.
+    """
+    packed = path.with_name(f"{path.name}.gz")
+    if not path.is_file() and not packed.is_file():
+        raise FileNotFoundError(f"neither {path.name} nor {packed.name} is in {path.parent}; check root")
+    try:
+        content = path.read_bytes() if path.is_file() else gzip.decompress(packed.read_bytes())
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"cannot read {packed.name}: it is truncated or corrupted; get the file again") from error
+    dtype, dimensions = (content[2], content[3]) if len(content) > 3 and content[:2] == b"\0\0" else (0, 0)
+    start = 4 + 4 * dimensions
+    if dtype not in _DTYPES or len(content) < start:
+        raise ValueError(f"{path.name} is not an idx file; get the file again")
+    shape = np.frombuffer(content, ">u4", dimensions, 4).astype(int)
+    values = np.frombuffer(content, _DTYPES[dtype], offset=start) if len(content) > start else np.empty(0, np.uint8)
+    if values.size != shape.prod():
+        raise ValueError(f"{path.name} holds {values.size} values, its header says {shape.prod()}; get the file again")
+    return values.reshape(shape).astype(values.dtype.newbyteorder("="))
+
+
+class MNISTDataModule(ArrayDataModule):
+    """MNIST or FashionMNIST: ten classes of 28x28 px, grey; a validation split is carved out of the 60,000.
+
+    Args:
+        name: ``mnist`` or ``fashionmnist``.
+        root: folder of the idx files, or one with ``MNIST/raw`` or ``FashionMNIST/raw`` in it, as torchvision has it;
+            default the variable ``MNIST_ROOT`` or ``FASHIONMNIST_ROOT``, else ``~/.cache/lightning_distill``.
+        download: fetch missing files through torchvision.
+        augmentation: a preset of `augment.PRESETS`; ``None`` takes ``dsa_noflip`` for digits, ``dsa`` for clothes.
+        val_fraction: share of the training images that is carved out.
+        real_per_class: real images of each class in a training batch.
+        batch_size: images in a validation or test batch.
+        steps_per_epoch: batches between two validations, see `ArrayDataModule`.
+        seed: of the draws and of the carved-out validation split.
+
+    Raises:
+        ValueError: unknown name, or truncated or corrupted files.
+        FileNotFoundError: the files are missing and ``download`` is off.
+
+    Reference:
+        LeCun et al.: Gradient-based learning applied to document recognition, 1998. Xiao et al.: Fashion-MNIST,
+        arXiv 1708.07747.
+    """
+
+    def __init__(
+        self,
+        name: Literal["mnist", "fashionmnist"] = "mnist",
+        root: str | None = None,
+        download: bool = True,
+        augmentation: str | None = None,
+        val_fraction: float = 0.1,
+        real_per_class: int = 256,
+        batch_size: int = 256,
+        steps_per_epoch: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if name not in ("mnist", "fashionmnist"):
+            raise ValueError(f"unknown name {name!r}; use mnist or fashionmnist")
+        super().__init__(
+            class_names=[str(digit) for digit in range(10)] if name == "mnist" else _FASHION,
+            name=name,
+            augmentation=augmentation or ("dsa_noflip" if name == "mnist" else "dsa"),
+            license="CC BY-SA 3.0" if name == "mnist" else "MIT",
+            source="official files",
+            val_fraction=val_fraction,
+            real_per_class=real_per_class,
+            batch_size=batch_size,
+            steps_per_epoch=steps_per_epoch,
+            seed=seed,
+        )
+        self.flag, self.download, self._root = name, download, root
+
+    @property
+    def folder(self) -> Path:
+        """Where the idx files are, or will be."""
+        default = Path.home() / ".cache" / "lightning_distill"
+        root = Path(self._root or os.environ.get(f"{self.flag.upper()}_ROOT", default))
+        inner = root / ("MNIST" if self.flag == "mnist" else "FashionMNIST") / "raw"
+        has_files = any(root.glob("train-images-idx3-ubyte*"))
+        return root if has_files else inner
+
+    def prepare_data(self) -> None:
+        """Download missing files, if allowed."""
+        if any(self.folder.glob("train-images-idx3-ubyte*")) or not self.download:
+            return
+        from torchvision import datasets
+
+        kind = datasets.MNIST if self.flag == "mnist" else datasets.FashionMNIST
+        kind(str(self.folder.parent.parent), download=True)
+
+    def load(self) -> dict[str, tuple[Array, Array] | None]:
+        """Train and test as they are published; `ArrayDataModule` carves out the validation split."""
+        self.prepare_data()
+        splits: dict[str, tuple[Array, Array] | None] = {}
+        for split, prefix in (("train", "train"), ("test", "t10k")):
+            images, labels = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
+            splits[split] = read_idx(self.folder / images), read_idx(self.folder / labels)
+            if split == "train":
+                name, task, augmentation, license, _ = self._about
+                self._about = (name, task, augmentation, license, self._provenance(splits[split]))
+        return splits
+
+    def _provenance(self, train: tuple[Array, Array] | None) -> str:
+        header = struct.pack(">4i", 0x803, 60000, 28, 28)
+        same = train is not None and hashlib.md5(header + train[0].tobytes(), usedforsecurity=False).hexdigest()
+        return "official files" if same == _MD5[self.flag] else "not the official files"
