@@ -6,7 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightning_distill.callbacks import ExportSyntheticSet, StudentEvaluation, SyntheticImages
+    from lightning_distill.callbacks import (
+        ExpertTrajectories,
+        ExportSyntheticSet,
+        StudentEvaluation,
+        SyntheticImages,
+    )
     from lightning_distill.data import (
         ArrayDataModule,
         BalancedDataModule,
@@ -15,7 +20,7 @@ if TYPE_CHECKING:
         MNISTDataModule,
         NpzDataModule,
     )
-    from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller
+    from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
     from lightning_distill.networks import create_network, list_networks
     from lightning_distill.spec import DataSpec
     from lightning_distill.storage import load_set
@@ -32,8 +37,10 @@ __all__ = [
     "DataSpec",
     "DigitsDataModule",
     "Distiller",
+    "ExpertTrajectories",
     "ExportSyntheticSet",
     "MNISTDataModule",
+    "MTTDistiller",
     "MedMNISTDataModule",
     "NpzDataModule",
     "StudentEvaluation",

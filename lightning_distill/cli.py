@@ -11,10 +11,11 @@ from lightning_distill import __version__
 OVERVIEW = f"""lightning-distill {__version__}
 
   quickstart   distil scikit-learn's digits and compare: no network, under three minutes
-  fit          distil:  lightning-distill fit --config benchmarks/configs/breastmnist.yaml
+  fit          distil:  lightning-distill fit --config benchmarks/configs/breastmnist_dm.yaml
   validate     train students on a checkpoint's set and score them on the validation split
   test         the same on the test split: look once
   evaluate     score a set file beside its baselines
+  experts      train networks on real data and keep every epoch, for trajectory matching
 
 Each has --help."""
 
@@ -36,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(argv: list[str]) -> None:
     try:
-        if argv[0] in ("quickstart", "evaluate"):
+        if argv[0] in ("quickstart", "evaluate", "experts"):
             from jsonargparse import auto_cli
 
             auto_cli(_command(argv[0]), args=argv[1:], as_positional=False, prog=f"lightning-distill {argv[0]}")
@@ -56,6 +57,10 @@ def _command(name: str) -> Callable[..., object]:
         from lightning_distill.commands.evaluate import evaluate
 
         return evaluate
+    if name == "experts":
+        from lightning_distill.commands.experts import experts
+
+        return experts
     from lightning_distill.commands.quickstart import quickstart
 
     return quickstart

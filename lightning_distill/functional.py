@@ -79,7 +79,7 @@ class Stateless:
             self._module = _Head(build())
         self.batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self._module.modules())
         #: Names of what is trained; the rest of the parameters are buffers, such as running statistics.
-        self.weights = frozenset(name for name, _ in self._module.named_parameters())
+        self.weights = tuple(name for name, _ in self._module.named_parameters())
         self._sizes = sorted(set(sizes))
         wanted = compile == "max" or (compile == "auto" and flops >= WORTH_COMPILING)
         compilable = getattr(self._module.network, "compilable", False) and not self.batch_norm
@@ -102,7 +102,7 @@ class Stateless:
         return self._call(parameters, x, embed=False)
 
     def twice(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """Logits whose gradient may be differentiated again. Always eager: compiled graphs have no second derivative."""
+        """Logits whose gradient may be differentiated again; always eager, compiled graphs have no second derivative."""
         with uncached_autocast(x.device):
             return self._eager(parameters, x, embed=False)
 
@@ -198,7 +198,8 @@ def loss_gradient(
     for images, targets in zip(x.split(chunk or len(x)), y.split(chunk or len(x)), strict=True):
         share = len(images) / len(x)
         loss = F.cross_entropy(_wide(forward(parameters, images)), targets) * share
-        gradients = torch.autograd.grad(loss, weights, create_graph=twice)
+        with torch.autocast(x.device.type, enabled=False):  # a backward has the types of its forward
+            gradients = torch.autograd.grad(loss, weights, create_graph=twice)
         total = [a + b for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
     return total
 
@@ -216,7 +217,9 @@ def descend(
         targets: labels ``(B,)`` or probabilities ``(B, K)``.
     """
     optimizer.zero_grad()
-    F.cross_entropy(_wide(network(parameters, x)), targets).backward()
+    loss = F.cross_entropy(_wide(network(parameters, x)), targets)
+    with torch.autocast(x.device.type, enabled=False):  # a backward has the types of its forward
+        loss.backward()
     optimizer.step()
 
 

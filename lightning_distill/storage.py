@@ -1,8 +1,9 @@
 """The shared file: one safetensors file that carries images, labels and its own card, and the same card as JSON.
 
 ``set.safetensors`` holds ``images`` (N, C, H, W) uint8 or float16, ``labels`` (N,) int64, ``mean`` and ``std`` (C,)
-float32 in the images' units, and the card in its metadata. Reading needs safetensors and numpy alone; a student sees
-``(images - mean) / std``. Nothing is pickled.
+float32 in the images' units, and the card in its metadata; where a method has learned them, also ``soft_labels``
+(N, K) float32 (probabilities to train on instead of the labels) and ``lr`` () float32 (the learning rate to train
+with). Reading needs safetensors and numpy alone; a student sees ``(images - mean) / std``. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def write_set(folder: str | Path, data: TrainingSet, card: Card) -> Path:
 
     Args:
         folder: made if absent.
-        data: pixels ``(N, C, H, W)`` as they are shipped, labels, spec.
+        data: pixels ``(N, C, H, W)`` as they are shipped, labels, spec, and what else was learned.
         card: anything JSON can hold; `to_card` makes one. The spec and the hash are added here.
 
     Returns:
@@ -50,9 +51,13 @@ def write_set(folder: str | Path, data: TrainingSet, card: Card) -> Path:
         "mean": np.array(data.spec.mean, np.float32),
         "std": np.array(data.spec.std, np.float32),
     }
+    if data.soft is not None:
+        arrays["soft_labels"] = np.ascontiguousarray(data.soft.numpy().astype(np.float32))
+    if data.lr is not None:
+        arrays["lr"] = np.array(data.lr, np.float32)
     card = {**card, "data": data.spec.to_dict(), "sha256": digest(arrays)}
     text = json.dumps(card, indent=2, ensure_ascii=False)
-    _replace({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
+    write_files({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
     return folder / SET
 
 
@@ -80,18 +85,23 @@ def read_set(path: str | Path) -> tuple[TrainingSet, Card]:
     same_units = all(np.array_equal(np.float32(getattr(spec, name)), arrays[name]) for name in ("mean", "std"))
     if digest(arrays) != expected or not same_units:
         raise ValueError(f"{path.name} was changed after it was written (sha256 differs); ask its sender for it again")
-    return TrainingSet(torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]), spec), card
+    soft = torch.from_numpy(arrays["soft_labels"]) if "soft_labels" in arrays else None
+    lr = float(arrays["lr"]) if "lr" in arrays else None
+    return TrainingSet(torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]), spec, soft, lr), card
 
 
 def load_set(path: str | Path) -> TensorDataset:
     """A set as a plain ``TensorDataset``: normalised images ``(N, C, H, W)`` float32, labels ``(N,)`` int64.
+
+    Where a method has learned soft labels, they come instead: ``(N, K)`` float32 probabilities, which
+    ``torch.nn.functional.cross_entropy`` takes just as well.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: not a set file, or changed since it was written.
     """
     data, _ = read_set(path)
-    return TensorDataset(data.spec.normalize(data.pixels), data.labels)
+    return TensorDataset(data.spec.normalize(data.pixels), data.labels if data.soft is None else data.soft)
 
 
 def digest(arrays: Arrays) -> str:
@@ -118,8 +128,12 @@ def check_writable(folder: str | Path) -> None:
         raise type(error)(error.errno, f"cannot write to {folder}: {error.strerror}; choose another folder") from error
 
 
-def _replace(contents: dict[Path, bytes]) -> None:
-    """Write every file beside its old self, and only when all are on the disk rename them."""
+def write_files(contents: dict[Path, bytes]) -> None:
+    """Write every file beside its old self, and only when all are on the disk rename them.
+
+    Raises:
+        OSError: a folder cannot be written, or the disk is full; older files are left as they were.
+    """
     written: dict[Path, str] = {}
     try:
         for path, content in contents.items():

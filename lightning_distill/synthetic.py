@@ -53,6 +53,10 @@ class SyntheticSet(nn.Module):
         """The images of one class, ``(counts[label], C, H, W)``; gradients flow to the parameter."""
         return self.images[self._ends[label] - self.counts[label] : self._ends[label]]
 
+    def targets(self) -> Tensor:
+        """What a network should say of the images: labels ``(N,)``, or learned probabilities ``(N, K)``."""
+        return self.labels if self.soft is None else self.soft.softmax(1)
+
     def pixels(self) -> Tensor:
         """What is shipped: ``(N, C, H, W)`` in pixel units, clipped to the data's range, uint8 or float16."""
         low, high = max(self.spec.low, -FLOAT16_MAX), min(self.spec.high, FLOAT16_MAX)

@@ -52,6 +52,19 @@ def make_data():
 
 
 @pytest.fixture
+def make_experts(tmp_path):
+    """A factory of folders with one tiny expert of four epochs, made once for each data and network."""
+    from lightning_distill.commands.experts import experts
+
+    def make(data, network: str = "convnet_w16", **options) -> str:
+        folder = str(tmp_path / f"experts-{data.spec.num_classes}-{data.spec.shape[0]}-{network}")
+        experts(data, folder, **{"count": 1, "epochs": 4, "network": network, "accelerator": "cpu", **options})
+        return folder
+
+    return make
+
+
+@pytest.fixture
 def make_trainer(tmp_path):
     """A factory of quiet CPU trainers."""
     from lightning import Trainer

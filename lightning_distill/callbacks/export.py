@@ -10,10 +10,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from lightning_distill.callbacks.students import StudentEvaluation
+from lightning_distill.callbacks.students import StudentEvaluation, training_set
 from lightning_distill.card import make_card
 from lightning_distill.distillers import Distiller
-from lightning_distill.evaluation import TrainingSet
 from lightning_distill.storage import check_writable, write_set
 
 
@@ -91,8 +90,4 @@ class ExportSyntheticSet(Callback):
                 scores["val"] = callback.describe("val")
         hyper_parameters = {key: value for key, value in hp.items() if not key.startswith("_")}
         card = make_card(type(pl_module).__name__, hyper_parameters, scores, str(hp["start"]), trainer.global_step)
-        write_set(
-            self.dirpath / name,
-            TrainingSet(synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec),
-            card,
-        )
+        write_set(self.dirpath / name, training_set(synthetic), card)

@@ -139,7 +139,7 @@ class StudentEvaluation(Callback):
         synthetic = getattr(pl_module, "synthetic", None)
         if not isinstance(synthetic, SyntheticSet):
             raise ValueError(f"{type(pl_module).__name__} has no synthetic set; use StudentEvaluation(set=...)")
-        return TrainingSet(synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec)
+        return training_set(synthetic)
 
     def _see(self, pl_module: LightningModule, batch: Any) -> None:
         if self._sitting is None:
@@ -174,16 +174,24 @@ class StudentEvaluation(Callback):
         rank_zero_info(f"{stage}/acc {values['acc']:.4f}{gain} ({taken})")
 
 
+def training_set(synthetic: SyntheticSet) -> TrainingSet:
+    """What is shipped of a set, on the CPU: pixels, labels, and what else the method has learned."""
+    soft = None if synthetic.soft is None else synthetic.targets().detach().cpu()
+    lr = None if synthetic.lr is None else float(synthetic.lr)
+    return TrainingSet(synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec, soft, lr)
+
+
 def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet | None:
     if given is None:
         return None
     if isinstance(given, str):
         data, _ = read_set(given)
         images, labels, names = data.spec.normalize(data.pixels), data.labels, data.spec.class_names
-        augmentation = data.spec.augmentation
+        augmentation, learned = data.spec.augmentation, (data.soft, data.lr)
     else:
         images, labels = given[0].detach().float().cpu(), given[1].detach().cpu().long().flatten()
         names, augmentation = tuple(str(c) for c in range(int(labels.max()) + 1)), "dsa"
+        learned = (None, None)
     if images.ndim != 4 or len(images) != len(labels):
         raise ValueError(f"a set is images (N, C, H, W) and labels (N,); got {images.shape} and {labels.shape}")
     if len(names) < 2:
@@ -200,7 +208,7 @@ def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet |
         pixel="float16",
         augmentation=augmentation,
     )
-    return TrainingSet(images, labels, spec)
+    return TrainingSet(images, labels, spec, *learned)
 
 
 def _baseline_key(data: TrainingSet, exam: Exam) -> str:

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_distill.coresets import METHODS
-from lightning_distill.data import ArrayDataModule, MedMNISTDataModule
+from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam, TrainingSet, chosen, everything, examine
 from lightning_distill.evaluation.table import Row, append_csv, make_row, rich_table
 from lightning_distill.functional import CompileMode
 from lightning_distill.spec import DataSpec
 from lightning_distill.storage import check_writable, read_set
-from lightning_distill.synthetic import SmallClass, fit_to_classes
+from lightning_distill.synthetic import SmallClass, fit_to_classes, images_per_class
 
 Precision = Literal["32-true", "bf16-mixed"]
 #: Its name in the table, images of each class (None: all), who learns from it, and what student i is given.
@@ -28,9 +28,10 @@ Subject = tuple[str, list[int] | None, Exam, Callable[[int], TrainingSet]]
 
 
 def evaluate(
-    set: str,
     data: ArrayDataModule,
+    set: str | None = None,
     baselines: list[str] | None = None,
+    ipc: int | list[int] | None = None,
     split: Literal["val", "test"] = "test",
     protocol: str = "reference",
     students: int = 5,
@@ -42,12 +43,13 @@ def evaluate(
     on_small_class: SmallClass = "error",
     out: str | None = None,
 ) -> list[Row]:
-    """Train fresh students on a set file and on its baselines, and score them on real data.
+    """Train fresh students on a set file and on its baselines, or on baselines alone, and score them on real data.
 
     Args:
-        set: ``set.safetensors`` or its folder.
         data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
+        set: ``set.safetensors`` or its folder; without one, ``ipc`` says how large the baselines are.
         baselines: any of ``random``, ``herding``, ``kcenter``, ``kmeans`` (as many real images) and ``full`` (all).
+        ipc: images per class of baselines that are scored without a set.
         split: real images to score on; choose on ``val``, look at ``test`` once.
         protocol: ``reference`` or ``quick``.
         students: of each architecture.
@@ -63,22 +65,21 @@ def evaluate(
         One row for each thing measured.
 
     Raises:
-        ValueError: unknown baseline, or a set that does not fit the data.
+        ValueError: unknown baseline, a set that does not fit the data, neither set nor ipc, or both.
     """
     baselines = baselines or []
     if unknown := [name for name in baselines if name not in (*METHODS, "full")]:
         raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, 'full'))}")
     if out is not None:
         check_writable(Path(out).parent)
-    synthetic, card = read_set(set)
-    check_fits(synthetic.spec, data.spec)
+    if (set is None) == (ipc is None):
+        raise ValueError("give either a set file or, for baselines alone, ipc")
     exam = Exam(protocol, students, architectures or ["convnet"], seed, compile)
-    counts = torch.bincount(synthetic.labels, minlength=data.spec.num_classes).tolist()
-    subjects = [baseline(name, data, counts, exam, on_small_class) for name in baselines]
-    subjects.append((str(card.get("method", "set")), counts, exam, lambda student: synthetic))
+    own, counts = ([], images_per_class(ipc, data.spec)) if ipc is not None else distilled(str(set), data.spec, exam)
+    subjects = [*(baseline(name, data, counts, exam, on_small_class) for name in baselines), *own]
     device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
     bf16 = precision == "bf16-mixed"
-    command = command_line(set, data, baselines, split, exam, precision)
+    command = command_line(set, ipc, data, baselines, split, exam, precision)
     if on_small_class != "error":
         command += f" --on_small_class {on_small_class}"
     rows = []
@@ -111,6 +112,19 @@ def baseline(name: str, data: ArrayDataModule, counts: list[int], exam: Exam, on
     return name, there, exam, chosen(name, real, there, spec, exam.seeds[0])
 
 
+def distilled(set: str, data: DataSpec, exam: Exam) -> tuple[list[Subject], list[int]]:
+    """A set file as somebody who was sent it sees it, and its images per class.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a set file, or not for these data.
+    """
+    synthetic, card = read_set(set)
+    check_fits(synthetic.spec, data)
+    counts: list[int] = torch.bincount(synthetic.labels, minlength=data.num_classes).tolist()
+    return [(str(card.get("method", "set")), counts, exam, lambda student: synthetic)], counts
+
+
 def check_fits(made_from: DataSpec, data: DataSpec) -> None:
     """Refuse to score a set on data of another shape or other classes.
 
@@ -130,13 +144,19 @@ def student_bar() -> Progress:
 
 
 def command_line(
-    set: str, data: ArrayDataModule, baselines: list[str], split: str, exam: Exam, precision: Precision
+    set: str | None,
+    ipc: int | list[int] | None,
+    data: ArrayDataModule,
+    baselines: list[str],
+    split: str,
+    exam: Exam,
+    precision: Precision,
 ) -> str:
     """The command that makes these rows again, without any folder of this machine beyond what the user typed."""
-    parts = ["lightning-distill", "evaluate", "--set", _relative(set), "--data", type(data).__name__]
-    if isinstance(data, MedMNISTDataModule):
-        parts += ["--data.name", data.flag, *(["--data.size", str(data.size)] if data.size != 28 else [])]
-        parts += ["--data.source", data.spec.source]
+    what = ["--set", _relative(set)] if set is not None else ["--ipc", str(ipc)]
+    parts = ["lightning-distill", "evaluate", *what, "--data", type(data).__name__]
+    for name, value in data.recipe.items():
+        parts += [f"--data.{name}", str(value)]
     parts += ["--baselines", f"[{','.join(baselines)}]", "--split", split, "--protocol", exam.protocol.name]
     if exam.architectures != ["convnet"]:
         parts += ["--architectures", f"[{','.join(exam.architectures)}]"]

@@ -75,8 +75,8 @@ def quickstart(
     Image.fromarray(grid).save(folder / "grid.png")
     console.print("Training students on a random subset, on all real data and on the distilled set ...")
     rows = evaluate(
-        str(folder / "best"),
         data,
+        str(folder / "best"),
         ["random", "full"],
         protocol=protocol,
         students=students,
@@ -86,5 +86,5 @@ def quickstart(
         out=str(folder / "results.csv"),
     )
     console.print(f"In {folder}: best/set.safetensors and its card.json, grid.png, results.csv, checkpoints")
-    console.print("Next: your own arrays, or `lightning-distill fit --config benchmarks/configs/breastmnist.yaml`")
+    console.print("Next: your own arrays, or `lightning-distill fit --config benchmarks/configs/breastmnist_dm.yaml`")
     return rows

@@ -83,6 +83,11 @@ class ArrayDataModule(LightningDataModule):
         assert self._spec is not None
         return self._spec
 
+    @property
+    def recipe(self) -> dict[str, object]:
+        """Arguments that make these data again, without any folder of this machine: what a result's command shows."""
+        return {}
+
     def load(self) -> dict[str, tuple[Array, Array] | None]:
         """The raw splits; subclasses read them from somewhere."""
         return self._given

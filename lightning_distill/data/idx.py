@@ -102,10 +102,17 @@ class MNISTDataModule(ArrayDataModule):
         self.flag, self.download, self._root = name, download, root
 
     @property
+    def recipe(self) -> dict[str, object]:
+        """Name, and the augmentation where it is not the set's own."""
+        own = "dsa_noflip" if self.flag == "mnist" else "dsa"
+        changed = {"augmentation": self.spec.augmentation} if self.spec.augmentation != own else {}
+        return {"name": self.flag, **changed}
+
+    @property
     def folder(self) -> Path:
         """Where the idx files are, or will be."""
-        default = Path.home() / ".cache" / "lightning_distill"
-        root = Path(self._root or os.environ.get(f"{self.flag.upper()}_ROOT", default))
+        given = self._root or os.environ.get(f"{self.flag.upper()}_ROOT")
+        root = Path(given) if given else Path.home() / ".cache" / "lightning_distill"
         inner = root / ("MNIST" if self.flag == "mnist" else "FashionMNIST") / "raw"
         has_files = any(root.glob("train-images-idx3-ubyte*"))
         return root if has_files else inner

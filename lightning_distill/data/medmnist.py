@@ -87,6 +87,11 @@ class MedMNISTDataModule(ArrayDataModule):
         self._md5 = info["MD5" if size == 28 else f"MD5_{size}"]
 
     @property
+    def recipe(self) -> dict[str, object]:
+        """Name, size where it is not 28, source."""
+        return {"name": self.flag, **({"size": self.size} if self.size != 28 else {}), "source": self.spec.source}
+
+    @property
     def path(self) -> Path:
         """The npz file: in ``root``, else in ``$MEDMNIST_ROOT``, else where the medmnist package keeps it."""
         root = self._root or os.environ.get("MEDMNIST_ROOT")

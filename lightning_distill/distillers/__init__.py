@@ -3,5 +3,6 @@
 from lightning_distill.distillers.base import Distiller
 from lightning_distill.distillers.dm import DMDistiller
 from lightning_distill.distillers.gradient_matching import DCDistiller, DSADistiller
+from lightning_distill.distillers.mtt import MTTDistiller
 
-__all__ = ["DCDistiller", "DMDistiller", "DSADistiller", "Distiller"]
+__all__ = ["DCDistiller", "DMDistiller", "DSADistiller", "Distiller", "MTTDistiller"]

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,9 @@ class Distiller(Remembering, ABC):
         FloatingPointError: the loss is not finite; the step is named and the last checkpoint stays.
     """
 
+    #: Arguments that are places on this machine: they stay out of hyper-parameters, checkpoints, logs and cards.
+    places: ClassVar[list[str]] = []
+
     def __init__(
         self,
         ipc: int | list[int] = 10,
@@ -60,7 +63,7 @@ class Distiller(Remembering, ABC):
         compile: CompileMode = "auto",
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=self.places)
         self.automatic_optimization = False  # global_step then counts the steps of the one optimizer, the images'
         refuse_options(ipc, network)
 

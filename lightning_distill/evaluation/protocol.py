@@ -17,6 +17,7 @@ class Protocol:
         weight_decay: of SGD.
         batch_size: images in a step; a smaller set is one batch.
         augmentation: a preset of `augment.PRESETS`; ``None`` takes the data set's.
+        decay: whether the learning rate falls at all; experts keep theirs.
 
     Reference:
         Zhao, Bilen: Dataset Condensation with Differentiable Siamese Augmentation, arXiv 2102.08259, and its code.
@@ -29,6 +30,7 @@ class Protocol:
     weight_decay: float = 5e-4
     batch_size: int = 256
     augmentation: str | None = None
+    decay: bool = True
 
     def for_real_data(self, images: int) -> Protocol:
         """The same for a whole training set: 20 epochs, or as many as make 300 steps; never more than the set's."""

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_distill.augment import SiameseAugmentation
 from lightning_distill.evaluation.protocol import Protocol
-from lightning_distill.functional import CompileMode, Parameters, Stateless, count_flops
+from lightning_distill.functional import CompileMode, Parameters, Stateless, count_flops, descend
 from lightning_distill.isolation import derive_seed, sandbox
 from lightning_distill.networks import create_network
 from lightning_distill.spec import DataSpec
 
 Tick = Callable[[], object]
+Watch = Callable[[int, Parameters], object]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,15 @@ class TrainingSet:
         pixels: ``(N, C, H, W)`` in pixel units, any dtype, on the CPU.
         labels: ``(N,)`` int64.
         spec: mean and std to normalise by, and the classes.
+        soft: probabilities ``(N, K)`` to learn from instead of the labels, where a set has learned them.
+        lr: learning rate to learn with instead of the protocol's, where a set has learned one.
     """
 
     pixels: Tensor
     labels: Tensor
     spec: DataSpec
+    soft: Tensor | None = None
+    lr: float | None = None
 
 
 @dataclass
@@ -92,26 +96,35 @@ class School:
         self.network = Stateless(build, flops=flops, compile=compile, sizes=sizes)
         self.augment = SiameseAugmentation(protocol.augmentation or spec.augmentation, spec.shape[1:])
 
-    def train(self, data: TrainingSet, seed: int, tick: Tick = lambda: None) -> Student:
-        """One student, bit-identical for equal arguments on the CPU. ``tick`` is called after every epoch."""
+    def train(
+        self, data: TrainingSet, seed: int, tick: Tick = lambda: None, watch: Watch = lambda epoch, parameters: None
+    ) -> Student:
+        """One student, bit-identical for equal arguments on the CPU.
+
+        Args:
+            data: what it learns from.
+            seed: of its initial weights, its shuffling and its augmentation.
+            tick: called after every epoch.
+            watch: called with 0 and the parameters before the first epoch, with n and the parameters after the n-th.
+        """
         with sandbox(derive_seed("student", self.architecture, seed)):
             parameters = self.network.fresh(self.device)
             trainable, hp = self.network.trainable(parameters), self.protocol
-            sgd = torch.optim.SGD(trainable, lr=hp.lr, momentum=hp.momentum, weight_decay=hp.weight_decay)
+            rate, targets = data.lr or hp.lr, data.labels if data.soft is None else data.soft
+            sgd = torch.optim.SGD(trainable, lr=rate, momentum=hp.momentum, weight_decay=hp.weight_decay)
             self.network.train()
+            watch(0, parameters)
             for epoch in range(hp.epochs + 1):
                 for rows in torch.randperm(len(data.labels)).split(hp.batch_size):
-                    self._step(parameters, sgd, data.pixels[rows], data.labels[rows])
-                if epoch == hp.epochs // 2 + 1:
-                    sgd.param_groups[0]["lr"] = hp.lr * 0.1
+                    self._step(parameters, sgd, data.pixels[rows], targets[rows])
+                if epoch == hp.epochs // 2 + 1 and hp.decay:
+                    sgd.param_groups[0]["lr"] = rate * 0.1
                 tick()
+                watch(epoch + 1, parameters)
         frozen = {name: tensor.detach() for name, tensor in parameters.items()}
         return Student(self.architecture, seed, self.network, frozen, self.bf16)
 
-    def _step(self, parameters: Parameters, sgd: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> None:
+    def _step(self, parameters: Parameters, sgd: torch.optim.Optimizer, pixels: Tensor, targets: Tensor) -> None:
         x = self.augment.plain(self.spec.normalize(pixels.to(self.device)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            logits = self.network(parameters, x)
-        sgd.zero_grad()
-        F.cross_entropy(logits.float(), labels.to(self.device)).backward()
-        sgd.step()
+            descend(self.network, parameters, sgd, x, targets.to(self.device))

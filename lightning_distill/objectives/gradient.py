@@ -57,7 +57,9 @@ def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], dista
 
 def _one_minus_cosine(a: Tensor, b: Tensor) -> Tensor:
     """Over the last dimension."""
-    return 1 - (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1) + EPSILON)
+    lengths = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
+    cosine: Tensor = (a * b).sum(-1) / (lengths + EPSILON)
+    return 1 - cosine
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_distill import DCDistiller, DSADistiller
+from lightning_distill import DCDistiller
 from lightning_distill.isolation import derive_seed
 from lightning_distill.networks import create_network
 

@@ -1,0 +1,246 @@
+"""Run a grid: distil by every config at every ipc, score every set and its baselines, one CSV row a job.
+
+    python benchmarks/run.py benchmarks/grids/medical.yaml                        # all jobs that have no row yet
+    python benchmarks/run.py benchmarks/grids/medical.yaml --only 'breastmnist_*'
+    python benchmarks/run.py benchmarks/grids/medical.yaml --list
+
+A job is ``lightning-distill fit`` and then ``lightning-distill evaluate`` in processes of their own. One that fails is
+named at the end and the others go on; what was killed goes on from its last checkpoint when the grid is run again.
+
+The grid file:
+
+    out: benchmarks/results/medical.csv     # one row a job
+    folder: runs/medical                    # sets, checkpoints, logs
+    configs: [breastmnist_dc]               # names in benchmarks/configs, <data>_<method>
+    ipc: [1, 10]
+    baselines: [random, full]               # of the configs' data sets, at every ipc (full: once)
+    fit: {trainer.max_steps: 100}           # over the config; ``students`` goes to its StudentEvaluation
+    evaluate: {protocol: quick, students: 5}
+    experts: {count: 3, epochs: 12}         # trained once for each data set that a trajectory method needs
+    rules:                                  # for jobs whose name fits, later ones win; a job is <config>-<ipc>
+      - {match: "*-10", fit: {trainer.max_steps: 50}}
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+RUN = [sys.executable, "-W", "ignore", "-m", "lightning_distill"]
+#: What a row has beside the columns of ``lightning-distill evaluate --out``.
+FIT_COLUMNS = ["job", "settings", "fit_seed", "fit_steps", "fit_seconds", "fit_attempts"]
+
+
+@dataclass
+class Job:
+    """One row to be: a config at an ipc, or a baseline on a config's data."""
+
+    name: str
+    config: str
+    ipc: int
+    baseline: str | None
+    fit: dict[str, Any] = field(default_factory=dict)
+    evaluate: dict[str, Any] = field(default_factory=dict)
+    experts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The config as it lies in benchmarks/configs."""
+        return yaml.safe_load((HERE / "configs" / f"{self.config}.yaml").read_text())
+
+    @property
+    def settings(self) -> str:
+        """Changes whenever anything does that the row depends on."""
+        trained = [self.model, self.fit, self.experts] if self.baseline is None else [self.model["data"]]
+        text = json.dumps([self.ipc, self.baseline, self.evaluate, *trained], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read_grid(path: Path) -> tuple[list[Job], Path, Path]:
+    """The jobs of a grid file, the CSV they fill, and the folder they work in.
+
+    Raises:
+        ValueError: unknown keys, or a config that is not there.
+    """
+    grid = yaml.safe_load(path.read_text())
+    known = {"out", "folder", "configs", "ipc", "baselines", "fit", "evaluate", "experts", "rules"}
+    if unknown := set(grid) - known:
+        raise ValueError(f"{path.name}: unknown {sorted(unknown)}; use any of {', '.join(sorted(known))}")
+    if missing := [name for name in grid["configs"] if not (HERE / "configs" / f"{name}.yaml").is_file()]:
+        raise ValueError(f"{path.name}: no config {missing[0]!r} in benchmarks/configs")
+    jobs: list[Job] = []
+    first = {name.rsplit("_", 1)[0]: name for name in reversed(grid["configs"])}  # any config of a data set
+    for ipc in grid["ipc"]:
+        for baseline in grid.get("baselines", []):
+            for data, config in reversed(first.items()):
+                if baseline != "full" or ipc == grid["ipc"][0]:
+                    name = f"{data}_{baseline}" + ("" if baseline == "full" else f"-{ipc}")
+                    jobs.append(Job(name, config, ipc, baseline))
+        jobs += [Job(f"{config}-{ipc}", config, ipc, None) for config in grid["configs"]]
+    for job in jobs:
+        rules = [grid, *(rule for rule in grid.get("rules", []) if fnmatch(job.name, rule["match"]))]
+        for rule in rules:
+            job.fit |= rule.get("fit") or {}
+            job.evaluate |= rule.get("evaluate") or {}
+            job.experts |= rule.get("experts") or {}
+    return jobs, Path(grid["out"]), Path(grid["folder"])
+
+
+def run(job: Job, folder: Path) -> dict[str, object]:
+    """Do a job, as far as it is not done, and return its row."""
+    here = folder / job.name
+    here.mkdir(parents=True, exist_ok=True)
+    row: dict[str, object] = {"job": job.name, "settings": job.settings}
+    subject = ["--ipc", str(job.ipc), "--baselines", f"[{job.baseline}]"]
+    if job.baseline is None:
+        row |= distil(job, folder)
+        subject = ["--set", str(best(here))]
+    data, scored = job.model["data"], here / "row.csv"
+    scored.unlink(missing_ok=True)
+    options = [f"--{key}={value}" for key, value in job.evaluate.items()]
+    call(["evaluate", *subject, *data_options(data), *options, "--out", str(scored)], here / "evaluate.log")
+    with scored.open(newline="") as file:
+        (scores,) = csv.DictReader(file)
+    return row | scores
+
+
+def distil(job: Job, folder: Path) -> dict[str, object]:
+    """``lightning-distill fit``, from the last checkpoint where there is one."""
+    here, config = folder / job.name, job.model
+    if "experts" in config["model"]["init_args"]:
+        job.fit["model.experts"] = str(make_experts(job, folder))
+    students = {"random_baseline": False, **job.fit.get("students", {})}
+    for callback in config["trainer"]["callbacks"]:
+        if callback["class_path"].endswith("StudentEvaluation"):
+            callback["init_args"] |= students
+    text = yaml.safe_dump(config, sort_keys=False).replace(f"runs/{job.config}", str(here))
+    (here / "config.yaml").write_text(text)
+    done = here / "fit.json"
+    state = json.loads(done.read_text()) if done.is_file() else {"seconds": 0.0, "attempts": 0, "ended": False}
+    overrides = {"model.ipc": job.ipc, **{key: value for key, value in job.fit.items() if key != "students"}}
+    if not state["ended"]:
+        arguments = ["fit", "--config", str(here / "config.yaml"), "--trainer.enable_progress_bar=false"]
+        for key, value in overrides.items():
+            section, _, rest = key.partition(".")
+            arguments.append(f"--{section}.{'' if section == 'trainer' else 'init_args.'}{rest}={value}")
+        last = here / "checkpoints" / "last.ckpt"
+        arguments += [f"--ckpt_path={last}"] if last.is_file() else []
+        state["attempts"] += 1
+        began = time.perf_counter()
+        try:
+            call(arguments, here / "fit.log")
+            state["ended"] = True
+        finally:
+            state["seconds"] += time.perf_counter() - began
+            done.write_text(json.dumps(state))
+    card = json.loads((best(here) / "card.json").read_text())
+    return {
+        "fit_seed": card["hyper_parameters"]["seed"],
+        "fit_steps": card["steps"],
+        "fit_seconds": round(state["seconds"], 1),
+        "fit_attempts": state["attempts"],
+    }
+
+
+def make_experts(job: Job, folder: Path) -> Path:
+    """Experts of the job's data, made once; the command keeps those that are there."""
+    data = job.model["data"]
+    target = folder / "experts" / job.config.rsplit("_", 1)[0]
+    target.mkdir(parents=True, exist_ok=True)
+    options = [f"--{key}={value}" for key, value in job.experts.items()]
+    network = job.fit.get("model.network", job.model["model"]["init_args"].get("network", "convnet"))
+    arguments = ["experts", *data_options(data), f"--network={network}", *options, "--out", str(target)]
+    call(arguments, folder / f"experts-{target.name}.log")
+    return target
+
+
+def best(here: Path) -> Path:
+    """The set that validation chose, or the last one where nothing was validated."""
+    return here / "best" if (here / "best").is_dir() else here / "last"
+
+
+def data_options(data: dict[str, Any]) -> list[str]:
+    """The data of a config as options of a command."""
+    init = {key: value for key, value in data.get("init_args", {}).items() if key != "steps_per_epoch"}
+    return ["--data", json.dumps({"class_path": data["class_path"], "init_args": init})]
+
+
+def call(arguments: list[str], log: Path) -> None:
+    """Run one of our commands; what it prints goes to a log.
+
+    Raises:
+        RuntimeError: it failed; the end of its log is in the message.
+    """
+    with log.open("a") as file:
+        code = subprocess.run([*RUN, *arguments], stdout=file, stderr=subprocess.STDOUT).returncode
+    if code != 0:
+        lines = log.read_text(errors="replace").strip().splitlines()[-3:]
+        raise RuntimeError(f"{arguments[0]} ended with {code}: {' | '.join(lines)} (see {log})")
+
+
+def read_rows(out: Path) -> dict[str, dict[str, str]]:
+    """Rows by job."""
+    if not out.is_file():
+        return {}
+    with out.open(newline="") as file:
+        return {row["job"]: row for row in csv.DictReader(file)}
+
+
+def write_rows(out: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """All rows, written beside the old file and renamed."""
+    columns = list(dict.fromkeys([*FIT_COLUMNS, *(key for row in rows.values() for key in row)]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    with temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+    os.replace(temporary, out)
+
+
+def main(args: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Run a grid of configs; see the top of this file.")
+    parser.add_argument("grid", type=Path)
+    parser.add_argument("--only", default="*", help="jobs whose name fits this pattern")
+    parser.add_argument("--list", action="store_true", help="only say what would be done")
+    options = parser.parse_args(args)
+    jobs, out, folder = read_grid(options.grid)
+    jobs = [job for job in jobs if fnmatch(job.name, options.only)]
+    failed: list[str] = []
+    for number, job in enumerate(jobs, 1):
+        there = read_rows(out).get(job.name)
+        state = "no row" if there is None else "done" if there["settings"] == job.settings else "other settings"
+        print(f"[{number}/{len(jobs)}] {job.name}: {state}", flush=True)
+        if options.list or state == "done":
+            continue
+        if state == "other settings":
+            failed.append(f"{job.name}: its row was made with other settings; remove the row and {folder / job.name}")
+            continue
+        began = time.perf_counter()
+        try:
+            row = run(job, folder)
+        except (RuntimeError, OSError, ValueError) as error:
+            failed.append(f"{job.name}: {error}")
+            continue
+        write_rows(out, read_rows(out) | {job.name: row})  # read again: another process may have added its rows
+        print(f"    {100 * float(str(row['acc'])):.1f} % in {time.perf_counter() - began:.0f} s", flush=True)
+    for line in failed:
+        print(f"failed: {line}", file=sys.stderr)
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

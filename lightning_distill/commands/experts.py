@@ -1,0 +1,108 @@
+"""``lightning-distill experts``: train networks on real data and keep every epoch, for trajectory matching."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from rich.console import Console
+
+from lightning_distill.commands.evaluate import Precision, student_bar
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation import Protocol, School, Sitting, everything
+from lightning_distill.functional import CompileMode, Parameters
+from lightning_distill.isolation import derive_seed
+from lightning_distill.networks import check_network
+from lightning_distill.spec import DataSpec
+from lightning_distill.storage import check_writable
+from lightning_distill.trajectories import CARD, epochs_in, read_expert_card, write_epoch, write_expert_card
+
+
+def experts(
+    data: ArrayDataModule,
+    out: str = "experts",
+    count: int = 20,
+    epochs: int = 50,
+    network: str = "convnet",
+    lr: float = 0.01,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    batch_size: int = 256,
+    augmentation: str | None = None,
+    seed: int = 0,
+    precision: Precision = "32-true",
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    compile: CompileMode = "auto",
+) -> list[Path]:
+    """Train networks on all real training images and write their parameters after every epoch.
+
+    Experts that are there already are kept; one that was cut off is trained again from its seed. The paper has 100
+    experts of 50 epochs, plain SGD.
+
+    Args:
+        data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
+        out: folder; expert n goes to ``out/00n``.
+        count: experts.
+        epochs: of each.
+        network: by our names or timm's.
+        lr: constant learning rate.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        batch_size: images in a step.
+        augmentation: a preset of `augment.PRESETS`; default the data set's.
+        seed: of the first expert; the next ones count on. An expert never begins where an evaluated student does.
+        precision: of the forward.
+        accelerator: where to compute.
+        compile: see `functional.Stateless`.
+
+    Returns:
+        The experts' folders.
+
+    Raises:
+        ValueError: bad numbers or names; the folder holds experts of other settings.
+        OSError: the folder cannot be written.
+    """
+    for name, value in (("count", count), ("epochs", epochs), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"{name}={value}; it must be at least 1")
+    check_network(network)
+    check_writable(out)
+    console, spec, real = Console(), data.spec, everything(data.train_arrays(), data.spec)(0)
+    protocol = Protocol("expert", epochs - 1, lr, momentum, weight_decay, batch_size, augmentation, decay=False)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
+    bf16 = precision == "bf16-mixed"
+    school = School(network, spec, protocol, len(real.labels), count, device, bf16, compile)
+    training = {
+        "epochs": epochs, "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "batch_size": batch_size,
+        "augmentation": augmentation or spec.augmentation, "precision": precision,
+    }  # fmt: skip
+    folders = [Path(out) / f"{number:03d}" for number in range(count)]
+    with student_bar() as bar:
+        task = bar.add_task(f"{count} experts", total=count * epochs)
+        for number, folder in enumerate(folders):
+            if (folder / CARD).exists():
+                _refuse_others(folder, network, spec, {**training, "seed": seed + number})
+            if epochs_in(folder) >= epochs:
+                bar.advance(task, epochs)
+                continue
+
+            def watch(epoch: int, parameters: Parameters, folder: Path = folder) -> None:
+                weights = {name.removeprefix("network."): parameters[name] for name in school.network.weights}
+                write_epoch(folder, epoch, weights)
+
+            write_expert_card(folder, network, spec, {**training, "seed": seed + number})
+            student = school.train(real, derive_seed("expert", seed + number), lambda: bar.advance(task), watch)
+            sitting = Sitting([student], spec.class_names, device, 0.0)
+            for x, y in data.val_dataloader():
+                sitting.see(spec.normalize(x.to(device)), y.to(device))
+            bar.console.print(f"expert {folder.name}: val accuracy {100 * sitting.scores().mean('acc'):.1f} %")
+    console.print(f"{count} experts of {epochs} epochs in {out}: MTTDistiller(experts={out!r})")
+    return folders
+
+
+def _refuse_others(folder: Path, network: str, spec: DataSpec, training: dict[str, object]) -> None:
+    """Raise a ValueError where a folder holds an expert of another kind, so that none is overwritten or mixed in."""
+    card = read_expert_card(folder)
+    if (card["network"], card["data"], card["training"]) != (network, spec.to_dict(), training):
+        raise ValueError(f"{folder} holds an expert of other settings, see its card.json; choose another --out")
