@@ -64,7 +64,8 @@ class Job:
     @property
     def settings(self) -> str:
         """Changes whenever anything does that the row depends on."""
-        trained = [self.model, self.fit, self.experts] if self.baseline is None else [self.model["data"]]
+        experts = self.experts if "experts" in self.model["model"]["init_args"] else {}
+        trained = [self.model, self.fit, experts] if self.baseline is None else [self.model["data"]]
         text = json.dumps([self.ipc, self.baseline, self.evaluate, *trained], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

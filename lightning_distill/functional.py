@@ -102,7 +102,7 @@ class Stateless:
         return self._call(parameters, x, embed=False)
 
     def twice(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """Logits whose gradient may be differentiated again; always eager, compiled graphs have no second derivative."""
+        """Logits that may be differentiated twice; always eager, for compiled graphs have no second derivative."""
         with uncached_autocast(x.device):
             return self._eager(parameters, x, embed=False)
 
@@ -205,21 +205,20 @@ def loss_gradient(
 
 
 def descend(
-    network: Stateless, parameters: Parameters, optimizer: torch.optim.Optimizer, x: Tensor, targets: Tensor
+    network: Stateless,
+    parameters: Parameters,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    targets: Tensor,
+    chunk: int | None = None,
 ) -> None:
     """One step of an optimizer over `Stateless.trainable` weights, on the mean cross-entropy.
 
-    Args:
-        network: whose.
-        parameters: weights and buffers.
-        optimizer: of the weights.
-        x: images ``(B, C, H, W)``.
-        targets: labels ``(B,)`` or probabilities ``(B, K)``.
+    Args: see `loss_gradient`.
     """
-    optimizer.zero_grad()
-    loss = F.cross_entropy(_wide(network(parameters, x)), targets)
-    with torch.autocast(x.device.type, enabled=False):  # a backward has the types of its forward
-        loss.backward()
+    gradients = loss_gradient(network, parameters, x, targets, chunk=chunk)
+    for weight, gradient in zip(network.trainable(parameters), gradients, strict=True):
+        weight.grad = gradient
     optimizer.step()
 
 

@@ -57,7 +57,7 @@ class DataSpec:
     def normalize(self, pixels: Tensor) -> Tensor:
         """Pixel units ``(B, C, H, W)``, any dtype, to normalised float32 on the same device."""
         mean, std = self._statistics(pixels)
-        return (pixels.float() - mean) / std
+        return pixels.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     def denormalize(self, images: Tensor) -> Tensor:
         """Normalised ``(B, C, H, W)`` to pixel units as float32, unclipped."""

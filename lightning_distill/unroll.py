@@ -80,8 +80,9 @@ def constant_memory(
         weights = [w.requires_grad_() for w in path.pop()]
         gradients = torch.autograd.grad(inner(t, weights, True), weights, create_graph=True)
         by_lr -= sum((a * g.detach()).sum() for a, g in zip(adjoint, gradients, strict=True))
-        scaled = [rate * a for a in adjoint]
-        second = torch.autograd.grad(gradients, [*weights, *inputs], scaled, allow_unused=True)
+        bent = [g for g in gradients if g.requires_grad]  # where a loss is linear in a weight, its gradient is not
+        scaled = [rate * a for a, g in zip(adjoint, gradients, strict=True) if g.requires_grad]
+        second = torch.autograd.grad(bent, [*weights, *inputs], scaled, allow_unused=True)
         adjoint = [a if h is None else a - h for a, h in zip(adjoint, second, strict=False)]
         for summed, gradient in zip(by_inputs, second[len(weights) :], strict=True):
             if gradient is not None:
@@ -92,4 +93,4 @@ def constant_memory(
 def carry(value: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """A scalar of the given value whose gradient by each input is the one given, already computed."""
     linear = torch.stack([(x * g).sum() for x, g in zip(inputs, gradients, strict=True)]).sum()
-    return value.detach() + linear - linear.detach()
+    return value.detach() + (linear - linear.detach())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
+import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +14,12 @@ import torch
 import yaml
 from conftest import ROOT, blobs
 
+from lightning_distill import DigitsDataModule
 from lightning_distill.cli import main
 from lightning_distill.storage import read_set
 
 CONFIGS = sorted((ROOT / "benchmarks/configs").glob("*.yaml"))
+METHODS = {"dc": "DCDistiller", "dm": "DMDistiller", "dsa": "DSADistiller", "mtt": "MTTDistiller"}
 SHAPES = {"dermamnist": (7, 3), "pneumoniamnist": (2, 1), "breastmnist": (2, 1)}
 
 
@@ -26,9 +31,36 @@ def medmnist_root(tmp_path, monkeypatch):
         for seed, split in enumerate(("train", "val", "test")):
             arrays[f"{split}_images"], arrays[f"{split}_labels"] = blobs(classes, 6, 28, channels, seed)
         np.savez_compressed(tmp_path / f"{name}.npz", **arrays)
+    for name in ("MNIST", "FashionMNIST"):
+        (folder := tmp_path / name / "raw").mkdir(parents=True)
+        for prefix in ("train", "t10k"):
+            write_idx(folder, prefix, *blobs(10, 10, 28, 1))
+        monkeypatch.setenv(f"{name.upper()}_ROOT", str(tmp_path))
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def write_idx(folder, prefix, images, labels):
+    """Images and labels as MNIST has them."""
+    for name, array in (("images-idx3", images), ("labels-idx1", labels.ravel())):
+        header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+        (folder / f"{prefix}-{name}-ubyte.gz").write_bytes(gzip.compress(header + array.tobytes()))
+
+
+def experts_for(config, folder):
+    """What a trajectory method needs of its folder, made by the command that its config names."""
+    if not config.stem.endswith("_mtt"):
+        return []
+    data = yaml.safe_load(config.read_text())["data"]
+    init = {**data.get("init_args", {}), "real_per_class": 8}
+    data = json.dumps({"class_path": data["class_path"], "init_args": init})
+    main([
+        "experts", f"--data={data}", f"--out={folder / 'experts'}", "--count=1", "--epochs=2", "--network=convnet_w16",
+        "--accelerator=cpu",
+    ])  # fmt: skip
+    model = {"experts": str(folder / "experts"), "max_start": 1, "expert_epochs": 1, "syn_steps": 2}
+    return [f"--model.init_args.{key}={value}" for key, value in model.items()]
 
 
 def small(folder, ipc=1):
@@ -46,14 +78,33 @@ def small(folder, ipc=1):
     ]  # fmt: skip
 
 
-def test_there_is_a_config_for_every_data_set():
-    assert [path.stem for path in CONFIGS] == ["breastmnist", "dermamnist", "digits", "pneumoniamnist"]
+def test_there_is_a_config_for_every_data_set_and_method():
+    sets = ["breastmnist", "dermamnist", "digits", "fashionmnist", "mnist", "pneumoniamnist"]
+    assert [path.stem for path in CONFIGS] == sorted(f"{name}_{method}" for name in sets for method in METHODS)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_config_fits_validates_tests_and_its_set_is_evaluated(config, medmnist_root, capsys):
+def test_config_fits(config, medmnist_root):
     out = medmnist_root / "out"
-    options = ["--config", str(config), *small(out)]
+    settings = yaml.safe_load(config.read_text())
+    assert settings["model"]["class_path"].endswith(METHODS[config.stem.rsplit("_", 1)[1]])
+    folders = [c["init_args"].get("dirpath", f"runs/{config.stem}") for c in settings["trainer"]["callbacks"]]
+    assert {"/".join(folder.split("/")[:2]) for folder in folders} == {f"runs/{config.stem}"}
+    main(["fit", "--config", str(config), *small(out), *experts_for(config, medmnist_root)])
+    synthetic, card = read_set(out / "ExportSyntheticSet" / "best")
+    assert synthetic.spec.name == config.stem.rsplit("_", 1)[0]
+    assert card["method"] == METHODS[config.stem.rsplit("_", 1)[1]]
+    assert card["steps"] == 2
+    assert str(medmnist_root) not in json.dumps(card)
+
+
+THROUGH = [path for path in CONFIGS if path.stem in ("breastmnist_dm", "dermamnist_dsa", "mnist_dc", "digits_mtt")]
+
+
+@pytest.mark.parametrize("config", THROUGH, ids=lambda path: path.stem)
+def test_config_validates_and_tests_and_its_set_is_evaluated(config, medmnist_root, capsys):
+    out, (name, method) = medmnist_root / "out", config.stem.rsplit("_", 1)
+    options = ["--config", str(config), *small(out), *experts_for(config, medmnist_root)]
     main(["fit", *options])
     checkpoint = str(out / "ModelCheckpoint" / "last.ckpt")
     capsys.readouterr()
@@ -62,11 +113,11 @@ def test_config_fits_validates_tests_and_its_set_is_evaluated(config, medmnist_r
     main(["test", *options, f"--ckpt_path={checkpoint}"])
     assert "test/acc" in capsys.readouterr().out
     folder = out / "ExportSyntheticSet" / "best"
-    synthetic, card = read_set(folder)
-    assert synthetic.spec.name == config.stem
+    _, card = read_set(folder)
     assert card["hyper_parameters"]["ipc"] == 1
     assert (out / "SyntheticImages" / "step-2.png").is_file()
-    data = ["DigitsDataModule"] if config.stem == "digits" else ["MedMNISTDataModule", f"--data.name={config.stem}"]
+    module = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule"}.get(name, "MedMNISTDataModule")
+    data = [module] if name == "digits" else [module, f"--data.name={name}"]
     main([
         "evaluate", f"--set={folder}", "--data", *data, "--protocol=tiny", "--students=2",
         "--architectures=[convnet_w16]", "--baselines=[random,full,kmeans]", f"--out={out / 'r.csv'}",
@@ -75,7 +126,7 @@ def test_config_fits_validates_tests_and_its_set_is_evaluated(config, medmnist_r
     assert "all real data" in shown
     with (out / "r.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["trained_on"] for row in rows] == ["random", "all real data", "kmeans", "DMDistiller"]
+    assert [row["trained_on"] for row in rows] == ["random", "all real data", "kmeans", METHODS[method]]
     assert [row["ipc"] for row in rows] == ["1", "all", "1", "1"]
     assert {row["split"] for row in rows} == {"test"}
     assert all("--architectures '[convnet_w16]'" in row["command"] for row in rows)
@@ -98,13 +149,13 @@ def test_quickstart_makes_what_it_promises(tmp_path, capsys):
 def test_overview_lists_every_command(capsys):
     main([])
     shown = capsys.readouterr().out
-    for command in ("quickstart", "fit", "validate", "test", "evaluate"):
+    for command in ("quickstart", "fit", "validate", "test", "evaluate", "experts"):
         assert f"\n  {command} " in shown
     main(["--version"])
     assert capsys.readouterr().out.strip() == "0.1.0"
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "quickstart"])
+@pytest.mark.parametrize("command", ["fit", "evaluate", "quickstart", "experts"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
@@ -127,6 +178,13 @@ MEDMNIST = ["fit", "--model=DMDistiller", "--data=MedMNISTDataModule", "--traine
         ([*MEDMNIST, "--data.name=bloodmnist", "--data.download=false"], "bloodmnist.npz is not in"),
         (["evaluate", "--set=nowhere", "--data=DigitsDataModule"], "no set file"),
         (["quickstart", "--protocol=slow"], "unknown protocol 'slow'"),
+        (["evaluate", "--data=DigitsDataModule"], "give either a set file or, for baselines alone, ipc"),
+        (["experts", "--data=DigitsDataModule", "--count=0"], "count=0; it must be at least 1"),
+        (["experts", "--data=DigitsDataModule", "--network=convnetz"], "closest names: convnet"),
+        (["fit", "--model=DCDistiller", "--model.distance=l1", "--data=DigitsDataModule"], "distance"),
+        (["fit", "--model=DSADistiller", "--model.outer=0", "--data=DigitsDataModule"], "outer=0"),
+        (["fit", "--model=MTTDistiller", "--data=DigitsDataModule", "--trainer.max_steps=1"], "no experts in experts"),
+        (["fit", "--model=MTTDistiller", "--model.max_start=0", "--data=DigitsDataModule"], "max_start=0"),
         (["fitt"], "fit"),
     ],
 )
@@ -155,3 +213,63 @@ def test_a_set_that_does_not_fit_the_data_is_refused(medmnist_root, capsys, make
     with pytest.raises(SystemExit):
         main(["evaluate", "--set=other", "--data=DigitsDataModule", "--baselines=[best]"])
     assert "unknown baseline 'best'; use any of random" in " ".join(capsys.readouterr().err.split())
+
+
+def test_baselines_are_scored_without_a_set(medmnist_root, capsys):
+    rows = medmnist_root / "r.csv"
+    main([
+        "evaluate", "--data=MedMNISTDataModule", "--data.name=breastmnist", "--ipc=2", "--baselines=[random,herding]",
+        "--protocol=tiny", "--students=2", "--architectures=[convnet_w16]", f"--out={rows}",
+    ])  # fmt: skip
+    with rows.open() as file:
+        found = list(csv.DictReader(file))
+    assert [(row["trained_on"], row["ipc"], row["images"]) for row in found] == [
+        ("random", "2", "4"), ("herding", "2", "4"),
+    ]  # fmt: skip
+    assert "--ipc 2 --data MedMNISTDataModule --data.name breastmnist" in found[0]["command"]
+
+
+def test_experts_are_made_once_and_a_cut_off_one_is_made_again(medmnist_root, capsys):
+    arguments = [
+        "experts", "--data=DigitsDataModule", "--data.real_per_class=8", "--out=e", "--count=2", "--epochs=2",
+        "--network=convnet_w16", "--accelerator=cpu",
+    ]  # fmt: skip
+    main(arguments)
+    assert "val accuracy" in capsys.readouterr().out
+    files = sorted(Path("e").rglob("*"))
+    assert [str(path) for path in files if path.suffix] == [
+        f"e/00{number}/{name}" for number in (0, 1)
+        for name in ("card.json", *(f"epoch-00{epoch}.safetensors" for epoch in range(3)))
+    ]  # fmt: skip
+    before = {path: path.read_bytes() for path in files if path.suffix == ".safetensors"}
+    assert before[Path("e/000/epoch-000.safetensors")] != before[Path("e/001/epoch-000.safetensors")]
+    Path("e/001/epoch-002.safetensors").unlink()
+    touched = Path("e/000/epoch-002.safetensors").stat().st_mtime_ns
+    main(arguments)
+    assert {path: path.read_bytes() for path in before} == before
+    assert Path("e/000/epoch-002.safetensors").stat().st_mtime_ns == touched
+    with pytest.raises(SystemExit):
+        main([*arguments, "--lr=0.1"])
+    assert "holds an expert of other settings" in " ".join(capsys.readouterr().err.split())
+
+
+def test_experts_never_begin_where_evaluated_students_do(medmnist_root):
+    from safetensors.torch import load_file
+
+    from lightning_distill.evaluation import Protocol, School, TrainingSet
+    from lightning_distill.trajectories import epoch_path
+
+    main([
+        "experts", "--data=DigitsDataModule", "--data.real_per_class=8", "--out=e", "--count=3", "--epochs=1",
+        "--network=convnet_w16", "--accelerator=cpu",
+    ])  # fmt: skip
+    spec = DigitsDataModule().spec
+    data = TrainingSet(torch.zeros(2, *spec.shape, dtype=torch.uint8), torch.tensor([0, 1]), spec)
+    begun = []
+    school = School("convnet_w16", spec, Protocol("tiny", 1), 2, 1)
+    for seed in range(3):
+        watch = lambda epoch, p: epoch or begun.append(p["network.head.weight"].detach().clone())  # noqa: E731
+        school.train(data, seed, watch=watch)
+    experts = [load_file(epoch_path(f"e/00{number}", 0))["head.weight"] for number in range(3)]
+    assert not any(torch.equal(a, b) for a in begun for b in experts)
+    assert len(begun) == 3

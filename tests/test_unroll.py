@@ -273,8 +273,8 @@ def peak_of_saved_bytes(steps: int, constant: bool) -> int:
 
 
 def test_constant_memory_keeps_one_steps_graph_and_unrolled_all():
-    few, many = (peak_of_saved_bytes(steps, True) for steps in (2, 8))
-    assert many <= 1.05 * few
+    one, *more = (peak_of_saved_bytes(steps, True) for steps in (1, 2, 8))
+    assert max(more) <= 1.05 * one
     few_unrolled, many_unrolled = (peak_of_saved_bytes(steps, False) for steps in (2, 8))
     assert many_unrolled > 3 * few_unrolled
-    assert many < many_unrolled / 3
+    assert many_unrolled > 3 * max(more)

@@ -18,6 +18,10 @@ from lightning_distill.data.layout import Array
 _FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 #: md5 of the unpacked training images.
 _MD5 = {"mnist": "6bbc9ace898e44ae57da46a324031adb", "fashionmnist": "f4a8712d7a061bf5bd6d2ca38dc4d50a"}
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
 _DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
@@ -42,11 +46,12 @@ def read_idx(path: Path) -> Array:
     start = 4 + 4 * dimensions
     if dtype not in _DTYPES or len(content) < start:
         raise ValueError(f"{path.name} is not an idx file; get the file again")
-    shape = np.frombuffer(content, ">u4", dimensions, 4).astype(int)
-    values = np.frombuffer(content, _DTYPES[dtype], offset=start) if len(content) > start else np.empty(0, np.uint8)
-    if values.size != shape.prod():
-        raise ValueError(f"{path.name} holds {values.size} values, its header says {shape.prod()}; get the file again")
-    return values.reshape(shape).astype(values.dtype.newbyteorder("="))
+    shape, kind = np.frombuffer(content, ">u4", dimensions, 4).astype(int), np.dtype(_DTYPES[dtype])
+    if len(content) - start != shape.prod() * kind.itemsize:
+        found = (len(content) - start) / kind.itemsize
+        raise ValueError(f"{path.name} holds {found:g} values, its header says {shape.prod()}; get the file again")
+    values: Array = np.frombuffer(content[start:], kind)
+    return values.reshape(shape).astype(kind.newbyteorder("="))
 
 
 class MNISTDataModule(ArrayDataModule):
@@ -114,12 +119,11 @@ class MNISTDataModule(ArrayDataModule):
         given = self._root or os.environ.get(f"{self.flag.upper()}_ROOT")
         root = Path(given) if given else Path.home() / ".cache" / "lightning_distill"
         inner = root / ("MNIST" if self.flag == "mnist" else "FashionMNIST") / "raw"
-        has_files = any(root.glob("train-images-idx3-ubyte*"))
-        return root if has_files else inner
+        return root if _complete(root) else inner
 
     def prepare_data(self) -> None:
         """Download missing files, if allowed."""
-        if any(self.folder.glob("train-images-idx3-ubyte*")) or not self.download:
+        if _complete(self.folder) or not self.download:
             return
         from torchvision import datasets
 
@@ -130,8 +134,7 @@ class MNISTDataModule(ArrayDataModule):
         """Train and test as they are published; `ArrayDataModule` carves out the validation split."""
         self.prepare_data()
         splits: dict[str, tuple[Array, Array] | None] = {}
-        for split, prefix in (("train", "train"), ("test", "t10k")):
-            images, labels = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
+        for split, (images, labels) in _FILES.items():
             splits[split] = read_idx(self.folder / images), read_idx(self.folder / labels)
             if split == "train":
                 name, task, augmentation, license, _ = self._about
@@ -142,3 +145,8 @@ class MNISTDataModule(ArrayDataModule):
         header = struct.pack(">4i", 0x803, 60000, 28, 28)
         same = train is not None and hashlib.md5(header + train[0].tobytes(), usedforsecurity=False).hexdigest()
         return "official files" if same == _MD5[self.flag] else "not the official files"
+
+
+def _complete(folder: Path) -> bool:
+    names = [name for pair in _FILES.values() for name in pair]
+    return all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in names)

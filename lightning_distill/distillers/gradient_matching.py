@@ -53,12 +53,10 @@ class DCDistiller(Distiller):
         self.outer, self.inner = loops(ipc, outer, inner)
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
-        """Real gradients in chunks (on a CPU: what its cache holds), and the inner epochs."""
-        on_cpu, batch = self.trainer.strategy.root_device.type == "cpu", min(len(self.synthetic), 256)
-        self.chunk = min(32, datamodule.real_per_class) if on_cpu else datamodule.real_per_class
-        real = 3 * datamodule.spec.num_classes * datamodule.real_per_class
-        inner = 3 * self.inner * len(self.synthetic)
-        return {self.chunk: real, batch: inner} if batch != self.chunk else {batch: real + inner}
+        """Real gradients and inner epochs go in chunks: of what a CPU's cache holds, or of everything on a GPU."""
+        on_cpu, real = self.trainer.strategy.root_device.type == "cpu", datamodule.real_per_class
+        self.chunk = min(32, real) if on_cpu else real
+        return {self.chunk: 3 * (datamodule.spec.num_classes * real + self.inner * len(self.synthetic))}
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[Tensor]:
         """One distance of gradients for each class, or one for all classes together."""
@@ -89,10 +87,11 @@ class DCDistiller(Distiller):
             return
         sgd = torch.optim.SGD(self.network.trainable(self.memory), lr=self.hparams["network_lr"])
         images, labels = self.synthetic.images.detach(), self.synthetic.labels
+        chunk = None if self.network.batch_norm else self.chunk
         self.network.train()
         for _ in range(self.inner):
             for rows in torch.randperm(len(labels)).split(256):
-                descend(self.network, self.memory, sgd, self.augment.plain(images[rows]), labels[rows])
+                descend(self.network, self.memory, sgd, self.augment.plain(images[rows]), labels[rows], chunk)
 
 
 class DSADistiller(DCDistiller):

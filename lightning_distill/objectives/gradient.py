@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -46,20 +46,25 @@ def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], dista
     pairs = [(_wide(a.detach()), _wide(b)) for a, b in zip(real, synthetic, strict=True)]
     if distance == "rowwise":
         matrices = [(a.flatten(1), b.flatten(1)) for a, b in pairs if a.ndim > 1]  # (rows, columns) each
-        return torch.stack([_one_minus_cosine(a, b).sum() for a, b in matrices]).sum()
-    flat = torch.cat([a.flatten() for a, _ in pairs]), torch.cat([b.flatten() for _, b in pairs])
+        cosines = [(a * b).sum(-1) / (_length(a) * _length(b) + EPSILON) for a, b in matrices]
+        return torch.stack([(1 - cosine).sum() for cosine in cosines]).sum()
     if distance == "cosine":
-        return _one_minus_cosine(*flat)
+        dot = torch.stack([(a * b).sum() for a, b in pairs]).sum()
+        lengths = _whole_length([a for a, _ in pairs]) * _whole_length([b for _, b in pairs])
+        return 1 - dot / (lengths + EPSILON)
     if distance == "mse":
-        return (flat[0] - flat[1]).square().sum()
+        return torch.stack([(a - b).square().sum() for a, b in pairs]).sum()
     raise ValueError(f"unknown distance {distance!r}; use one of {', '.join(get_args(Distance))}")
 
 
-def _one_minus_cosine(a: Tensor, b: Tensor) -> Tensor:
+def _length(vectors: Tensor) -> Tensor:
     """Over the last dimension."""
-    lengths = torch.linalg.vector_norm(a, dim=-1) * torch.linalg.vector_norm(b, dim=-1)
-    cosine: Tensor = (a * b).sum(-1) / (lengths + EPSILON)
-    return 1 - cosine
+    return cast(Tensor, torch.linalg.vector_norm(vectors, dim=-1))
+
+
+def _whole_length(tensors: Sequence[Tensor]) -> Tensor:
+    """Of all tensors as one vector; by way of their rows, as one norm over millions loses digits in float32."""
+    return _length(torch.cat([_length(t.flatten(1)) if t.ndim > 1 else t for t in tensors]))
 
 
 def _wide(tensor: Tensor) -> Tensor:

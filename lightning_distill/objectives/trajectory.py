@@ -38,7 +38,7 @@ def trajectory_distance(student: Sequence[Tensor], start: Sequence[Tensor], targ
 
 
 def _squared(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    return torch.stack([_wide(x - y).square().sum() for x, y in zip(a, b, strict=True)]).sum()
+    return torch.stack([(_wide(x) - _wide(y)).square().sum() for x, y in zip(a, b, strict=True)]).sum()
 
 
 def _wide(tensor: Tensor) -> Tensor:

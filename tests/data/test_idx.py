@@ -175,7 +175,7 @@ def test_the_set_is_described_and_may_be_mirrored_only_where_that_is_valid(
     tmp_path, name, first, last, augmentation, license, pack
 ):
     written = write_set(tmp_path, pack)
-    data = MNISTDataModule(name, root=str(tmp_path), download=False, real_per_class=3, batch_size=20)
+    data = MNISTDataModule(name, root=str(tmp_path), download=False, real_per_class=3, batch_size=20, steps_per_epoch=4)
     spec = data.spec
     assert (spec.name, spec.shape, spec.task, spec.license) == (name, (1, 28, 28), "multi-class", license)
     assert (len(spec.class_names), spec.class_names[0], spec.class_names[-1]) == (10, first, last)
@@ -189,6 +189,8 @@ def test_the_set_is_described_and_may_be_mirrored_only_where_that_is_valid(
     x, y = data.train_dataloader().batch(0)
     assert (x.dtype, x.shape) == (torch.uint8, (30, 1, 28, 28))
     assert torch.bincount(y).tolist() == [3] * 10
+    assert len(data.train_dataloader()) == 4
+    assert [len(y) for _, y in data.test_dataloader()] == [20, 20, 10]
 
 
 def test_a_given_augmentation_wins(tmp_path):
