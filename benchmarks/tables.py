@@ -4,50 +4,120 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-COLUMNS = ("random", "DMDistiller", "all real data")
+Rows = list[dict[str, str]]
+#: Columns of a table: what was trained on, and how the table calls it.
+METHODS = {"random": "random subset", "DCDistiller": "DC", "DSADistiller": "DSA", "DMDistiller": "DM",
+           "MTTDistiller": "MTT"}  # fmt: skip
+METRICS = {"acc": "accuracy", "balanced_acc": "balanced accuracy", "auroc": "AUROC"}
 
 
-def read(name: str) -> list[dict[str, str]]:
-    """The rows of one CSV."""
-    with (HERE / "results" / f"{name}.csv").open(newline="") as file:
+def read(name: str) -> Rows:
+    """The rows of one CSV; none where it has not been made."""
+    path = HERE / "results" / f"{name}.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def cell(row: dict[str, str], metric: str) -> str:
-    """``84.3 ± 1.2`` of one metric."""
-    return f"{100 * float(row[metric]):.1f} ± {100 * float(row[metric + '_std']):.1f}"
+def cell(row: dict[str, str] | None, metric: str) -> str:
+    """``84.3 ± 1.2`` of one metric; a dash where there is no row."""
+    return f"{100 * float(row[metric]):.1f} ± {100 * float(row[metric + '_std']):.1f}" if row else "-"
+
+
+def markdown(head: list[str], lines: list[list[str]]) -> str:
+    """A table."""
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in [head, ["---"] * len(head), *lines])
 
 
 def dm_table() -> str:
-    """Accuracy, balanced accuracy and AUROC of random subsets, DM and all data, three lines for each data set."""
+    """Random subsets, DM and all data: three lines for each data set."""
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for row in read("dm"):
         groups.setdefault(row["dataset"], {})[row["trained_on"]] = row
-    lines = [
-        "| data | images | | random subset | DM | DM above random | all real data |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = []
     for dataset, rows in groups.items():
         ours = rows["DMDistiller"]
-        head = [f"{dataset} ({ours['source']})", f"{ours['images']} ({ours['ipc']} per class)"]
-        for metric, name in (("acc", "accuracy"), ("balanced_acc", "balanced accuracy"), ("auroc", "AUROC")):
+        start = [f"{dataset} ({ours['source']})", f"{ours['images']} ({ours['ipc']} per class)"]
+        for metric, name in METRICS.items():
             gain = 100 * (float(ours[metric]) - float(rows["random"][metric]))
-            random, dm, full = (cell(rows[column], metric) for column in COLUMNS)
-            lines.append(f"| {' | '.join([*head, name, random, dm, f'{gain:+.1f}', full])} |")
-            head = ["", ""]
-    return "\n".join(lines)
+            random, dm, full = (cell(rows[column], metric) for column in ("random", "DMDistiller", "all real data"))
+            lines.append([*start, name, random, dm, f"{gain:+.1f}", full])
+            start = ["", ""]
+    return markdown(["data", "images", "", "random subset", "DM", "DM above random", "all real data"], lines)
+
+
+def grid_table(name: str, metrics: tuple[str, ...]) -> str:
+    """One line for each data set, ipc and metric, one column a method; the best mean of a line is bold."""
+    groups: dict[tuple[str, str, str], dict[str, dict[str, str]]] = {}
+    for row in read(name):
+        groups.setdefault((row["dataset"], row["source"], row["ipc"]), {})[row["trained_on"]] = row
+    columns = [column for column in METHODS if any(column in rows for rows in groups.values())]
+    lines = []
+    for (dataset, source, ipc), rows in sorted(groups.items(), key=lambda item: (item[0][0], int(item[0][2]))):
+        start = [f"{dataset} ({source})", ipc]
+        for metric in metrics:
+            best = max(float(row[metric]) for row in rows.values())
+            cells = [cell(rows.get(column), metric) for column in columns]
+            marked = [f"**{text}**" if column in rows and float(rows[column][metric]) == best else text
+                      for column, text in zip(columns, cells, strict=True)]  # fmt: skip
+            lines.append([*start, METRICS[metric], *marked])
+            start = ["", ""]
+    return markdown(["data", "ipc", "", *(METHODS[column] for column in columns)], lines)
+
+
+def reference_table() -> str:
+    """Ours beside the published mean, same bytes and protocol."""
+    published = {("mnist", "DCDistiller", "1"): "91.7 ± 0.5"}
+    lines = [
+        [f"{row['dataset']} ({row['source']})", row["ipc"], METHODS[row["trained_on"]], row["fit_steps"],
+         f"{row['students']} x {row['epochs']} epochs", cell(row, "acc"),
+         published[row["dataset"], row["trained_on"], row["ipc"]]]
+        for row in read("mnist_reference")
+    ]  # fmt: skip
+    return markdown(["data", "ipc", "method", "image steps", "students", "ours", "published"], lines)
+
+
+def memory_table() -> str:
+    """Peak memory by what it might grow with."""
+    rows = read("memory")
+    lines = []
+    for method, key, keys, kind in (
+        ("DCDistiller", "classes", ("2", "5", "10"), ""),
+        ("DSADistiller", "classes", ("2", "5", "10"), ""),
+        ("MTTDistiller", "syn_steps", ("5", "10", "20"), "True"),
+        ("MTTDistiller", "syn_steps", ("5", "10", "20"), "False"),
+    ):
+        found = {row[key]: row for row in rows if row["method"] == method and row["constant_memory"] == kind}
+        values = [f"{int(found[k]['peak_mib']):,} ({int(found[k]['above_start_mib']):,})" for k in keys if k in found]
+        name = METHODS[method] + {"": "", "True": ", constant memory", "False": ", unrolled"}[kind]
+        what = "classes 2, 5, 10" if key == "classes" else "inner steps 5, 10, 20"
+        if values:
+            lines.append([name, what, *values])
+    return markdown(["", "", "", "", ""], lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "dm": dm_table,
+    "medical": lambda: grid_table("medical", ("acc", "balanced_acc")),
+    "mnist": lambda: grid_table("mnist", ("acc",)),
+    "reference": reference_table,
+    "memory": memory_table,
+}
 
 
 def main(check: bool) -> int:
-    text = README.read_text()
-    start, end = "<!-- table:dm -->\n", "<!-- /table:dm -->"
-    before, rest = text.split(start)
-    _, after = rest.split(end)
-    new = f"{before}{start}\n{dm_table()}\n\n{end}{after}"
+    text = new = README.read_text()
+    for name, table in TABLES.items():
+        start, end = f"<!-- table:{name} -->\n", f"<!-- /table:{name} -->"
+        before, rest = new.split(start)
+        _, after = rest.split(end)
+        new = f"{before}{start}\n{table()}\n\n{end}{after}"
     if check:
         return int(new != text)
     README.write_text(new)

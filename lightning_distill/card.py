@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from lightning_distill.storage import Card
@@ -13,7 +13,12 @@ PACKAGES = ("lightning_distill", "torch", "lightning", "kornia", "torchmetrics")
 
 
 def make_card(
-    method: str, hyper_parameters: Mapping[str, object], scores: Mapping[str, object], start: str, step: int
+    method: str,
+    hyper_parameters: Mapping[str, object],
+    scores: Mapping[str, object],
+    start: str,
+    step: int,
+    learned: Sequence[str] = (),
 ) -> Card:
     """A card as plain data.
 
@@ -23,7 +28,9 @@ def make_card(
         scores: what was measured, with students and seeds.
         start: how the images began; anything but noise is named as real images.
         step: steps taken.
+        learned: what else the method has learned and the file holds: ``soft_labels``, ``lr``.
     """
+    use = {"soft_labels": "instead of labels: soft_labels, probabilities", "lr": "with SGD at the learned rate lr"}
     card: Card = {
         "method": method,
         "hyper_parameters": dict(hyper_parameters),
@@ -33,7 +40,7 @@ def make_card(
         "warning": warning(start),
         "versions": {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()},
         "date": datetime.date.today().isoformat(),
-        "use": "train on (images - mean) / std",
+        "use": "; ".join(["train on (images - mean) / std", *(use[name] for name in learned)]),
     }
     return card
 

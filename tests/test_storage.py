@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -317,3 +318,26 @@ def test_the_digest_depends_on_names_types_shapes_and_values_and_not_on_order_or
         {"a": base["a"]},
     ]
     assert len({digest(arrays) for arrays in [base, *others]}) == 6
+
+
+@pytest.mark.parametrize("learned", [("soft",), ("lr",), ("soft", "lr")])
+def test_what_was_learned_beside_the_images_is_shipped_and_hashed(tmp_path, learned):
+    plain = data()
+    n, k = len(plain.labels), plain.spec.num_classes
+    values = {"soft": torch.rand(n, k, generator=torch.Generator().manual_seed(1)).softmax(1), "lr": 0.0123}
+    rich = replace(plain, **{name: values[name] for name in learned})
+    write_set(tmp_path, rich, {})
+    read, card = read_set(tmp_path)
+    assert card["sha256"] != read_card_of(plain, tmp_path / "plain")["sha256"]
+    assert (read.lr == pytest.approx(0.0123)) if "lr" in learned else (read.lr is None)
+    if "soft" in learned:
+        torch.testing.assert_close(read.soft, values["soft"])
+        torch.testing.assert_close(load_set(tmp_path).tensors[1], values["soft"])
+    else:
+        assert read.soft is None
+        assert torch.equal(load_set(tmp_path).tensors[1], plain.labels)
+
+
+def read_card_of(plain, folder):
+    write_set(folder, plain, {})
+    return read_set(folder)[1]

@@ -227,3 +227,21 @@ def test_a_step_of_an_optimizer_moves_the_images():
     sgd.step()
     torch.testing.assert_close(synthetic.of_class(1), torch.zeros(2, 1, 4, 5))
     assert torch.equal(synthetic.of_class(0), before[:2])
+
+
+def test_what_else_is_learned_joins_the_parameters_and_comes_back_from_a_state():
+    plain = begin()
+    assert [name for name, _ in plain.named_parameters()] == ["images"]
+    assert set(plain.state_dict()) == {"images", "labels"}
+    assert torch.equal(plain.targets(), plain.labels)
+    logits = torch.randn(len(plain), plain.spec.num_classes)
+    rich = begin().learn(logits, 0.02)
+    assert [name for name, _ in rich.named_parameters()] == ["images", "soft", "lr"]
+    torch.testing.assert_close(rich.targets(), logits.softmax(1))
+    rich.targets()[0, 0].backward()
+    assert rich.soft.grad.abs().sum() > 0
+    for one in (plain, rich, begin().learn(lr=0.5)):
+        room = SyntheticSet.with_room_for(one.state_dict(), one.spec)
+        room.load_state_dict(one.state_dict())
+        for name, tensor in one.state_dict().items():
+            assert torch.equal(room.state_dict()[name], tensor)

@@ -89,5 +89,7 @@ class ExportSyntheticSet(Callback):
             if isinstance(callback, StudentEvaluation):
                 scores["val"] = callback.describe("val")
         hyper_parameters = {key: value for key, value in hp.items() if not key.startswith("_")}
-        card = make_card(type(pl_module).__name__, hyper_parameters, scores, str(hp["start"]), trainer.global_step)
+        learned = [name for name, found in (("soft_labels", synthetic.soft), ("lr", synthetic.lr)) if found is not None]
+        method, step = type(pl_module).__name__, trainer.global_step
+        card = make_card(method, hyper_parameters, scores, str(hp["start"]), step, learned)
         write_set(self.dirpath / name, training_set(synthetic), card)

@@ -54,9 +54,11 @@ class DCDistiller(Distiller):
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
         """Real gradients and inner epochs go in chunks: of what a CPU's cache holds, or of everything on a GPU."""
-        on_cpu, real = self.trainer.strategy.root_device.type == "cpu", datamodule.real_per_class
-        self.chunk = min(32, real) if on_cpu else real
-        return {self.chunk: 3 * (datamodule.spec.num_classes * real + self.inner * len(self.synthetic))}
+        on_cpu, b, n = self.trainer.strategy.root_device.type == "cpu", datamodule.real_per_class, len(self.synthetic)
+        self.chunk = min(32, b) if on_cpu else max(b, 256)
+        real, inner = 3 * datamodule.spec.num_classes * b, 3 * self.inner * n
+        sizes = min(self.chunk, b), min(self.chunk, n)
+        return {sizes[0]: real, sizes[1]: inner} if sizes[0] != sizes[1] else {sizes[0]: real + inner}
 
     def losses(self, x: Tensor, y: Tensor) -> Iterator[Tensor]:
         """One distance of gradients for each class, or one for all classes together."""

@@ -16,7 +16,8 @@ def loops(ipc: int | Sequence[int], outer: int | None = None, inner: int | None 
 
     Args:
         ipc: images per class; of a list the largest counts.
-        outer, inner: given by hand, they win.
+        outer: given by hand, it wins.
+        inner: the same.
 
     Returns:
         ``(outer, inner)``.

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_distill import DCDistiller
+from lightning_distill import DCDistiller, DSADistiller
 from lightning_distill.isolation import derive_seed
 from lightning_distill.networks import create_network
 
@@ -73,3 +73,114 @@ def test_equals_a_plain_implementation_step_by_step(network, collective, make_da
     expected = plain_dc(data, begun, 5, 3, 2, network, 4, collective)
     assert (expected - begun.images).abs().max() > 1e-2
     torch.testing.assert_close(distiller.synthetic.images.detach(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_dsa_is_dc_with_other_beginnings():
+    dc, dsa = DCDistiller(), DSADistiller()
+    assert isinstance(dsa, DCDistiller)
+    assert (dc.hparams["start"], dc.hparams["augmentation"], dc.hparams["lr"]) == ("noise", "none", 0.1)
+    assert (dsa.hparams["start"], dsa.hparams["augmentation"], dsa.hparams["lr"]) == ("real", None, 0.1)
+    assert (dc.outer, dc.inner) == (dsa.outer, dsa.inner) == (10, 50)
+    assert (DCDistiller(ipc=1).outer, DSADistiller(ipc=[1, 20]).outer) == (1, 20)
+
+
+def networks(distiller, data, trainer, monkeypatch):
+    """The network that every step was matched on, as one number each."""
+    seen, losses = [], type(distiller).losses
+
+    def spy(self, x, y):
+        yield from losses(self, x, y)
+        seen.append(sum(t.double().sum().item() for n, t in self.memory.items() if n in self.network.weights))
+
+    monkeypatch.setattr(type(distiller), "losses", spy)
+    trainer.fit(distiller, datamodule=data)
+    return seen
+
+
+def test_with_one_image_step_a_network_is_never_trained(make_data, make_trainer, monkeypatch):
+    from lightning_distill.distillers import gradient_matching
+
+    monkeypatch.setattr(gradient_matching, "descend", lambda *_: pytest.fail("the network was trained"))
+    distiller = DCDistiller(ipc=1, network="convnet_w16")
+    assert len(set(networks(distiller, make_data(), make_trainer(max_steps=3), monkeypatch))) == 3
+
+
+def test_a_network_learns_between_its_image_steps_and_not_after_the_last(make_data, make_trainer, monkeypatch):
+    from lightning_distill.distillers import gradient_matching
+
+    steps, original = [], gradient_matching.descend
+    monkeypatch.setattr(gradient_matching, "descend", lambda *args: steps.append(len(args[3])) or original(*args))
+    distiller = DCDistiller(ipc=2, network="convnet_w16", outer=3, inner=4)
+    seen = networks(distiller, make_data(), make_trainer(max_steps=6), monkeypatch)
+    assert len(set(seen)) == 6
+    assert steps == [4] * (2 * 2 * 4)  # two networks, trained twice, four epochs of one batch of four images
+
+
+def test_inner_training_augments_for_dsa_and_not_for_dc(make_data, make_trainer, monkeypatch):
+    from lightning_distill.augment import SiameseAugmentation
+
+    calls, plain = [], SiameseAugmentation.plain
+    monkeypatch.setattr(SiameseAugmentation, "plain", lambda self, x: calls.append(self.preset) or plain(self, x))
+    for method in (DCDistiller, DSADistiller):
+        make_trainer(max_steps=2).fit(method(ipc=2, network="convnet_w16", outer=2, inner=1), datamodule=make_data())
+    assert calls == ["none", "dsa"]
+
+
+@pytest.mark.parametrize("distance", ["rowwise", "mse", "cosine"])
+def test_every_distance_falls_on_a_network_that_stays_as_it_is(distance, make_data, make_trainer):
+    rate = {"rowwise": 0.1, "mse": 0.01, "cosine": 10.0}[distance]
+    options = {"distance": distance, "lr": rate, "network": "convnet_w16", "outer": 100, "inner": 1, "network_lr": 0.0}
+    losses = []
+    for steps in (1, 20):
+        trainer = make_trainer(max_steps=steps)
+        trainer.fit(DCDistiller(ipc=1, seed=1, **options), datamodule=make_data(real_per_class=12))
+        losses.append(trainer.callback_metrics["distill/loss"].item())
+    assert losses[1] < losses[0]
+
+
+def test_chunks_of_real_images_change_nothing(make_data, make_trainer, monkeypatch):
+    images = []
+    for chunk in (3, 8):
+        passes = DCDistiller.passes
+
+        def chunked(self, datamodule, chunk=chunk, passes=passes):
+            result = passes(self, datamodule)
+            self.chunk = chunk
+            return result
+
+        with monkeypatch.context() as patch:
+            patch.setattr(DCDistiller, "passes", chunked)
+            distiller = DCDistiller(ipc=2, network="convnet_w16", outer=2, inner=2)
+            make_trainer(max_steps=3).fit(distiller, datamodule=make_data())
+        images.append(distiller.synthetic.images.detach())
+    torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)
+
+
+def test_bf16_follows_float32(make_data, make_trainer):
+    images = []
+    for precision in ("32-true", "bf16-mixed"):
+        distiller = DSADistiller(ipc=2, network="convnet_w16", outer=2, inner=2, seed=2)
+        make_trainer(max_steps=1, precision=precision).fit(distiller, datamodule=make_data())
+        images.append(distiller.synthetic.images.detach())
+    begun = distiller.start(make_data()).images.detach()
+    moves = [(one - begun).flatten() for one in images]
+    assert torch.nn.functional.cosine_similarity(*moves, dim=0) > 0.9
+
+
+@pytest.mark.parametrize("network", ["lenet", "test_resnet", "convnet_layer", "resnet18_batch"])
+def test_other_networks(network, make_data, make_trainer):
+    data = make_data(channels=3, size=32)
+    distiller = DCDistiller(ipc=1, network=network)
+    make_trainer(max_steps=1).fit(distiller, datamodule=data)
+    assert (distiller.synthetic.images - distiller.start(data).images).abs().amax((1, 2, 3)).min() > 0
+
+
+def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
+    with pytest.raises(ValueError, match=r"unknown distance 'l1'; use one of rowwise, mse, cosine"):
+        DCDistiller(distance="l1")
+    with pytest.raises(ValueError, match=r"outer=0; it must be at least 1, or null"):
+        DSADistiller(outer=0)
+    with pytest.raises(ValueError, match=r"inner=-1"):
+        DSADistiller(inner=-1)
+    with pytest.raises(TypeError, match="no_such_option"):
+        DCDistiller(no_such_option=1)

@@ -98,6 +98,8 @@ def test_what_was_learned_is_shipped_and_students_train_with_it(make_data, make_
     assert shipped.lr == pytest.approx(distiller.synthetic.lr.item(), rel=1e-6)
     torch.testing.assert_close(shipped.soft, distiller.synthetic.soft.detach().softmax(1))
     torch.testing.assert_close(load_set(tmp_path / "out" / "last").tensors[1], shipped.soft)
+    assert "soft_labels" in card["use"]
+    assert "learned rate lr" in card["use"]
     assert "experts" not in card["hyper_parameters"]
     assert str(tmp_path) not in json.dumps(card)
     logged = trainer.callback_metrics["val/acc"].item()

@@ -16,7 +16,8 @@ import sys, time
 from pathlib import Path
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning_distill import DigitsDataModule, DMDistiller, StudentEvaluation
+import lightning_distill
+from lightning_distill import DigitsDataModule, StudentEvaluation
 
 folder, pause = Path(sys.argv[1]), float(sys.argv[2])
 
@@ -31,7 +32,9 @@ trainer = Trainer(
     max_steps=12, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
     callbacks=[keep, students, Slowly()], num_sanity_val_steps=0,
 )
-distiller = DMDistiller(ipc=1, network="convnet_w16", seed=5)
+method, options = (lightning_distill.DMDistiller, {}) if sys.argv[3] == "dm" else (
+    lightning_distill.DSADistiller, {"outer": 5, "inner": 2})
+distiller = method(ipc=1, network="convnet_w16", seed=5, **options)
 data = DigitsDataModule(real_per_class=8, steps_per_epoch=4)
 trainer.fit(distiller, datamodule=data, ckpt_path="last", weights_only=True)
 import torch
@@ -40,20 +43,20 @@ torch.save(end, folder / "end.pt")
 """
 
 
-def start(folder, pause: float) -> subprocess.Popen:
+def start(folder, pause: float, method: str) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", RUN, str(folder), str(pause)],
+        [sys.executable, "-W", "ignore", "-c", RUN, str(folder), str(pause), method],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kill_at", [3, 7])
-def test_killed_and_resumed_run_is_bit_identical(kill_at, tmp_path):
+@pytest.mark.parametrize(("method", "kill_at"), [("dm", 3), ("dm", 7), ("dsa", 3), ("dsa", 9)])
+def test_killed_and_resumed_run_is_bit_identical(method, kill_at, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
-    whole = start(tmp_path / "whole", 0)
-    killed = start(tmp_path / "killed", 0.3)
+    whole = start(tmp_path / "whole", 0, method)
+    killed = start(tmp_path / "killed", 0.3, method)
     step = tmp_path / "killed" / "step"
     deadline = time.monotonic() + 120
     while not (step.is_file() and (step.read_text() or "0") >= str(kill_at)):
@@ -63,7 +66,7 @@ def test_killed_and_resumed_run_is_bit_identical(kill_at, tmp_path):
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "end.pt").exists()
-    resumed = start(tmp_path / "killed", 0)
+    resumed = start(tmp_path / "killed", 0, method)
     for process in (whole, resumed):
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors.decode()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -146,3 +148,51 @@ def test_interval_over_students():
     assert scores.half_interval("acc") == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-5)  # t(2 degrees, .975)
     single = Scores([{"acc": 0.8}], [0], ["a"])
     assert single.std("acc") != single.std("acc")
+
+
+def plain_learner(data, seed, protocol, architecture="convnet_w16"):
+    """Soft targets and a rate of the set's own, by modules and torch.optim."""
+    torch.manual_seed(derive_seed("student", architecture, seed))
+    net = create_network(architecture, data.spec.shape[0], data.spec.num_classes, data.spec.shape[1:])
+    rate = data.lr if data.lr is not None else protocol.lr
+    targets = data.labels if data.soft is None else data.soft
+    sgd = torch.optim.SGD(net.parameters(), lr=rate, momentum=protocol.momentum, weight_decay=protocol.weight_decay)
+    x = data.spec.normalize(data.pixels)
+    for epoch in range(protocol.epochs + 1):
+        rows = torch.randperm(len(x))
+        sgd.zero_grad()
+        F.cross_entropy(net(x[rows]), targets[rows]).backward()
+        sgd.step()
+        if epoch == protocol.epochs // 2 + 1 and protocol.decay:
+            sgd.param_groups[0]["lr"] = rate * 0.1
+    return net
+
+
+@pytest.mark.parametrize("learned", ["soft", "lr", "both"])
+@pytest.mark.parametrize("decay", [True, False])
+def test_students_learn_from_what_a_set_has_learned(learned, decay, training_set):
+    soft = torch.rand(len(training_set.labels), 2, generator=torch.Generator().manual_seed(0)).softmax(1)
+    changes = {"soft": soft} if learned != "lr" else {}
+    data = replace(training_set, **changes, **({"lr": 0.05} if learned != "soft" else {}))
+    protocol = Protocol("short", 6, augmentation="none", decay=decay)
+    student = School("convnet_w16", data.spec, protocol, len(data.labels), 1).train(data, 3)
+    for name, expected in plain_learner(data, 3, protocol).named_parameters():
+        torch.testing.assert_close(student.parameters[f"network.{name}"], expected.detach(), rtol=1e-4, atol=1e-5)
+    hard = School("convnet_w16", data.spec, protocol, len(data.labels), 1).train(training_set, 3)
+    apart = [(hard.parameters[name] - tensor).abs().max() for name, tensor in student.parameters.items()]
+    assert max(apart) > 1e-4
+
+
+def test_a_watcher_sees_the_parameters_before_and_after_every_epoch(training_set):
+    seen: dict[int, torch.Tensor] = {}
+    school = School("convnet_w16", training_set.spec, Protocol("short", 2), len(training_set.labels), 1)
+
+    def watch(epoch, parameters):
+        seen[epoch] = parameters["network.head.weight"].detach().clone()
+
+    student = school.train(training_set, 0, watch=watch)
+    assert list(seen) == [0, 1, 2, 3]
+    assert torch.equal(seen[3], student.parameters["network.head.weight"])
+    assert not torch.equal(seen[0], seen[1])
+    unwatched = school.train(training_set, 0)
+    assert torch.equal(unwatched.parameters["network.head.weight"], seen[3])
