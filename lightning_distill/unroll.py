@@ -50,7 +50,7 @@ def constant_memory(
 
     TESLA, which introduced constant memory to trajectory matching, writes :math:`\theta_N - \theta_0` as a sum and
     lets go of the last term: there :math:`\lambda_t = \lambda_N` and a step's gradient ignores that its weights came
-    from the images as well. With the term kept, the gradient is exact.
+    from the images as well. With the term kept, the gradient is exact; `tests/test_unroll.py` has both.
 
     Args:
         inner: :math:`\ell_t`; called twice a step, so it must draw the same random numbers for the same t.
