@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +11,8 @@ from rich.console import Console
 
 from lightning_distill.commands.evaluate import Precision, student_bar
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.evaluation import Protocol, School, Sitting, everything
+from lightning_distill.evaluation import Protocol, School, Sitting, Student, everything
+from lightning_distill.evaluation.student import Watch
 from lightning_distill.functional import CompileMode, Parameters
 from lightning_distill.isolation import derive_seed
 from lightning_distill.networks import check_network
@@ -68,11 +70,10 @@ def experts(
             raise ValueError(f"{name}={value}; it must be at least 1")
     check_network(network)
     check_writable(out)
-    console, spec, real = Console(), data.spec, everything(data.train_arrays(), data.spec)(0)
+    spec, real = data.spec, everything(data.train_arrays(), data.spec)(0)
     protocol = Protocol("expert", epochs - 1, lr, momentum, weight_decay, batch_size, augmentation, decay=False)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
-    bf16 = precision == "bf16-mixed"
-    school = School(network, spec, protocol, len(real.labels), count, device, bf16, compile)
+    school = School(network, spec, protocol, len(real.labels), count, device, precision == "bf16-mixed", compile)
     training = {
         "epochs": epochs, "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "batch_size": batch_size,
         "augmentation": augmentation or spec.augmentation, "precision": precision,
@@ -80,29 +81,44 @@ def experts(
     folders = [Path(out) / f"{number:03d}" for number in range(count)]
     with student_bar() as bar:
         task = bar.add_task(f"{count} experts", total=count * epochs)
-        for number, folder in enumerate(folders):
-            if (folder / CARD).exists():
-                _refuse_others(folder, network, spec, {**training, "seed": seed + number})
-            if epochs_in(folder) >= epochs:
+        for number, folder in enumerate(folders, seed):
+            if not _keep(folder, network, spec, {**training, "seed": number}, epochs):
+                watch = _writer(folder, school.network.weights)
+                student = school.train(real, derive_seed("expert", number), lambda: bar.advance(task), watch)
+                bar.console.print(f"expert {folder.name}: val accuracy {100 * _accuracy(student, data, device):.1f} %")
+            else:
                 bar.advance(task, epochs)
-                continue
-
-            def watch(epoch: int, parameters: Parameters, folder: Path = folder) -> None:
-                weights = {name.removeprefix("network."): parameters[name] for name in school.network.weights}
-                write_epoch(folder, epoch, weights)
-
-            write_expert_card(folder, network, spec, {**training, "seed": seed + number})
-            student = school.train(real, derive_seed("expert", seed + number), lambda: bar.advance(task), watch)
-            sitting = Sitting([student], spec.class_names, device, 0.0)
-            for x, y in data.val_dataloader():
-                sitting.see(spec.normalize(x.to(device)), y.to(device))
-            bar.console.print(f"expert {folder.name}: val accuracy {100 * sitting.scores().mean('acc'):.1f} %")
-    console.print(f"{count} experts of {epochs} epochs in {out}: MTTDistiller(experts={out!r})")
+    Console().print(f"{count} experts of {epochs} epochs in {out}: MTTDistiller(experts={out!r})")
     return folders
 
 
-def _refuse_others(folder: Path, network: str, spec: DataSpec, training: dict[str, object]) -> None:
-    """Raise a ValueError where a folder holds an expert of another kind, so that none is overwritten or mixed in."""
-    card = read_expert_card(folder)
-    if (card["network"], card["data"], card["training"]) != (network, spec.to_dict(), training):
-        raise ValueError(f"{folder} holds an expert of other settings, see its card.json; choose another --out")
+def _keep(folder: Path, network: str, spec: DataSpec, training: dict[str, object], epochs: int) -> bool:
+    """Whether a folder holds this expert whole; if not, it gets the card.
+
+    Raises:
+        ValueError: it holds an expert of another kind, which is neither overwritten nor mixed in.
+    """
+    if (folder / CARD).exists():
+        card = read_expert_card(folder)
+        if (card["network"], card["data"], card["training"]) != (network, spec.to_dict(), training):
+            raise ValueError(f"{folder} holds an expert of other settings, see its card.json; choose another --out")
+    else:
+        write_expert_card(folder, network, spec, training)
+    return epochs_in(folder) >= epochs
+
+
+def _writer(folder: Path, weights: Collection[str]) -> Watch:
+    """Writes the weights among what it is shown, under the network's own names."""
+
+    def watch(epoch: int, parameters: Parameters) -> None:
+        write_epoch(folder, epoch, {name.removeprefix("network."): parameters[name] for name in weights})
+
+    return watch
+
+
+def _accuracy(student: Student, data: ArrayDataModule, device: str) -> float:
+    """On the validation split."""
+    sitting = Sitting([student], data.spec.class_names, device, 0.0)
+    for x, y in data.val_dataloader():
+        sitting.see(data.spec.normalize(x.to(device)), y.to(device))
+    return sitting.scores().mean("acc")
