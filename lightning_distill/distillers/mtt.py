@@ -35,8 +35,8 @@ class MTTDistiller(Distiller):
     5,000 steps on 100 experts of 50 epochs (`lightning-distill experts`, or the callback `ExpertTrajectories`).
 
     Args:
-        ipc, lr: see `Distiller`. The paper's lr of 1000 saturates the pixels of very small sets; for one image in each of
-            two classes try 1 to 100.
+        ipc, lr: see `Distiller`. The paper's lr of 1000 saturates the pixels of very small sets; with one image in each
+            of two classes try 1 to 100.
         experts: folder of expert trajectories.
         syn_steps: steps of the student (N).
         expert_epochs: epochs of the expert (M).
