@@ -30,7 +30,8 @@ class Distiller(Remembering, ABC):
 
     Args:
         ipc: images per class, one number or one for each class.
-        lr, momentum: of the images' SGD, in normalised space.
+        lr: of the images' SGD, in normalised space.
+        momentum: of the same.
         start: how the images begin: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
         network: the surrogate, by our names or timm's.
         augmentation: a preset of `augment.PRESETS`; ``None`` takes the data set's.

@@ -23,10 +23,14 @@ class DCDistiller(Distiller):
     last; then comes a fresh one. The papers run 1,001 networks: ``Trainer(max_steps=1001 * outer)``.
 
     Args:
-        ipc, lr, start, augmentation: see `Distiller`. The paper's DC starts from noise and augments nothing.
+        ipc: images per class, one number or one for each class.
+        lr: of the images' SGD.
+        start: how the images begin, see `Distiller`; noise in the paper.
+        augmentation: of matching and inner training; none in the paper.
         distance: ``rowwise`` (the paper's), ``mse`` or ``cosine``, see `objectives.gradient_distance`.
         collective: match one gradient of all classes together (DCC, DSAC), which helps classes that look alike.
-        outer, inner: ``None`` takes the papers' for this ipc, see `loops.loops`.
+        outer: image steps on one network; ``None`` takes the papers' for this ipc, see `loops.loops`.
+        inner: epochs of the network's training between two image steps; ``None`` takes the papers'.
         network_lr: of the plain SGD that trains the network.
         options: the rest of `Distiller`'s arguments.
 
@@ -100,7 +104,10 @@ class DSADistiller(DCDistiller):
     """DSA: DC whose matching sees both images through one random transformation, and whose network trains on more.
 
     Args:
-        ipc, lr, start, augmentation: see `Distiller`. The paper starts from real images; ``None`` is the data's own.
+        ipc: images per class, one number or one for each class.
+        lr: of the images' SGD.
+        start: how the images begin, see `Distiller`; real images in the paper.
+        augmentation: a preset of `augment.PRESETS`; ``None`` takes the data set's.
         options: the rest of `DCDistiller`'s and `Distiller`'s arguments.
 
     Reference:

@@ -35,13 +35,16 @@ class MTTDistiller(Distiller):
     5,000 steps on 100 experts of 50 epochs (`lightning-distill experts`, or the callback `ExpertTrajectories`).
 
     Args:
-        ipc, lr: see `Distiller`. The paper's lr of 1000 saturates the pixels of very small sets; with one image in each
-            of two classes try 1 to 100.
+        ipc: images per class, one number or one for each class.
+        lr: of the images' SGD. The paper's 1000 saturates the pixels of very small sets; with one image in each of two
+            classes try 1 to 100.
         experts: folder of expert trajectories.
         syn_steps: steps of the student (N).
         expert_epochs: epochs of the expert (M).
-        min_start, max_start: the first epoch t is drawn from [min_start, max_start).
-        grow_from, grow_steps: the window ends at ``grow_from`` first and at ``max_start`` after ``grow_steps`` (DATM).
+        min_start: the stretch begins at an epoch drawn from [min_start, max_start).
+        max_start: where that window ends; experts need ``max_start + expert_epochs`` epochs.
+        grow_from: where the window ends at first (DATM); ``None`` does not let it grow.
+        grow_steps: after as many steps it ends at ``max_start``.
         syn_batch: synthetic images in a step of the student; ``None`` takes all.
         student_lr: learning rate to begin with; it never falls below a hundredth of this.
         student_lr_lr: learning rate of the learning rate.
