@@ -54,13 +54,13 @@ def dm_table() -> str:
 
 def grid_table(name: str, metrics: tuple[str, ...]) -> str:
     """One line for each data set, ipc and metric, one column a method; the best mean of a line is bold."""
-    groups: dict[tuple[str, str, str], dict[str, dict[str, str]]] = {}
+    groups: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
     for row in read(name):
-        groups.setdefault((row["dataset"], row["source"], row["ipc"]), {})[row["trained_on"]] = row
+        groups.setdefault((row["dataset"], row["ipc"]), {})[row["trained_on"]] = row
     columns = [column for column in METHODS if any(column in rows for rows in groups.values())]
     lines = []
-    for (dataset, source, ipc), rows in sorted(groups.items(), key=lambda item: (item[0][0], int(item[0][2]))):
-        start = [f"{dataset} ({source})", ipc]
+    for (dataset, ipc), rows in sorted(groups.items(), key=lambda item: (item[0][0], int(item[0][1]))):
+        start = [f"{dataset} ({next(iter(rows.values()))['source']})", ipc]
         for metric in metrics:
             best = max(float(row[metric]) for row in rows.values())
             cells = [cell(rows.get(column), metric) for column in columns]

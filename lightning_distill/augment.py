@@ -9,7 +9,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -18,11 +18,13 @@ from kornia.augmentation.random_generator import PlainUniformGenerator
 from torch import Tensor, nn
 
 #: Named strategies: which groups may be drawn. ``dsa_noflip`` is for labels a mirror changes (digits, left and right
-#: organs, the heart in a chest film); ``crop_scale_rotate`` is what the DC paper gives students on MNIST.
+#: organs, the heart in a chest film); ``dc_students`` is what DC's code gives students on MNIST: each image by itself
+#: is shifted, stretched by 0.8 to 1.2 or turned by up to 45 degrees, and filled with the batch's mean.
 PRESETS: dict[str, tuple[str, ...]] = {
     "dsa": ("color", "crop", "cutout", "flip", "scale", "rotate"),
     "dsa_noflip": ("color", "crop", "cutout", "scale", "rotate"),
     "crop_scale_rotate": ("crop", "scale", "rotate"),
+    "dc_students": ("crop", "stretch", "turn"),
     "none": (),
 }
 
@@ -126,7 +128,8 @@ class SiameseAugmentation:
             raise ValueError(f"unknown augmentation {preset!r}; use one of {', '.join(PRESETS)}")
         self.preset = preset
         self._siamese = _one_of(PRESETS[preset], image_size, same_on_batch=True)
-        self._plain = _one_of(PRESETS[preset], image_size, same_on_batch=False)
+        plain = _one_for_each if preset == "dc_students" else _one_of
+        self._plain = plain(PRESETS[preset], image_size, same_on_batch=False)
 
     def __call__(self, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
         """The same random transformation of ``(B, C, H, W)`` real and ``(M, C, H, W)`` synthetic images."""
@@ -149,12 +152,42 @@ def _per_image(factor: Tensor, images: Tensor) -> Tensor:
     return factor.to(images).view(-1, 1, 1, 1)
 
 
+class _OneForEach(nn.Module):
+    """Every image goes through one of the operations, drawn for it alone; what comes in is the mean of the batch."""
+
+    def __init__(self, operations: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.operations = nn.ModuleList(operations)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to the same."""
+        mean = images.mean((0, 2, 3), keepdim=True)  # (1, C, 1, 1)
+        results = torch.stack([operation(images - mean) for operation in self.operations])  # (ops, B, C, H, W)
+        chosen = torch.randint(len(self.operations), (len(images),)).to(images.device)  # (B,)
+        return results[chosen, torch.arange(len(images), device=images.device)] + mean
+
+
+def _one_for_each(groups: tuple[str, ...], image_size: tuple[int, int], same_on_batch: bool) -> nn.Module:
+    make = _operations(image_size, same_on_batch)
+    return _OneForEach([make[group]() for group in groups])
+
+
 def _one_of(groups: tuple[str, ...], image_size: tuple[int, int], same_on_batch: bool) -> nn.Module | None:
     if not groups:
         return None
+    make = _operations(image_size, same_on_batch)
+    return K.ImageSequential(
+        *(make[group]() for group in groups),
+        random_apply=1,
+        same_on_batch=same_on_batch,
+        disable_sequential_features=True,
+    )
+
+
+def _operations(image_size: tuple[int, int], same_on_batch: bool) -> dict[str, Callable[[], nn.Module]]:
     height, width = image_size
     shift = (int(width * 0.125 + 0.5), int(height * 0.125 + 0.5))
-    make: dict[str, Callable[[], nn.Module]] = {
+    return {
         "color": lambda: K.ImageSequential(
             K.RandomBrightness((0.5, 1.5), clip_output=False, p=1.0, same_on_batch=same_on_batch),
             RandomSaturation(same_on_batch),
@@ -167,10 +200,8 @@ def _one_of(groups: tuple[str, ...], image_size: tuple[int, int], same_on_batch:
         "flip": lambda: K.RandomHorizontalFlip(p=0.5, same_on_batch=same_on_batch),
         "scale": lambda: RandomGridScale(same_on_batch),
         "rotate": lambda: K.RandomRotation(15.0, p=1.0, same_on_batch=same_on_batch, align_corners=True),
+        "stretch": lambda: K.RandomAffine(
+            0.0, scale=(0.8, 1.2, 0.8, 1.2), p=1.0, same_on_batch=same_on_batch, align_corners=False
+        ),
+        "turn": lambda: K.RandomRotation(45.0, p=1.0, same_on_batch=same_on_batch, align_corners=True),
     }
-    return K.ImageSequential(
-        *(make[group]() for group in groups),
-        random_apply=1,
-        same_on_batch=same_on_batch,
-        disable_sequential_features=True,
-    )

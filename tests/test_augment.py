@@ -261,6 +261,7 @@ def test_one_group_of_the_preset_is_drawn_uniformly_per_call(preset, mode):
 def test_presets_hold_the_groups_of_the_protocol():
     groups = {"dsa": GROUPS, "dsa_noflip": ("color", "crop", "cutout", "scale", "rotate")}
     groups |= {"crop_scale_rotate": ("crop", "scale", "rotate"), "none": ()}
+    groups |= {"dc_students": ("crop", "stretch", "turn")}
     assert groups == PRESETS
 
 
@@ -368,3 +369,28 @@ def test_inputs_are_left_alone():
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown augmentation 'dsq'; use one of dsa, dsa_noflip, crop_scale_rotate"):
         SiameseAugmentation("dsq", (8, 8))
+
+
+def test_students_of_dc_have_each_image_changed_by_one_of_three_operations():
+    torch.manual_seed(0)
+    images = torch.rand(600, 1, 12, 12) + torch.linspace(0, 1, 12)
+    out = SiameseAugmentation("dc_students", (12, 12)).plain(images)
+    assert out.shape == images.shape
+    shifted = 0
+    for image, changed in zip(images[:, 0], out[:, 0], strict=True):
+        found = False
+        for down in range(-2, 3):
+            for right in range(-2, 3):
+                a = image[max(down, 0) : 12 + min(down, 0), max(right, 0) : 12 + min(right, 0)]
+                b = changed[max(-down, 0) : 12 + min(-down, 0), max(-right, 0) : 12 + min(-right, 0)]
+                found |= torch.allclose(a, b, atol=1e-5)
+        shifted += found
+    assert stats.binomtest(shifted, 600, 1 / 3).pvalue > 1e-4
+
+
+def test_students_of_dc_see_the_mean_of_the_batch_where_an_image_ends():
+    torch.manual_seed(0)
+    images = torch.full((200, 2, 10, 10), 3.0)
+    images[:, 1] = -5.0
+    out = SiameseAugmentation("dc_students", (10, 10)).plain(images)
+    torch.testing.assert_close(out, images)  # constant images are their own mean: nothing can be seen of the fill

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lightning_distill.coresets import METHODS
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam, TrainingSet, chosen, everything, examine
+from lightning_distill.evaluation.protocol import get_protocol
 from lightning_distill.evaluation.table import Row, append_csv, make_row, rich_table
 from lightning_distill.functional import CompileMode
 from lightning_distill.spec import DataSpec
@@ -34,6 +36,7 @@ def evaluate(
     ipc: int | list[int] | None = None,
     split: Literal["val", "test"] = "test",
     protocol: str = "reference",
+    augmentation: str | None = None,
     students: int = 5,
     architectures: list[str] | None = None,
     seed: int = 0,
@@ -52,6 +55,7 @@ def evaluate(
         ipc: images per class of baselines that are scored without a set.
         split: real images to score on; choose on ``val``, look at ``test`` once.
         protocol: ``reference`` or ``quick``.
+        augmentation: of students, a preset of `augment.PRESETS`; ``None`` takes the set's own.
         students: of each architecture.
         architectures: by our names or timm's; default ``convnet``.
         seed: of the first student.
@@ -74,7 +78,8 @@ def evaluate(
         check_writable(Path(out).parent)
     if (set is None) == (ipc is None):
         raise ValueError("give either a set file or, for baselines alone, ipc")
-    exam = Exam(protocol, students, architectures or ["convnet"], seed, compile)
+    way = replace(get_protocol(protocol), augmentation=augmentation)
+    exam = Exam(way, students, architectures or ["convnet"], seed, compile)
     own, counts = ([], images_per_class(ipc, data.spec)) if ipc is not None else distilled(str(set), data.spec, exam)
     subjects = [*(baseline(name, data, counts, exam, on_small_class) for name in baselines), *own]
     device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
@@ -158,6 +163,8 @@ def command_line(
     for name, value in data.recipe.items():
         parts += [f"--data.{name}", str(value)]
     parts += ["--baselines", f"[{','.join(baselines)}]", "--split", split, "--protocol", exam.protocol.name]
+    if exam.protocol.augmentation is not None:
+        parts += ["--augmentation", exam.protocol.augmentation]
     if exam.architectures != ["convnet"]:
         parts += ["--architectures", f"[{','.join(exam.architectures)}]"]
     parts += ["--students", str(len(exam.seeds)), "--seed", str(exam.seeds[0]), "--precision", precision]
