@@ -99,7 +99,7 @@ def memory_table() -> str:
         what = "classes 2, 5, 10" if key == "classes" else "inner steps 5, 10, 20"
         if values:
             lines.append([name, what, *values])
-    return markdown(["", "", "", "", ""], lines)
+    return markdown(["method", "what grows", "least", "middle", "most"], lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {
