@@ -110,10 +110,10 @@ class RandomGridScale(K.RandomAffine):
 
 
 class SiameseAugmentation:
-    """One group of a preset is drawn per call; everything runs on normalised images, zero filled, never clamped.
+    """One group of a preset is drawn for a class or a batch; normalised images, zero filled, never clamped.
 
-    Siamese, for matching: one draw of parameters for all real and all synthetic images of the call. Plain, for
-    students: one group a batch, parameters for each image. Not an ``nn.Module``: it has no state.
+    Siamese, for matching: one draw of parameters for all images of a class. Plain, for students: parameters for each
+    image. Not an ``nn.Module``: it has no state.
 
     Args:
         preset: a name of `PRESETS`.
@@ -127,25 +127,65 @@ class SiameseAugmentation:
         if preset not in PRESETS:
             raise ValueError(f"unknown augmentation {preset!r}; use one of {', '.join(PRESETS)}")
         self.preset = preset
-        self._siamese = _one_of(PRESETS[preset], image_size, same_on_batch=True)
+        self._groups = [_operations(image_size, same_on_batch=True)[group]() for group in PRESETS[preset]]
         plain = _one_for_each if preset == "dc_students" else _one_of
         self._plain = plain(PRESETS[preset], image_size, same_on_batch=False)
 
     def __call__(self, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
         """The same random transformation of ``(B, C, H, W)`` real and ``(M, C, H, W)`` synthetic images."""
-        together = self._apply(self._siamese, torch.cat([real, synthetic]))
+        together = self.of_classes(torch.cat([real, synthetic]), [len(real) + len(synthetic)], [None])
         return together[: len(real)].detach(), together[len(real) :]
+
+    def of_classes(self, images: Tensor, counts: Sequence[int], seeds: Sequence[int | None]) -> Tensor:
+        """Each class's images by one random transformation of its own, drawn from its seed alone.
+
+        Real and synthetic images of a class see the same transformation where they are given the same seed. Classes
+        that drew the same group go through it together.
+
+        Args:
+            images: ``(N, C, H, W)``, ordered by class.
+            counts: images of each class; their sum is N.
+            seeds: one for each class; None goes on with torch's current stream.
+
+        Returns:
+            ``(N, C, H, W)``, float32.
+        """
+        if not self._groups:
+            return images
+        parts = list(images.float().split(list(counts)))
+        drawn = [self._draw(seed, images.shape[1:]) for seed in seeds]
+        for number, operations in enumerate(self._groups):
+            members = [i for i, (group, _) in enumerate(drawn) if group == number]
+            if members:
+                batch = torch.cat([parts[i] for i in members]) if len(members) > 1 else parts[members[0]]
+                lengths = torch.tensor([counts[i] for i in members])
+                with torch.autocast(images.device.type, enabled=False):  # a warp in bf16 would move pixels
+                    for k, operation in enumerate(operations):
+                        batch = operation(batch, params=_for_images([drawn[i][1][k] for i in members], lengths, batch))
+                for i, part in zip(members, batch.split(lengths.tolist()), strict=True):
+                    parts[i] = part
+        return torch.cat(parts)
 
     def plain(self, images: Tensor) -> Tensor:
         """One group for the batch, its parameters drawn for each image: ``(B, C, H, W)`` to the same."""
-        return self._apply(self._plain, images)
-
-    @staticmethod
-    def _apply(operation: nn.Module | None, images: Tensor) -> Tensor:
-        if operation is None:
+        if self._plain is None:
             return images
-        with torch.autocast(images.device.type, enabled=False):  # a warp in bf16 would move pixels
-            return cast(Tensor, operation(images.float()))
+        with torch.autocast(images.device.type, enabled=False):
+            return cast(Tensor, self._plain(images.float()))
+
+    def _draw(self, seed: int | None, shape: torch.Size) -> tuple[int, list[Params]]:
+        if seed is not None:
+            torch.manual_seed(seed)
+        group = int(torch.randint(len(self._groups), ()))
+        one = torch.Size((1, *shape))
+        return group, [cast(Params, operation.forward_parameters(one)) for operation in self._groups[group]]  # type: ignore[operator]
+
+
+def _for_images(drawn: Sequence[Params], counts: Tensor, images: Tensor) -> Params:
+    """Parameters drawn once for each class, for every image of the classes."""
+    joined = {key: torch.cat([params[key] for params in drawn]) for key in drawn[0] if key != "forward_input_shape"}
+    repeated = {key: value.repeat_interleave(counts.to(value.device), 0) for key, value in joined.items()}
+    return repeated | {"forward_input_shape": torch.tensor(images.shape)}
 
 
 def _per_image(factor: Tensor, images: Tensor) -> Tensor:
@@ -169,7 +209,7 @@ class _OneForEach(nn.Module):
 
 def _one_for_each(groups: tuple[str, ...], image_size: tuple[int, int], same_on_batch: bool) -> nn.Module:
     make = _operations(image_size, same_on_batch)
-    return _OneForEach([make[group]() for group in groups])
+    return _OneForEach([_chain(make[group](), same_on_batch) for group in groups])
 
 
 def _one_of(groups: tuple[str, ...], image_size: tuple[int, int], same_on_batch: bool) -> nn.Module | None:
@@ -177,31 +217,34 @@ def _one_of(groups: tuple[str, ...], image_size: tuple[int, int], same_on_batch:
         return None
     make = _operations(image_size, same_on_batch)
     return K.ImageSequential(
-        *(make[group]() for group in groups),
+        *(_chain(make[group](), same_on_batch) for group in groups),
         random_apply=1,
         same_on_batch=same_on_batch,
         disable_sequential_features=True,
     )
 
 
-def _operations(image_size: tuple[int, int], same_on_batch: bool) -> dict[str, Callable[[], nn.Module]]:
+def _chain(operations: list[nn.Module], same_on_batch: bool) -> nn.Module:
+    if len(operations) == 1:
+        return operations[0]
+    return K.ImageSequential(*operations, same_on_batch=same_on_batch, disable_sequential_features=True)
+
+
+def _operations(image_size: tuple[int, int], same_on_batch: bool) -> dict[str, Callable[[], list[nn.Module]]]:
     height, width = image_size
     shift = (int(width * 0.125 + 0.5), int(height * 0.125 + 0.5))
+    same = {"p": 1.0, "same_on_batch": same_on_batch}
     return {
-        "color": lambda: K.ImageSequential(
-            K.RandomBrightness((0.5, 1.5), clip_output=False, p=1.0, same_on_batch=same_on_batch),
+        "color": lambda: [
+            K.RandomBrightness((0.5, 1.5), clip_output=False, **same),
             RandomSaturation(same_on_batch),
             RandomContrast(same_on_batch),
-            same_on_batch=same_on_batch,
-            disable_sequential_features=True,
-        ),
-        "crop": lambda: K.RandomCrop((height, width), padding=shift, p=1.0, same_on_batch=same_on_batch),
-        "cutout": lambda: RandomCutout(same_on_batch),
-        "flip": lambda: K.RandomHorizontalFlip(p=0.5, same_on_batch=same_on_batch),
-        "scale": lambda: RandomGridScale(same_on_batch),
-        "rotate": lambda: K.RandomRotation(15.0, p=1.0, same_on_batch=same_on_batch, align_corners=True),
-        "stretch": lambda: K.RandomAffine(
-            0.0, scale=(0.8, 1.2, 0.8, 1.2), p=1.0, same_on_batch=same_on_batch, align_corners=False
-        ),
-        "turn": lambda: K.RandomRotation(45.0, p=1.0, same_on_batch=same_on_batch, align_corners=True),
+        ],
+        "crop": lambda: [K.RandomCrop((height, width), padding=shift, **same)],
+        "cutout": lambda: [RandomCutout(same_on_batch)],
+        "flip": lambda: [K.RandomHorizontalFlip(p=0.5, same_on_batch=same_on_batch)],
+        "scale": lambda: [RandomGridScale(same_on_batch)],
+        "rotate": lambda: [K.RandomRotation(15.0, align_corners=True, **same)],
+        "stretch": lambda: [K.RandomAffine(0.0, scale=(0.8, 1.2, 0.8, 1.2), align_corners=False, **same)],
+        "turn": lambda: [K.RandomRotation(45.0, align_corners=True, **same)],
     }

@@ -16,6 +16,7 @@ OVERVIEW = f"""lightning-distill {__version__}
   test         the same on the test split: look once
   evaluate     score a set file beside its baselines
   experts      train networks on real data and keep every epoch, for trajectory matching
+  bench        what a step takes on this machine, and which knob to turn: under five minutes
 
 Each has --help."""
 
@@ -37,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(argv: list[str]) -> None:
     try:
-        if argv[0] in ("quickstart", "evaluate", "experts"):
+        if argv[0] in ("quickstart", "evaluate", "experts", "bench"):
             from jsonargparse import auto_cli
 
             auto_cli(_command(argv[0]), args=argv[1:], as_positional=False, prog=f"lightning-distill {argv[0]}")
@@ -61,6 +62,10 @@ def _command(name: str) -> Callable[..., object]:
         from lightning_distill.commands.experts import experts
 
         return experts
+    if name == "bench":
+        from lightning_distill.commands.bench import bench
+
+        return bench
     from lightning_distill.commands.quickstart import quickstart
 
     return quickstart

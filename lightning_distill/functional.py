@@ -1,24 +1,30 @@
 """Networks as pure functions of their parameters, and the one place that decides what is compiled.
 
 A fresh network every step would recompile nothing if the parameters were arguments of the compiled function; so they
-are. Padding the batch to a few known sizes keeps every shape static.
+are. Padding the batch to a few known sizes keeps every shape static. What the compiler makes is kept between runs.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
 from types import FunctionType
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
+import torch._functorch.config
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, jvp
 from torch.utils._triton import has_triton
 from torch.utils.flop_counter import FlopCounterMode
+
+from lightning_distill.chunks import even
 
 Parameters = dict[str, Tensor]
 CompileMode = Literal["auto", "off", "max"]
@@ -59,8 +65,13 @@ class Stateless:
         build: makes the network with its default initialisation, e.g. ``partial(create_network, "convnet", ...)``.
         flops: floating-point operations the whole run will spend in this network; decides for ``compile="auto"``.
         compile: ``auto`` compiles when the run is long enough to repay the warm-up and a compiler is found, ``max``
-            whenever a compiler is found, ``off`` never. Networks with batch norm and timm models run eagerly.
+            whenever a compiler is found (with CUDA graphs on a GPU), ``off`` never. Networks with batch norm and timm
+            models run eagerly.
         sizes: batch sizes to pad to, so that every shape is static when compiled.
+        chunk: images at a time, see `chunks.images_at_once`; ``None`` takes all. Batch norm is never cut.
+
+    Attributes:
+        warm_up: seconds spent in first calls of compiled functions.
 
     Reference:
         PyTorch, ``torch.func.functional_call``.
@@ -73,19 +84,28 @@ class Stateless:
         flops: float = 0.0,
         compile: CompileMode = "auto",
         sizes: Sequence[int] = (),
+        chunk: int | None = None,
     ) -> None:
         self.build = build
         with torch.random.fork_rng(devices=[]):
             self._module = _Head(build())
         self.batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self._module.modules())
+        self.chunk = None if self.batch_norm else chunk
         #: Names of what is trained; the rest of the parameters are buffers, such as running statistics.
         self.weights = tuple(name for name, _ in self._module.named_parameters())
         self._sizes = sorted(set(sizes))
+        self._compiled: dict[str, Callable[..., Tensor]] = {}
+        self._seen: set[tuple[object, ...]] = set()
+        self._graphs = False
+        self.warm_up = 0.0
         wanted = compile == "max" or (compile == "auto" and flops >= WORTH_COMPILING)
-        compilable = getattr(self._module.network, "compilable", False) and not self.batch_norm
-        self._compiled: dict[bool, Callable[[Parameters, Tensor], Tensor]] = {}
-        if wanted and compilable and compiler_found():
-            self._compiled = {embed: self._compile(embed) for embed in (False, True)}
+        if wanted and getattr(self._module.network, "compilable", False) and not self.batch_norm and compiler_found():
+            self._compile(graphs=compile == "max")
+
+    @property
+    def compiled(self) -> bool:
+        """Whether it is compiled, or will be at the first call."""
+        return bool(self._compiled)
 
     def fresh(self, device: torch.device | str = "cpu") -> Parameters:
         """Newly drawn parameters and buffers, from torch's current CPU random stream, then moved to ``device``."""
@@ -95,16 +115,53 @@ class Stateless:
 
     def embed(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Features before the last linear layer: ``(B, C, H, W)`` to ``(B, F)``, in the autocast dtype."""
-        return self._call(parameters, x, embed=True)
+        return self._call("embed", parameters, x)
 
     def __call__(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Logits: ``(B, C, H, W)`` to ``(B, K)``, in the autocast dtype. Batch norm updates its buffers in place."""
-        return self._call(parameters, x, embed=False)
+        return self._call("logits", parameters, x)
 
-    def twice(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """Logits that may be differentiated twice; always eager, for compiled graphs have no second derivative."""
+    def pure(self, parameters: Parameters, x: Tensor) -> Tensor:
+        """Logits by the plain eager network, all images at once: what ``torch.func`` and two backwards understand."""
+        return cast(Tensor, functional_call(self._module, parameters, (x, False)))
+
+    def slope(
+        self, parameters: Parameters, directions: Sequence[Tensor], x: Tensor, targets: Tensor, images: int
+    ) -> Tensor:
+        r"""How the loss changes where the weights move: :math:`\langle v, \nabla_\theta \ell\rangle`, a scalar.
+
+        It can be differentiated by weights, images and probabilities.
+
+        Args:
+            parameters: weights and buffers.
+            directions: v, one a weight.
+            x: ``(B, C, H, W)``.
+            targets: labels ``(B,)`` or probabilities ``(B, K)``.
+            images: the sum of cross-entropies is divided by as many.
+        """
         with uncached_autocast(x.device):
-            return self._eager(parameters, x, embed=False)
+            found = self._compiled_slope(parameters, directions, x, targets, images) if self._compiled else None
+            if found is None:
+                loss = F.cross_entropy(wide(self.pure(parameters, x)), targets, reduction="sum") / images
+                weights = [parameters[name] for name in self.weights]
+                with torch.autocast(x.device.type, enabled=False):
+                    gradients = torch.autograd.grad(loss, weights, create_graph=True)
+                found = torch.stack([(v * g).sum() for v, g in zip(directions, gradients, strict=True)]).sum()
+            return found
+
+    def _compiled_slope(
+        self, parameters: Parameters, directions: Sequence[Tensor], x: Tensor, targets: Tensor, images: int
+    ) -> Tensor | None:
+        padded = self._pad(x)
+        padding = len(padded) - len(x)
+        share = F.pad(x.new_full((len(x),), 1 / images), (0, padding))  # padding counts nothing
+        given = F.pad(targets, (0, 0) * (targets.ndim - 1) + (0, padding))
+        return self._run("slope", parameters, list(directions), padded, given, share)
+
+    def pieces(self, x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Tensors of as many rows, cut into the same chunks."""
+        size = even(len(x), self.chunk)
+        return zip(x.split(size), *(other.split(size) for other in others), strict=True)
 
     def trainable(self, parameters: Parameters) -> list[Tensor]:
         """The weights among them, which require gradients from now on; buffers are left out."""
@@ -114,37 +171,76 @@ class Stateless:
         """Switch batch norm and dropout between training and evaluation; nothing else depends on it."""
         self._module.train(mode)
 
-    def _eager(self, parameters: Parameters, x: Tensor, embed: bool) -> Tensor:
-        return cast(Tensor, functional_call(self._module, parameters, (x, embed)))
-
-    def _compile(self, embed: bool) -> Callable[[Parameters, Tensor], Tensor]:
-        def forward(parameters: Parameters, x: Tensor) -> Tensor:
-            return self._eager(parameters, x, embed)
-
-        # Dynamo counts recompilations by code object and gives up after a few: every network gets a copy of its own.
-        own = FunctionType(forward.__code__.replace(), forward.__globals__, "forward", None, forward.__closure__)
-        return torch.compile(own, dynamic=False)
-
-    def _call(self, parameters: Parameters, x: Tensor, embed: bool) -> Tensor:
+    def _call(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:
         with uncached_autocast(x.device):
-            return self._eager(parameters, x, embed) if embed not in self._compiled else self._run(parameters, x, embed)
+            parts = [self._forward(kind, parameters, part) for (part,) in self.pieces(x)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _run(self, parameters: Parameters, x: Tensor, embed: bool) -> Tensor:
-        rows = len(x)
+    def _forward(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:
+        found = self._run(kind, parameters, self._pad(x))
+        if found is None:
+            return cast(Tensor, functional_call(self._module, parameters, (x, kind == "embed")))
+        return found[: len(x)]
+
+    def _compile(self, graphs: bool) -> None:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "lightning_distill" / "compiled"))
+        options: dict[str, Any] = {"dynamic": False}
+        self._graphs = graphs and torch.cuda.is_available()
+        if self._graphs:
+            options["mode"] = "reduce-overhead"
+        once = deepcopy(self._module)
+        setattr(once.network, "fused", True)  # noqa: B010  (only some networks know the word)
+
+        def embed(parameters: Parameters, x: Tensor) -> Tensor:
+            return cast(Tensor, functional_call(once, parameters, (x, True)))
+
+        def logits(parameters: Parameters, x: Tensor) -> Tensor:
+            return cast(Tensor, functional_call(once, parameters, (x, False)))
+
+        def slope(
+            parameters: Parameters, directions: list[Tensor], x: Tensor, targets: Tensor, share: Tensor
+        ) -> Tensor:
+            def loss(*weights: Tensor) -> Tensor:
+                moved = parameters | dict(zip(self.weights, weights, strict=True))
+                logits = functional_call(self._module, moved, (x, False))
+                return (F.cross_entropy(wide(logits), targets, reduction="none") * share).sum()
+
+            weights = tuple(parameters[name] for name in self.weights)
+            return cast(Tensor, jvp(loss, weights, tuple(directions))[1])
+
+        # Dynamo counts recompilations by code object and gives up after a few: every network gets copies of its own.
+        for function in (embed, logits, slope):
+            own = FunctionType(
+                function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
+            )
+            self._compiled[function.__name__] = torch.compile(own, **options)
+
+    def _run(self, kind: str, *arguments: Any) -> Tensor | None:
+        """What the compiled function gives, or None where there is none."""
+        if kind not in self._compiled:
+            return None
+        key = (kind, torch.is_grad_enabled(), *(tuple(a.shape) for a in arguments if isinstance(a, Tensor)))
+        began = time.perf_counter()
         try:
-            return self._compiled[embed](parameters, self._pad(x))[:rows]
+            with torch._functorch.config.patch(aggressive_recomputation=True):  # else it keeps masks, slowly written
+                result = self._compiled[kind](*arguments)
         except torch._dynamo.exc.TorchDynamoException as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             warnings.warn(f"the network could not be compiled ({first}); running eagerly, slower", stacklevel=2)
             self._compiled = {}
-            return self._eager(parameters, x, embed)
+            return None
+        if key not in self._seen:
+            self._seen.add(key)
+            self.warm_up += time.perf_counter() - began
+        return result.clone() if self._graphs else result  # the next replay of a CUDA graph writes over its outputs
 
     def _pad(self, x: Tensor) -> Tensor:
         """Zero rows up to the next known batch size, and one memory layout: shapes and strides stay static.
 
         Rows never mix here: batch norm is not compiled.
         """
-        size = next((size for size in self._sizes if size >= len(x)), len(x))
+        known = sorted(even(size, self.chunk) for size in self._sizes)  # the chunk may have been halved
+        size = next((size for size in known if size >= len(x)), len(x))
         return F.pad(x, (0, 0) * 3 + (0, size - len(x))).contiguous() if size > len(x) else x.contiguous()
 
 
@@ -155,74 +251,8 @@ def uncached_autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(kind, dtype=dtype, enabled=on, cache_enabled=False)
 
 
-def differentiate(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """The sum of losses and its gradient, each graph freed before the next loss is asked for.
-
-    Nothing is written to ``.grad``, so hooks on the parameters (DDP's) stay silent.
-
-    Args:
-        losses: scalars; an unused parameter gets a zero gradient.
-        parameters: what to differentiate by.
-
-    Returns:
-        The detached sum, and one gradient a parameter.
-    """
-    gradients = [torch.zeros_like(parameter) for parameter in parameters]
-    total = gradients[0].new_zeros(())
-    for loss in losses:
-        for summed, gradient in zip(gradients, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-            if gradient is not None:
-                summed += gradient
-        total += loss.detach()
-    return total, gradients
-
-
-def loss_gradient(
-    network: Stateless, parameters: Parameters, x: Tensor, y: Tensor, *, twice: bool = False, chunk: int | None = None
-) -> list[Tensor]:
-    """Gradient of the mean cross-entropy by the weights.
-
-    Args:
-        network: whose.
-        parameters: weights and buffers; batch norm must be frozen if ``chunk`` cuts the batch.
-        x: images ``(B, C, H, W)``.
-        y: labels ``(B,)`` or probabilities ``(B, K)``.
-        twice: keep the graph, so that the gradient can be differentiated again.
-        chunk: images at a time, summed up; ``None`` takes all at once.
-
-    Returns:
-        One gradient a weight.
-    """
-    weights, forward = network.trainable(parameters), network.twice if twice else network
-    total: list[Tensor] = []
-    for images, targets in zip(x.split(chunk or len(x)), y.split(chunk or len(x)), strict=True):
-        share = len(images) / len(x)
-        loss = F.cross_entropy(_wide(forward(parameters, images)), targets) * share
-        with torch.autocast(x.device.type, enabled=False):  # a backward has the types of its forward
-            gradients = torch.autograd.grad(loss, weights, create_graph=twice)
-        total = [a + b for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
-    return total
-
-
-def descend(
-    network: Stateless,
-    parameters: Parameters,
-    optimizer: torch.optim.Optimizer,
-    x: Tensor,
-    targets: Tensor,
-    chunk: int | None = None,
-) -> None:
-    """One step of an optimizer over `Stateless.trainable` weights, on the mean cross-entropy.
-
-    Args: see `loss_gradient`.
-    """
-    gradients = loss_gradient(network, parameters, x, targets, chunk=chunk)
-    for weight, gradient in zip(network.trainable(parameters), gradients, strict=True):
-        weight.grad = gradient
-    optimizer.step()
-
-
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
+    """In float32 or better."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-#: Loss of inner step t at the given weights; ``twice`` says that its gradient will be differentiated again.
-Inner = Callable[[int, list[Tensor], bool], Tensor]
 #: Loss of the weights after the last step.
 Outer = Callable[[list[Tensor]], Tensor]
+
+
+class Inner(ABC):
+    r"""The loss :math:`\ell_t` of every inner step; it must draw the same random numbers for the same t.
+
+    Args:
+        inputs: the x that it depends on beside the weights.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        self.inputs = list(inputs)
+
+    @abstractmethod
+    def loss(self, t: int, weights: list[Tensor]) -> Tensor:
+        """A scalar that can be differentiated twice, by weights and inputs."""
+
+    def gradient(self, t: int, weights: list[Tensor]) -> list[Tensor]:
+        r""":math:`g_t = \nabla_\theta \ell_t`, without a graph."""
+        return list(torch.autograd.grad(self.loss(t, weights), weights))
+
+    def mixed(
+        self, t: int, weights: list[Tensor], directions: list[Tensor]
+    ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
+        r""":math:`\nabla_\theta \langle v, g_t\rangle` and :math:`\nabla_x \langle v, g_t\rangle`; None is zero."""
+        gradients = torch.autograd.grad(self.loss(t, weights), weights, create_graph=True)
+        bent = [g for g in gradients if g.requires_grad]  # where a loss is linear in a weight, its gradient is not
+        along = [v for v, g in zip(directions, gradients, strict=True) if g.requires_grad]
+        second = torch.autograd.grad(bent, [*weights, *self.inputs], along, allow_unused=True)
+        return second[: len(weights)], second[len(weights) :]
 
 
 def unrolled(inner: Inner, outer: Outer, start: Sequence[Tensor], lr: Tensor, steps: int) -> Tensor:
@@ -19,29 +47,28 @@ def unrolled(inner: Inner, outer: Outer, start: Sequence[Tensor], lr: Tensor, st
     .. math:: \theta_{t+1} = \theta_t - \alpha \nabla_\theta \ell_t(\theta_t), \qquad L = L(\theta_N)
 
     Args:
-        inner: :math:`\ell_t`, a function of the weights and of whatever it closes over.
+        inner: :math:`\ell_t`.
         outer: :math:`L`.
         start: :math:`\theta_0`.
         lr: :math:`\alpha`, a scalar.
         steps: N.
 
     Returns:
-        A scalar; it can be differentiated by ``lr`` and by what ``inner`` closes over.
+        A scalar; it can be differentiated by ``lr`` and by the inputs of ``inner``.
     """
     weights = [w.detach().requires_grad_() for w in start]
     for t in range(steps):
-        gradients = torch.autograd.grad(inner(t, weights, True), weights, create_graph=True)
+        gradients = torch.autograd.grad(inner.loss(t, weights), weights, create_graph=True)
         weights = [w - lr * g for w, g in zip(weights, gradients, strict=True)]
     return outer(weights)
 
 
-def constant_memory(
-    inner: Inner, outer: Outer, start: Sequence[Tensor], lr: Tensor, steps: int, inputs: Sequence[Tensor]
-) -> Tensor:
+def constant_memory(inner: Inner, outer: Outer, start: Sequence[Tensor], lr: Tensor, steps: int) -> Tensor:
     r"""The same value and the same gradient as `unrolled`, with the graph of one step alive at a time.
 
-    The weights of every step are kept (N copies of a network, small beside one step's activations); then, from the last
-    step back, with :math:`\lambda_N = \nabla L(\theta_N)` and :math:`g_t = \nabla_\theta \ell_t(\theta_t)`:
+    The weights and gradients of every step are kept (2N copies of a network, small beside one step's activations);
+    then, from the last step back, with :math:`\lambda_N = \nabla L(\theta_N)` and
+    :math:`g_t = \nabla_\theta \ell_t(\theta_t)`:
 
     .. math::
         \frac{dL}{d\alpha} \mathrel{-}= \langle\lambda_{t+1}, g_t\rangle, \quad
@@ -53,41 +80,35 @@ def constant_memory(
     from the images as well. With the term kept, the gradient is exact; `tests/test_unroll.py` has both.
 
     Args:
-        inner: :math:`\ell_t`; called twice a step, so it must draw the same random numbers for the same t.
+        inner: :math:`\ell_t`; asked twice a step.
         outer: :math:`L`.
         start: :math:`\theta_0`.
         lr: :math:`\alpha`, a scalar.
         steps: N.
-        inputs: the x that ``inner`` closes over.
 
     Returns:
-        A scalar that carries the gradient by ``lr`` and ``inputs`` (and by nothing else).
+        A scalar that carries the gradient by ``lr`` and the inputs of ``inner`` (and by nothing else).
 
     Reference:
         Cui et al.: Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory, ICML 2023, arXiv 2211.10586.
     """
     rate = lr.detach()
-    path = [[w.detach() for w in start]]
+    path, gradients = [[w.detach() for w in start]], []
     for t in range(steps):
-        weights = [w.detach().requires_grad_() for w in path[-1]]
-        gradients = torch.autograd.grad(inner(t, weights, False), weights)
-        path.append([w.detach() - rate * g for w, g in zip(weights, gradients, strict=True)])
-    end = [w.requires_grad_() for w in path.pop()]
+        gradients.append(inner.gradient(t, [w.detach().requires_grad_() for w in path[-1]]))
+        path.append([w - rate * g for w, g in zip(path[-1], gradients[-1], strict=True)])
+    end = [w.detach().requires_grad_() for w in path.pop()]
     value = outer(end)
     adjoint = list(torch.autograd.grad(value, end))
-    by_lr, by_inputs = torch.zeros_like(rate), [torch.zeros_like(x) for x in inputs]
+    by_lr, by_inputs = torch.zeros_like(rate), [torch.zeros_like(x) for x in inner.inputs]
     for t in reversed(range(steps)):
-        weights = [w.requires_grad_() for w in path.pop()]
-        gradients = torch.autograd.grad(inner(t, weights, True), weights, create_graph=True)
-        by_lr -= sum((a * g.detach()).sum() for a, g in zip(adjoint, gradients, strict=True))
-        bent = [g for g in gradients if g.requires_grad]  # where a loss is linear in a weight, its gradient is not
-        scaled = [rate * a for a, g in zip(adjoint, gradients, strict=True) if g.requires_grad]
-        second = torch.autograd.grad(bent, [*weights, *inputs], scaled, allow_unused=True)
-        adjoint = [a if h is None else a - h for a, h in zip(adjoint, second, strict=False)]
-        for summed, gradient in zip(by_inputs, second[len(weights) :], strict=True):
+        by_lr -= sum((a * g).sum() for a, g in zip(adjoint, gradients.pop(), strict=True))
+        bent, by_step = inner.mixed(t, [w.detach().requires_grad_() for w in path.pop()], [rate * a for a in adjoint])
+        adjoint = [a if h is None else a - h for a, h in zip(adjoint, bent, strict=True)]
+        for summed, gradient in zip(by_inputs, by_step, strict=True):
             if gradient is not None:
                 summed -= gradient
-    return carry(value, [lr, *inputs], [by_lr, *by_inputs])
+    return carry(value, [lr, *inner.inputs], [by_lr, *by_inputs])
 
 
 def carry(value: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:

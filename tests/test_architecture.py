@@ -18,10 +18,10 @@ LIGHTNING = {"lightning", "lightning_utilities", "pytorch_lightning"}
 
 #: What each layer may import of the package itself; the lowest come first.
 LAYERS = {
-    "lowest": {"functional", "isolation", "objectives", "augment", "spec", "unroll"},
+    "lowest": {"augment", "chunks", "functional", "gradients", "isolation", "objectives", "real", "spec", "unroll"},
     "middle": {"synthetic", "networks", "coresets", "evaluation", "storage", "card", "pictures", "trajectories"},
     "upper": {"distillers", "callbacks", "data"},
-    "top": {"commands", "cli", "__main__"},
+    "top": {"bench", "commands", "cli", "__main__"},
 }
 ORDER = list(LAYERS)
 

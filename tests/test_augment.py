@@ -12,6 +12,8 @@ from scipy import stats
 from lightning_distill import augment
 from lightning_distill.augment import PRESETS, SiameseAugmentation
 
+#: The one parameter that is not drawn.
+SHAPE = ("forward_input_shape",)
 GROUPS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 #: Grey, RGB and five channels; square and not, even and odd sides.
 SHAPES = ((1, 16, 16), (3, 12, 20), (5, 11, 9))
@@ -30,8 +32,30 @@ def only(monkeypatch):
     return make
 
 
+@pytest.fixture
+def draws(monkeypatch):
+    """What `of_classes` drew so far: a list of (group number, parameters by the name of the operation)."""
+    found, draw = [], SiameseAugmentation._draw
+
+    def noted(self, *given):
+        group, params = draw(self, *given)
+        names = [type(operation).__name__ for operation in self._groups[group]]
+        found.append((group, dict(zip(names, params, strict=True))))
+        return group, params
+
+    monkeypatch.setattr(SiameseAugmentation, "_draw", noted)
+    return found
+
+
+def for_all(leaves, count):
+    """Parameters drawn once, for as many images."""
+    assert all(len(value) == 1 for params in leaves.values() for key, value in params.items() if key not in SHAPE)
+    return {name: {key: value.repeat_interleave(count, 0) for key, value in params.items() if key not in SHAPE}
+            for name, params in leaves.items()}  # fmt: skip
+
+
 def drawn(operation):
-    """(name, parameters) of every leaf operation of the last call, without its running number."""
+    """Parameters of every leaf operation of the last call, by its name without its running number."""
     leaves, items = [], list(operation._params)
     while items:
         item = items.pop(0)
@@ -39,16 +63,15 @@ def drawn(operation):
             items = list(item.data) + items
         else:
             leaves.append((item.name.rsplit("_", 1)[0], item.data))
-    return leaves
+    return dict(leaves)
 
 
-def expected(group, images, operation):
-    """The reference's images for the parameters that were drawn."""
-    leaves = dict(drawn(operation))
+def expected(group, images, leaves):
+    """The reference's images for the parameters that were drawn, by name of the operation, a row an image."""
     height, width = images.shape[2:]
     out = []
     for row, image in enumerate(images.double().numpy()):
-        draw = {name: {key: value[row].tolist() for key, value in params.items() if key != "forward_input_shape"}
+        draw = {name: {key: value[row].tolist() for key, value in params.items() if key not in SHAPE}
                 for name, params in leaves.items()}  # fmt: skip
         if group == "color":
             u_brightness = draw["RandomBrightness"]["brightness_factor"] - 0.5
@@ -80,24 +103,26 @@ def test_plain_draws_equal_the_reference_image_by_image(only, group, shape):
     augmentation, images = only(group, shape[1:]), torch.rand(6, *shape) * 2 - 1
     result = augmentation.plain(images)
     assert result.shape == images.shape
-    np.testing.assert_allclose(
-        result.numpy(), expected(group, images, augmentation._plain), rtol=0, atol=TOLERANCE[group]
-    )
+    reference = expected(group, images, drawn(augmentation._plain))
+    np.testing.assert_allclose(result.numpy(), reference, rtol=0, atol=TOLERANCE[group])
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("group", GROUPS)
-def test_siamese_draws_equal_the_reference(only, group, shape):
+def test_siamese_draws_equal_the_reference(only, draws, group, shape):
     torch.manual_seed(1)
     augmentation, real, synthetic = only(group, shape[1:]), torch.rand(3, *shape), torch.rand(2, *shape)
     both = torch.cat(augmentation(real, synthetic))
-    reference = expected(group, torch.cat([real, synthetic]), augmentation._siamese)
+    ((_, leaves),) = draws
+    reference = expected(group, torch.cat([real, synthetic]), for_all(leaves, 5))
     np.testing.assert_allclose(both.numpy(), reference, rtol=0, atol=TOLERANCE[group])
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("group", GROUPS)
-def test_siamese_transforms_every_real_and_synthetic_image_alike(only, group, shape):
+def test_siamese_transforms_every_real_and_synthetic_image_alike(only, monkeypatch, group, shape):
+    used, for_images = [], augment._for_images
+    monkeypatch.setattr(augment, "_for_images", lambda *given: used.append(for_images(*given)) or used[-1])
     augmentation, image = only(group, shape[1:]), torch.randn(1, *shape)
     changed = False
     for seed in range(8):
@@ -106,11 +131,12 @@ def test_siamese_transforms_every_real_and_synthetic_image_alike(only, group, sh
         assert (len(real), len(synthetic)) == (4, 3)
         for other in (*real, *synthetic):
             torch.testing.assert_close(other, real[0], rtol=0, atol=1e-6)
-        for _, params in drawn(augmentation._siamese):
+        for params in used:
             for key, value in params.items():
-                if key != "forward_input_shape":
+                if key not in SHAPE:
                     assert len(value) == 7
                     assert (value == value[:1]).all(), f"{key} differs between images"
+        assert used, "nothing was seen"
         changed |= not torch.allclose(real[0], image[0], atol=1e-3)
     assert changed
 
@@ -243,7 +269,7 @@ def group_of(operation):
 
 @pytest.mark.parametrize("mode", ["plain", "siamese"])
 @pytest.mark.parametrize("preset", ["dsa", "dsa_noflip", "crop_scale_rotate"])
-def test_one_group_of_the_preset_is_drawn_uniformly_per_call(preset, mode):
+def test_one_group_of_the_preset_is_drawn_uniformly_per_call(draws, preset, mode):
     torch.manual_seed(0)
     augmentation, image = SiameseAugmentation(preset, (4, 4)), torch.ones(1, 1, 4, 4)
     groups = []
@@ -252,7 +278,7 @@ def test_one_group_of_the_preset_is_drawn_uniformly_per_call(preset, mode):
             augmentation.plain(image)
         else:
             augmentation(image, image)
-        groups.append(group_of(augmentation._plain if mode == "plain" else augmentation._siamese))
+        groups.append(group_of(augmentation._plain) if mode == "plain" else PRESETS[preset][draws[-1][0]])
     names, counts = np.unique(groups, return_counts=True)
     assert sorted(names.tolist()) == sorted(PRESETS[preset])
     assert stats.chisquare(counts).pvalue > 1e-4
@@ -268,9 +294,10 @@ def test_presets_hold_the_groups_of_the_protocol():
 @pytest.mark.parametrize("preset", [name for name, groups in PRESETS.items() if "flip" not in groups])
 def test_presets_without_flip_never_mirror(preset):
     augmentation = SiameseAugmentation(preset, (16, 16))
-    for operation in (augmentation._plain, augmentation._siamese):
-        modules = [] if operation is None else list(operation.modules())
-        assert not any(isinstance(module, RandomHorizontalFlip) for module in modules)
+    operations = [operation for group in augmentation._groups for operation in group]
+    assert len(augmentation._groups) == len(PRESETS[preset])
+    for operation in operations + ([] if augmentation._plain is None else [augmentation._plain]):
+        assert not any(isinstance(module, RandomHorizontalFlip) for module in operation.modules())
     image = torch.zeros(1, 1, 16, 16)
     image[..., :8] = 1.0  # bright on the left; no group but flip can make the right brighter
     torch.manual_seed(0)
@@ -394,3 +421,94 @@ def test_students_of_dc_see_the_mean_of_the_batch_where_an_image_ends():
     images[:, 1] = -5.0
     out = SiameseAugmentation("dc_students", (10, 10)).plain(images)
     torch.testing.assert_close(out, images)  # constant images are their own mean: nothing can be seen of the fill
+
+
+COUNTS, SEEDS = (3, 1, 4, 2, 5, 1), (11, 5, 7, 11, 3, 8)
+
+
+@pytest.mark.parametrize("preset", ["dsa", "dsa_noflip", "crop_scale_rotate", "dc_students"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_classes_together_are_each_class_alone(preset, shape):
+    augmentation, images = SiameseAugmentation(preset, shape[1:]), torch.randn(sum(COUNTS), *shape)
+    for base in range(8):
+        seeds = [seed + 20 * base for seed in SEEDS]
+        together = augmentation.of_classes(images, COUNTS, seeds)
+        parts = zip(images.split(COUNTS), seeds, strict=True)
+        alone = [augmentation.of_classes(part, [len(part)], [seed]) for part, seed in parts]
+        torch.testing.assert_close(together, torch.cat(alone), rtol=1e-6, atol=1e-6)
+    assert (together - images).abs().amax((1, 2, 3)).max() > 1e-2
+
+
+def test_classes_draw_apart_and_the_same_seed_draws_the_same(draws):
+    augmentation, images = SiameseAugmentation("dsa", (12, 12)), torch.randn(60, 1, 12, 12)
+    augmentation.of_classes(images, [2] * 30, range(30))
+    assert {group for group, _ in draws} == set(range(6))
+    once, draws[:] = draws[:], []
+    augmentation.of_classes(images[:20], [1] * 20, range(20))  # other counts of other images
+    for (group, params), (again, same) in zip(once[:20], draws, strict=True):
+        assert group == again
+        for name in params:
+            for key in params[name].keys() - set(SHAPE):
+                assert torch.equal(params[name][key], same[name][key]), key
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_real_and_synthetic_images_of_a_class_see_the_same_given_the_same_seed(only, group):
+    augmentation, image = only(group, (12, 20)), torch.randn(1, 3, 12, 20)
+    real, synthetic = (
+        augmentation.of_classes(image.repeat(sum(counts), 1, 1, 1), counts, [4, 5, 6]).split(counts)
+        for counts in ([8, 8, 8], [1, 3, 2])
+    )
+    for theirs, ours in zip(real, synthetic, strict=True):
+        for other in (*theirs, *ours):
+            torch.testing.assert_close(other, theirs[0], rtol=0, atol=1e-6)
+    if group != "flip":  # a coin may fall alike three times
+        assert not torch.allclose(real[0][0], real[1][0], atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("group", GROUPS)
+def test_classes_equal_the_reference(only, draws, group, shape):
+    augmentation, counts = only(group, shape[1:]), [2, 3, 1]
+    images = torch.rand(6, *shape)
+    result = augmentation.of_classes(images, counts, [1, 2, 3])
+    for part, out, (_, leaves) in zip(images.split(counts), result.split(counts), draws, strict=True):
+        np.testing.assert_allclose(
+            out.numpy(), expected(group, part, for_all(leaves, len(part))), rtol=0, atol=TOLERANCE[group]
+        )
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_gradients_reach_the_images_of_every_class(only, group):
+    images = torch.randn(6, 3, 12, 12, requires_grad=True)
+    result = only(group, (12, 12)).of_classes(images, [3, 1, 2], [1, 2, 3])
+    result.square().sum().backward()
+    assert images.grad.isfinite().all()
+    assert (images.grad.flatten(1).norm(dim=1) > 1).all()
+
+
+def test_a_seed_of_none_goes_on_with_the_stream():
+    augmentation, images = SiameseAugmentation("dsa", (8, 8)), torch.randn(4, 1, 8, 8)
+    torch.manual_seed(9)
+    given = augmentation.of_classes(images, [4], [None])
+    assert torch.equal(given, augmentation.of_classes(images, [4], [9]))
+    torch.manual_seed(9)
+    several = [augmentation.of_classes(images, [4], [None]) for _ in range(8)]
+    assert torch.equal(several[0], given)
+    assert any(not torch.equal(other, given) for other in several[1:])
+
+
+def test_classes_under_none_are_as_they_are():
+    images = torch.randn(6, 1, 8, 8, requires_grad=True)
+    assert SiameseAugmentation("none", (8, 8)).of_classes(images, [3, 1, 2], [1, 2, 3]) is images
+
+
+def test_images_of_classes_are_left_alone_and_stay_float32_under_autocast():
+    augmentation, images = SiameseAugmentation("dsa", (8, 8)), torch.randn(30, 1, 8, 8)
+    before = images.clone()
+    plain = augmentation.of_classes(images, [1] * 30, range(30))
+    with torch.autocast("cpu", torch.bfloat16):
+        result = augmentation.of_classes(images, [1] * 30, range(30))
+    assert result.dtype == torch.float32
+    assert torch.equal(result, plain)
+    assert torch.equal(images, before)

@@ -1,21 +1,16 @@
 from __future__ import annotations
 
+import os
 import warnings
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from lightning_distill import functional
-from lightning_distill.functional import (
-    Stateless,
-    compiler_found,
-    count_flops,
-    descend,
-    differentiate,
-    loss_gradient,
-)
+from lightning_distill.functional import Stateless, compiler_found, count_flops, uncached_autocast
 from lightning_distill.networks import create_network
 
 SMALL = partial(create_network, "convnet_w16", 1, 3, (8, 8))
@@ -24,6 +19,10 @@ compiles = pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
 
 def images(rows: int) -> torch.Tensor:
     return torch.randn(rows, 1, 8, 8, generator=torch.Generator().manual_seed(rows))
+
+
+def in_float64(parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.double() for name, tensor in parameters.items()}
 
 
 def test_fresh_parameters_are_what_building_the_network_draws():
@@ -77,12 +76,30 @@ def test_compiled_equals_eager_for_any_batch_size_and_its_gradient(bf16):
         grads = []
         for network in (eager, compiled):
             x = images(rows).requires_grad_()
+            by = [x, *network.trainable(parameters)[:-2]]  # the head is no part of the features
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 out = network.embed(parameters, x)
             assert out.shape[0] == rows
-            grads.append((out.float(), *torch.autograd.grad(out.float().square().sum(), x)))
+            grads.append((out.float(), *torch.autograd.grad(out.float().square().mean(), by)))
         for one, other in zip(*grads, strict=True):
             torch.testing.assert_close(one, other, **tolerance)
+    assert compiled.compiled, "it fell back to eager"
+
+
+@compiles
+@pytest.mark.parametrize(("name", "size"), [("convnet_w16", (12, 20)), ("convnet_w16", (28, 28)), ("lenet", (8, 8))])
+def test_other_sizes_and_networks_compile_to_the_same(name, size):
+    build = partial(create_network, name, 2, 3, size)
+    eager, compiled = Stateless(build), Stateless(build, compile="max", sizes=(4,))
+    parameters, x, results = eager.fresh(), torch.randn(3, 2, *size, requires_grad=True), []
+    for network in (eager, compiled):
+        out = network.embed(parameters, x)
+        by = [x, *network.trainable(parameters)[:-2]]
+        results.append([out, *torch.autograd.grad(network.embed(parameters, x).square().mean(), by)])
+    assert compiled.compiled, "it fell back to eager"
+    for one, other in zip(*results, strict=True):
+        assert one.abs().max() > 0
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 
 
 @compiles
@@ -103,6 +120,7 @@ def test_auto_compiles_long_runs_only_and_never_batch_norm():
     assert bool(Stateless(SMALL, flops=1e15, compile="off")._compiled) is False
     build = partial(create_network, "convnet_batch", 1, 3, (8, 8))
     assert bool(Stateless(build, compile="max")._compiled) is False
+    assert Stateless(SMALL, flops=1e15).compiled is found
 
 
 def test_no_compiler_means_eager(monkeypatch):
@@ -110,20 +128,107 @@ def test_no_compiler_means_eager(monkeypatch):
     assert Stateless(SMALL, compile="max")._compiled == {}
 
 
-def test_a_failing_compiler_warns_once_and_goes_on_eagerly():
-    network = Stateless(SMALL, compile="max")
+def broken(*_):
+    raise torch._dynamo.exc.TorchDynamoException("no such instruction")
 
-    def broken(parameters, x):
-        raise torch._dynamo.exc.TorchDynamoException("no such instruction")
 
-    network._compiled = {False: broken, True: broken}
+@pytest.mark.parametrize("kind", ["logits", "embed", "slope"])
+def test_a_failing_compiler_warns_once_and_goes_on_eagerly(kind):
+    network, eager = Stateless(SMALL, compile="off", sizes=(4,)), Stateless(SMALL)
+    network._compiled = dict.fromkeys(("logits", "embed", "slope"), broken)
     parameters, x = network.fresh(), images(2)
-    with pytest.warns(UserWarning, match="no such instruction.*eagerly"):
-        out = network(parameters, x)
-    assert torch.equal(out, Stateless(SMALL)(parameters, x))
+    given = (x,)
+    if kind == "slope":
+        weights = network.trainable(parameters)
+        given = ([torch.ones_like(w) for w in weights], x, torch.tensor([0, 2]), 2)
+    method = {"logits": "__call__"}.get(kind, kind)
+    with pytest.warns(UserWarning, match=r"no such instruction.*eagerly") as caught:
+        out = getattr(network, method)(parameters, *given)
+    assert len(caught) == 1
+    assert torch.equal(out, getattr(eager, method)(parameters, *given))
+    assert not network.compiled
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        getattr(network, method)(parameters, *given)
         network(parameters, x)
+
+
+@compiles
+def test_the_compilers_own_failure_warns_and_gives_the_eager_result(monkeypatch):
+    network, x = Stateless(SMALL, compile="max"), images(2)
+    parameters = network.fresh()
+
+    def no_backend(*_):
+        raise RuntimeError("out of registers")
+
+    network._compiled = {kind: torch.compile(network.pure, backend=no_backend) for kind in ("logits", "slope")}
+    with pytest.warns(UserWarning, match=r"could not be compiled.*eagerly"):
+        out = network(parameters, x)
+    assert torch.equal(out, Stateless(SMALL)(parameters, x))
+
+
+def test_warm_up_is_the_time_of_first_calls(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(functional.time, "perf_counter", lambda: float(next(clock)))
+    network = Stateless(SMALL, compile="off", sizes=(4,))
+    parameters = network.fresh()
+    network(parameters, images(4))
+    assert network.warm_up == 0.0
+    network._compiled = {"logits": lambda parameters, x: network.pure(parameters, x)}
+    for rows, seconds in ((4, 1.0), (4, 1.0), (3, 1.0), (5, 2.0), (5, 2.0)):  # three are padded to four
+        network(parameters, images(rows))
+        assert network.warm_up == seconds
+
+
+@compiles
+def test_a_compiled_network_warms_up_once_and_an_eager_one_never():
+    eager, compiled = Stateless(SMALL), Stateless(SMALL, compile="max", sizes=(4,))
+    parameters, x = eager.fresh(), images(4)
+    assert compiled.warm_up == 0.0
+    with torch.no_grad():
+        for network in (eager, compiled):
+            network(parameters, x)
+        first = compiled.warm_up
+        compiled(parameters, x)
+    assert eager.warm_up == 0.0
+    assert compiled.compiled, "it fell back to eager"
+    assert first > 0
+    assert compiled.warm_up == first
+
+
+def test_what_the_compiler_makes_is_kept_where_the_user_says_or_in_our_folder(monkeypatch, tmp_path):
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    monkeypatch.setattr(functional, "compiler_found", lambda: True)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv(name, str(tmp_path / "mine"))  # whatever it was comes back after the test
+    Stateless(SMALL, compile="max")
+    assert os.environ[name] == str(tmp_path / "mine")
+    monkeypatch.delenv(name)
+    Stateless(SMALL, compile="off")
+    assert name not in os.environ
+    Stateless(SMALL, compile="max")
+    assert os.environ[name] == str(tmp_path / ".cache" / "lightning_distill" / "compiled")
+
+
+def test_chunks_change_nothing_and_batch_norm_is_never_cut():
+    whole, cut = Stateless(SMALL), Stateless(SMALL, chunk=3)
+    parameters, x = in_float64(whole.fresh()), images(7).double()
+    torch.testing.assert_close(cut(parameters, x), whole(parameters, x), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(cut.embed(parameters, x), whole.embed(parameters, x), rtol=1e-12, atol=1e-12)
+    sizes = [len(part) for part, _ in cut.pieces(x, x[:, 0])]
+    assert sizes == [3, 3, 1]
+    build = partial(create_network, "convnet_batch", 1, 3, (8, 8))
+    assert Stateless(build, chunk=3).chunk is None
+    assert [len(part) for (part,) in Stateless(build, chunk=3).pieces(x)] == [7]
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 3, 100])
+def test_pieces_are_the_rows_in_their_order(chunk):
+    x, y = images(7), torch.arange(7)
+    parts = list(Stateless(SMALL, chunk=chunk).pieces(x, y))
+    assert torch.equal(torch.cat([part for part, _ in parts]), x)
+    assert torch.equal(torch.cat([part for _, part in parts]), y)
+    assert max(len(part) for part, _ in parts) <= (chunk or 7)
 
 
 def test_flops_of_the_reference_network():
@@ -132,119 +237,30 @@ def test_flops_of_the_reference_network():
     assert count_flops(partial(create_network, "convnet", 3, 10, (32, 32)), (3, 32, 32)) == expected
 
 
-def test_differentiate_sums_losses_and_keeps_one_graph_at_a_time():
-    alive = []
-    weight, unused = torch.ones(3, requires_grad=True), torch.ones(2, requires_grad=True)
-
-    def losses():
-        for scale in (1.0, 2.0):
-            loss = (scale * weight**2).sum()
-            alive.append(loss)
-            yield loss
-            with pytest.raises(RuntimeError, match="second time"):
-                torch.autograd.grad(alive[-1], weight)
-
-    total, gradients = differentiate(losses(), [weight, unused])
-    assert total.item() == 9.0
-    assert gradients[0].tolist() == [6.0, 6.0, 6.0]
-    assert gradients[1].tolist() == [0.0, 0.0]
-    assert weight.grad is None
+def logits(network, parameters, x):
+    return network(parameters, x)
 
 
-def test_differentiate_of_nothing_is_zero():
-    weight = torch.ones(3, requires_grad=True)
-    total, gradients = differentiate([], [weight])
-    assert total.item() == 0.0
-    assert gradients[0].tolist() == [0.0] * 3
+def embedding(network, parameters, x):
+    return network.embed(parameters, x)
 
 
-def in_float64(parameters: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.double() for name, tensor in parameters.items()}
+def loss(network, parameters, x):
+    with uncached_autocast(x.device):
+        return F.cross_entropy(network.pure(parameters, x), torch.arange(len(x)) % 3)
 
 
-def batch(rows: int, soft: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Float64 images, and their labels or probabilities."""
-    generator = torch.Generator().manual_seed(rows + 100)
-    probabilities = torch.randn(rows, 3, generator=generator).double().softmax(1)
-    return images(rows).double(), probabilities if soft else probabilities.argmax(1)
+def slope(network, parameters, x):
+    directions = [torch.linspace(-1, 1, w.numel()).view(w.shape) for w in network.trainable(parameters)]
+    return network.slope(parameters, directions, x, torch.arange(len(x)) % 3, len(x))
 
 
-@pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("twice", [False, True])
-@pytest.mark.parametrize("chunk", [None, 1, 3, 7, 100])
-def test_loss_gradient_is_that_of_the_plain_module_in_chunks_or_whole(chunk, twice, soft):
-    torch.manual_seed(1)
-    plain, (x, y) = SMALL().double(), batch(7, soft)  # 3 does not divide 7
-    expected = torch.autograd.grad(F.cross_entropy(plain(x), y), list(plain.parameters()))
-    torch.manual_seed(1)
-    network = Stateless(SMALL)
-    torch.manual_seed(1)
-    ours = loss_gradient(network, in_float64(network.fresh()), x, y, twice=twice, chunk=chunk)
-    assert len(ours) == len(expected)
-    for a, b in zip(ours, expected, strict=True):
-        torch.testing.assert_close(a.detach(), b, rtol=1e-9, atol=1e-12)
-        assert a.requires_grad == twice
-
-
-def test_loss_gradient_holds_a_chunk_at_a_time_unless_it_is_differentiated_again():
-    network, sizes = Stateless(SMALL), []
-    x, y = batch(7)
-
-    def record(name):
-        forward = getattr(network, name)
-        return lambda parameters, rows: (sizes.append((name, len(rows))), forward(parameters, rows))[1]
-
-    class Recorder:
-        trainable, twice, __call__ = network.trainable, staticmethod(record("twice")), staticmethod(record("__call__"))
-
-    loss_gradient(Recorder(), in_float64(network.fresh()), x, y, chunk=3)
-    loss_gradient(Recorder(), in_float64(network.fresh()), x, y, chunk=3, twice=True)
-    assert sizes == [(name, size) for name in ("__call__", "twice") for size in (3, 3, 1)]
-
-
-@pytest.mark.parametrize("chunk", [None, 3])
-def test_loss_gradient_can_be_differentiated_by_images_and_labels(chunk):
-    network, (x, y) = Stateless(SMALL), batch(7, soft=True)
-    parameters = in_float64(network.fresh())
-    x, y = x.requires_grad_(), y.requires_grad_()
-
-    def second(chunk: int | None) -> tuple[torch.Tensor, ...]:
-        gradients = loss_gradient(network, parameters, x, y, twice=True, chunk=chunk)
-        return torch.autograd.grad(sum(g.square().sum() for g in gradients), [x, y])
-
-    for ours, whole in zip(second(chunk), second(None), strict=True):
-        assert whole.abs().max() > 1e-6
-        torch.testing.assert_close(ours, whole, rtol=1e-9, atol=1e-12)
-
-
-def test_loss_gradient_leaves_buffers_out():
-    network = Stateless(partial(create_network, "convnet_batch", 1, 3, (8, 8)))
-    parameters, (x, y) = network.fresh(), batch(7)
-    gradients = loss_gradient(network, parameters, x.float(), y)
-    shapes = [tensor.shape for name, tensor in parameters.items() if name in network.weights]
-    assert [gradient.shape for gradient in gradients] == shapes
-    assert len(shapes) < len(parameters)
-
-
-@compiles
-def test_a_compiled_network_still_has_a_second_derivative():
-    compiled, eager = Stateless(SMALL, compile="max", sizes=(7,)), Stateless(SMALL, compile="off")
-    parameters, results = eager.fresh(), []
-    for network in (compiled, eager):
-        x, (_, y) = images(7).requires_grad_(), batch(7)
-        gradients = loss_gradient(network, parameters, x, y, twice=True)
-        results.append(torch.autograd.grad(sum(g.square().sum() for g in gradients), x)[0])
-    assert compiled._compiled, "it is eager"
-    assert results[0].abs().max() > 0
-    torch.testing.assert_close(*results)
-
-
-@pytest.mark.parametrize("call", ["__call__", "embed", "twice"])
-def test_a_weight_changed_inside_autocast_is_seen_by_the_next_forward(call):
+@pytest.mark.parametrize("forward", [logits, embedding, loss, slope])
+def test_a_weight_changed_inside_autocast_is_seen_by_the_next_forward(forward):
     network = Stateless(SMALL)
     parameters, x = network.fresh(), images(4)
     network.trainable(parameters)  # autocast caches casts of weights that require gradients
-    forward = partial(getattr(network, call), parameters, x)
+    forward = partial(forward, network, parameters, x)
 
     def change():
         with torch.no_grad():
@@ -264,39 +280,7 @@ def test_a_weight_changed_inside_autocast_is_seen_by_the_next_forward(call):
         first = forward()
         change()
         second = forward()
-    assert first.dtype == torch.bfloat16
+    assert first.dtype == (torch.bfloat16 if forward.func in (logits, embedding) else torch.float32)
     assert torch.equal(first, expected[0])
     assert torch.equal(second, expected[1])
     assert not torch.equal(first, second)
-
-
-def test_steps_inside_one_autocast_are_those_of_an_autocast_each():
-    network, (x, y) = Stateless(SMALL), batch(7)
-    start, ends = network.fresh(), []
-    for together in (True, False):
-        parameters = {name: tensor.clone() for name, tensor in start.items()}
-        sgd = torch.optim.SGD(network.trainable(parameters), lr=0.5)
-        with torch.autocast("cpu", torch.bfloat16, enabled=together):
-            for _ in range(3):
-                with torch.autocast("cpu", torch.bfloat16):
-                    descend(network, parameters, sgd, x.float(), y)
-        ends.append(parameters)
-    for name in start:
-        assert torch.equal(ends[0][name], ends[1][name]), name
-    assert not torch.equal(ends[0]["network.head.weight"], start["network.head.weight"])
-
-
-def test_descend_is_a_step_of_the_optimizer_on_the_plain_module():
-    torch.manual_seed(1)
-    plain, (x, y) = SMALL().double(), batch(7, soft=True)
-    network = Stateless(SMALL)
-    parameters = {f"network.{name}": tensor.detach().clone() for name, tensor in plain.named_parameters()}
-    ours = torch.optim.SGD(network.trainable(parameters), lr=0.1, momentum=0.9)
-    theirs = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
-    for _ in range(3):  # momentum and gradients that are not zeroed would show
-        descend(network, parameters, ours, x, y)
-        theirs.zero_grad()
-        F.cross_entropy(plain(x), y).backward()
-        theirs.step()
-    for name, tensor in plain.named_parameters():
-        torch.testing.assert_close(parameters[f"network.{name}"], tensor.detach(), check_stride=False)

@@ -11,47 +11,56 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from lightning_distill.functional import Stateless
+from lightning_distill.gradients import loss_gradient, mixed_derivative
 from lightning_distill.networks import create_network
-from lightning_distill.unroll import carry, constant_memory, unrolled
+from lightning_distill.unroll import Inner, carry, constant_memory, unrolled
 
 BUILD = partial(create_network, "convnet_w16", 1, 3, (8, 8))
 MEMORY = {"unrolled": False, "constant": True}
 
 
-class Problem:
+class Problem(Inner):
     """A small network, trained for a few steps on another batch of images with soft labels each; all float64."""
 
-    def __init__(self, steps: int, lr: float = 0.3, per_step: int = 4) -> None:
+    def __init__(self, steps: int, lr: float = 0.3, per_step: int = 4, chunk: int | None = None) -> None:
         torch.manual_seed(7)
-        self.steps, self.network = steps, Stateless(BUILD)
+        self.steps, self.network = steps, Stateless(BUILD, chunk=chunk)
         parameters = {name: tensor.double() for name, tensor in self.network.fresh().items()}
         self.names, self.start = list(parameters), list(parameters.values())
         self.images = torch.randn(steps, per_step, 1, 8, 8).double().requires_grad_()
         self.logits = torch.randn(steps, per_step, 3).double().requires_grad_()
         self.lr = torch.tensor(lr, dtype=torch.float64, requires_grad=True)
         self.real, self.truth = torch.randn(6, 1, 8, 8).double(), torch.arange(6) % 3
-        self.called: list[tuple[int, bool]] = []
+        super().__init__([self.images, self.logits])
 
-    @property
-    def inputs(self) -> list[torch.Tensor]:
-        return [self.images, self.logits]
-
-    def inner(self, t, weights, twice):
-        self.called.append((t, twice))
-        forward = self.network.twice if twice else self.network
-        out = forward(dict(zip(self.names, weights, strict=True)), self.images[t])
+    def loss(self, t, weights):
+        out = self.network.pure(dict(zip(self.names, weights, strict=True)), self.images[t])
         return F.cross_entropy(out, self.logits[t].softmax(1))
 
     def outer(self, weights):
         return F.cross_entropy(self.network(dict(zip(self.names, weights, strict=True)), self.real), self.truth)
 
-    def loss(self, constant: bool) -> torch.Tensor:
-        given = (self.inner, self.outer, self.start, self.lr, self.steps)
-        return constant_memory(*given, self.inputs) if constant else unrolled(*given)
+    def value(self, constant: bool) -> torch.Tensor:
+        return (constant_memory if constant else unrolled)(self, self.outer, self.start, self.lr, self.steps)
 
     def value_and_gradients(self, constant: bool) -> list[torch.Tensor]:
-        value = self.loss(constant)
+        value = self.value(constant)
         return [value.detach(), *torch.autograd.grad(value, [self.lr, *self.inputs])]
+
+
+class InPieces(Problem):
+    """The same, whose derivatives come from networks cut into chunks."""
+
+    def gradient(self, t, weights):
+        with torch.no_grad():
+            targets = self.logits[t].softmax(1)
+        return loss_gradient(self.network, dict(zip(self.names, weights, strict=True)), self.images[t], targets)
+
+    def mixed(self, t, weights, directions):
+        x, y = self.images[t], self.logits[t].softmax(1)
+        parameters = dict(zip(self.names, weights, strict=True))
+        by_weights, by_x, by_y = mixed_derivative(self.network, parameters, x, y, directions)
+        return by_weights, torch.autograd.grad([x, y], self.inputs, [by_x, by_y])
 
 
 def error(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -59,11 +68,12 @@ def error(a: torch.Tensor, b: torch.Tensor) -> float:
     return ((a - b).abs().max() / b.abs().max()).item()
 
 
+@pytest.mark.parametrize(("kind", "chunk"), [(Problem, None), (InPieces, None), (InPieces, 3)])
 @pytest.mark.parametrize("steps", [1, 2, 7])
-def test_constant_memory_equals_unrolled(steps):
-    problem = Problem(steps)
+def test_constant_memory_equals_unrolled(steps, kind, chunk):
+    problem = kind(steps, chunk=chunk)
     exact, ours = problem.value_and_gradients(False), problem.value_and_gradients(True)
-    assert ours[0] == exact[0]
+    assert error(ours[0], exact[0]) < (1e-15 if kind is Problem else 1e-12)  # to the last digit but one
     for a, b in zip(ours[1:], exact[1:], strict=True):
         assert b.abs().max() > 1e-4
         assert error(a, b) < 1e-10
@@ -104,7 +114,7 @@ def test_equals_torch_sgd_on_the_plain_module():
         optimizer.step()
     expected = F.cross_entropy(module(problem.real), problem.truth)
     for constant in MEMORY.values():
-        torch.testing.assert_close(problem.loss(constant), expected)
+        torch.testing.assert_close(problem.value(constant), expected)
 
 
 @pytest.mark.parametrize("constant", MEMORY.values(), ids=MEMORY)
@@ -119,7 +129,7 @@ def test_gradients_are_difference_quotients(of, constant):
     def at(distance: float) -> float:
         setattr(problem, of, (tensor + distance * direction).detach())
         with torch.enable_grad():
-            value = unrolled(problem.inner, problem.outer, problem.start, problem.lr, problem.steps)
+            value = problem.value(False)
         return value.item()
 
     quotient = (at(step) - at(-step)) / (2 * step)
@@ -132,13 +142,13 @@ def by_images_without_correction(problem: Problem) -> torch.Tensor:
     weights, path = [w.detach() for w in problem.start], []
     for t in range(problem.steps):
         path.append([w.requires_grad_() for w in weights])
-        gradients = torch.autograd.grad(problem.inner(t, path[-1], False), path[-1])
+        gradients = torch.autograd.grad(problem.loss(t, path[-1]), path[-1])
         weights = [(w - problem.lr * g).detach() for w, g in zip(path[-1], gradients, strict=True)]
     last = [w.requires_grad_() for w in weights]
     adjoint = torch.autograd.grad(problem.outer(last), last)
     total = torch.zeros_like(problem.images)
     for t in range(problem.steps):
-        gradients = torch.autograd.grad(problem.inner(t, path[t], True), path[t], create_graph=True)
+        gradients = torch.autograd.grad(problem.loss(t, path[t]), path[t], create_graph=True)
         product = sum((a * g).sum() for a, g in zip(adjoint, gradients, strict=True))
         total -= problem.lr.detach() * torch.autograd.grad(product, problem.images)[0]
     return total
@@ -152,20 +162,52 @@ def test_the_correction_of_the_adjoint_matters_from_two_steps_on():
     assert error(without[0], ours[0]) > 0.05
 
 
+class Noted(Inner):
+    """Notes what is asked for and passes it on."""
+
+    def __init__(self, inner: Inner) -> None:
+        super().__init__(inner.inputs)
+        self.inner, self.called = inner, []
+
+    def loss(self, t, weights):
+        self.called.append(("loss", t))
+        return self.inner.loss(t, weights)
+
+    def gradient(self, t, weights):
+        self.called.append(("gradient", t))
+        return self.inner.gradient(t, weights)
+
+    def mixed(self, t, weights, directions):
+        self.called.append(("mixed", t))
+        return self.inner.mixed(t, weights, directions)
+
+
 @pytest.mark.parametrize("constant", MEMORY.values(), ids=MEMORY)
 def test_steps_are_called_in_order_and_again_from_the_last(constant):
     problem = Problem(4)
-    problem.loss(constant)
-    forth = [(t, not constant) for t in range(4)]
-    back = [(t, True) for t in (3, 2, 1, 0)] if constant else []
-    assert problem.called == forth + back
+    noted = Noted(problem)
+    (constant_memory if constant else unrolled)(noted, problem.outer, problem.start, problem.lr, 4)
+    forth = [("gradient" if constant else "loss", t) for t in range(4)]
+    back = [("mixed", t) for t in (3, 2, 1, 0)] if constant else []
+    assert noted.called == forth + back
+
+
+def test_a_gradient_has_no_graph():
+    problem = Problem(1)
+    weights = [w.detach().requires_grad_() for w in problem.start]
+    assert not any(g.requires_grad for g in problem.gradient(0, weights))
+
+
+def test_an_inner_loss_has_to_say_what_it_is():
+    with pytest.raises(TypeError, match="abstract"):
+        Inner([])
 
 
 @pytest.mark.parametrize("constant", MEMORY.values(), ids=MEMORY)
 def test_the_start_is_left_alone(constant):
     problem = Problem(2)
     before = [w.clone() for w in problem.start]
-    problem.loss(constant).backward()
+    problem.value(constant).backward()
     for w, old in zip(problem.start, before, strict=True):
         assert torch.equal(w, old)
         assert not w.requires_grad
@@ -175,7 +217,7 @@ def test_the_start_is_left_alone(constant):
 @pytest.mark.parametrize("constant", MEMORY.values(), ids=MEMORY)
 def test_no_steps_are_the_outer_loss_at_the_start(constant):
     problem = Problem(0)
-    value = problem.loss(constant)
+    value = problem.value(constant)
     torch.testing.assert_close(value, problem.outer(problem.start))
     if constant:
         assert torch.autograd.grad(value, problem.lr)[0] == 0
@@ -184,8 +226,8 @@ def test_no_steps_are_the_outer_loss_at_the_start(constant):
 def test_an_input_no_step_uses_gets_a_zero_gradient():
     problem, idle = Problem(2), torch.ones(3, dtype=torch.float64, requires_grad=True)
     alone = problem.value_and_gradients(True)
-    value = constant_memory(problem.inner, problem.outer, problem.start, problem.lr, 2, [idle, *problem.inputs])
-    by_idle, *others = torch.autograd.grad(value, [idle, *problem.inputs])
+    problem.inputs = [idle, *problem.inputs]
+    by_idle, *others = torch.autograd.grad(problem.value(True), problem.inputs)
     assert by_idle.tolist() == [0.0] * 3
     for a, b in zip(others, alone[2:], strict=True):
         assert torch.equal(a, b)
@@ -196,14 +238,15 @@ def test_an_input_some_steps_use_gets_their_gradient():
     inputs = [torch.tensor([3.0, 4.0], dtype=torch.float64, requires_grad=True) for _ in range(2)]
     lr.requires_grad_()
 
-    def inner(t, weights, twice):
-        return (weights[0] * inputs[t]).square().sum()
+    class Squares(Inner):
+        def loss(self, t, weights):
+            return (weights[0] * self.inputs[t]).square().sum()
 
     def outer(weights):
         return weights[0].sum()
 
     # w2 = w0 (1 - 2 lr x0^2) (1 - 2 lr x1^2), element by element
-    value = constant_memory(inner, outer, start, lr, 2, inputs)
+    value = constant_memory(Squares(inputs), outer, start, lr, 2)
     (first, second), w, x = (1 - 0.2 * i.detach() ** 2 for i in inputs), start[0], inputs[0].detach()
     torch.testing.assert_close(value.detach(), (w * first * second).sum())
     by_lr, by_first, by_second = torch.autograd.grad(value, [lr, *inputs])
@@ -217,14 +260,15 @@ def test_weights_that_only_some_terms_need_are_allowed():
     x = torch.tensor(3.0, requires_grad=True)
     start, lr = [torch.tensor(1.0), torch.tensor(2.0)], torch.tensor(0.1, requires_grad=True)
 
-    def inner(t, weights, twice):
-        return x * weights[0].square() + weights[1]
+    class Partly(Inner):
+        def loss(self, t, weights):
+            return self.inputs[0] * weights[0].square() + weights[1]
 
     def outer(weights):
         return weights[0] * weights[1]
 
-    exact = torch.autograd.grad(unrolled(inner, outer, start, lr, 2), [lr, x])
-    ours = torch.autograd.grad(constant_memory(inner, outer, start, lr, 2, [x]), [lr, x])
+    exact = torch.autograd.grad(unrolled(Partly([x]), outer, start, lr, 2), [lr, x])
+    ours = torch.autograd.grad(constant_memory(Partly([x]), outer, start, lr, 2), [lr, x])
     torch.testing.assert_close(ours, exact)
 
 
@@ -265,7 +309,7 @@ def peak_of_saved_bytes(steps: int, constant: bool) -> int:
 
     problem = Problem(steps)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda box: box.tensor):
-        value = problem.loss(constant)
+        value = problem.value(constant)
         torch.autograd.grad(value, [problem.lr, *problem.inputs])
     del value
     assert alive == 0

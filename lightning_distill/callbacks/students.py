@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_distill.callbacks.progress import student_progress
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.data.draws import Batches
 from lightning_distill.evaluation import Exam, Scores, Sitting, TrainingSet, chosen
 from lightning_distill.functional import CompileMode
 from lightning_distill.isolation import sandbox
@@ -25,6 +26,9 @@ class StudentEvaluation(Callback):
     Logs, for the stage ``val`` or ``test``: ``acc``, ``acc_std`` (over students), ``auroc``, ``balanced_acc`` and
     ``gain_random``, the accuracy above students of as many real images drawn at random, measured once and kept. So
     ``ModelCheckpoint(monitor="val/acc")``, ``EarlyStopping`` and ``trainer.test(ckpt_path="best")`` work unchanged.
+
+    On several processes every rank trains a part of the students, where every rank sees all images, as the loaders of
+    `ArrayDataModule` give them; into a ``DataLoader`` Lightning puts a sampler, and every rank trains all students.
 
     With a `Distiller` the set is the distiller's, in the form it will be shipped. In any other project give one:
 
@@ -122,16 +126,17 @@ class StudentEvaluation(Callback):
 
     def _train(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         data = self._training_set(pl_module)
-        device, bf16 = pl_module.device, "bf16" in str(trainer.precision)
-        with student_progress(trainer, self.exam.epochs, f"{len(self.exam.seeds)} students") as tick:
-            self._sitting = self.exam.train(lambda _: data, device, bf16, tick)
+        device, bf16, spread = pl_module.device, "bf16" in str(trainer.precision), _all_ranks_see_all(trainer)
+        epochs = self.exam.epochs_here(spread)
+        with student_progress(trainer, epochs, f"{len(self.exam.seeds)} students") as tick:
+            self._sitting = self.exam.train(lambda _: data, device, bf16, tick, spread)
         self._key = f"{stage}, {_baseline_key(data, self.exam)}"
         real = _real_images(trainer, data.spec) if self.random_baseline and self._key not in self._random_acc else None
         if real is not None:
             counts = torch.bincount(data.labels, minlength=data.spec.num_classes).tolist()
             draw = chosen("random", real.train_arrays(), counts, data.spec, self.exam.seeds[0])
-            with student_progress(trainer, self.exam.epochs, "students of random subsets") as tick:
-                self._random_sitting = self.exam.train(draw, device, bf16, tick)
+            with student_progress(trainer, epochs, "students of random subsets") as tick:
+                self._random_sitting = self.exam.train(draw, device, bf16, tick, spread)
 
     def _training_set(self, pl_module: LightningModule) -> TrainingSet:
         if self._given is not None:
@@ -209,6 +214,12 @@ def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet |
         augmentation=augmentation,
     )
     return TrainingSet(images, labels, spec, *learned)
+
+
+def _all_ranks_see_all(trainer: Trainer) -> bool:
+    """Whether the loader that runs now gives every rank all images; ``trainer.val_dataloaders`` may be a fit's."""
+    loader = trainer._evaluation_loop._combined_loader
+    return loader is not None and isinstance(loader.iterables, Batches)
 
 
 def _baseline_key(data: TrainingSet, exam: Exam) -> str:

@@ -14,16 +14,20 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from lightning_distill.augment import SiameseAugmentation
+from lightning_distill.chunks import halving, images_at_once
 from lightning_distill.data import ArrayDataModule, data_of
-from lightning_distill.distillers.checks import NOT_FINITE, refuse_options, refuse_unfit
+from lightning_distill.distillers.checks import refuse_not_finite, refuse_options, refuse_unfit, tell_warm_up
 from lightning_distill.distillers.remembering import Remembering
-from lightning_distill.functional import CompileMode, Stateless, count_flops, differentiate
+from lightning_distill.distillers.sharing import Sharing
+from lightning_distill.functional import CompileMode, Stateless, count_flops
+from lightning_distill.gradients import differentiate
 from lightning_distill.isolation import derive_seed, sandbox
 from lightning_distill.networks import create_network
+from lightning_distill.real import RealBatch
 from lightning_distill.synthetic import SmallClass, SyntheticSet
 
 
-class Distiller(Remembering, ABC):
+class Distiller(Sharing, Remembering, ABC):
     """A distillation method: a LightningModule whose only parameters are the synthetic images.
 
     A method fills in `losses`, where it must `after_step` and `start`. Step k draws from (seed, k) alone.
@@ -40,6 +44,7 @@ class Distiller(Remembering, ABC):
         gradient_clip: largest norm of the gradient of all images; ``None`` does not clip.
         lr_schedule: ``constant`` or ``cosine`` (to zero at ``Trainer(max_steps)``).
         compile: ``auto``, ``off`` or ``max``, see `functional.Stateless`.
+        chunk: images that go through a network at once; ``None`` takes what cache or memory holds.
 
     Raises:
         ValueError: unknown names, ipc below one, data a single-label method cannot use.
@@ -62,6 +67,7 @@ class Distiller(Remembering, ABC):
         gradient_clip: float | None = None,
         lr_schedule: Literal["constant", "cosine"] = "constant",
         compile: CompileMode = "auto",
+        chunk: int | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=self.places)
@@ -69,25 +75,16 @@ class Distiller(Remembering, ABC):
         refuse_options(ipc, network)
 
     @abstractmethod
-    def losses(self, x: Tensor, y: Tensor) -> Iterator[Tensor]:
-        """Yield scalar losses; each is differentiated before the next is asked for, so one graph is alive at a time.
+    def losses(self, real: RealBatch) -> Iterator[Tensor]:
+        """Yield scalar losses; each is differentiated before the next is asked for, so one graph is alive at a time."""
 
-        ``x`` are normalised real images ``(K * B, C, H, W)``, B of every class, ``y`` their labels ``(K * B,)``.
-        """
-
-    def after_step(self, x: Tensor, y: Tensor) -> None:
-        """What comes after the images' step, e.g. training an online network. Same arguments as `losses`."""
+    def after_step(self, real: RealBatch) -> None:
+        """What comes after the images' step, e.g. training an online network."""
 
     def start(self, datamodule: ArrayDataModule) -> SyntheticSet:
         """The set to begin with."""
         options = {key: self.hparams[key] for key in ("ipc", "start", "seed", "on_small_class")}
         return SyntheticSet.begin(*datamodule.train_arrays(), datamodule.spec, **options)
-
-    def classes(self) -> Iterator[int]:
-        """The classes of this rank, each with a random stream of its own, so that it matters not which rank has it."""
-        for label in range(self.global_rank, self.synthetic.spec.num_classes, self.trainer.world_size):
-            torch.manual_seed(derive_seed(self.hparams["seed"], self.global_step, label))
-            yield label
 
     def setup(self, stage: str) -> None:
         """Find shape, classes and statistics in the data, and make the set unless a checkpoint brought it."""
@@ -103,7 +100,9 @@ class Distiller(Remembering, ABC):
         hp, spec, passes = self.hparams, datamodule.spec, self.passes(datamodule)
         build = partial(create_network, hp["network"], spec.shape[0], spec.num_classes, spec.shape[1:])
         flops = max(self.trainer.max_steps, 0) * sum(passes.values()) * count_flops(build, spec.shape)
-        self.network = Stateless(build, flops=flops, compile=hp["compile"], sizes=list(passes))
+        chunk = hp["chunk"] or images_at_once(build, spec.shape, self.trainer.strategy.root_device)
+        self.network = Stateless(build, flops=flops, compile=hp["compile"], sizes=list(passes), chunk=chunk)
+        tell_warm_up(self.network)
         self.augment = SiameseAugmentation(hp["augmentation"] or spec.augmentation, spec.shape[1:])
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
@@ -113,23 +112,26 @@ class Distiller(Remembering, ABC):
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Differentiate every loss, add up, step once."""
-        x, y = self.synthetic.spec.normalize(batch[0]), batch[1]
         images, step = list(self.synthetic.parameters()), self.global_step
-        with sandbox(derive_seed(self.hparams["seed"], step)):
-            total, gradients = differentiate(self.losses(x, y), images)
+        real = RealBatch(batch[0], self.synthetic.spec)
+
+        def work() -> tuple[Tensor, list[Tensor]]:
+            with sandbox(derive_seed(self.hparams["seed"], step)):
+                return differentiate(self.losses(real), images)
+
+        total, gradients = halving(self.network, len(batch[0]), work)
         total = cast(Tensor, self.trainer.strategy.reduce(total, reduce_op="sum"))
         optimizer = cast(Optimizer, self.optimizers())
         optimizer.zero_grad()  # one backward for all losses is one all-reduce; DDP averages, the objective is a sum
         products = [(p * g).sum() for p, g in zip(images, gradients, strict=True)]
         self.manual_backward(torch.stack(products).sum() * self.trainer.world_size)
-        if not all(value is not None and value.isfinite().all() for value in (total, *(p.grad for p in images))):
-            raise FloatingPointError(NOT_FINITE.format(loss=total.item(), step=step, lr=self.hparams["lr"]))
+        refuse_not_finite(total, [p.grad for p in images], step, self.hparams["lr"])
         if self.hparams["gradient_clip"] is not None:
             nn.utils.clip_grad_norm_(images, self.hparams["gradient_clip"])
         optimizer.step()
         cast(LRScheduler, self.lr_schedulers()).step()
         with sandbox(derive_seed(self.hparams["seed"], step, "after")):
-            self.after_step(x, y)
+            self.after_step(real)
         self.log("distill/loss", total, prog_bar=True)
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:

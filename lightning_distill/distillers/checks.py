@@ -1,19 +1,18 @@
-"""What no method can work with, said before the run."""
+"""What a user should know before the run: first of all what no method can work with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import get_args
 
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from lightning_distill.functional import Stateless
 from lightning_distill.networks import check_network
 from lightning_distill.objectives import Distance
 from lightning_distill.spec import DataSpec
 from lightning_distill.synthetic import SyntheticSet
-
-NOT_FINITE = (
-    "distill/loss or its gradient is not finite at step {step} (loss {loss}); the last checkpoint is kept: "
-    "go on from it, or start anew with less than lr={lr}"
-)
 
 
 def refuse_options(ipc: int | Sequence[int], network: str) -> None:
@@ -48,4 +47,21 @@ def refuse_unfit(spec: DataSpec, precision: object, present: SyntheticSet | None
         raise ValueError(
             f"this distiller holds a set for {present.spec.name} {present.spec.shape}, not for {spec.name} "
             f"{spec.shape}; make a new distiller"
+        )
+
+
+def refuse_not_finite(loss: Tensor, gradients: Sequence[Tensor | None], step: int, lr: float) -> None:
+    """Raise a FloatingPointError for a loss or gradient that is infinite or not a number."""
+    if not all(value is not None and value.isfinite().all() for value in (loss, *gradients)):
+        raise FloatingPointError(
+            f"distill/loss or its gradient is not finite at step {step} (loss {loss.item()}); the last checkpoint is "
+            f"kept: go on from it, or start anew with less than lr={lr}"
+        )
+
+
+def tell_warm_up(network: Stateless) -> None:
+    """Say that the first steps of a compiled run are the compiler's."""
+    if network.compiled:
+        rank_zero_info(
+            "compiling the network: the first steps take up to a minute longer, less where it was done before"
         )

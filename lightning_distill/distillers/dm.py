@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_distill.distillers.base import Distiller
 from lightning_distill.objectives import mean_embedding_distance
+from lightning_distill.real import RealBatch
 
 
 class DMDistiller(Distiller):
@@ -23,28 +24,18 @@ class DMDistiller(Distiller):
         Zhao, Bilen: Dataset Condensation with Distribution Matching, WACV 2023, arXiv 2110.04181.
     """
 
-    def losses(self, x: Tensor, y: Tensor) -> Iterator[Tensor]:
-        """One squared distance of mean embeddings for each class."""
+    def losses(self, real: RealBatch) -> Iterator[Tensor]:
+        """A squared distance of mean embeddings for each class, as many classes at a time as a forward takes."""
         parameters = self.network.fresh(self.device)
-        if self.network.batch_norm:
-            yield from self._joint(parameters, x, y)
-            return
-        for label in self.classes():
-            real, synthetic = self.augment(x[y == label], self.synthetic.of_class(label))
+        targets: dict[int, Tensor] = {}
+        for labels in self.groups([real.per_class] * real.spec.num_classes):
+            x = self.augment.of_classes(real.of_classes(labels), [real.per_class] * len(labels), self.seeds(labels))
             with torch.no_grad():
-                target = self.network.embed(parameters, real)  # (B, F)
-            yield mean_embedding_distance(target, self.network.embed(parameters, synthetic))
-
-    def _joint(self, parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Iterator[Tensor]:
-        """The sum over classes from one forward of all of them; batch statistics cannot be split over ranks."""
-        if self.global_rank > 0:
-            return
-        pairs = [
-            self.augment(x[y == label], self.synthetic.of_class(label))
-            for label in range(self.synthetic.spec.num_classes)
-        ]
-        reals, synthetics = ([pair[side] for pair in pairs] for side in (0, 1))
-        with torch.no_grad():
-            targets = self.network.embed(parameters, torch.cat(reals)).split([len(r) for r in reals])
-        embedded = self.network.embed(parameters, torch.cat(synthetics)).split(self.synthetic.counts)
-        yield torch.stack([mean_embedding_distance(t, e) for t, e in zip(targets, embedded, strict=True)]).sum()
+                means = self.network.embed(parameters, x).unflatten(0, (len(labels), -1)).float().mean(1)  # (L, F)
+            targets |= dict(zip(labels, means, strict=True))
+        for labels in self.groups(self.synthetic.counts):
+            counts = [self.synthetic.counts[label] for label in labels]
+            images = torch.cat([self.synthetic.of_class(label) for label in labels])
+            embedded = self.network.embed(parameters, self.augment.of_classes(images, counts, self.seeds(labels)))
+            pairs = zip(labels, embedded.split(counts), strict=True)
+            yield torch.stack([mean_embedding_distance(targets[label][None], e) for label, e in pairs]).sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +12,10 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers.base import Distiller
 from lightning_distill.distillers.checks import refuse_unknown_distance
 from lightning_distill.distillers.loops import loops
-from lightning_distill.functional import descend, loss_gradient
+from lightning_distill.gradients import descend, loss_gradient, mixed_derivative
 from lightning_distill.objectives import Distance, gradient_distance
+from lightning_distill.real import RealBatch
+from lightning_distill.unroll import carry
 
 
 class DCDistiller(Distiller):
@@ -32,6 +34,8 @@ class DCDistiller(Distiller):
         outer: image steps on one network; ``None`` takes the papers' for this ipc, see `loops.loops`.
         inner: epochs of the network's training between two image steps; ``None`` takes the papers'.
         network_lr: of the plain SGD that trains the network.
+        gradient_precision: of the gradients that are matched, ``32-true`` or ``bf16-mixed``; ``None`` takes the
+            trainer's, which the network's training always has.
         options: the rest of `Distiller`'s arguments.
 
     Reference:
@@ -50,6 +54,7 @@ class DCDistiller(Distiller):
         outer: int | None = None,
         inner: int | None = None,
         network_lr: float = 0.01,
+        gradient_precision: Literal["32-true", "bf16-mixed"] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(ipc=ipc, lr=lr, start=start, augmentation=augmentation, **options)
@@ -57,47 +62,60 @@ class DCDistiller(Distiller):
         self.outer, self.inner = loops(ipc, outer, inner)
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
-        """Real gradients and inner epochs go in chunks: of what a CPU's cache holds, or of everything on a GPU."""
-        on_cpu, b, n = self.trainer.strategy.root_device.type == "cpu", datamodule.real_per_class, len(self.synthetic)
-        self.chunk = min(32, b) if on_cpu else max(b, 256)
-        real, inner = 3 * datamodule.spec.num_classes * b, 3 * self.inner * n
-        sizes = min(self.chunk, b), min(self.chunk, n)
-        return {sizes[0]: real, sizes[1]: inner} if sizes[0] != sizes[1] else {sizes[0]: real + inner}
+        """Real gradients, synthetic gradients and the way back through them, inner epochs."""
+        classes, real, synthetic = datamodule.spec.num_classes, datamodule.real_per_class, max(self.synthetic.counts)
+        sizes = ((real, 3 * classes * real), (synthetic, 9 * classes * synthetic))
+        found: dict[int, int] = {}
+        for size, images in (*sizes, (min(len(self.synthetic), 256), 3 * self.inner * len(self.synthetic))):
+            found[size] = found.get(size, 0) + images
+        return found
 
-    def losses(self, x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    def losses(self, real: RealBatch) -> Iterator[Tensor]:
         """One distance of gradients for each class, or one for all classes together."""
         if self.global_step % self.outer == 0:
             self.memory = self.network.fresh(self.device)
+        everything = range(real.spec.num_classes)
         if self.network.batch_norm:  # statistics of 16 real images a class, then frozen: a single image has none
             self.network.train()
             with torch.no_grad():
-                self.network(self.memory, torch.cat([x[y == label][:16] for label in y.unique()]))
+                self.network(self.memory, real.of_classes(everything, first=16))
             self.network.train(False)
-        everything = range(self.synthetic.spec.num_classes)
         if not self.hparams["collective"]:
-            yield from (self._match(x, y, [label]) for label in self.classes())
+            yield from (self._match(real, [label]) for label in self.classes())
         elif self.global_rank == 0:
-            yield self._match(x, y, everything)
+            yield self._match(real, everything)
 
-    def _match(self, x: Tensor, y: Tensor, classes: Sequence[int]) -> Tensor:
-        pairs = [self.augment(x[y == label], self.synthetic.of_class(label)) for label in classes]
-        real, synthetic = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
-        of_real, of_synthetic = (t[torch.isin(t, t.new_tensor(list(classes)))] for t in (y, self.synthetic.labels))
-        a = loss_gradient(self.network, self.memory, real, of_real, chunk=self.chunk)
-        b = loss_gradient(self.network, self.memory, synthetic, of_synthetic, twice=True)
-        return gradient_distance(a, b, self.hparams["distance"])
+    def _match(self, real: RealBatch, labels: Sequence[int]) -> Tensor:
+        device, seeds, counts = self.device, self.seeds(labels), [self.synthetic.counts[label] for label in labels]
+        x = self.augment.of_classes(real.of_classes(labels), [real.per_class] * len(labels), seeds)
+        images = torch.cat([self.synthetic.of_class(label) for label in labels])
+        s = self.augment.of_classes(images, counts, seeds)
+        of_x, of_s = (torch.tensor(labels, device=device).repeat_interleave(torch.tensor(n, device=device))
+                      for n in (real.per_class, counts))  # fmt: skip
+        with self._precision():
+            a, b = (loss_gradient(self.network, self.memory, i.detach(), y) for i, y in ((x, of_x), (s, of_s)))
+            b = [gradient.requires_grad_() for gradient in b]
+            distance = gradient_distance(a, b, self.hparams["distance"])
+            directions = [torch.zeros_like(g) if v is None else v for g, v in
+                          zip(b, torch.autograd.grad(distance, b, allow_unused=True), strict=True)]  # fmt: skip
+            _, by_images, _ = mixed_derivative(self.network, self.memory, s.detach(), of_s, directions)
+        return carry(distance, [s], [by_images])
 
-    def after_step(self, x: Tensor, y: Tensor) -> None:
+    def _precision(self) -> torch.autocast:
+        kind, asked = self.device.type, self.hparams["gradient_precision"]
+        on = torch.is_autocast_enabled(kind) if asked is None else asked == "bf16-mixed"
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=on)
+
+    def after_step(self, real: RealBatch) -> None:
         """Train the network on the set, unless it has served."""
         if self.global_step % self.outer == 0:  # the step is counted already
             return
         sgd = torch.optim.SGD(self.network.trainable(self.memory), lr=self.hparams["network_lr"])
         images, labels = self.synthetic.images.detach(), self.synthetic.labels
-        chunk = None if self.network.batch_norm else self.chunk
         self.network.train()
         for _ in range(self.inner):
             for rows in torch.randperm(len(labels)).split(256):
-                descend(self.network, self.memory, sgd, self.augment.plain(images[rows]), labels[rows], chunk)
+                descend(self.network, self.memory, sgd, self.augment.plain(images[rows]), labels[rows])
 
 
 class DSADistiller(DCDistiller):

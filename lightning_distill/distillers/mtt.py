@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, cast
 
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers.base import Distiller
+from lightning_distill.distillers.student_steps import StudentSteps
 from lightning_distill.distillers.trajectory_draws import draw_batches, refuse_window, soft_logits, window_end
 from lightning_distill.functional import Parameters
 from lightning_distill.isolation import derive_seed, sandbox
 from lightning_distill.networks import create_network
 from lightning_distill.objectives import trajectory_distance
+from lightning_distill.real import RealBatch
 from lightning_distill.spec import DataSpec
 from lightning_distill.synthetic import SyntheticSet
 from lightning_distill.trajectories import Experts
@@ -107,9 +108,9 @@ class MTTDistiller(Distiller):
         return Experts(self.folder, self.hparams["network"], weights, spec, epochs)
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
-        """The student's steps; the second derivative is never compiled."""
+        """The student's steps, and the way back through them."""
         batch = self.hparams["syn_batch"] or len(self.synthetic)
-        return {batch: 3 * self.hparams["syn_steps"] * batch}
+        return {batch: 9 * self.hparams["syn_steps"] * batch}
 
     def learned(self) -> list[dict[str, Any]]:
         """Images, the student's learning rate, soft labels."""
@@ -117,35 +118,23 @@ class MTTDistiller(Distiller):
         soft = [] if synthetic.soft is None else [{"params": [synthetic.soft], "lr": hp["soft_lr"], "momentum": 0.9}]
         return [*super().learned(), {"params": [synthetic.lr], "lr": hp["student_lr_lr"]}, *soft]
 
-    def losses(self, x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    def losses(self, real: RealBatch) -> Iterator[Tensor]:
         """One distance, of one stretch of one expert's way; it cannot be split over ranks."""
         hp, synthetic, lr = self.hparams, self.synthetic, cast(Tensor, self.synthetic.lr)
         if self.global_rank > 0:
             return
-        parameters = self.network.fresh(self.device)  # for its buffers: the weights are the expert's
+        buffers = self.network.fresh(self.device)  # its weights are the expert's
         end = window_end(self.global_step, hp["max_start"], hp["grow_from"], hp["grow_steps"])
         expert, epoch = int(torch.randint(len(self.experts), ())), int(torch.randint(hp["min_start"], end, ()))
         ways = (self.experts.at(expert, t, self.device) for t in (epoch, epoch + hp["expert_epochs"]))
         start, target = ([way[name.removeprefix("network.")] for name in self.network.weights] for way in ways)
         rows = draw_batches(len(synthetic), hp["syn_batch"] or len(synthetic), hp["syn_steps"])
+        seed = derive_seed(hp["seed"], self.global_step)
+        steps = StudentSteps(self.network, buffers, synthetic, self.augment, rows, seed)
+        unroll = constant_memory if hp["constant_memory"] else unrolled
+        yield unroll(steps, lambda end: trajectory_distance(end, start, target), start, lr, hp["syn_steps"])
 
-        def inner(t: int, weights: list[Tensor], twice: bool) -> Tensor:
-            torch.manual_seed(derive_seed(hp["seed"], self.global_step, "inner", t))
-            images = self.augment.plain(synthetic.images[rows[t]])
-            everything = parameters | dict(zip(self.network.weights, weights, strict=True))
-            logits = (self.network.twice if twice else self.network)(everything, images)
-            return F.cross_entropy(logits.float(), synthetic.targets()[rows[t]])
-
-        def outer(weights: list[Tensor]) -> Tensor:
-            return trajectory_distance(weights, start, target)
-
-        if hp["constant_memory"]:
-            others = [synthetic.images] if synthetic.soft is None else [synthetic.images, synthetic.soft]
-            yield constant_memory(inner, outer, start, lr, hp["syn_steps"], others)
-        else:
-            yield unrolled(inner, outer, start, lr, hp["syn_steps"])
-
-    def after_step(self, x: Tensor, y: Tensor) -> None:
+    def after_step(self, real: RealBatch) -> None:
         """Keep the learning rate above zero: below, students climb instead of descending, and everything blows up."""
         lr, least = cast(Tensor, self.synthetic.lr), self.hparams["student_lr"] / 100
         if lr < least:

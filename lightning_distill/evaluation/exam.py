@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_distill.evaluation.metrics import StudentMetrics
 from lightning_distill.evaluation.protocol import Protocol, get_protocol
+from lightning_distill.evaluation.ranks import gather, share
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.student import School, Student, Tick, TrainingSet
 from lightning_distill.functional import CompileMode
@@ -53,7 +54,11 @@ class Exam:
     @property
     def epochs(self) -> int:
         """Epochs all students together take: how often ``tick`` is called."""
-        return len(self.seeds) * len(self.architectures) * (self.protocol.epochs + 1)
+        return self.epochs_here(spread=False)
+
+    def epochs_here(self, spread: bool) -> int:
+        """Epochs on this rank: how often ``tick`` is called here."""
+        return len(self._students(spread)) * (self.protocol.epochs + 1)
 
     def train(
         self,
@@ -61,15 +66,33 @@ class Exam:
         device: torch.device | str = "cpu",
         bf16: bool = False,
         tick: Tick = lambda: None,
+        spread: bool = False,
     ) -> Sitting:
-        """Train all students, in turn; ``data(i)`` is what student i learns from."""
+        """Train all students.
+
+        Args:
+            data: ``data(i)`` is what student i of each architecture learns from.
+            device: where to compute.
+            bf16: forward in bfloat16.
+            tick: called after every epoch of every student.
+            spread: under ``torch.distributed``, train on each rank its share only; every rank must then show the
+                sitting the same images. Else each rank trains all students, and may show them a part of the images.
+        """
         began = time.perf_counter()
-        sets = [data(i) for i in range(len(self.seeds))]
+        mine = self._students(spread)
+        sets = {i: data(i) for i in {0, *(i for _, i in mine)}}
+        spec = sets[0].spec
         students = []
         for name in self.architectures:
-            school = self._school(name, len(sets[0].labels), str(device), bf16, sets[0].spec)
-            students += [school.train(part, seed, tick) for part, seed in zip(sets, self.seeds, strict=True)]
-        return Sitting(students, sets[0].spec.class_names, device, began)
+            numbers = [i for architecture, i in mine if architecture == name]
+            school = self._school(name, len(sets[0].labels), str(device), bf16, spec)
+            students += school.train_all([sets[i] for i in numbers], [self.seeds[i] for i in numbers], tick)
+        return Sitting(students, spec.class_names, device, began, spread)
+
+    def _students(self, spread: bool) -> list[tuple[str, int]]:
+        """Architecture and number of the students trained on this rank, in the order of their scores."""
+        everyone = [(name, i) for name in self.architectures for i in range(len(self.seeds))]
+        return share(everyone) if spread else everyone
 
     def _school(self, name: str, images: int, device: str, bf16: bool, spec: DataSpec) -> School:
         """One school for equal students: what it compiled for one validation serves the next."""
@@ -88,13 +111,19 @@ class Sitting:
         class_names: for messages.
         device: of students and batches.
         began: ``time.perf_counter()`` at the start of the training.
+        spread: these are this rank's share of the students, see `Exam.train`.
     """
 
     def __init__(
-        self, students: list[Student], class_names: Sequence[str], device: torch.device | str, began: float
+        self,
+        students: list[Student],
+        class_names: Sequence[str],
+        device: torch.device | str,
+        began: float,
+        spread: bool = False,
     ) -> None:
-        self.students, self.class_names, self.began = students, class_names, began
-        self.metrics = [StudentMetrics(len(class_names)).to(device) for _ in students]
+        self.students, self.class_names, self.began, self.spread = students, class_names, began, spread
+        self.metrics = [StudentMetrics(len(class_names), sync=not spread).to(device) for _ in students]
 
     def see(self, x: Tensor, y: Tensor) -> None:
         """Score every student on a batch of normalised images ``(B, C, H, W)`` and labels ``(B,)`` or ``(B, 1)``."""
@@ -102,17 +131,18 @@ class Sitting:
             metrics.update(student.predict(x), y.flatten())
 
     def scores(self) -> Scores:
-        """The scores of everything seen; classes absent from it are named in a warning."""
-        results = [metrics.scores() for metrics in self.metrics]
-        if absent := self.metrics[0].absent:
-            names = ", ".join(repr(self.class_names[label]) for label in absent)
+        """The scores of everything seen, of all students on every rank; absent classes are named in a warning."""
+        results = [(metrics.scores(), metrics.absent) for metrics in self.metrics]
+        seconds = time.perf_counter() - self.began
+        reports = [
+            (student.seed, student.architecture, *result, seconds)
+            for student, result in zip(self.students, results, strict=True)
+        ]
+        seeds, architectures, scores, absent, took = zip(*(gather(reports) if self.spread else reports), strict=True)
+        if absent[0]:
+            names = ", ".join(repr(self.class_names[label]) for label in absent[0])
             rank_zero_warn(f"no real images of {names} to score on: left out of balanced accuracy and AUROC")
-        return Scores(
-            results,
-            [student.seed for student in self.students],
-            [student.architecture for student in self.students],
-            time.perf_counter() - self.began,
-        )
+        return Scores(list(scores), list(seeds), list(architectures), max(took))
 
 
 def examine(

@@ -18,14 +18,15 @@ class StudentMetrics(MetricCollection):
 
     Args:
         num_classes: K.
+        sync: whether ``scores`` counts what all ranks have seen; false where each rank has other students.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, sync: bool = True) -> None:
         super().__init__(
             {
-                "acc": MulticlassAccuracy(num_classes, average="micro"),
-                "auroc": MulticlassAUROC(num_classes, average=None),
-                "counts": MulticlassStatScores(num_classes, average=None),
+                "acc": MulticlassAccuracy(num_classes, average="micro", sync_on_compute=sync),
+                "auroc": MulticlassAUROC(num_classes, average=None, sync_on_compute=sync),
+                "counts": MulticlassStatScores(num_classes, average=None, sync_on_compute=sync),
             },
             compute_groups=False,
         )

@@ -32,6 +32,11 @@ class Protocol:
     augmentation: str | None = None
     decay: bool = True
 
+    def rate(self, epoch: int, lr: float | None = None) -> float:
+        """The learning rate in the epoch with that index, where a set may have learned its own ``lr``."""
+        rate = lr or self.lr
+        return rate * 0.1 if self.decay and epoch > self.epochs // 2 + 1 else rate
+
     def for_real_data(self, images: int) -> Protocol:
         """The same for a whole training set: 20 epochs, or as many as make 300 steps; never more than the set's."""
         steps = -(-images // self.batch_size)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 
 from lightning_distill.augment import SiameseAugmentation
+from lightning_distill.evaluation.cohort import Cohort, alike, refusal
 from lightning_distill.evaluation.protocol import Protocol
-from lightning_distill.functional import CompileMode, Parameters, Stateless, count_flops, descend
+from lightning_distill.functional import CompileMode, Parameters, Stateless, count_flops
+from lightning_distill.gradients import descend
 from lightning_distill.isolation import derive_seed, sandbox
 from lightning_distill.networks import create_network
 from lightning_distill.spec import DataSpec
@@ -37,6 +40,11 @@ class TrainingSet:
     spec: DataSpec
     soft: Tensor | None = None
     lr: float | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """What is learned: probabilities ``(N, K)`` where there are any, else labels ``(N,)``."""
+        return self.labels if self.soft is None else self.soft
 
 
 @dataclass
@@ -75,6 +83,8 @@ class School:
         device: where they are trained.
         bf16: forward in bfloat16 under autocast; weights and reductions stay float32.
         compile: see `functional.Stateless`.
+        together: whether `train_all` trains students at once, see `cohort`; ``None`` does so on CUDA. On the CPU one
+            student keeps all cores busy.
     """
 
     def __init__(
@@ -87,6 +97,7 @@ class School:
         device: torch.device | str = "cpu",
         bf16: bool = False,
         compile: CompileMode = "auto",
+        together: bool | None = None,
     ) -> None:
         self.architecture, self.spec, self.protocol = architecture, spec, protocol
         self.device, self.bf16 = torch.device(device), bf16
@@ -95,6 +106,23 @@ class School:
         sizes = (min(images, protocol.batch_size), protocol.batch_size)
         self.network = Stateless(build, flops=flops, compile=compile, sizes=sizes)
         self.augment = SiameseAugmentation(protocol.augmentation or spec.augmentation, spec.shape[1:])
+        self._together = self.device.type == "cuda" if together is None else together
+        self._cohort: Cohort | None = None
+
+    def train_all(self, data: Sequence[TrainingSet], seeds: Sequence[int], tick: Tick = lambda: None) -> list[Student]:
+        """One student for each set and seed, each what `train` makes of them, up to rounding where trained together.
+
+        They are trained in turn where their sets are not `cohort.alike`, and, with a warning, where the network cannot
+        be trained together.
+
+        Args:
+            data: what each learns from.
+            seeds: of each.
+            tick: called once for each student and epoch.
+        """
+        if len(seeds) > 1 and alike(data) and (cohort := self._join()) is not None:
+            return list(map(self._graduate, seeds, cohort.train(data, seeds, tick)))
+        return [self.train(part, seed, tick) for part, seed in zip(data, seeds, strict=True)]
 
     def train(
         self, data: TrainingSet, seed: int, tick: Tick = lambda: None, watch: Watch = lambda epoch, parameters: None
@@ -110,17 +138,29 @@ class School:
         with sandbox(derive_seed("student", self.architecture, seed)):
             parameters = self.network.fresh(self.device)
             trainable, hp = self.network.trainable(parameters), self.protocol
-            rate, targets = data.lr or hp.lr, data.labels if data.soft is None else data.soft
-            sgd = torch.optim.SGD(trainable, lr=rate, momentum=hp.momentum, weight_decay=hp.weight_decay)
+            sgd = torch.optim.SGD(trainable, hp.lr, momentum=hp.momentum, weight_decay=hp.weight_decay)
             self.network.train()
             watch(0, parameters)
             for epoch in range(hp.epochs + 1):
+                sgd.param_groups[0]["lr"] = hp.rate(epoch, data.lr)
                 for rows in torch.randperm(len(data.labels)).split(hp.batch_size):
-                    self._step(parameters, sgd, data.pixels[rows], targets[rows])
-                if epoch == hp.epochs // 2 + 1 and hp.decay:
-                    sgd.param_groups[0]["lr"] = rate * 0.1
+                    self._step(parameters, sgd, data.pixels[rows], data.targets[rows])
                 tick()
                 watch(epoch + 1, parameters)
+        return self._graduate(seed, parameters)
+
+    def _join(self) -> Cohort | None:
+        """Where students are trained together; the first time, whether the network allows it is tried."""
+        if self._together and self._cohort is None:
+            if (reason := refusal(self.network, self.spec.shape, self.device)) is None:
+                self._cohort = Cohort(self)
+            else:
+                told = f"students of {self.architecture!r} are trained in turn, slower ({reason})"
+                warnings.warn(told, stacklevel=3)
+                self._together = False
+        return self._cohort
+
+    def _graduate(self, seed: int, parameters: Parameters) -> Student:
         frozen = {name: tensor.detach() for name, tensor in parameters.items()}
         return Student(self.architecture, seed, self.network, frozen, self.bf16)
 

@@ -7,6 +7,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from lightning_distill.networks.fused import norm_relu_pool
+
 Norm = Literal["instance", "batch", "layer", "group", "none"]
 Activation = Literal["relu", "leaky", "sigmoid", "swish"]
 Pool = Literal["avg", "max", "none"]
@@ -71,6 +73,8 @@ class ConvNet(nn.Module):
     """
 
     compilable = True
+    #: Take the blocks as single operations, which is faster under a compiler but can be differentiated only once.
+    fused = False
 
     def __init__(
         self,
@@ -85,6 +89,8 @@ class ConvNet(nn.Module):
     ) -> None:
         super().__init__()
         height, width_px = (32 if side == 28 else side for side in image_size)
+        plain = (norm, activation, pool) == ("instance", "relu", "avg")
+        self.fusible = plain and height % 2**depth == 0 and width_px % 2**depth == 0
         padding = (3 if image_size[0] == 28 else 1, 3 if image_size[1] == 28 else 1)
         if pool != "none" and min(height, width_px) < 2**depth:
             raise ValueError(
@@ -106,7 +112,13 @@ class ConvNet(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the flattened features before the linear layer, ``(B, width * H' * W')``."""
-        return cast(Tensor, self.features(x)).flatten(1)
+        if not (self.fused and self.fusible):
+            return cast(Tensor, self.features(x)).flatten(1)
+        layers = list(self.features)
+        for convolution, norm in zip(layers[::4], layers[1::4], strict=True):
+            assert isinstance(norm, InstanceNorm)
+            x = norm_relu_pool(convolution(x), norm.weight, norm.bias, norm.eps)
+        return x.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to logits ``(B, K)``."""

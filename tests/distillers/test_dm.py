@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from reference.mean_embedding import mean_embedding_distance as reference
 
 from lightning_distill import ArrayDataModule, DMDistiller
+from lightning_distill.distillers.sharing import Sharing
 from lightning_distill.isolation import derive_seed
 from lightning_distill.networks import create_network
 
@@ -70,6 +73,38 @@ def test_batch_norm_sees_all_classes_in_one_forward(make_data, make_trainer, mon
     monkeypatch.setattr(DMDistiller, "prepare", spy)
     trainer.fit(distiller, datamodule=make_data(num_classes=3))
     assert rows == [3 * 8, 3 * 2]
+
+
+@pytest.mark.parametrize("options", [{}, {"augmentation": "none"}, {"network": "convnet_batch"}], ids=str)
+def test_chunks_change_nothing(options, make_data, make_trainer):
+    images = []
+    for chunk in (1, 5, 16, None):
+        distiller = DMDistiller(**{"ipc": [2, 1, 3], "network": "convnet_w16", "chunk": chunk, "seed": 4, **options})
+        make_trainer(max_steps=3).fit(distiller, datamodule=make_data(num_classes=3))
+        images.append(distiller.synthetic.images.detach())
+    for other in images[1:]:
+        torch.testing.assert_close(other, images[0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+@pytest.mark.parametrize("chunk", [None, 1, 5, 16, 1000])
+@pytest.mark.parametrize("counts", [[4], [8] * 2, [1, 2, 3], [50] * 7, [1] * 100, [3, 1, 40, 2, 2]], ids=len)
+def test_groups_hold_every_class_once_and_no_more_than_a_chunk(counts, chunk, world, batch_norm):
+    found = []
+    for rank in range(world):
+        network = SimpleNamespace(chunk=None if batch_norm else chunk, batch_norm=batch_norm)
+        module = SimpleNamespace(network=network, global_rank=rank, trainer=SimpleNamespace(world_size=world))
+        groups = Sharing.groups(module, counts)
+        for group in groups:
+            assert group
+            images = sum(counts[label] for label in group)
+            assert batch_norm or chunk is None or images <= chunk or len(group) == 1
+            assert batch_norm or all(label % world == rank for label in group)
+        found += groups
+    assert sorted(label for group in found for label in group) == list(range(len(counts)))
+    if batch_norm:
+        assert len(found) == 1
 
 
 def test_timm_network_and_bf16(make_data, make_trainer):
@@ -156,8 +191,8 @@ def test_nan_loss_stops_with_the_step_and_keeps_the_checkpoint(make_data, make_t
     from lightning.pytorch.callbacks import ModelCheckpoint
 
     class Diverging(DMDistiller):
-        def losses(self, x, y):
-            for loss in super().losses(x, y):
+        def losses(self, real):
+            for loss in super().losses(real):
                 yield loss * (float("nan") if self.global_step == 2 else 1.0)
 
     keep = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_last=True)

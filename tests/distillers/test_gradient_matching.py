@@ -88,8 +88,8 @@ def networks(distiller, data, trainer, monkeypatch):
     """The network that every step was matched on, as one number each."""
     seen, losses = [], type(distiller).losses
 
-    def spy(self, x, y):
-        yield from losses(self, x, y)
+    def spy(self, real):
+        yield from losses(self, real)
         seen.append(sum(t.double().sum().item() for n, t in self.memory.items() if n in self.network.weights))
 
     monkeypatch.setattr(type(distiller), "losses", spy)
@@ -138,20 +138,13 @@ def test_every_distance_falls_on_a_network_that_stays_as_it_is(distance, make_da
     assert losses[1] < losses[0]
 
 
-def test_chunks_of_real_images_change_nothing(make_data, make_trainer, monkeypatch):
+@pytest.mark.parametrize("collective", [False, True])
+@pytest.mark.parametrize(("chunk", "steps"), [(1, 1), (3, 3), (8, 3)])  # rounding grows with pieces and with steps
+def test_chunks_change_nothing(chunk, steps, collective, make_data, make_trainer):
     images = []
-    for chunk in (3, 8):
-        passes = DCDistiller.passes
-
-        def chunked(self, datamodule, chunk=chunk, passes=passes):
-            result = passes(self, datamodule)
-            self.chunk = chunk
-            return result
-
-        with monkeypatch.context() as patch:
-            patch.setattr(DCDistiller, "passes", chunked)
-            distiller = DCDistiller(ipc=2, network="convnet_w16", outer=2, inner=2)
-            make_trainer(max_steps=3).fit(distiller, datamodule=make_data())
+    for size in (chunk, None):
+        distiller = DCDistiller(ipc=2, network="convnet_w16", outer=2, inner=2, collective=collective, chunk=size)
+        make_trainer(max_steps=steps).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach())
     torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)
 
@@ -165,6 +158,52 @@ def test_bf16_follows_float32(make_data, make_trainer):
     begun = distiller.start(make_data()).images.detach()
     moves = [(one - begun).flatten() for one in images]
     assert torch.nn.functional.cosine_similarity(*moves, dim=0) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("precision", "asked", "matching", "training"),
+    [
+        ("bf16-mixed", None, torch.bfloat16, torch.bfloat16),
+        ("bf16-mixed", "32-true", torch.float32, torch.bfloat16),
+        ("32-true", "bf16-mixed", torch.bfloat16, torch.float32),
+        ("32-true", None, torch.float32, torch.float32),
+    ],
+)
+def test_matched_gradients_have_a_precision_of_their_own(
+    precision, asked, matching, training, make_data, make_trainer, monkeypatch
+):
+    from lightning_distill.distillers import gradient_matching
+
+    seen = {}
+
+    def noted(name):
+        original = getattr(gradient_matching, name)
+
+        def note(network, parameters, *given):
+            with torch.no_grad():
+                clone = {key: tensor.detach().clone() for key, tensor in parameters.items()}
+                seen.setdefault(name, set()).add(
+                    network(clone, make_data().spec.normalize(torch.zeros(1, 1, 8, 8))).dtype
+                )
+            return original(network, parameters, *given)
+
+        monkeypatch.setattr(gradient_matching, name, note)
+
+    for name in ("loss_gradient", "mixed_derivative", "descend"):
+        noted(name)
+    distiller = DCDistiller(ipc=2, network="convnet_w16", outer=2, inner=1, gradient_precision=asked)
+    make_trainer(max_steps=2, precision=precision).fit(distiller, datamodule=make_data())
+    assert seen == {"loss_gradient": {matching}, "mixed_derivative": {matching}, "descend": {training}}
+
+
+def test_float32_gradients_under_bf16_are_those_of_a_float32_run(make_data, make_trainer):
+    images = []
+    for precision, asked in (("32-true", None), ("bf16-mixed", "32-true"), ("bf16-mixed", None)):
+        distiller = DSADistiller(ipc=2, network="convnet_w16", outer=1, seed=2, gradient_precision=asked)
+        make_trainer(max_steps=3, precision=precision).fit(distiller, datamodule=make_data())
+        images.append(distiller.synthetic.images.detach())
+    torch.testing.assert_close(images[1], images[0], rtol=1e-5, atol=1e-6)
+    assert (images[2] - images[0]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("network", ["lenet", "test_resnet", "convnet_layer", "resnet18_batch"])

@@ -1,0 +1,1 @@
+"""Ours against the textbook: both take turns in one process."""

@@ -1,0 +1,93 @@
+"""What the same seeds and steps come to, ours and the textbook's: the accuracy that belongs to a time."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from lightning_distill.augment import PRESETS
+from lightning_distill.bench import textbook
+from lightning_distill.bench.paths import Job, Variant, make_ours, make_textbook, quiet_trainer, silence
+from lightning_distill.callbacks.students import training_set
+from lightning_distill.data import ArrayDataModule, DigitsDataModule, MNISTDataModule
+from lightning_distill.evaluation import Exam, Protocol, TrainingSet, examine
+from lightning_distill.isolation import sandbox
+
+#: Mean and standard deviation over students, as fractions.
+Score = tuple[float, float]
+
+
+def real_data(real_per_class: int = 256) -> ArrayDataModule:
+    """FashionMNIST where its files are found, else MNIST, else scikit-learn's digits."""
+    for name in ("fashionmnist", "mnist"):
+        data = MNISTDataModule(name, download=False, real_per_class=real_per_class)
+        try:
+            data.setup()
+        except FileNotFoundError:
+            continue
+        return data
+    return DigitsDataModule(real_per_class=real_per_class)
+
+
+def distil_ours(job: Job, variant: Variant, steps: int) -> TrainingSet:
+    """What ours makes in so many steps, as it is shipped."""
+    distiller = make_ours(job, variant.compile)
+    with silence():
+        quiet_trainer(steps, variant.precision, job.device, []).fit(distiller, datamodule=job.data)
+    return training_set(distiller.synthetic)
+
+
+def distil_textbook(job: Job, steps: int, make: Callable[[Job], Any] = make_textbook) -> TrainingSet:
+    """What the textbook makes in so many steps from the same images, shipped in the same way."""
+    with sandbox(job.seed):
+        rival = make(job)
+        for _ in range(steps):
+            rival.step()
+    synthetic = job.begin()
+    synthetic.images.data.copy_(rival.images.detach())
+    return training_set(synthetic.learn(lr=rival.rate.item() if job.path == "mtt" else None))
+
+
+def score_set(
+    given: TrainingSet,
+    data: ArrayDataModule,
+    network: str,
+    epochs: int,
+    students: int,
+    device: str,
+    variant: Variant | None = None,
+) -> Score:
+    """Accuracy of our students of ``epochs + 1`` epochs on the validation split."""
+    variant = variant or Variant(compile="auto")
+    exam = Exam(Protocol("bench", epochs), students, [network], compile=variant.compile)
+    scores = examine(exam, lambda student: given, data.val_dataloader(), device, variant.precision == "bf16-mixed")
+    return scores.mean("acc"), scores.std("acc")
+
+
+def score_textbook_students(given: TrainingSet, job: Job, epochs: int, students: int) -> Score:
+    """Accuracy of the textbook's students of ``epochs + 1`` epochs on the validation split."""
+    spec, found = given.spec, []
+    images, labels = spec.normalize(given.pixels).to(job.device), given.labels.to(job.device)
+    for seed in range(students):
+        with sandbox(seed):
+            student = textbook.Student(images, labels, job.build, PRESETS[spec.augmentation], epochs)
+            for _ in range(epochs + 1):
+                student.step()
+        found.append(_accuracy(student.network, job))
+    return statistics.fmean(found), _spread(found)
+
+
+def _spread(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else float("nan")
+
+
+@torch.no_grad()
+def _accuracy(network: torch.nn.Module, job: Job) -> float:
+    right = total = 0
+    for x, y in job.data.val_dataloader():
+        guess = network(job.data.spec.normalize(x.to(job.device))).argmax(1)
+        right, total = right + int((guess.cpu() == y.flatten()).sum()), total + len(y)
+    return right / total

@@ -1,0 +1,332 @@
+"""The hot paths as pairs: ours in its own loop, and the textbook on the same data from the same images."""
+
+from __future__ import annotations
+
+import logging
+import random
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from lightning_distill.augment import PRESETS
+from lightning_distill.bench import textbook
+from lightning_distill.bench.turns import Turns
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
+from lightning_distill.distillers.loops import loops
+from lightning_distill.evaluation import Protocol, School, TrainingSet
+from lightning_distill.functional import CompileMode
+from lightning_distill.isolation import sandbox
+from lightning_distill.networks import create_network
+from lightning_distill.spec import DataSpec
+from lightning_distill.synthetic import SyntheticSet
+from lightning_distill.trajectories import epoch_path, write_epoch, write_expert_card
+
+Precision = Literal["32-true", "bf16-mixed"]
+Accelerator = Literal["auto", "cpu", "gpu"]
+METHODS: dict[str, type[Distiller]] = {
+    "dm": DMDistiller, "dc": DCDistiller, "dsa": DSADistiller, "mtt": MTTDistiller,
+}  # fmt: skip
+#: Every path; a step of ``student`` is an epoch.
+PATHS = ("dm", "student", "dsa", "mtt", "dc")
+EXPERTS, EPOCHS = 2, 2
+STUDENT_LR, IMAGE_LR = 0.01, {"dm": 1.0, "dc": 0.1, "dsa": 0.1, "mtt": 1.0}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a step has to do.
+
+    Args:
+        classes: K.
+        channels: C.
+        side: of the square images, in pixels.
+        ipc: synthetic images a class.
+        real_per_class: real images of a class in a step.
+        real: real training images in all; ``None`` makes a few more than a step takes.
+        network: by its name.
+        outer: image steps on one network (DC, DSA); ``None`` takes the papers'.
+        inner: epochs of the network between two image steps (DC, DSA); ``None`` takes the papers'.
+        syn_steps: steps of the student (MTT).
+    """
+
+    classes: int = 10
+    channels: int = 3
+    side: int = 32
+    ipc: int = 10
+    real_per_class: int = 256
+    real: int | None = None
+    network: str = "convnet"
+    outer: int | None = None
+    inner: int | None = None
+    syn_steps: int = 20
+
+    def __str__(self) -> str:
+        outer, inner = loops(self.ipc, self.outer, self.inner)
+        image = f"{self.channels}x{self.side}x{self.side}"
+        return (
+            f"{self.classes} classes of {image}, {self.ipc} synthetic and {self.real_per_class} real images a class, "
+            f"{self.network}; dc and dsa {outer} image steps a network with {inner} epochs between, "
+            f"mtt {self.syn_steps} student steps"
+        )
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run ours; its name is ``precision/compile``, e.g. ``bf16/max``."""
+
+    precision: Precision = "32-true"
+    compile: CompileMode = "off"
+
+    def __str__(self) -> str:
+        return f"{self.precision.split('-')[0]}/{self.compile}"
+
+
+@dataclass
+class Job:
+    """What both sides are given.
+
+    Args:
+        path: one of `PATHS`.
+        size: options of the methods; the data's own shape counts where it differs.
+        data: real images.
+        device: of both sides.
+        experts: folder of trajectories, for ``mtt``.
+        seed: of ours.
+    """
+
+    path: str
+    size: Size
+    data: ArrayDataModule
+    device: str = "cpu"
+    experts: str = ""
+    seed: int = 0
+    build: Callable[[], nn.Module] = field(init=False)
+
+    def __post_init__(self) -> None:
+        check_paths([self.path])
+        spec = self.data.spec
+        self.build = partial(create_network, self.size.network, spec.shape[0], spec.num_classes, spec.shape[1:])
+
+    def begin(self) -> SyntheticSet:
+        """The images to begin with: the same for both sides, on the CPU."""
+        kind = "noise" if self.path == "dc" else "real"
+        return SyntheticSet.begin(*self.data.train_arrays(), self.data.spec, self.size.ipc, kind, self.seed)
+
+
+Rival = Callable[[Job], Any]
+
+
+def check_paths(names: list[str]) -> None:
+    """Raise a ValueError for a path nobody knows."""
+    if unknown := [name for name in names if name not in PATHS]:
+        raise ValueError(f"unknown path {unknown[0]!r}; use any of {', '.join(PATHS)}")
+
+
+def noise(size: Size, seed: int = 0) -> ArrayDataModule:
+    """Random uint8 images of a size; nothing is carved out of the training images."""
+    generator, count = np.random.default_rng(seed), size.real or size.classes * (size.real_per_class + size.ipc)
+    shape = (size.channels, size.side, size.side)
+    images = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
+    few = generator.integers(0, 256, (size.classes, *shape), dtype=np.uint8), np.arange(size.classes)
+    labels = np.arange(count) % size.classes
+    return ArrayDataModule((images, labels), few, name="noise", real_per_class=size.real_per_class, channels="first")
+
+
+def write_walks(folder: str | Path, network: str, spec: DataSpec) -> None:
+    """Experts for timing: fresh networks whose weights take small random steps, no training."""
+    with sandbox(0):
+        for expert in range(EXPERTS):
+            place = Path(folder) / f"{expert:03d}"
+            write_expert_card(place, network, spec, {"made_for": "timing"})
+            fresh = create_network(network, spec.shape[0], spec.num_classes, spec.shape[1:])
+            weights = {name: weight.detach() for name, weight in fresh.named_parameters()}
+            for epoch in range(EPOCHS + 1):
+                write_epoch(place, epoch, weights)
+                weights = {name: weight + 0.01 * torch.randn_like(weight) for name, weight in weights.items()}
+
+
+def make_ours(job: Job, compile: CompileMode) -> Distiller:
+    """Our distiller for a path other than ``student``."""
+    size = job.size
+    options: dict[str, dict[str, Any]] = {
+        "dm": {},
+        "dc": {"outer": size.outer, "inner": size.inner},
+        "dsa": {"outer": size.outer, "inner": size.inner},
+        "mtt": {
+            "experts": job.experts, "syn_steps": size.syn_steps, "max_start": 1, "expert_epochs": 1,
+            "student_lr": STUDENT_LR,
+        },
+    }  # fmt: skip
+    return METHODS[job.path](
+        ipc=size.ipc,
+        lr=IMAGE_LR[job.path],
+        network=size.network,
+        seed=job.seed,
+        compile=compile,
+        **options[job.path],
+    )
+
+
+def make_textbook(job: Job) -> Any:
+    """The textbook's side of a path: an object with ``step()`` and, unless a student, ``images``."""
+    spec, size, begun = job.data.spec, job.size, job.begin()
+    images, labels, groups = (
+        begun.images.detach().to(job.device),
+        begun.labels.to(job.device),
+        PRESETS[spec.augmentation],
+    )
+    if job.path == "student":
+        return textbook.Student(images, labels, job.build, groups)
+    if job.path == "mtt":
+        return textbook.MTT(images, labels, job.build, _ends(job), groups, size.syn_steps, IMAGE_LR["mtt"])
+    real, batch = hold(job), job.data.real_per_class
+    if job.path == "dm":
+        return textbook.DM(real, images, job.build, groups, batch)
+    groups, (outer, inner) = () if job.path == "dc" else groups, loops(size.ipc, size.outer, size.inner)
+    return textbook.GradientMatching(real, images, job.build, groups, batch, outer, inner)
+
+
+def hold(job: Job) -> textbook.Real:
+    """All real images as public codes hold them; normalised in parts, so that no second copy is ever there."""
+    pixels, labels = job.data.train_arrays()
+    spec = job.data.spec
+    images = torch.empty(len(pixels), *spec.shape, device=job.device)
+    for start in range(0, len(pixels), 1000):
+        part = torch.from_numpy(np.ascontiguousarray(pixels[start : start + 1000]))
+        images[start : start + 1000] = spec.normalize(part.to(job.device))
+    return textbook.Real(images, torch.from_numpy(labels), spec.num_classes)
+
+
+def _ends(job: Job) -> Callable[[], tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    """Draws one expert's first stretch; all experts lie in memory."""
+    from safetensors.torch import load_file
+
+    names = [name for name, _ in job.build().named_parameters()]
+    stretches = []
+    for folder in sorted(path for path in Path(job.experts).iterdir() if path.is_dir()):
+        ends = [load_file(epoch_path(folder, epoch), device=job.device) for epoch in (0, 1)]
+        stretches.append(([ends[0][name] for name in names], [ends[1][name] for name in names]))
+    draw = random.Random(job.seed)
+    return lambda: draw.choice(stretches)
+
+
+def device_of(accelerator: Accelerator) -> str:
+    """Where an accelerator's name leads on this machine."""
+    return "cuda" if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()) else "cpu"
+
+
+def quiet_trainer(max_steps: int, precision: Precision, device: str, callbacks: list[Callback]) -> Trainer:
+    """A trainer that does nothing but train."""
+    return Trainer(
+        max_steps=max_steps,
+        accelerator="gpu" if device == "cuda" else "cpu",
+        devices=1,
+        precision=precision,
+        logger=False,
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+    )
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Lightning's remarks and all warnings off, as they were afterwards."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+class TakeTurns(Callback):
+    """Calls `Turns` after every step and stops the trainer when it is enough."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.turns.begin()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Let the other take its turn."""
+        trainer.should_stop = self.turns()
+
+
+class _EnoughError(Exception):
+    """Ends a student's training."""
+
+
+def measure(
+    path: str,
+    size: Size,
+    variant: Variant,
+    warmup: int = 1,
+    pairs: int = 5,
+    seconds: float = float("inf"),
+    accelerator: Accelerator = "auto",
+    rival: Rival | None = make_textbook,
+) -> Turns:
+    """Time one path: ours in a variant, in turn with a rival.
+
+    Args:
+        path: one of `PATHS`.
+        size: of the noise images and of the step.
+        variant: of ours; the rival is what it is.
+        warmup: see `Turns`.
+        pairs: see `Turns`.
+        seconds: see `Turns`.
+        accelerator: of both.
+        rival: makes the other side; ``None`` times ours alone.
+
+    Raises:
+        ValueError: unknown path or network.
+    """
+    with tempfile.TemporaryDirectory() as folder, silence():
+        data, device = noise(size), device_of(accelerator)
+        if path == "mtt":
+            write_walks(folder, size.network, data.spec)
+        job = Job(path, size, data, device, folder)
+        other = None if rival is None else rival(job).step
+        turns = Turns(other, warmup, pairs, seconds, device)
+        if path == "student":
+            _study(job, variant, turns)
+        else:
+            trainer = quiet_trainer(warmup + pairs, variant.precision, device, [TakeTurns(turns)])
+            trainer.fit(make_ours(job, variant.compile), datamodule=data)
+    return turns
+
+
+def _study(job: Job, variant: Variant, turns: Turns) -> None:
+    begun, spec = job.begin(), job.data.spec
+    protocol = Protocol("bench", turns.warmup + turns.pairs - 1, augmentation=spec.augmentation)
+    images, bf16 = len(begun), variant.precision == "bf16-mixed"
+    school = School(job.size.network, spec, protocol, images, 1, job.device, bf16, variant.compile)
+
+    def tick() -> None:
+        if turns():
+            raise _EnoughError
+
+    turns.begin()
+    try:
+        school.train(TrainingSet(begun.pixels(), begun.labels, spec), job.seed, tick)
+    except _EnoughError:
+        return

@@ -1,0 +1,74 @@
+"""Instance norm, ReLU and 2x2 average pooling as one operation with a gradient written by hand.
+
+Left to itself, a compiler reads the convolution's output three times on the way back, keeps it twice, and computes a
+channel's scale anew for every pixel. Here an image's channel is ``relu(scale * x + shift)`` with two numbers that are
+computed once, and the two sums over its pixels that the gradient needs also give the gradients of weight and bias.
+Measured: 2.5 times faster forth, 1.8 times back (benchmarks/README.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+_LIBRARY = torch.library.Library("lightning_distill", "DEF")
+_LIBRARY.define("keep(Tensor x) -> Tensor")
+_LIBRARY.impl("keep", lambda x: x.clone(), "CompositeExplicitAutograd")
+_LIBRARY.impl("keep", lambda x: torch.empty_like(x), "Meta")
+
+
+def norm_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    r"""``avg_pool2d(relu(instance_norm(x)), 2)``, statistics and sums in float32; can be differentiated once.
+
+    With :math:`h = (x - \mu) / \sigma` over the m pixels of one channel of one image and :math:`g` what comes back
+    through pooling and ReLU:
+
+    .. math::
+        \frac{\partial}{\partial x} = \frac{w}{\sigma}\Bigl(g - \tfrac1m\sum g - \tfrac{h}{m}\sum g h\Bigr), \quad
+        \frac{\partial}{\partial w} = \sum g h, \quad \frac{\partial}{\partial b} = \sum g
+
+    Args:
+        x: ``(B, C, H, W)``, H and W even.
+        weight: ``(C,)``.
+        bias: ``(C,)``.
+        eps: added to the variance.
+
+    Returns:
+        ``(B, C, H / 2, W / 2)`` in the dtype of ``x``.
+    """
+    return cast(Tensor, _NormReluPool.apply(x, weight, bias, eps))
+
+
+def _keep(x: Tensor) -> Tensor:
+    """The same, as a value in memory: opaque to the compiler, which would else compute it anew wherever it is used."""
+    return cast(Tensor, torch.ops.lightning_distill.keep(x))
+
+
+class _NormReluPool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        var, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)  # (B, C, 1, 1)
+        sigma = torch.rsqrt(var + eps)
+        scale = _keep(sigma * weight[:, None, None])
+        shift = _keep(bias[:, None, None] - mean * scale)
+        ctx.save_for_backward(x, mean, sigma, scale, shift)
+        y = (x.float() * scale + shift).relu()
+        y = y[:, :, ::2] + y[:, :, 1::2]
+        return ((y[..., ::2] + y[..., 1::2]) / 4).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        x, mean, sigma, scale, shift = ctx.saved_tensors
+        batch, channels, height, width = x.shape
+        pooled = (gradients[0].float() / 4)[:, :, :, None, :, None]
+        spread = pooled.expand(batch, channels, height // 2, 2, width // 2, 2).reshape(x.shape)
+        wide, pixels = x.float(), height * width
+        g = torch.where(wide * scale + shift > 0, spread, 0.0)
+        by_bias = g.sum((2, 3), keepdim=True)  # of each image
+        by_weight = (g * (wide - mean)).sum((2, 3), keepdim=True) * sigma
+        slope = _keep(scale * sigma * by_weight / pixels)
+        level = _keep(scale * by_bias / pixels - slope * mean)
+        by_x = scale * g - (slope * wide + level)
+        return by_x.to(x.dtype), by_weight.sum((0, 2, 3)), by_bias.sum((0, 2, 3)), None

@@ -1,0 +1,187 @@
+"""``lightning-distill bench`` as people type it, small; its advice; and the proof's script."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+from conftest import ROOT
+
+import lightning_distill.commands.bench as command
+from lightning_distill.bench.advice import advise
+from lightning_distill.bench.turns import Turns
+from lightning_distill.cli import main
+
+SMALL = [
+    "--network=convnet_w16", "--classes=2", "--channels=1", "--side=8", "--ipc=2", "--real_per_class=4", "--inner=1",
+    "--syn_steps=2", "--accelerator=cpu",
+]  # fmt: skip
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """Nothing is compiled: the tests stay short."""
+    monkeypatch.setattr("lightning_distill.commands.bench.compiler_found", lambda: False)
+    monkeypatch.setattr("lightning_distill.bench.advice.compiler_found", lambda: False)
+
+
+def test_bench_measures_every_path_and_says_which_knob_to_turn(tmp_path, capsys, no_compiler, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    main(["bench", *SMALL, "--seconds=60", f"--out={tmp_path / 'bench.csv'}"])
+    shown = " ".join(capsys.readouterr().out.split())
+    for words in ("textbook", "ours, eager float32", "ours, eager bf16", "Which knob to turn:", "no compiler found"):
+        assert words in shown
+    assert "2 classes of 1x8x8" in shown
+    with (tmp_path / "bench.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    variants = ("32/off", "bf16/off")
+    works = [(path, variant) for variant in variants for path in ("dm", "student")]
+    works += [(path, variant) for path in ("dsa", "mtt", "dc") for variant in variants]
+    assert [(row["work"], row["variant"]) for row in rows] == works
+    assert all(float(row["ratio"]) > 0 and row["machine"] and row["date"] for row in rows)
+    assert rows[0]["command"].startswith("lightning-distill bench --seconds 60.0 --network convnet_w16")
+    assert str(tmp_path) not in (tmp_path / "bench.csv").read_text()
+
+
+def test_what_no_longer_fits_is_left_out_and_named(capsys, monkeypatch):
+    monkeypatch.setattr("lightning_distill.commands.bench.compiler_found", lambda: True)
+    main(["bench", *SMALL, "--paths=[dm]", "--seconds=5"])  # less than a compiler's warm-up is expected to take
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "No time left for dm, compiled bf16, dm, compiled float32: give more --seconds, or fewer --paths." in shown
+
+
+@pytest.mark.parametrize(("slower_bf16", "warm_up"), [(0.5, 10.0), (1.0, 25.0), (4.0, 25.0)])
+def test_the_plan_ends_within_five_minutes_by_a_clock_that_is_set(slower_bf16, warm_up, monkeypatch):
+    now, textbook = [0.0], {"dm": 3.0, "student": 0.3, "dsa": 8.0, "mtt": 6.5, "dc": 8.0}  # two CPU cores
+
+    def measure(path, size, variant, warmup, pairs, seconds, accelerator):
+        def step(took):
+            now[0] += took
+
+        turns = Turns(lambda: step(textbook[path]), warmup, pairs, seconds)
+        own = textbook[path] * (slower_bf16 if variant.precision == "bf16-mixed" else 1.0)
+        step(warm_up if variant.compile == "max" else 0.0)
+        while step(own) or not turns():
+            pass
+        return turns
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(command, "measure", measure)
+    monkeypatch.setattr(command, "compiler_found", lambda: True)
+    results = command.bench(accelerator="cpu")
+    assert now[0] < 290
+    assert {("dm", "bf16/max"), ("student", "32/max"), ("dsa", "32/off"), ("mtt", "32/off")} <= set(results)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--paths=[dm,studnt]", "unknown path 'studnt'; use any of dm, student, dsa, mtt, dc"),
+        ("--network=convnetz", "closest names: convnet"),
+    ],
+)
+def test_bad_input_names_the_value_and_the_way_out(argument, message, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["bench", argument])
+    assert done.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_bench_is_in_the_overview_and_has_help(capsys):
+    main([])
+    assert "\n  bench " in capsys.readouterr().out
+    with pytest.raises(SystemExit) as done:
+        main(["bench", "--help"])
+    assert done.value.code == 0
+    assert "--seconds" in capsys.readouterr().out
+
+
+def timed(step, warm_up=0.0):
+    """Turns that took so long."""
+    turns = Turns(pairs=1)
+    turns.ours = [warm_up, step]
+    return turns
+
+
+@pytest.fixture
+def plain_machine(monkeypatch):
+    """Nothing to say of the machine itself."""
+    monkeypatch.setattr("lightning_distill.bench.advice.of_machine", lambda device: [])
+
+
+def test_advice_says_what_is_faster_and_when_it_pays(plain_machine):
+    results = {
+        ("dm", "32/off"): timed(4.0, 4.0), ("dm", "32/max"): timed(2.0, 18.0), ("dm", "bf16/max"): timed(1.0, 19.0),
+        ("student", "32/off"): timed(1.0, 1.0), ("student", "bf16/max"): timed(1.5, 20.0),
+    }  # fmt: skip
+    assert advise(results, "cpu") == [
+        "use --trainer.precision bf16-mixed: 2.0x faster than float32 here (dm 2.0x)",
+        "dm: --trainer.precision bf16-mixed --model.compile max: 4.0x faster than eager float32 here; compile=max pays "
+        "after 5 steps (warm-up 19 s)",
+        "student: nothing beats eager float32 here: evaluate --precision 32-true --compile off",
+    ]
+
+
+@pytest.mark.parametrize(("bf16", "words"), [(2.0, "bf16 is slower on this machine"), (1.0, "are equally fast")])
+def test_advice_stays_with_float32_where_bf16_brings_nothing(bf16, words, plain_machine):
+    lines = advise({("dm", "32/off"): timed(1.0), ("dm", "bf16/off"): timed(bf16)}, "cpu")
+    assert words in lines[0]
+    assert lines[0].endswith("stay with --trainer.precision 32-true")
+
+
+def test_advice_on_the_machine(monkeypatch):
+    for name, value in (("physical_cores", lambda: 8), ("compiler_found", lambda: False)):
+        monkeypatch.setattr(f"lightning_distill.bench.advice.{name}", value)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert advise({}, "cpu") == [
+        "no compiler found, everything runs eagerly: install g++ and run this again",
+        "torch uses 2 threads on 8 physical cores: try OMP_NUM_THREADS=8",
+    ]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert advise({}, "cpu")[0] == "a CUDA device lies idle: use --trainer.accelerator gpu"
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    """The script, with nothing compiled and digits for data."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setenv("FASHIONMNIST_ROOT", "nowhere")
+    monkeypatch.setenv("MNIST_ROOT", "nowhere")
+    import speed
+
+    monkeypatch.setattr(speed, "VARIANTS", {work: [speed.EAGER] for work in speed.VARIANTS})
+    monkeypatch.setattr(speed, "BFLOAT", speed.EAGER)
+    return speed
+
+
+def test_the_proof_writes_its_three_files_and_keeps_what_is_there(speed, tmp_path, capsys):
+    main_ = ["--quick", f"--out={tmp_path}", "--only=dm,dc,dsa,student,mtt,growth"]
+    speed.main(main_)
+    with (tmp_path / "speed.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["work"] for row in rows] == ["dm", "dc", "dsa", "student", "mtt"]
+    for row in rows:
+        assert float(row["acc_ours"]) > 0
+        assert float(row["acc_textbook"]) > 0
+        assert "val split" in row["accuracy_of"]
+    with (tmp_path / "speed_growth.csv").open() as file:
+        series = [(row["series"], row["value"]) for row in csv.DictReader(file) if row["slope_ms"]]
+    assert series == [(name, str(value)) for name, values in speed.QUICK.growth.items() for value in values]
+    before = (tmp_path / "speed.csv").read_bytes()
+    speed.main(main_)
+    assert (tmp_path / "speed.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("side", ["ours", "textbook"])
+def test_memory_is_that_of_the_process(speed, side):
+    numbers = speed.peaks(side, vars(speed.EAGER), vars(speed.QUICK.size) | {"real": 40})
+    assert numbers["peak_mib"] >= numbers["above_start_mib"] >= 0
+
+
+def test_a_missing_file_of_the_authors_and_an_unknown_part_are_named(speed, tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match=r"networks\.py is not in .*DatasetCondensation"):
+        speed.main(["--quick", f"--authors={tmp_path}", f"--out={tmp_path}"])
+    with pytest.raises(SystemExit):
+        speed.main(["--only=dm,speed"])
+    assert "unknown part 'speed'; use any of dm, dc" in " ".join(capsys.readouterr().err.split())
