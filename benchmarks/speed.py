@@ -117,14 +117,14 @@ QUICK = Scale(
 )
 
 
-def table(book: Book, parts: list[str], scale: Scale, theirs: str | None, made: dict[str, str]) -> None:
+def table(book: Book, parts: list[str], scale: Scale, theirs: str | None, made: dict[str, str], accuracy: bool) -> None:
     """Every path and variant: time in turn, and the accuracy that belongs to it."""
     for work in [part for part in parts if part in VARIANTS]:
         score = Accuracy(work, scale)
         for variant in VARIANTS[work]:
             if book.lacks(work, variant):
                 turns = time_of(work, variant, scale, make_textbook)
-                book.put({**row_of(work, variant, turns), **score(variant), **made})
+                book.put({**row_of(work, variant, turns), **(score(variant) if accuracy else {}), **made})
         if theirs is not None and work in authors.PATHS and book.lacks(f"{work} (authors)", BFLOAT):
             turns = time_of(work, BFLOAT, scale, partial(authors.Authors, authors.load(theirs)))
             book.put({**row_of(f"{work} (authors)", BFLOAT, turns), **made})
@@ -252,6 +252,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts: {', '.join(PARTS)}")
     parser.add_argument("--authors", metavar="FOLDER", help="a checkout of VICO-UoE/DatasetCondensation")
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
+    parser.add_argument("--times-only", action="store_true", help="leave out the accuracy, which takes longest")
     parser.add_argument("--again", action="store_true", help="make rows that are there anew")
     parser.add_argument("--out", type=Path, help="folder of the CSVs")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -272,7 +273,8 @@ def main(arguments: list[str] | None = None) -> None:
     scale = QUICK if given.quick else Scale()
     if given.authors:
         authors.load(given.authors)
-    made = about("python benchmarks/speed.py" + " --quick" * given.quick + " --authors FOLDER" * bool(given.authors))
+    made = about("python benchmarks/speed.py" + " --quick" * given.quick + " --authors FOLDER" * bool(given.authors)
+                 + " --times-only" * given.times_only)  # fmt: skip
     books: dict[str, Callable[..., Book]] = {
         "speed": partial(Book, keys=("work", "variant"), columns=(*TIMES[:7], "target", "met", *TIMES[7:], *ACCURACY)),
         "speed_memory": partial(
@@ -288,7 +290,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     opened = {name: make(folder / f"{name}.csv", again=given.again) for name, make in books.items()}
     with torch._inductor.config.patch(force_disable_caches=True):
-        table(opened["speed"], given.parts, scale, given.authors, made)
+        table(opened["speed"], given.parts, scale, given.authors, made, not given.times_only)
         if "memory" in given.parts:
             memory(opened["speed_memory"], scale, made)
         if "growth" in given.parts:
