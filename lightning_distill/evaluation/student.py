@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_distill.augment import SiameseAugmentation
+from lightning_distill.chunks import images_at_once
 from lightning_distill.evaluation.cohort import Cohort, alike, refusal
 from lightning_distill.evaluation.protocol import Protocol
 from lightning_distill.functional import CompileMode, Parameters, Stateless, count_flops
@@ -104,7 +105,8 @@ class School:
         build = partial(create_network, architecture, spec.shape[0], spec.num_classes, spec.shape[1:])
         flops = 3.0 * count_flops(build, spec.shape) * images * students * (protocol.epochs + 1)
         sizes = (min(images, protocol.batch_size), protocol.batch_size)
-        self.network = Stateless(build, flops=flops, compile=compile, sizes=sizes)
+        chunk = images_at_once(build, spec.shape, self.device)
+        self.network = Stateless(build, flops=flops, compile=compile, sizes=sizes, chunk=chunk)
         self.augment = SiameseAugmentation(protocol.augmentation or spec.augmentation, spec.shape[1:])
         self._together = self.device.type == "cuda" if together is None else together
         self._cohort: Cohort | None = None
