@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_distill.bench.paths import IMAGE_LR, Job, hold
+from lightning_distill.bench.jobs import IMAGE_LR, Job, hold
 from lightning_distill.distillers.loops import loops
 
 FILES = ("networks.py", "utils.py")

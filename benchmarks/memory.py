@@ -1,90 +1,131 @@
-"""Peak memory of a fit, each in a process of its own: does it grow with classes (DC, DSA), with inner steps (MTT)?
+"""Peak memory, each case in a process of its own: ours and the textbook with many real images, and what grows.
 
-    python benchmarks/memory.py            # writes benchmarks/results/memory.csv
+    python benchmarks/memory.py                         # writes benchmarks/results/memory.csv
+    python benchmarks/memory.py --quick                 # tiny sizes, to see that it runs
 
-Noise of 3x32x32 pixels, ConvNet depth 3 width 128, float32, 10 images a class, 256 real ones a class, two steps.
-``peak_mib`` is the largest resident size of the process, ``above_start_mib`` what the fit added to it after imports and
-data. The MTT rows have 2 classes (20 images a batch).
+Noise of 3x32x32, ConvNet depth 3 width 128, float32 and eager unless the variant says else, 10 synthetic and 256 real
+images a class; DM three steps beside 50,000 real images, DC and DSA two image steps with one inner epoch between, MTT
+two steps with 2 classes. ``peak_mib`` is the largest resident size of the process, ``above_start_mib`` what was
+added to it after imports; the real images, uint8 for ours and float32 for the textbook, are among it.
 """
 
 from __future__ import annotations
 
-import csv
-import datetime
 import json
-import resource
 import subprocess
 import sys
 import tempfile
-import warnings
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 
-import numpy as np
 import torch
-from lightning import Trainer
+from script import folder, options
 
-import lightning_distill as d
-from lightning_distill.commands.experts import experts
-from lightning_distill.evaluation.table import machine
+from lightning_distill.augment import PRESETS
+from lightning_distill.bench import textbook
+from lightning_distill.bench.jobs import Job, Size, Variant, make_ours, noise, write_walks
+from lightning_distill.bench.measure import device_of, quiet_trainer, silence
+from lightning_distill.bench.peak import peak_mib
+from lightning_distill.bench.results import Book, about
 
-CASES = [
-    *({"method": method, "classes": classes} for method in ("DCDistiller", "DSADistiller") for classes in (2, 5, 10)),
-    *(
-        {"method": "MTTDistiller", "classes": 2, "syn_steps": steps, "constant_memory": constant}
+EAGER, BFLOAT = Variant(), Variant("bf16-mixed", "max")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One process: a path by one side.
+
+    Args:
+        work: dm, dc, dsa or mtt.
+        size: of the step.
+        side: ``ours`` or ``textbook``.
+        variant: of ours.
+        constant_memory: of MTT.
+        steps: image steps.
+    """
+
+    work: str
+    size: Size
+    side: str = "ours"
+    variant: Variant = EAGER
+    constant_memory: bool = True
+    steps: int = 3
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What names its row."""
+        constant = str(self.constant_memory) if self.work == "mtt" else ""
+        steps = self.size.syn_steps if self.work == "mtt" else ""
+        names = {"work": self.work, "side": self.side, "variant": str(self.variant), "classes": self.size.classes}
+        return {**names, "syn_steps": steps, "constant_memory": constant}
+
+
+def cases(size: Size, real: int, classes: tuple[int, ...]) -> list[Case]:
+    """DM beside many real images; what grows with classes; MTT by inner steps."""
+    many, two = replace(size, real=real), replace(size, classes=2)
+    found = [Case("dm", many, "textbook"), Case("dm", many, variant=BFLOAT), Case("dm", many)]
+    found += [Case("dm", replace(many, classes=k)) for k in classes if k != size.classes]
+    found += [Case(work, replace(size, classes=k, inner=1), steps=2) for work in ("dc", "dsa") for k in (2, 5, 10)]
+    return found + [
+        Case("mtt", replace(two, syn_steps=steps), constant_memory=constant, steps=2)
         for constant in (True, False)
         for steps in (5, 10, 20)
-    ),
-]
+    ]
 
 
-def peak() -> float:
-    """Largest resident size of this process so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peaks(case: Case) -> dict[str, int]:
+    """Take the steps and say what it took; real images are held as each side holds them."""
+    size, device = case.size, device_of("auto")
+    start = peak_mib()
+    if case.side == "textbook":
+        data = noise(replace(size, real=None))
+        job, count = Job(case.work, size, data, device), size.real or 0
+        images, labels = torch.randn(count, *data.spec.shape), torch.arange(count) % size.classes
+        real, groups = textbook.Real(images.to(device), labels, size.classes), PRESETS[data.spec.augmentation]
+        dm = textbook.DM(real, job.begin().images.to(device), job.build, groups, size.real_per_class)
+        for _ in range(case.steps):
+            dm.step()
+    else:
+        data = noise(size)
+        with tempfile.TemporaryDirectory() as walks, silence():
+            if case.work == "mtt":
+                write_walks(walks, size.network, data.spec)
+            more = {"constant_memory": case.constant_memory} if case.work == "mtt" else {}
+            distiller = make_ours(Job(case.work, size, data, device, walks), case.variant.compile, **more)
+            quiet_trainer(case.steps, case.variant.precision, device, []).fit(distiller, datamodule=data)
+    numbers = {"peak_mib": round(peak_mib()), "above_start_mib": round(peak_mib() - start)}
+    return numbers | ({"cuda_mib": round(torch.cuda.max_memory_allocated() / 2**20)} if device == "cuda" else {})
 
 
-def measure(case: dict[str, object]) -> dict[str, float]:
-    """Fit two steps and say what it took."""
-    random, classes = np.random.default_rng(0), int(str(case["classes"]))
-    images = random.integers(0, 256, (classes * 260, 32, 32, 3), dtype=np.uint8)
-    real = 1 if case["method"] == "MTTDistiller" else 256
-    data = d.ArrayDataModule((images, np.arange(len(images)) % classes), real_per_class=real)
-    options = {key: value for key, value in case.items() if key not in ("method", "classes")}
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if case["method"] == "MTTDistiller":
-            experts(data, folder, count=1, epochs=2, batch_size=32)
-            options |= {"experts": folder, "max_start": 1, "expert_epochs": 1}
-        trainer = Trainer(
-            max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, limit_val_batches=0,
-        )  # fmt: skip
-        start = peak()
-        trainer.fit(getattr(d, str(case["method"]))(ipc=10, compile="off", **options), datamodule=data)
-    return {"peak_mib": round(peak()), "above_start_mib": round(peak() - start)}
+def child(text: str) -> dict[str, int]:
+    """`peaks` of a case that came as JSON."""
+    given = json.loads(text)
+    return peaks(Case(**{**given, "size": Size(**given["size"]), "variant": Variant(**given["variant"])}))
 
 
-def main() -> None:
-    rows = []
-    for case in CASES:
-        done = subprocess.run([sys.executable, __file__, json.dumps(case)], capture_output=True, text=True, check=True)
-        rows.append({**case, **json.loads(done.stdout.strip().splitlines()[-1])})
-        print(rows[-1], flush=True)
-    about = {
-        "machine": machine(),
-        "torch": torch.__version__,
-        "lightning_distill": d.__version__,
-        "date": datetime.date.today().isoformat(),
-        "command": "python benchmarks/memory.py",
-    }
-    columns = ["method", "classes", "syn_steps", "constant_memory", "peak_mib", "above_start_mib", *about]
-    with (Path(__file__).parent / "results" / "memory.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, **about} for row in rows)
+def main(arguments: list[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument("--child", help="measure one case, given as JSON, in this process")
+    given = parser.parse_args(arguments)
+    if given.child:
+        print(json.dumps(child(given.child)))
+        return
+    tiny = Size(3, 1, 8, 2, 4, None, "convnet_w16", 2, 1, 2)
+    todo = cases(tiny, 40, (2, 3)) if given.quick else cases(Size(), 50_000, (2, 10, 100))
+    made = about("python benchmarks/memory.py" + " --quick" * given.quick)
+    keys = tuple(todo[0].key)
+    book = Book(folder(given) / "memory.csv", keys, ("real_images", "peak_mib", "above_start_mib", "cuda_mib"),
+                again=given.again)  # fmt: skip
+    for case in todo:
+        if not book.lacks(*case.key.values()):
+            continue
+        command = [sys.executable, __file__, "--child", json.dumps(asdict(case))]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{case.key} failed: {done.stderr[-2000:]}")
+        numbers = json.loads(done.stdout.strip().splitlines()[-1])
+        print(*case.key.values(), numbers, flush=True)
+        book.put({**case.key, "real_images": case.size.real or "", **numbers, **made})
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        print(json.dumps(measure(json.loads(sys.argv[1]))))
-    else:
-        main()
+    main()

@@ -66,7 +66,7 @@ class Stateless:
         flops: floating-point operations the whole run will spend in this network; decides for ``compile="auto"``.
         compile: ``auto`` compiles when the run is long enough to repay the warm-up and a compiler is found, ``max``
             whenever a compiler is found (with CUDA graphs on a GPU), ``off`` never. Networks with batch norm and timm
-            models run eagerly.
+            models run eagerly. Where what is wanted cannot be, a warning says so.
         sizes: batch sizes to pad to, so that every shape is static when compiled.
         chunk: images at a time, see `chunks.images_at_once`; ``None`` takes all. Batch norm is never cut.
 
@@ -99,8 +99,12 @@ class Stateless:
         self._graphs = False
         self.warm_up = 0.0
         wanted = compile == "max" or (compile == "auto" and flops >= WORTH_COMPILING)
-        if wanted and getattr(self._module.network, "compilable", False) and not self.batch_norm and compiler_found():
+        able = getattr(self._module.network, "compilable", False) and not self.batch_norm
+        if wanted and able and compiler_found():
             self._compile(graphs=compile == "max")
+        elif wanted and (able or compile == "max"):
+            reason = "no C++ compiler (or triton on CUDA) was found" if able else "batch norm and timm models are not"
+            warnings.warn(f"the network is not compiled, slower: {reason}", stacklevel=2)
 
     @property
     def compiled(self) -> bool:

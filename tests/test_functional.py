@@ -119,13 +119,26 @@ def test_auto_compiles_long_runs_only_and_never_batch_norm():
     assert bool(Stateless(SMALL, flops=1e15)._compiled) is found
     assert bool(Stateless(SMALL, flops=1e15, compile="off")._compiled) is False
     build = partial(create_network, "convnet_batch", 1, 3, (8, 8))
-    assert bool(Stateless(build, compile="max")._compiled) is False
+    with pytest.warns(UserWarning, match="not compiled, slower: batch norm"):
+        assert bool(Stateless(build, compile="max")._compiled) is False
     assert Stateless(SMALL, flops=1e15).compiled is found
 
 
-def test_no_compiler_means_eager(monkeypatch):
+def test_no_compiler_means_eager_and_says_so(monkeypatch):
     monkeypatch.setattr(functional, "compiler_found", lambda: False)
-    assert Stateless(SMALL, compile="max")._compiled == {}
+    for asked in ({"compile": "max"}, {"flops": 1e15}):
+        with pytest.warns(UserWarning, match="not compiled, slower: no C\\+\\+ compiler") as told:
+            assert Stateless(SMALL, **asked)._compiled == {}
+        assert len(told) == 1
+
+
+def test_nothing_is_said_where_nothing_was_to_be_compiled(monkeypatch):
+    monkeypatch.setattr(functional, "compiler_found", lambda: False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Stateless(SMALL, flops=0)
+        Stateless(SMALL, compile="off")
+        Stateless(partial(create_network, "convnet_batch", 1, 3, (8, 8)), flops=1e15)
 
 
 def broken(*_):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from lightning_distill.augment import PRESETS
 from lightning_distill.bench import textbook
-from lightning_distill.bench.paths import Job, Variant, make_ours, make_textbook, quiet_trainer, silence
+from lightning_distill.bench.jobs import Job, Variant, make_ours, make_textbook
+from lightning_distill.bench.measure import quiet_trainer, silence
 from lightning_distill.callbacks.students import training_set
 from lightning_distill.data import ArrayDataModule, DigitsDataModule, MNISTDataModule
-from lightning_distill.evaluation import Exam, Protocol, TrainingSet, examine
+from lightning_distill.evaluation import Exam, Protocol, Scores, TrainingSet, examine
 from lightning_distill.isolation import sandbox
-
-#: Mean and standard deviation over students, as fractions.
-Score = tuple[float, float]
 
 
 def real_data(real_per_class: int = 256) -> ArrayDataModule:
@@ -59,29 +56,26 @@ def score_set(
     students: int,
     device: str,
     variant: Variant | None = None,
-) -> Score:
-    """Accuracy of our students of ``epochs + 1`` epochs on the validation split."""
+) -> Scores:
+    """Our students of ``epochs + 1`` epochs before the validation split."""
     variant = variant or Variant(compile="auto")
     exam = Exam(Protocol("bench", epochs), students, [network], compile=variant.compile)
-    scores = examine(exam, lambda student: given, data.val_dataloader(), device, variant.precision == "bf16-mixed")
-    return scores.mean("acc"), scores.std("acc")
+    return examine(exam, lambda student: given, data.val_dataloader(), device, variant.precision == "bf16-mixed")
 
 
-def score_textbook_students(given: TrainingSet, job: Job, epochs: int, students: int) -> Score:
-    """Accuracy of the textbook's students of ``epochs + 1`` epochs on the validation split."""
-    spec, found = given.spec, []
+def score_textbook_students(given: TrainingSet, job: Job, epochs: int, students: int) -> Scores:
+    """The textbook's students of ``epochs + 1`` epochs before the validation split: their ``acc`` alone."""
+    spec, found = given.spec, Scores()
     images, labels = spec.normalize(given.pixels).to(job.device), given.labels.to(job.device)
     for seed in range(students):
         with sandbox(seed):
             student = textbook.Student(images, labels, job.build, PRESETS[spec.augmentation], epochs)
             for _ in range(epochs + 1):
                 student.step()
-        found.append(_accuracy(student.network, job))
-    return statistics.fmean(found), _spread(found)
-
-
-def _spread(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else float("nan")
+        found.students.append({"acc": _accuracy(student.network, job)})
+        found.seeds.append(seed)
+        found.architectures.append(job.size.network)
+    return found
 
 
 @torch.no_grad()

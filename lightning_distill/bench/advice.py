@@ -12,6 +12,7 @@ import torch
 
 from lightning_distill.bench.turns import Turns
 from lightning_distill.functional import compiler_found
+from lightning_distill.precision import bf16_is_native
 
 EAGER = "32/off"
 #: Less than this is no difference.
@@ -39,6 +40,10 @@ def of_machine(device: str) -> list[str]:
     if not compiler_found():
         what = "triton" if torch.cuda.is_available() else "g++"
         lines.append(f"no compiler found, everything runs eagerly: install {what} and run this again")
+    if not bf16_is_native(device):
+        lines.append(
+            "no bf16 units: bf16 is only emulated here and was left out, stay with --trainer.precision 32-true"
+        )
     threads, cores = torch.get_num_threads(), physical_cores()
     if device == "cpu" and threads != cores:
         lines.append(f"torch uses {threads} threads on {cores} physical cores: try OMP_NUM_THREADS={cores}")

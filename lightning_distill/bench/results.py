@@ -61,7 +61,7 @@ class Book:
     """
 
     def __init__(self, path: Path, keys: Sequence[str], columns: Sequence[str], again: bool = False) -> None:
-        self.path, self.keys, self.columns = path, tuple(keys), (*keys, *columns, *ABOUT)
+        self.path, self.keys, self.columns = path, tuple(keys), tuple(dict.fromkeys((*keys, *columns, *ABOUT)))
         self.rows = read_rows(path)
         kept = [] if again else [row for row in self.rows if row["lightning_distill"] == __version__]
         self._done = {self._key(row) for row in kept}

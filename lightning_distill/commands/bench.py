@@ -13,12 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from lightning_distill.bench.advice import EAGER, advise
-from lightning_distill.bench.paths import PATHS, Accelerator, Size, Variant, check_paths, device_of, measure
+from lightning_distill.bench.jobs import PATHS, Size, Variant, check_paths
+from lightning_distill.bench.measure import Accelerator, device_of, measure
 from lightning_distill.bench.results import ABOUT, TIMES, about, write_rows
 from lightning_distill.bench.turns import Turns
 from lightning_distill.evaluation.table import machine
 from lightning_distill.functional import compiler_found
 from lightning_distill.networks import check_network
+from lightning_distill.precision import bf16_is_native
 from lightning_distill.storage import check_writable
 
 NAMES = {
@@ -104,11 +106,13 @@ def _command(given: dict[str, object]) -> str:
     return shlex.join(parts)
 
 
-def _order(paths: Sequence[str]) -> list[tuple[str, Variant]]:
+def _order(paths: Sequence[str], device: str) -> list[tuple[str, Variant]]:
     """What to measure, the most telling first."""
     variants = [Variant(), Variant("bf16-mixed", "max"), Variant("32-true", "max")]
     if not compiler_found():
         variants = [Variant(), Variant("bf16-mixed", "off")]
+    if not bf16_is_native(device):  # emulated, its first step alone may take minutes
+        variants = [variant for variant in variants if variant.precision == "32-true"]
     light, heavy = [p for p in paths if p in LIGHT], [p for p in paths if p not in LIGHT]
     return [
         *((path, variant) for variant in variants for path in light),
@@ -120,7 +124,12 @@ def _order(paths: Sequence[str]) -> list[tuple[str, Variant]]:
 def _measure_all(
     paths: Sequence[str], size: Size, seconds: float, accelerator: Accelerator, console: Console
 ) -> tuple[Result, list[str]]:
-    jobs, results, left_out, end = _order(paths), Result(), list[str](), time.perf_counter() + seconds
+    jobs, results, left_out, end = (
+        _order(paths, device_of(accelerator)),
+        Result(),
+        list[str](),
+        time.perf_counter() + seconds,
+    )
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=len(jobs))

@@ -1,11 +1,10 @@
-"""``lightning-distill bench`` as people type it, small; its advice; and the proof's script."""
+"""``lightning-distill bench`` as people type it, small; its advice."""
 
 from __future__ import annotations
 
 import csv
 
 import pytest
-from conftest import ROOT
 
 import lightning_distill.commands.bench as command
 from lightning_distill.bench.advice import advise
@@ -16,6 +15,13 @@ SMALL = [
     "--network=convnet_w16", "--classes=2", "--channels=1", "--side=8", "--ipc=2", "--real_per_class=4", "--inner=1",
     "--syn_steps=2", "--accelerator=cpu",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def bf16_units(monkeypatch):
+    """Whatever processor the tests run on."""
+    for name in ("commands.bench", "bench.advice"):
+        monkeypatch.setattr(f"lightning_distill.{name}.bf16_is_native", lambda device: True)
 
 
 @pytest.fixture
@@ -87,6 +93,14 @@ def test_bad_input_names_the_value_and_the_way_out(argument, message, capsys):
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+def test_emulated_bf16_is_left_out_and_said_so(capsys, monkeypatch, no_compiler):
+    for name in ("commands.bench", "bench.advice"):
+        monkeypatch.setattr(f"lightning_distill.{name}.bf16_is_native", lambda device: False)
+    results = command.bench(["dm"], 5.0, "convnet_w16", 2, 1, 8, 2, 4, accelerator="cpu")
+    assert set(results) == {("dm", "32/off")}
+    assert "bf16 is only emulated here and was left out" in " ".join(capsys.readouterr().out.split())
+
+
 def test_bench_is_in_the_overview_and_has_help(capsys):
     main([])
     assert "\n  bench " in capsys.readouterr().out
@@ -140,48 +154,3 @@ def test_advice_on_the_machine(monkeypatch):
     ]
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert advise({}, "cpu")[0] == "a CUDA device lies idle: use --trainer.accelerator gpu"
-
-
-@pytest.fixture
-def speed(monkeypatch):
-    """The script, with nothing compiled and digits for data."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.setenv("FASHIONMNIST_ROOT", "nowhere")
-    monkeypatch.setenv("MNIST_ROOT", "nowhere")
-    import speed
-
-    monkeypatch.setattr(speed, "VARIANTS", {work: [speed.EAGER] for work in speed.VARIANTS})
-    monkeypatch.setattr(speed, "BFLOAT", speed.EAGER)
-    return speed
-
-
-def test_the_proof_writes_its_three_files_and_keeps_what_is_there(speed, tmp_path, capsys):
-    main_ = ["--quick", f"--out={tmp_path}", "--only=dm,dc,dsa,student,mtt,growth"]
-    speed.main(main_)
-    with (tmp_path / "speed.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert [row["work"] for row in rows] == ["dm", "dc", "dsa", "student", "mtt"]
-    for row in rows:
-        assert float(row["acc_ours"]) > 0
-        assert float(row["acc_textbook"]) > 0
-        assert "val split" in row["accuracy_of"]
-    with (tmp_path / "speed_growth.csv").open() as file:
-        series = [(row["series"], row["value"]) for row in csv.DictReader(file) if row["slope_ms"]]
-    assert series == [(name, str(value)) for name, values in speed.QUICK.growth.items() for value in values]
-    before = (tmp_path / "speed.csv").read_bytes()
-    speed.main(main_)
-    assert (tmp_path / "speed.csv").read_bytes() == before
-
-
-@pytest.mark.parametrize("side", ["ours", "textbook"])
-def test_memory_is_that_of_the_process(speed, side):
-    numbers = speed.peaks(side, vars(speed.EAGER), vars(speed.QUICK.size) | {"real": 40})
-    assert numbers["peak_mib"] >= numbers["above_start_mib"] >= 0
-
-
-def test_a_missing_file_of_the_authors_and_an_unknown_part_are_named(speed, tmp_path, capsys):
-    with pytest.raises(FileNotFoundError, match=r"networks\.py is not in .*DatasetCondensation"):
-        speed.main(["--quick", f"--authors={tmp_path}", f"--out={tmp_path}"])
-    with pytest.raises(SystemExit):
-        speed.main(["--only=dm,speed"])
-    assert "unknown part 'speed'; use any of dm, dc" in " ".join(capsys.readouterr().err.split())

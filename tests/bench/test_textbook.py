@@ -8,7 +8,7 @@ from reference import dsa, gradient
 
 from lightning_distill.augment import PRESETS
 from lightning_distill.bench import textbook
-from lightning_distill.bench.paths import Job, Size, make_ours, make_textbook, noise, write_walks
+from lightning_distill.bench.jobs import Job, Size, make_ours, make_textbook, noise, write_walks
 from lightning_distill.evaluation import Protocol, School, TrainingSet
 from lightning_distill.isolation import derive_seed, sandbox
 

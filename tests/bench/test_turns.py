@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from lightning_distill.bench.paths import PATHS, Size, Variant, measure
+from lightning_distill.bench.jobs import PATHS, Size, Variant
+from lightning_distill.bench.measure import measure
 from lightning_distill.bench.results import Book, about, read_rows
 from lightning_distill.bench.turns import Turns
 

@@ -1,13 +1,9 @@
-"""The hot paths as pairs: ours in its own loop, and the textbook on the same data from the same images."""
+"""What is timed: the hot paths as pairs, ours and the textbook's, on the same data from the same images."""
 
 from __future__ import annotations
 
-import logging
 import random
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,16 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from lightning_distill.augment import PRESETS
 from lightning_distill.bench import textbook
-from lightning_distill.bench.turns import Turns
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
 from lightning_distill.distillers.loops import loops
-from lightning_distill.evaluation import Protocol, School, TrainingSet
 from lightning_distill.functional import CompileMode
 from lightning_distill.isolation import sandbox
 from lightning_distill.networks import create_network
@@ -33,7 +26,6 @@ from lightning_distill.synthetic import SyntheticSet
 from lightning_distill.trajectories import epoch_path, write_epoch, write_expert_card
 
 Precision = Literal["32-true", "bf16-mixed"]
-Accelerator = Literal["auto", "cpu", "gpu"]
 METHODS: dict[str, type[Distiller]] = {
     "dm": DMDistiller, "dc": DCDistiller, "dsa": DSADistiller, "mtt": MTTDistiller,
 }  # fmt: skip
@@ -156,8 +148,8 @@ def write_walks(folder: str | Path, network: str, spec: DataSpec) -> None:
                 weights = {name: weight + 0.01 * torch.randn_like(weight) for name, weight in weights.items()}
 
 
-def make_ours(job: Job, compile: CompileMode) -> Distiller:
-    """Our distiller for a path other than ``student``."""
+def make_ours(job: Job, compile: CompileMode, **more: object) -> Distiller:
+    """Our distiller for a path other than ``student``, with more of its options if need be."""
     size = job.size
     options: dict[str, dict[str, Any]] = {
         "dm": {},
@@ -174,7 +166,7 @@ def make_ours(job: Job, compile: CompileMode) -> Distiller:
         network=size.network,
         seed=job.seed,
         compile=compile,
-        **options[job.path],
+        **options[job.path] | more,
     )
 
 
@@ -219,114 +211,3 @@ def _ends(job: Job) -> Callable[[], tuple[list[torch.Tensor], list[torch.Tensor]
         stretches.append(([ends[0][name] for name in names], [ends[1][name] for name in names]))
     draw = random.Random(job.seed)
     return lambda: draw.choice(stretches)
-
-
-def device_of(accelerator: Accelerator) -> str:
-    """Where an accelerator's name leads on this machine."""
-    return "cuda" if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()) else "cpu"
-
-
-def quiet_trainer(max_steps: int, precision: Precision, device: str, callbacks: list[Callback]) -> Trainer:
-    """A trainer that does nothing but train."""
-    return Trainer(
-        max_steps=max_steps,
-        accelerator="gpu" if device == "cuda" else "cpu",
-        devices=1,
-        precision=precision,
-        logger=False,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Lightning's remarks and all warnings off, as they were afterwards."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-class TakeTurns(Callback):
-    """Calls `Turns` after every step and stops the trainer when it is enough."""
-
-    def __init__(self, turns: Turns) -> None:
-        self.turns = turns
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        self.turns.begin()
-
-    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-        """Let the other take its turn."""
-        trainer.should_stop = self.turns()
-
-
-class _EnoughError(Exception):
-    """Ends a student's training."""
-
-
-def measure(
-    path: str,
-    size: Size,
-    variant: Variant,
-    warmup: int = 1,
-    pairs: int = 5,
-    seconds: float = float("inf"),
-    accelerator: Accelerator = "auto",
-    rival: Rival | None = make_textbook,
-) -> Turns:
-    """Time one path: ours in a variant, in turn with a rival.
-
-    Args:
-        path: one of `PATHS`.
-        size: of the noise images and of the step.
-        variant: of ours; the rival is what it is.
-        warmup: see `Turns`.
-        pairs: see `Turns`.
-        seconds: see `Turns`.
-        accelerator: of both.
-        rival: makes the other side; ``None`` times ours alone.
-
-    Raises:
-        ValueError: unknown path or network.
-    """
-    with tempfile.TemporaryDirectory() as folder, silence():
-        data, device = noise(size), device_of(accelerator)
-        if path == "mtt":
-            write_walks(folder, size.network, data.spec)
-        job = Job(path, size, data, device, folder)
-        other = None if rival is None else rival(job).step
-        turns = Turns(other, warmup, pairs, seconds, device)
-        if path == "student":
-            _study(job, variant, turns)
-        else:
-            trainer = quiet_trainer(warmup + pairs, variant.precision, device, [TakeTurns(turns)])
-            trainer.fit(make_ours(job, variant.compile), datamodule=data)
-    return turns
-
-
-def _study(job: Job, variant: Variant, turns: Turns) -> None:
-    begun, spec = job.begin(), job.data.spec
-    protocol = Protocol("bench", turns.warmup + turns.pairs - 1, augmentation=spec.augmentation)
-    images, bf16 = len(begun), variant.precision == "bf16-mixed"
-    school = School(job.size.network, spec, protocol, images, 1, job.device, bf16, variant.compile)
-
-    def tick() -> None:
-        if turns():
-            raise _EnoughError
-
-    turns.begin()
-    try:
-        school.train(TrainingSet(begun.pixels(), begun.labels, spec), job.seed, tick)
-    except _EnoughError:
-        return

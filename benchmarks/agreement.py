@@ -1,0 +1,131 @@
+"""The accuracy that belongs to the times of `speed.py`: ours and the textbook from the same seeds, images and steps.
+
+    python benchmarks/agreement.py                      # writes benchmarks/results/agreement.csv
+    python benchmarks/agreement.py --only dm,student    # any of dm, dc, dsa, student, mtt
+    python benchmarks/agreement.py --quick              # tiny sizes, to see that it runs
+
+FashionMNIST where its files are found, else MNIST, else digits; the validation split. Both sides distil the same number
+of steps from the same images, and the same students are trained on what comes out; for ``student`` both sides train
+students of their own on one random subset. One row a side; a row of this version of the package is kept unless
+``--again``. ``points_off`` says by how many points ours is above the textbook, with the half width of the 95 % interval
+of the difference (Welch). Where bf16 is emulated ``--sides 32/max`` is enough to see that nothing differs but rounding.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scipy import stats
+from script import folder, listed, options
+
+from lightning_distill.bench.accuracy import (
+    distil_ours,
+    distil_textbook,
+    real_data,
+    score_set,
+    score_textbook_students,
+)
+from lightning_distill.bench.jobs import PATHS, Job, Size, Variant
+from lightning_distill.bench.measure import device_of
+from lightning_distill.bench.results import Book, about
+from lightning_distill.commands.experts import experts
+from lightning_distill.evaluation import Scores, chosen
+
+SIDES = {"textbook": None, "32/max": Variant("32-true", "max"), "bf16/max": Variant("bf16-mixed", "max")}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is distilled and trained; the defaults are the proof's."""
+
+    network: str = "convnet_w32"
+    ipc: int = 10
+    real_per_class: int = 256
+    steps: dict[str, int] = field(default_factory=lambda: {"dm": 50, "dc": 5, "dsa": 5, "mtt": 5})
+    expert_epochs: int = 2
+    epochs: int = 100
+    students: int = 5
+
+
+QUICK = Scale("convnet_w16", 2, 4, dict.fromkeys(PATHS, 1), 2, 1, 2)
+
+
+class Trial:
+    """One path on real data, by either side.
+
+    Args:
+        work: one of `PATHS`.
+        scale: how much.
+        walks: an empty folder for experts.
+    """
+
+    def __init__(self, work: str, scale: Scale, walks: str) -> None:
+        self.scale, device = scale, device_of("auto")
+        self.data = real_data(scale.real_per_class)
+        size = Size(ipc=scale.ipc, real_per_class=scale.real_per_class, network=scale.network)
+        if work == "mtt" and not any(Path(walks).iterdir()):
+            experts(self.data, walks, count=1, epochs=scale.expert_epochs, network=scale.network)
+        self.job = Job(work, size, self.data, device, walks)
+
+    @property
+    def what(self) -> str:
+        """What the accuracy is of."""
+        steps = "one random subset" if self.job.path == "student" else f"{self.scale.steps[self.job.path]} steps"
+        spec, students = self.data.spec, f"{self.scale.students} students of {self.scale.epochs + 1} epochs"
+        return f"{spec.name} ({spec.source}), ipc {self.scale.ipc}, {self.scale.network}, {steps}, {students}, val"
+
+    def scores(self, variant: Variant | None) -> Scores:
+        """Accuracy of the students of one side; ``None`` is the textbook."""
+        job, scale = self.job, self.scale
+        if job.path == "student":
+            spec = self.data.spec
+            counts = [scale.ipc] * spec.num_classes
+            subset = chosen("random", self.data.train_arrays(), counts, spec, job.seed)(0)
+            if variant is None:
+                return score_textbook_students(subset, job, scale.epochs, scale.students)
+            return score_set(subset, self.data, scale.network, scale.epochs, scale.students, job.device, variant)
+        steps = scale.steps[job.path]
+        made = distil_textbook(job, steps) if variant is None else distil_ours(job, variant, steps)
+        return score_set(made, self.data, scale.network, scale.epochs, scale.students, job.device)
+
+
+def compare(ours: list[float], textbook: list[float]) -> tuple[float, float]:
+    """Points that ours is above the textbook, and half the width of the 95 % interval (Welch's t)."""
+    interval = stats.ttest_ind(ours, textbook, equal_var=False).confidence_interval(0.95)
+    return 100 * (sum(ours) / len(ours) - sum(textbook) / len(textbook)), 50 * float(interval.high - interval.low)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument("--only", default=",".join(PATHS), help=f"any of {', '.join(PATHS)}")
+    parser.add_argument("--sides", default="32/max,bf16/max", help="of ours; the textbook is always there")
+    given = parser.parse_args(arguments)
+    scale, made = QUICK if given.quick else Scale(), about("python benchmarks/agreement.py" + " --quick" * given.quick)
+    columns = ("acc", "acc_std", "accs", "points_off", "points_off_ci95", "seconds", "of")
+    book = Book(folder(given) / "agreement.csv", ("work", "side"), columns, again=given.again)
+    for work in listed(parser, given.only, PATHS):
+        with tempfile.TemporaryDirectory() as walks:
+            for side in ("textbook", *listed(parser, given.sides, tuple(SIDES))):
+                if not book.lacks(work, side):
+                    continue
+                variant, began, trial = SIDES[side], time.perf_counter(), Trial(work, scale, walks)
+                scores = trial.scores(variant)
+                accs = scores.values("acc")
+                row: dict[str, object] = {
+                    "work": work, "side": side, "acc": round(scores.mean("acc"), 4),
+                    "acc_std": round(scores.std("acc"), 4), "accs": " ".join(f"{acc:.4f}" for acc in accs),
+                    "seconds": round(time.perf_counter() - began), "of": trial.what,
+                }  # fmt: skip
+                if variant is not None:
+                    reference = next(r for r in book.rows if (r["work"], r["side"]) == (work, "textbook"))
+                    points, half = compare(accs, [float(acc) for acc in reference["accs"].split()])
+                    row |= {"points_off": round(points, 2), "points_off_ci95": round(half, 2)}
+                print(work, side, *(row[name] for name in ("acc", "acc_std", "seconds")), flush=True)
+                book.put({**row, **made})
+
+
+if __name__ == "__main__":
+    main()

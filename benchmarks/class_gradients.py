@@ -1,0 +1,88 @@
+"""One gradient a class, as DC and DSA need them: a loop over classes against ``vmap(grad)`` over all of them at once.
+
+    python benchmarks/class_gradients.py                # writes benchmarks/results/class_gradients.csv
+    python benchmarks/class_gradients.py --quick        # tiny sizes, to see that it runs
+
+Ten classes of 3x32x32 noise, ConvNet depth 3 width 128, eager float32, 10 and 64 images a class: `loss_gradient` in
+chunks for one class after the other, and `torch.func.vmap` of `torch.func.grad`, in turn; medians. ``difference`` is
+the largest between the two, relative to the largest gradient: float32 rounding, which turns a ReLU here and there (in
+float64 they agree to 1e-16). What wins on a device is what the package does there.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from script import folder, options
+from torch import Tensor
+from torch.func import grad, vmap
+
+from lightning_distill.bench.measure import device_of
+from lightning_distill.bench.results import TIMES, Book, about
+from lightning_distill.bench.turns import Turns
+from lightning_distill.chunks import images_at_once
+from lightning_distill.evaluation.table import machine
+from lightning_distill.functional import Parameters, Stateless
+from lightning_distill.gradients import loss_gradient
+from lightning_distill.networks import create_network
+
+PAIRS = 5
+
+
+def by_loop(network: Stateless, parameters: Parameters, x: Tensor) -> list[Tensor]:
+    """Gradients ``(K, ...)``, one a weight, of images ``(K, B, C, H, W)``; class after class, in chunks."""
+    found = [
+        loss_gradient(network, parameters, images, torch.full((len(images),), label, device=x.device))
+        for label, images in enumerate(x)
+    ]
+    return [torch.stack(parts) for parts in zip(*found, strict=True)]
+
+
+def by_vmap(network: Stateless, parameters: Parameters, x: Tensor) -> list[Tensor]:
+    """The same, all classes at once."""
+
+    def loss(weights: Parameters, images: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(network.pure(weights, images), label.expand(len(images)))
+
+    weights = {name: tensor.detach() for name, tensor in parameters.items()}
+    found = vmap(grad(loss), in_dims=(None, 0, 0))(weights, x, torch.arange(len(x), device=x.device))
+    return [found[name] for name in network.weights]
+
+
+def compare(classes: int, images: int, name: str, side: int, pairs: int) -> tuple[Turns, float]:
+    """Both in turn; "ours" of the turns is the loop."""
+    device = torch.device(device_of("auto"))
+    build = partial(create_network, name, 3, classes, (side, side))
+    network = Stateless(build, compile="off", chunk=images_at_once(build, (3, side, side), device))
+    parameters = network.fresh(device)
+    x = torch.randn(classes, images, 3, side, side, device=device)
+    loop, together = (partial(function, network, parameters, x) for function in (by_loop, by_vmap))
+    one, other = (torch.cat([part.flatten() for part in run()]) for run in (loop, together))
+    apart = float((one - other).abs().max() / one.abs().max())
+    turns = Turns(together, warmup=1, pairs=pairs, device=device)
+    turns.begin()
+    while loop() and not turns():
+        pass
+    return turns, apart
+
+
+def main(arguments: list[str] | None = None) -> None:
+    given = options(__doc__).parse_args(arguments)
+    classes, name, side, pairs = (3, "convnet_w16", 8, 1) if given.quick else (10, "convnet", 32, PAIRS)
+    made = about("python benchmarks/class_gradients.py" + " --quick" * given.quick)
+    columns = [name.replace("ours", "loop").replace("textbook", "vmap") for name in TIMES[:6]]
+    columns += ["loop_is_faster", "difference"]
+    book = Book(folder(given) / "class_gradients.csv", ("images", "machine"), columns, again=given.again)
+    for images in (2, 4) if given.quick else (10, 64):
+        if book.lacks(images, machine()):
+            turns, apart = compare(classes, images, name, side, pairs)
+            times = {k.replace("ours", "loop").replace("textbook", "vmap"): v for k, v in turns.row().items()}
+            row = {"images": images, **times, "loop_is_faster": times["ratio"], "difference": f"{apart:.1e}"}
+            print(row, flush=True)
+            book.put({**row, **made})
+
+
+if __name__ == "__main__":
+    main()

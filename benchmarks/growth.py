@@ -1,0 +1,59 @@
+"""How a DM step of ours grows: linear in classes and in images a class, not at all with the number of real images.
+
+    python benchmarks/growth.py                         # writes benchmarks/results/growth.csv
+    python benchmarks/growth.py --only classes          # any of classes, ipc, real
+    python benchmarks/growth.py --quick                 # tiny sizes, to see that it runs
+
+Noise of 3x32x32, ConvNet of width 32, eager float32, 256 real images a class; 10 classes and 10 images a class where
+they are not what grows. ``slope_ms`` and ``r2`` are of a straight line through a series, ``ms_a_unit`` is a step's time
+divided by the value, ``to_first`` by the first step's time. Growth in ipc has the fixed cost of the real images.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+
+from script import folder, listed, options
+
+from lightning_distill.bench.jobs import Size, Variant
+from lightning_distill.bench.measure import measure
+from lightning_distill.bench.results import TIMES, Book, about
+
+SERIES: dict[str, tuple[int, ...]] = {
+    "classes": (2, 5, 10, 20, 50, 100), "ipc": (1, 10, 20, 50), "real": (2_560, 25_000, 250_000),
+}  # fmt: skip
+SIZE, PAIRS = Size(network="convnet_w32"), 5
+TINY, TINY_SERIES = Size(2, 1, 8, 2, 4, None, "convnet_w16"), {"classes": (2, 3), "ipc": (1, 2), "real": (20, 40)}
+
+
+def add_line(book: Book, series: str) -> None:
+    """Slope and straightness of a series, and each step's time a unit and against the first."""
+    rows = sorted((row for row in book.rows if row["series"] == series), key=lambda row: int(row["value"]))
+    x, y = [float(row["value"]) for row in rows], [float(row["ours_ms"]) for row in rows]
+    slope, r2 = statistics.linear_regression(x, y).slope, statistics.correlation(x, y) ** 2
+    for row, value, ms in zip(rows, x, y, strict=True):
+        told = {"ms_a_unit": ms / value, "to_first": ms / y[0], "slope_ms": slope, "r2": r2}
+        book.put({**row, **{name: f"{number:.4g}" for name, number in told.items()}})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument("--only", default=",".join(SERIES), help=f"any of {', '.join(SERIES)}")
+    given = parser.parse_args(arguments)
+    size, series, pairs = (TINY, TINY_SERIES, 1) if given.quick else (SIZE, SERIES, PAIRS)
+    made = about("python benchmarks/growth.py" + " --quick" * given.quick)
+    columns = (*TIMES[:3], *TIMES[7:], "ms_a_unit", "to_first", "slope_ms", "r2")
+    book = Book(folder(given) / "growth.csv", ("series", "value"), columns, again=given.again)
+    for name in listed(parser, given.only, tuple(SERIES)):
+        for value in series[name]:
+            if book.lacks(name, value):
+                case = replace(size, **{name: value})  # type: ignore[arg-type]
+                turns = measure("dm", case, Variant(), warmup=1, pairs=pairs, rival=None)
+                print(f"{name} {value}: {turns.median(turns.ours):.3f} s", flush=True)
+                book.put({"series": name, "value": value, **turns.row(), **made})
+        add_line(book, name)
+
+
+if __name__ == "__main__":
+    main()
