@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         StudentEvaluation,
         SyntheticImages,
     )
+    from lightning_distill.commands.evaluate import evaluate
     from lightning_distill.data import (
         ArrayDataModule,
         BalancedDataModule,
@@ -48,11 +49,12 @@ __all__ = [
     "SyntheticSet",
     "__version__",
     "create_network",
+    "evaluate",
     "list_networks",
     "load_set",
 ]
 
-_HOMES = ("distillers", "data", "callbacks", "networks", "spec", "storage", "synthetic")
+_HOMES = ("distillers", "data", "callbacks", "networks", "spec", "storage", "synthetic", "commands.evaluate")
 
 
 def __getattr__(name: str) -> object:

@@ -9,6 +9,8 @@ from importlib.metadata import version
 
 from lightning_distill.storage import Card
 
+#: How the images of a selection began, and what they still are.
+UNCHANGED = "unchanged"
 PACKAGES = ("lightning_distill", "torch", "lightning", "kornia", "torchmetrics")
 
 
@@ -26,7 +28,7 @@ def make_card(
         method: class name of the distiller, or the name of a selection.
         hyper_parameters: plain data.
         scores: what was measured, with students and seeds.
-        start: how the images began; anything but noise is named as real images.
+        start: how the images began: ``noise``, `UNCHANGED` for real images as they are; all else is named as copies.
         step: steps taken.
         learned: what else the method has learned and the file holds: ``soft_labels``, ``lr``.
     """
@@ -49,7 +51,21 @@ def warning(start: str) -> str:
     """What a reader of the set must know about what it may show."""
     if start == "noise":
         return "The images began as noise; what they reveal of the training images has not been measured."
+    if start == UNCHANGED:
+        return (
+            "This file contains real images of the training data, unchanged. Whoever has it has these images: treat it "
+            "like the data it was made from."
+        )
     return (
         "The images began as copies of real training images and may still show them; what they reveal of the training "
         "images has not been measured. Treat this file like the data it was made from."
     )
+
+
+def strongest(cards: Sequence[Card]) -> Card:
+    """The card that warns most: of real images before copies of them, of copies before noise; the first of equals.
+
+    A card that does not say how its images began counts as one of copies.
+    """
+    rank = {"noise": 0, UNCHANGED: 2}
+    return max(cards, key=lambda card: rank.get(str(card.get("start")), 1))

@@ -5,7 +5,9 @@ Each method takes one class, ``(n, F)`` features, and returns the rows it picks.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from lightning_distill.spec import DataSpec
 
 Rows = NDArray[np.int64]
 Features = NDArray[np.float32]
+#: Where distances are measured: on normalised pixels, or on the features of a network trained on the data.
+Space = Literal["pixels", "embedding"]
+Ratio = Literal["balanced", "natural"]
 
 
 def random_rows(features: Features, count: int, seed: int) -> Rows:
@@ -73,6 +78,66 @@ METHODS: dict[str, Callable[[Features, int, int], Rows]] = {
 }
 
 
+def check_method(method: str) -> None:
+    """Raise a ValueError that offers the closest names unless ``method`` is one of `METHODS`."""
+    if method not in METHODS:
+        close = difflib.get_close_matches(method, METHODS, n=1)
+        hint = f"; the closest is {close[0]}" if close else ""
+        raise ValueError(f"unknown selection {method!r}; use one of {', '.join(METHODS)}{hint}")
+
+
+def check_labels(labels: NDArray[np.int64]) -> None:
+    """Raise a ValueError unless every image has one label ``(N,)``: images are chosen class by class."""
+    if labels.ndim != 1:
+        raise ValueError(f"labels of the shape {labels.shape}; images are chosen class by class: give one label each")
+
+
+def counts_like(labels: NDArray[np.int64], total: int, ratio: Ratio) -> list[int]:
+    r"""How many images of each class make ``total``, in equal parts or in the ratio of the data.
+
+    Largest remainder: class c has the share :math:`q_c = T n_c / \sum n` (or ``T / K``), gets its whole part, and what
+    is left goes one by one to the largest fractions, the first class first where they are equal. A class that would
+    get nothing gets one image, and the others share the rest by the same rule.
+
+    Args:
+        labels: ``(N,)`` of all real images.
+        total: T, images wanted of all classes.
+        ratio: ``balanced`` or ``natural``.
+
+    Returns:
+        One count for each class, at least one; their sum is ``total``.
+
+    Raises:
+        ValueError: fewer images than classes, a class without images, labels of several classes at once.
+
+    Reference:
+        Balinski, Young: Fair Representation, Yale University Press 1982 (Hamilton's method, with minimum requirements).
+    """
+    check_labels(labels)
+    if ratio not in get_args(Ratio):
+        raise ValueError(f"unknown ratio {ratio!r}; use one of {', '.join(get_args(Ratio))}")
+    there = np.bincount(labels)
+    if not there.all():
+        raise ValueError(f"no images of the class number {int(there.argmin())}; give every class an image")
+    if total < len(there):
+        raise ValueError(f"{total} images in all for {len(there)} classes; every class needs at least 1")
+    weights = [int(n) for n in there] if ratio == "natural" else [1] * len(there)
+    counts = [1] * len(weights)
+    sharing = list(range(len(weights)))
+    while sharing:
+        left, whole = total - (len(weights) - len(sharing)), sum(weights[c] for c in sharing)
+        # whole numbers throughout: a fraction compared in floats may fall to either side
+        parts = {c: divmod(left * weights[c], whole) for c in sharing}
+        spare = left - sum(part for part, _ in parts.values())
+        lucky = sorted(sharing, key=lambda c: -parts[c][1])[:spare]  # a stable sort: the first class first
+        given = {c: parts[c][0] + (c in lucky) for c in sharing}
+        if all(given.values()):
+            counts = [given.get(c, 1) for c in range(len(weights))]
+            break
+        sharing = [c for c in sharing if given[c]]
+    return counts
+
+
 def select(
     method: str,
     images: NDArray[np.generic],
@@ -80,8 +145,9 @@ def select(
     counts: Sequence[int],
     spec: DataSpec,
     seed: int,
+    features: Features | None = None,
 ) -> Rows:
-    """Pick ``counts[c]`` images of every class c, by pixel distance on normalised images; ordered by class.
+    """Pick ``counts[c]`` images of every class c, by distance between features; ordered by class.
 
     A class with fewer images than asked gives each of them as often as it fits (``on_small_class="repeat"``).
 
@@ -92,15 +158,18 @@ def select(
         counts: images wanted of each class.
         spec: mean and std of the data.
         seed: of the random choices.
+        features: ``(N, F)`` float32 of the same images, such as a trained network's; ``None`` takes normalised pixels.
 
     Returns:
         Row numbers into ``images``, ``(sum(counts),)``.
 
     Raises:
-        ValueError: unknown method.
+        ValueError: unknown method, another number of features than labels, labels of several classes at once.
     """
-    if method not in METHODS:
-        raise ValueError(f"unknown selection {method!r}; use one of {', '.join(METHODS)}")
+    check_method(method)
+    check_labels(labels)
+    if features is not None and len(features) != len(labels):
+        raise ValueError(f"{len(features)} rows of features for {len(labels)} images; give one row an image")
     mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
     chosen = []
     for label, count in enumerate(counts):
@@ -110,7 +179,9 @@ def select(
         if rest:
             # random choice needs no features, so it never reads the class from disk
             flat = np.empty((len(members), 0), np.float32)
-            if method != "random":
+            if method != "random" and features is not None:
+                flat = np.asarray(features[members], np.float32)
+            elif method != "random":
                 flat = ((images[members].astype(np.float32) - mean) / std).reshape(len(members), -1)
             picks.append(members[METHODS[method](flat, rest, seed + label)])
         chosen.append(np.concatenate(picks))

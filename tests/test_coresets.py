@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from lightning_distill import DataSpec
-from lightning_distill.coresets import METHODS, select
+from lightning_distill.coresets import METHODS, counts_like, select
 
 
 def spec(num_classes=2, channels=1, mean=0.0, std=1.0):
@@ -182,3 +183,68 @@ def test_an_unknown_selection_is_refused_with_the_known_ones(method):
     images, labels = pictures()
     with pytest.raises(ValueError, match=f"unknown selection '{method}'; use one of random, herding, kcenter, kmeans"):
         select(method, images, labels, (1, 1, 1), spec(3), 0)
+
+
+def test_the_closest_selection_is_offered():
+    images, labels = pictures()
+    with pytest.raises(ValueError, match="the closest is kmeans"):
+        select("kmens", images, labels, (1, 1, 1), spec(3), 0)
+
+
+@pytest.mark.parametrize("method", ["herding", "kcenter", "kmeans"])
+def test_selection_measures_distances_on_given_features_and_reads_no_image(method):
+    _, labels = pictures()
+    rows = features(len(labels))
+    chosen = select(method, None, labels, (4, 4, 4), spec(3), 0, rows)
+    for label in range(3):
+        members = np.flatnonzero(labels == label)
+        slow = {"herding": slow_herding, "kcenter": slow_kcenter}.get(method)
+        picks = slow(rows[members], 4) if slow else slow_kmeans(rows[members], 4, label)
+        assert chosen[labels[chosen] == label].tolist() == members[picks].tolist()
+
+
+def test_features_of_other_images_and_several_labels_an_image_are_refused():
+    images, labels = pictures()
+    with pytest.raises(ValueError, match="5 rows of features for 39 images"):
+        select("herding", images, labels, (1, 1, 1), spec(3), 0, features(5))
+    with pytest.raises(ValueError, match=r"labels of the shape \(39, 3\)"):
+        select("random", images, np.eye(3, dtype=int)[labels], (1, 1, 1), spec(3), 0)
+
+
+def slow_counts(sizes, total):
+    """Of all ways to give ``total`` images with at least one a class: the shares' whole parts, then by remainder."""
+    quotas = [Fraction(total * n, sum(sizes)) for n in sizes]
+    counts = [int(q) for q in quotas]
+    for _ in range(total - sum(counts)):
+        lucky = max(range(len(sizes)), key=lambda c: (quotas[c] - counts[c], -c))
+        counts[lucky] += 1
+    if 0 not in counts:
+        return counts
+    others = [c for c, n in enumerate(counts) if n]
+    rest = slow_counts([sizes[c] for c in others], total - (len(sizes) - len(others)))
+    return [rest[others.index(c)] if c in others else 1 for c in range(len(sizes))]
+
+
+@pytest.mark.parametrize("sizes", [(5, 5, 5), (1, 2, 50), (60, 1, 1, 1), (7, 3, 9, 11, 2), (90, 6, 4), (1, 1)], ids=str)
+def test_counts_follow_the_classes_by_largest_remainder(sizes):
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    for total in range(len(sizes), sum(sizes) + 1):
+        counts = counts_like(labels, total, "natural")
+        assert counts == slow_counts(sizes, total)
+        assert sum(counts) == total
+        assert all(1 <= n <= there for n, there in zip(counts, sizes, strict=True))
+        equal = counts_like(labels, total, "balanced")
+        assert sum(equal) == total
+        assert max(equal) - min(equal) <= 1
+        assert equal == sorted(equal, reverse=True)
+    assert counts_like(labels, sum(sizes), "natural") == list(sizes)
+
+
+def test_bad_counts_are_refused():
+    labels = np.array([0, 0, 1, 3])
+    with pytest.raises(ValueError, match="no images of the class number 2"):
+        counts_like(labels, 4, "natural")
+    with pytest.raises(ValueError, match="2 images in all for 3 classes; every class needs at least 1"):
+        counts_like(np.array([0, 1, 2, 2]), 2, "balanced")
+    with pytest.raises(ValueError, match="unknown ratio 'even'; use one of balanced, natural"):
+        counts_like(np.array([0, 1, 2, 2]), 3, "even")

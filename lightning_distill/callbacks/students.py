@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lightning_distill.callbacks.progress import student_progress
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.draws import Batches
-from lightning_distill.evaluation import Exam, Scores, Sitting, TrainingSet, chosen
+from lightning_distill.evaluation import Exam, Predictions, Scores, Sitting, TrainingSet, chosen
 from lightning_distill.functional import CompileMode
 from lightning_distill.isolation import sandbox
 from lightning_distill.spec import DataSpec
@@ -23,8 +25,9 @@ from lightning_distill.synthetic import SyntheticSet
 class StudentEvaluation(Callback):
     """Trains fresh students on a set in Lightning's own validation and test loops, and logs what they learned.
 
-    Logs, for the stage ``val`` or ``test``: ``acc``, ``acc_std`` (over students), ``auroc``, ``balanced_acc`` and
-    ``gain_random``, the accuracy above students of as many real images drawn at random, measured once and kept. So
+    Logs, for the stage ``val`` or ``test``, the students' means of all `metrics.measure` knows (``acc``, ``auroc``,
+    ``balanced_acc``, ``worst_recall``, ``macro_f1``, ``ece``, ...), ``acc_std`` over students, and ``gain_random``, the
+    accuracy above students of as many real images drawn at random, measured once and kept. So
     ``ModelCheckpoint(monitor="val/acc")``, ``EarlyStopping`` and ``trainer.test(ckpt_path="best")`` work unchanged.
 
     On several processes every rank trains a part of the students, where every rank sees all images, as the loaders of
@@ -44,6 +47,7 @@ class StudentEvaluation(Callback):
         set: ``(images, labels)`` in the space of your loader's images, or the path of a shared set file (whose images
             are then normalised by its own mean and std); ``None`` takes the distiller's.
         compile: see `functional.Stateless`.
+        figures: send confusion matrix, reliability diagram and recall of each class to W&B, where the run goes there.
 
     Raises:
         ValueError: unknown protocol or architecture; no set; a loader of other images than the set's.
@@ -58,9 +62,10 @@ class StudentEvaluation(Callback):
         random_baseline: bool = True,
         set: str | tuple[Tensor, Tensor] | None = None,
         compile: CompileMode = "auto",
+        figures: bool = True,
     ) -> None:
         self.exam = Exam(protocol, students, architectures or ["convnet"], seed, compile)
-        self.random_baseline = random_baseline
+        self.random_baseline, self.figures = random_baseline, figures
         self._given = _as_training_set(set)
         self._sitting: Sitting | None = None
         self._random_sitting: Sitting | None = None
@@ -92,11 +97,11 @@ class StudentEvaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the scores."""
         if self._sitting is not None:
-            self._log(pl_module, "val")
+            self._log(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the scores."""
-        self._log(pl_module, "test")
+        self._log(trainer, pl_module, "test")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let the students go."""
@@ -160,13 +165,15 @@ class StudentEvaluation(Callback):
             if sitting is not None:
                 sitting.see(x, y)
 
-    def _log(self, pl_module: LightningModule, stage: str) -> None:
+    def _log(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         assert self._sitting is not None
         self.scores[stage] = scores = self._sitting.scores()
+        if self.figures and (wandb := [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]):
+            draw(wandb, stage, self._sitting.predictions(stage), trainer.global_step)
         if self._random_sitting is not None:
             self._random_acc[self._key] = self._random_sitting.scores().mean("acc")
         self._sitting = self._random_sitting = None
-        values = {name: scores.mean(name) for name in ("acc", "balanced_acc", "auroc")}
+        values = {name: scores.mean(name) for name in scores.students[0]}
         if len(scores.students) > 1:
             values["acc_std"] = scores.std("acc")
         if self._key in self._random_acc:
@@ -179,10 +186,19 @@ class StudentEvaluation(Callback):
         rank_zero_info(f"{stage}/acc {values['acc']:.4f}{gain} ({taken})")
 
 
+def draw(loggers: Sequence[WandbLogger], stage: str, said: Predictions, step: int) -> None:
+    """The figures of `report.figures` as ``val/confusion``, ``val/reliability`` and ``val/recall``."""
+    from lightning_distill.report import figures  # matplotlib and scikit-learn, for those who look
+
+    for name, figure in figures(said).items():
+        for logger in loggers:
+            logger.log_image(f"{stage}/{name}", [figure], step=step)
+
+
 def training_set(synthetic: SyntheticSet) -> TrainingSet:
     """What is shipped of a set, on the CPU: pixels, labels, and what else the method has learned."""
     soft = None if synthetic.soft is None else synthetic.targets().detach().cpu()
-    lr = None if synthetic.lr is None else float(synthetic.lr)
+    lr = None if synthetic.lr is None else float(synthetic.lr.detach())
     return TrainingSet(synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec, soft, lr)
 
 

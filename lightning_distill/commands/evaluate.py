@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+import json
+import re
 import shlex
-from collections.abc import Callable
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,140 +16,185 @@ from typing import Literal
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from lightning_distill.coresets import METHODS
+from lightning_distill.commands.subjects import (
+    FULL,
+    Split,
+    baseline,
+    distilled,
+    embedding,
+    student_bar,
+    view_of,
+    without_augmentation,
+)
+from lightning_distill.coresets import METHODS, Space
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.evaluation import Exam, TrainingSet, chosen, everything, examine
+from lightning_distill.evaluation import Exam
+from lightning_distill.evaluation.adapt import adapted
+from lightning_distill.evaluation.assessment import Assessment, Subject, View, assess, judge
+from lightning_distill.evaluation.derived import Derived, bytes_of_arrays
 from lightning_distill.evaluation.protocol import get_protocol
-from lightning_distill.evaluation.table import Row, append_csv, make_row, rich_table
+from lightning_distill.evaluation.rows import append_csv, read_csv
+from lightning_distill.evaluation.table import Row, architecture_table, make_row, rich_table
+from lightning_distill.evaluation.uncertainty import tiny_split_warning
 from lightning_distill.functional import CompileMode
 from lightning_distill.spec import DataSpec
-from lightning_distill.storage import check_writable, read_set
-from lightning_distill.synthetic import SmallClass, fit_to_classes, images_per_class
+from lightning_distill.storage import check_writable
+from lightning_distill.synthetic import SmallClass, images_per_class
 
 Precision = Literal["32-true", "bf16-mixed"]
-#: Its name in the table, images of each class (None: all), who learns from it, and what student i is given.
-Subject = tuple[str, list[int] | None, Exam, Callable[[int], TrainingSet]]
 
 
 def evaluate(
-    data: ArrayDataModule,
     set: str | None = None,
+    data: ArrayDataModule | None = None,
+    protocol: str = "reference",
     baselines: list[str] | None = None,
     ipc: int | list[int] | None = None,
-    split: Literal["val", "test"] = "test",
-    protocol: str = "reference",
+    split: Split = "test",
+    test_data: ArrayDataModule | None = None,
+    map_classes: dict[str, str] | None = None,
+    resize: bool = False,
     augmentation: str | None = None,
     students: int = 5,
     architectures: list[str] | None = None,
     seed: int = 0,
+    space: Space = "pixels",
+    ars: bool = False,
+    distillation_seconds: float | None = None,
     precision: Precision = "32-true",
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
     compile: CompileMode = "auto",
     on_small_class: SmallClass = "error",
     out: str | None = None,
+    predictions: str | None = None,
 ) -> list[Row]:
     """Train fresh students on a set file and on its baselines, or on baselines alone, and score them on real data.
 
+    Probabilities are calibrated on val and the test split is looked at once: nothing is chosen on it.
+
     Args:
-        data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
         set: ``set.safetensors`` or its folder; without one, ``ipc`` says how large the baselines are.
-        baselines: any of ``random``, ``herding``, ``kcenter``, ``kmeans`` (as many real images) and ``full`` (all).
+        data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
+        protocol: ``reference`` or ``quick``.
+        baselines: any of ``random``, ``herding``, ``kcenter``, ``kmeans`` (as many real images), ``full`` (all) and
+            ``full_balanced`` (as many of every class as the rarest has).
         ipc: images per class of baselines that are scored without a set.
         split: real images to score on; choose on ``val``, look at ``test`` once.
-        protocol: ``reference`` or ``quick``.
+        test_data: data of another site to score on; set and baselines are still those of ``data``.
+        map_classes: the scored data's class for each class of the set, where names or order differ.
+        resize: bring the set's images to the size and channels of the data.
         augmentation: of students, a preset of `augment.PRESETS`; ``None`` takes the set's own.
-        students: of each architecture.
-        architectures: by our names or timm's; default ``convnet``.
+        students: of each architecture; random subsets are drawn anew for each.
+        architectures: by our names or timm's; default ``convnet``. With several, the first is the matched one.
         seed: of the first student.
+        space: in which herding, k-center and k-means measure: ``pixels``, or ``embedding`` of a network trained on
+            the real data.
+        ars: train set and random subsets without augmentation too, for DD-Ranking's augmentation-robust score.
+        distillation_seconds: what making the set took, for the number of trainings after which it has paid.
         precision: of the forward.
         accelerator: where to compute.
         compile: see `functional.Stateless`.
         on_small_class: for baselines, where a class has fewer images than the set: ``error``, ``fewer``, ``repeat``.
         out: CSV that the rows are added to.
+        predictions: folder for what students said of every image, one file a subject, for `report` and comparisons.
 
     Returns:
-        One row for each thing measured.
+        One row for each thing measured; with several architectures one for each of them, and one for all.
 
     Raises:
         ValueError: unknown baseline, a set that does not fit the data, neither set nor ipc, or both.
     """
-    baselines = baselines or []
-    if unknown := [name for name in baselines if name not in (*METHODS, "full")]:
-        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, 'full'))}")
+    if data is None:
+        raise ValueError("no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module")
+    check(set, ipc, baselines := baselines or [], students)
+    for folder in (Path(out).parent if out is not None else None, predictions):
+        if folder is not None:
+            check_writable(folder)
     if out is not None:
-        check_writable(Path(out).parent)
-    if (set is None) == (ipc is None):
-        raise ValueError("give either a set file or, for baselines alone, ipc")
+        read_csv(Path(out), Row)
     way = replace(get_protocol(protocol), augmentation=augmentation)
     exam = Exam(way, students, architectures or ["convnet"], seed, compile)
-    own, counts = ([], images_per_class(ipc, data.spec)) if ipc is not None else distilled(str(set), data.spec, exam)
-    subjects = [*(baseline(name, data, counts, exam, on_small_class) for name in baselines), *own]
     device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
-    bf16 = precision == "bf16-mixed"
-    command = command_line(set, ipc, data, baselines, split, exam, precision)
-    if on_small_class != "error":
-        command += f" --on_small_class {on_small_class}"
-    rows = []
+    bf16, scored = precision == "bf16-mixed", test_data or data
+    own = [] if set is None else [distilled(set, scored.spec, exam, map_classes, resize)]
+    counts = (own[0].counts if own else None) or images_per_class(ipc or 1, data.spec)
+    features = None
+    if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
+        features = embedding(data, exam, device, bf16)
+    others = [baseline(name, data, counts, exam, on_small_class, features) for name in baselines]
+    if test_data is not None:
+        others = [replace(o, draw=adapted(o.draw, scored.spec, map_classes, resize)) for o in others]
+    more = {"space": space, "map_classes": map_classes, "resize": resize, "ars": ars, "on_small_class": on_small_class,
+            "distillation_seconds": distillation_seconds}  # fmt: skip
+    command = command_line(set, ipc, data, baselines, split, exam, precision, test_data, more)
+    view, real_bytes = view_of(scored, split), float(bytes_of_arrays(*data.train_arrays()))
+    done: list[Assessment] = []
+    plain: dict[str, float] = {}
+    rows: list[Row] = []
     with student_bar() as bar:
-        for name, ipc, sitters, draw in subjects:
-            task = bar.add_task(f"{name}, {students} students", total=sitters.epochs)
-            batches = data.val_dataloader() if split == "val" else data.test_dataloader()
-            scores = examine(sitters, draw, batches, device, bf16, partial(bar.advance, task))
-            row = make_row(name, ipc, len(draw(0).labels), data.spec, split, sitters, scores, bf16, command)
-            rows.append(row)
+        for subject in [*others, *own]:
+            done.append(found := with_bar(subject, view, device, bf16, bar))
+            if ars and (subject.own or subject.name == "random"):
+                bare = with_bar(without_augmentation(subject), view, device, bf16, bar)
+                plain[subject.name] = bare.scores.mean("acc")
+            known = judge(found, done, real_bytes, distillation_seconds or np.nan, plain) if subject.own else Derived()
+            rows += (new := rows_of(found, known, scored.spec, split, bf16, command))
             if out is not None:
-                append_csv(Path(out), [row])
-    title = f"{data.spec.name} ({data.spec.source}), {split} split, {exam.protocol.name} protocol, percent"
-    Console().print(rich_table(rows, title))
+                append_csv(Path(out), new)
+            if predictions is not None:
+                found.predictions.write(
+                    Path(predictions) / f"{re.sub(r'[^A-Za-z0-9]+', '_', subject.name)}.safetensors"
+                )
+    say(rows, done[-1], scored.spec, exam, Console())
     return rows
 
 
-def baseline(name: str, data: ArrayDataModule, counts: list[int], exam: Exam, on_small_class: SmallClass) -> Subject:
-    """What a set is held against: as many real images chosen by a coreset method, or all of them (``full``).
+def check(set: str | None, ipc: int | list[int] | None, baselines: Sequence[str], students: int) -> None:
+    """Refuse what cannot be, before anything is trained.
 
     Raises:
-        ValueError: a class has too few images and the policy is ``error``.
+        ValueError: unknown baseline, neither set nor ipc, or both.
     """
-    real, spec = data.train_arrays(), data.spec
-    if name == "full":
-        protocol = exam.protocol.for_real_data(len(real[1]))
-        whole = Exam(protocol, len(exam.seeds), exam.architectures, exam.seeds[0], exam.compile)
-        return "all real data", None, whole, everything(real, spec)
-    there = fit_to_classes(counts, np.bincount(real[1], minlength=spec.num_classes), spec, on_small_class)
-    return name, there, exam, chosen(name, real, there, spec, exam.seeds[0])
+    if unknown := [name for name in baselines if name not in (*METHODS, *FULL)]:
+        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL))}")
+    if (set is None) == (ipc is None):
+        raise ValueError("give either a set file or, for baselines alone, ipc")
+    if students == 1:
+        warnings.warn("students=1: no spread and no interval over students; 2 are needed", stacklevel=3)
 
 
-def distilled(set: str, data: DataSpec, exam: Exam) -> tuple[list[Subject], list[int]]:
-    """A set file as somebody who was sent it sees it, and its images per class.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not a set file, or not for these data.
-    """
-    synthetic, card = read_set(set)
-    check_fits(synthetic.spec, data)
-    counts: list[int] = torch.bincount(synthetic.labels, minlength=data.num_classes).tolist()
-    return [(str(card.get("method", "set")), counts, exam, lambda student: synthetic)], counts
+def with_bar(subject: Subject, view: View, device: str, bf16: bool, bar: Progress) -> Assessment:
+    """Assess a subject, with a line of its own in the progress display."""
+    exam = subject.exam
+    plain = ", no augmentation" if exam.protocol.augmentation == "none" else ""
+    task = bar.add_task(f"{subject.name}, {len(exam.seeds)} students{plain}", total=exam.epochs)
+    return assess(subject, view, device, bf16, partial(bar.advance, task))
 
 
-def check_fits(made_from: DataSpec, data: DataSpec) -> None:
-    """Refuse to score a set on data of another shape or other classes.
-
-    Raises:
-        ValueError: with both values.
-    """
-    if made_from.shape != data.shape:
-        raise ValueError(f"the set's images are {made_from.shape} but {data.name} has {data.shape} (C, H, W)")
-    if made_from.class_names != data.class_names:
-        ours, theirs = ", ".join(made_from.class_names), ", ".join(data.class_names)
-        raise ValueError(f"the set's classes are {ours}; those of {data.name} are {theirs}")
+def rows_of(found: Assessment, derived: Derived, spec: DataSpec, split: str, bf16: bool, command: str) -> list[Row]:
+    """A row, and with several architectures one for each of them before it."""
+    names = found.subject.exam.architectures
+    single = names if len(names) > 1 else []
+    rows = [make_row(found.of(name), Derived(), spec, split, bf16, command, name) for name in single]
+    return [*rows, make_row(found, derived, spec, split, bf16, command)]
 
 
-def student_bar() -> Progress:
-    """A progress bar with what is done, how much, and the time left."""
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+def say(rows: Sequence[Row], last: Assessment, spec: DataSpec, exam: Exam, console: Console) -> None:
+    """Print tables, what follows for the set, and what the size of the split is worth."""
+    split = last.predictions.split
+    console.print(
+        rich_table(rows, f"{spec.name} ({spec.source}), {split} split, {exam.protocol.name} protocol, percent")
+    )
+    if len(exam.architectures) > 1:
+        console.print(architecture_table(rows, "accuracy by network; drop: mean of the others against the first"))
+    if last.subject.own:
+        known = Derived(**{name: getattr(rows[-1], name) for name in Derived().to_dict()})
+        for name, text in known.rows():
+            console.print(f"  {name}: {text}", highlight=False)
+    if (told := tiny_split_warning(len(last.predictions.targets), last.scores.mean("acc"), split)) is not None:
+        console.print(told, highlight=False)
 
 
 def command_line(
@@ -156,19 +205,35 @@ def command_line(
     split: str,
     exam: Exam,
     precision: Precision,
+    test_data: ArrayDataModule | None,
+    more: Mapping[str, object],
 ) -> str:
-    """The command that makes these rows again, without any folder of this machine beyond what the user typed."""
+    """The command that makes these rows again, without any folder of this machine beyond what the user typed.
+
+    ``more`` are options that are shown where they are not `evaluate`'s defaults.
+    """
     what = ["--set", _relative(set)] if set is not None else ["--ipc", str(ipc)]
-    parts = ["lightning-distill", "evaluate", *what, "--data", type(data).__name__]
-    for name, value in data.recipe.items():
-        parts += [f"--data.{name}", str(value)]
+    parts = ["lightning-distill", "evaluate", *what, *data_options("data", data)]
+    parts += data_options("test_data", test_data) if test_data is not None else []
     parts += ["--baselines", f"[{','.join(baselines)}]", "--split", split, "--protocol", exam.protocol.name]
     if exam.protocol.augmentation is not None:
         parts += ["--augmentation", exam.protocol.augmentation]
     if exam.architectures != ["convnet"]:
         parts += ["--architectures", f"[{','.join(exam.architectures)}]"]
+    defaults = inspect.signature(evaluate).parameters
+    for key, value in more.items():
+        if value != defaults[key].default:
+            parts += [f"--{key}", json.dumps(value) if isinstance(value, (dict, bool)) else str(value)]
     parts += ["--students", str(len(exam.seeds)), "--seed", str(exam.seeds[0]), "--precision", precision]
     return shlex.join(parts)
+
+
+def data_options(name: str, data: ArrayDataModule) -> list[str]:
+    """``--data NAME --data.key value``, without any folder of this machine."""
+    parts = [f"--{name}", type(data).__name__]
+    for key, value in data.recipe.items():
+        parts += [f"--{name}.{key}", str(value)]
+    return parts
 
 
 def _relative(path: str) -> str:

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from rich.console import Console
 
-from lightning_distill.commands.evaluate import Precision, student_bar
+from lightning_distill.commands.evaluate import Precision
+from lightning_distill.commands.subjects import student_bar
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Protocol, School, Sitting, Student, everything
 from lightning_distill.evaluation.student import Watch
@@ -118,7 +119,7 @@ def _writer(folder: Path, weights: Collection[str]) -> Watch:
 
 def _accuracy(student: Student, data: ArrayDataModule, device: str) -> float:
     """On the validation split."""
-    sitting = Sitting([student], data.spec.class_names, device, 0.0)
+    sitting = Sitting([student], data.spec, device, 0.0)
     for x, y in data.val_dataloader():
         sitting.see(data.spec.normalize(x.to(device)), y.to(device))
     return sitting.scores().mean("acc")

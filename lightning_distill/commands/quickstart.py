@@ -75,10 +75,10 @@ def quickstart(
     Image.fromarray(grid).save(folder / "grid.png")
     console.print("Training students on a random subset, on all real data and on the distilled set ...")
     rows = evaluate(
-        data,
         str(folder / "best"),
+        data,
+        protocol,
         ["random", "full"],
-        protocol=protocol,
         students=students,
         architectures=[network],
         seed=seed,

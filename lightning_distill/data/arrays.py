@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from lightning import LightningDataModule
+from numpy.typing import NDArray
 
 from lightning_distill.data.draws import Batches, Draws
 from lightning_distill.data.layout import Array, Channels, as_images, as_labels, pixel_statistics
@@ -74,6 +75,8 @@ class ArrayDataModule(LightningDataModule):
         self.real_per_class, self.batch_size = real_per_class, batch_size
         self.steps_per_epoch, self.seed = steps_per_epoch, seed
         self.splits: dict[str, Split] = {}
+        #: By split a number for each image, ``(N,)``, equal for images of one patient or lesion, where that is known.
+        self.groups: dict[str, NDArray[np.int64]] = {}
         self._spec: DataSpec | None = None
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.layout import Array
-from lightning_distill.data.npz import MAP_ABOVE, read_npz, splits_of
+from lightning_distill.data.npz import MAP_ABOVE, groups_of, read_npz, splits_of
 from lightning_distill.spec import Task
 
 SIZES = (28, 64, 128, 224)
@@ -114,7 +114,8 @@ class MedMNISTDataModule(ArrayDataModule):
     def load(self) -> dict[str, tuple[Array, Array] | None]:
         """The splits of the file; its checksum decides what it is called."""
         self.prepare_data()
-        splits = splits_of(read_npz(self.path), self.path.name)
+        arrays = read_npz(self.path)
+        self.groups, splits = groups_of(arrays), splits_of(arrays, self.path.name)
         if self._source is None:
             name, task, augmentation, license, _ = self._about
             self._about = (name, task, augmentation, license, self._provenance())

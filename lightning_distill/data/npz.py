@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.layout import Array, Channels
@@ -81,8 +82,26 @@ def splits_of(arrays: dict[str, Array], name: str) -> dict[str, tuple[Array, Arr
     return splits
 
 
+def groups_of(arrays: dict[str, Array]) -> dict[str, NDArray[np.int64]]:
+    """Which images of a split belong together: ``{split}_patient_id``, ``_lesion_id``, ``_patient`` or ``_group``.
+
+    Returns:
+        For each split that says so a number for each image, ``(N,)``; the identifiers themselves are not kept.
+    """
+    found = {}
+    for split in ("train", "val", "test"):
+        for kind in ("patient_id", "patient", "lesion_id", "group"):
+            if (given := arrays.get(f"{split}_{kind}")) is not None:
+                found[split] = np.unique(np.asarray(given).reshape(len(given)), return_inverse=True)[1].astype(np.int64)
+                break
+    return found
+
+
 class NpzDataModule(ArrayDataModule):
     """Any npz file with ``train_images``, ``train_labels`` and, if you have them, ``val_*`` and ``test_*``.
+
+    ``test_patient_id``, ``test_lesion_id`` or ``test_group`` say which images are of one patient or lesion: intervals
+    over images then resample them together.
 
     Args:
         path: the file.
@@ -128,5 +147,7 @@ class NpzDataModule(ArrayDataModule):
         self.path = Path(path)
 
     def load(self) -> dict[str, tuple[Array, Array] | None]:
-        """The splits of the file."""
-        return splits_of(read_npz(self.path), self.path.name)
+        """The splits of the file, and which images belong together where it says so."""
+        arrays = read_npz(self.path)
+        self.groups = groups_of(arrays)
+        return splits_of(arrays, self.path.name)

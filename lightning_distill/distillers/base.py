@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from lightning_distill.augment import SiameseAugmentation
 from lightning_distill.chunks import halving, images_at_once
 from lightning_distill.data import ArrayDataModule, data_of
-from lightning_distill.distillers.checks import refuse_not_finite, refuse_options, refuse_unfit, tell_warm_up
+from lightning_distill.distillers.checks import refuse_not_finite, refuse_options, refuse_unfit, tell_pace
 from lightning_distill.distillers.remembering import Remembering
 from lightning_distill.distillers.sharing import Sharing
 from lightning_distill.functional import CompileMode, Stateless, count_flops
@@ -102,7 +102,7 @@ class Distiller(Sharing, Remembering, ABC):
         flops = max(self.trainer.max_steps, 0) * sum(passes.values()) * count_flops(build, spec.shape)
         chunk = hp["chunk"] or images_at_once(build, spec.shape, self.trainer.strategy.root_device)
         self.network = Stateless(build, flops=flops, compile=hp["compile"], sizes=list(passes), chunk=chunk)
-        tell_warm_up(self.network)
+        tell_pace(self.network, self.trainer)
         self.augment = SiameseAugmentation(hp["augmentation"] or spec.augmentation, spec.shape[1:])
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
+from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from lightning_distill.functional import Stateless
 from lightning_distill.networks import check_network
 from lightning_distill.objectives import Distance
+from lightning_distill.precision import warn_if_emulated
 from lightning_distill.spec import DataSpec
 from lightning_distill.synthetic import SyntheticSet
 
@@ -59,8 +61,10 @@ def refuse_not_finite(loss: Tensor, gradients: Sequence[Tensor | None], step: in
         )
 
 
-def tell_warm_up(network: Stateless) -> None:
-    """Say that the first steps of a compiled run are the compiler's."""
+def tell_pace(network: Stateless, trainer: Trainer) -> None:
+    """Say that the first steps of a compiled run are the compiler's, and that bf16 is slow where it is emulated."""
+    if "bf16" in str(trainer.precision):
+        warn_if_emulated(trainer.strategy.root_device)
     if network.compiled:
         rank_zero_info(
             "compiling the network: the first steps take up to a minute longer, less where it was done before"

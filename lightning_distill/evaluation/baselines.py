@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_distill.coresets import select
+from lightning_distill.coresets import Features, select
 from lightning_distill.evaluation.student import TrainingSet
 from lightning_distill.isolation import derive_seed
 from lightning_distill.spec import DataSpec
@@ -16,21 +16,25 @@ from lightning_distill.spec import DataSpec
 Arrays = tuple[NDArray[np.generic], NDArray[np.int64]]
 
 
-def chosen(method: str, real: Arrays, counts: Sequence[int], spec: DataSpec, seed: int) -> Callable[[int], TrainingSet]:
+def chosen(
+    method: str, real: Arrays, counts: Sequence[int], spec: DataSpec, seed: int, features: Features | None = None
+) -> Callable[[int], TrainingSet]:
     """Real images by a coreset method; random subsets are drawn anew for every student, so their spread is included.
 
     Args:
         method: see `coresets.METHODS`.
         real: training images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
-        counts: images of each class.
+        counts: images of each class; `coresets.counts_like` has them in the natural ratio of the classes.
         spec: of the data.
         seed: of the draws.
+        features: ``(N, F)`` of the real images to measure distances on, such as `embedding.embed_features`; ``None``
+            takes normalised pixels.
     """
     images, labels = real
 
     def draw(student: int) -> TrainingSet:
         draw_seed = derive_seed(method, seed, student if method == "random" else 0) % 2**31
-        rows = select(method, images, labels, counts, spec, draw_seed)
+        rows = select(method, images, labels, counts, spec, draw_seed, features)
         pixels = torch.from_numpy(np.ascontiguousarray(images[rows]))
         return TrainingSet(pixels, torch.from_numpy(labels[rows]), spec)
 
@@ -41,3 +45,16 @@ def everything(real: Arrays, spec: DataSpec) -> Callable[[int], TrainingSet]:
     """All real training images, in their natural class ratio."""
     data = TrainingSet(torch.from_numpy(np.ascontiguousarray(real[0])), torch.from_numpy(real[1]), spec)
     return lambda student: data
+
+
+def everything_balanced(real: Arrays, spec: DataSpec, seed: int) -> Callable[[int], TrainingSet]:
+    """As many images of every class as the rarest has, drawn anew for every student.
+
+    Classes are cut down, not repeated: every image counts once, as it does in `everything`.
+    """
+    return chosen("random", real, balanced_counts(real[1], spec), spec, seed)
+
+
+def balanced_counts(labels: NDArray[np.int64], spec: DataSpec) -> list[int]:
+    """The images of each class in `everything_balanced`: those of the rarest class."""
+    return [int(np.bincount(labels, minlength=spec.num_classes).min())] * spec.num_classes

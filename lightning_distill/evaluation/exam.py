@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from lightning_distill.evaluation.metrics import StudentMetrics
+from lightning_distill.evaluation.metrics import StudentMetrics, recalls
+from lightning_distill.evaluation.predictions import Predictions
 from lightning_distill.evaluation.protocol import Protocol, get_protocol
-from lightning_distill.evaluation.ranks import gather, share
+from lightning_distill.evaluation.ranks import gather, place, share
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.student import School, Student, Tick, TrainingSet
 from lightning_distill.functional import CompileMode
@@ -87,7 +89,7 @@ class Exam:
             numbers = [i for architecture, i in mine if architecture == name]
             school = self._school(name, len(sets[0].labels), str(device), bf16, spec)
             students += school.train_all([sets[i] for i in numbers], [self.seeds[i] for i in numbers], tick)
-        return Sitting(students, spec.class_names, device, began, spread)
+        return Sitting(students, spec, device, began, spread)
 
     def _students(self, spread: bool) -> list[tuple[str, int]]:
         """Architecture and number of the students trained on this rank, in the order of their scores."""
@@ -108,41 +110,112 @@ class Sitting:
 
     Args:
         students: trained.
-        class_names: for messages.
+        spec: task and class names of the data.
         device: of students and batches.
         began: ``time.perf_counter()`` at the start of the training.
         spread: these are this rank's share of the students, see `Exam.train`.
+
+    Attributes:
+        trained: seconds that the training took.
     """
 
     def __init__(
         self,
         students: list[Student],
-        class_names: Sequence[str],
+        spec: DataSpec,
         device: torch.device | str,
         began: float,
         spread: bool = False,
     ) -> None:
-        self.students, self.class_names, self.began, self.spread = students, class_names, began, spread
-        self.metrics = [StudentMetrics(len(class_names), sync=not spread).to(device) for _ in students]
+        self.students, self.spec, self.device, self.began, self.spread = students, spec, device, began, spread
+        self.trained = time.perf_counter() - began
+        self.metrics = [StudentMetrics(spec, sync=not spread).to(device) for _ in students]
+        self._told = False
+
+    def show(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Sitting:
+        """Show all students real images in pixel units, normalised by mean and std of what they learned from."""
+        for x, y in batches:
+            self.see(self.spec.normalize(x.to(self.device)), y.to(self.device))
+        return self
 
     def see(self, x: Tensor, y: Tensor) -> None:
-        """Score every student on a batch of normalised images ``(B, C, H, W)`` and labels ``(B,)`` or ``(B, 1)``."""
+        """Show all students normalised images ``(B, C, H, W)`` with labels ``(B,)``, ``(B, 1)`` or multi-label."""
+        targets = y if self.spec.task == "multi-label" else y.flatten()
         for student, metrics in zip(self.students, self.metrics, strict=True):
-            metrics.update(student.predict(x), y.flatten())
+            metrics.update(student.predict(x), targets)
 
     def scores(self) -> Scores:
         """The scores of everything seen, of all students on every rank; absent classes are named in a warning."""
-        results = [(metrics.scores(), metrics.absent) for metrics in self.metrics]
-        seconds = time.perf_counter() - self.began
-        reports = [
-            (student.seed, student.architecture, *result, seconds)
-            for student, result in zip(self.students, results, strict=True)
+        reports = [self._report(*pair) for pair in zip(self.students, self.metrics, strict=True)]
+        reports = gather(reports) if self.spread else reports
+        if absent := reports[0].absent:
+            names = ", ".join(repr(self.spec.class_names[label]) for label in absent)
+            which = f"with and without {names}" if self.spec.task == "multi-label" else f"of {names}"
+            _warn(f"no real images {which} to score on: left out of balanced accuracy and AUROC")
+        diverged = [(report.architecture, report.seed) for report in reports if report.diverged]
+        self._tell(diverged)
+        return Scores(
+            [report.scores for report in reports],
+            [report.seed for report in reports],
+            [report.architecture for report in reports],
+            max(report.seconds for report in reports),
+            [report.recalls for report in reports],
+            [seed for _, seed in diverged],
+        )
+
+    def predictions(self, split: str, groups: Tensor | None = None) -> Predictions:
+        """What all students on every rank said of everything seen, on the CPU.
+
+        Args:
+            split: of the images, ``val`` or ``test``.
+            groups: ``(N,)``, of images of one patient or lesion one number, in the order the images were shown.
+
+        Raises:
+            ValueError: groups where each rank saw a part of the images, whose order is lost.
+        """
+        _, ranks = place()
+        if groups is not None and not self.spread and ranks > 1:
+            raise ValueError(f"groups of images spread over {ranks} ranks; show every rank all images")
+        said = [
+            (student.architecture, student.seed, *metrics.seen(), metrics.diverged)
+            for student, metrics in zip(self.students, self.metrics, strict=True)
         ]
-        seeds, architectures, scores, absent, took = zip(*(gather(reports) if self.spread else reports), strict=True)
-        if absent[0]:
-            names = ", ".join(repr(self.class_names[label]) for label in absent[0])
-            rank_zero_warn(f"no real images of {names} to score on: left out of balanced accuracy and AUROC")
-        return Scores(list(scores), list(seeds), list(architectures), max(took))
+        said = gather(said) if self.spread else said
+        architectures, seeds, logits, targets, diverged = zip(*said, strict=True)
+        self._tell([(name, seed) for name, seed, gone in zip(architectures, seeds, diverged, strict=True) if gone])
+        return Predictions(torch.stack(logits), targets[0], self.spec, list(seeds), list(architectures), groups, split)
+
+    def _report(self, student: Student, metrics: StudentMetrics) -> _Report:
+        scores, recall = metrics.scores(), recalls(*metrics.seen(), self.spec)
+        seconds = time.perf_counter() - self.began
+        return _Report(student.architecture, student.seed, scores, recall, metrics.absent, metrics.diverged, seconds)
+
+    def _tell(self, diverged: Sequence[tuple[str, int]]) -> None:
+        """One warning that names the students that diverged, however often it is asked for scores."""
+        if diverged and not self._told:
+            self._told = True
+            names = ", ".join(f"{architecture!r} with seed {seed}" for architecture, seed in diverged)
+            advice = "counted as finding all classes equally probable; try a lower learning rate"
+            _warn(f"students diverged, their logits are not finite ({names}): {advice}")
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a rank tells the others of one student."""
+
+    architecture: str
+    seed: int
+    scores: dict[str, float]
+    recalls: dict[str, float]
+    absent: list[int]
+    diverged: bool
+    seconds: float
+
+
+def _warn(message: str) -> None:
+    """On the first rank only; ``rank_zero_warn`` fails where nobody has imported Lightning."""
+    if place()[0] == 0:
+        warnings.warn(message, stacklevel=3)
 
 
 def examine(
@@ -163,7 +236,4 @@ def examine(
         bf16: forward in bfloat16.
         tick: called after every epoch.
     """
-    sitting, spec = exam.train(data, device, bf16, tick), data(0).spec
-    for x, y in batches:
-        sitting.see(spec.normalize(x.to(device)), y.to(device))
-    return sitting.scores()
+    return exam.train(data, device, bf16, tick).show(batches).scores()

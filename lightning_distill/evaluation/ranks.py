@@ -10,19 +10,23 @@ from torch import distributed
 Item = TypeVar("Item")
 
 
+def place() -> tuple[int, int]:
+    """This rank, and the number of ranks; without ``torch.distributed`` 0 of 1."""
+    several = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
+
+
 def share(items: Sequence[Item]) -> list[Item]:
-    """What falls to this rank: every n-th of n ranks; without ``torch.distributed`` everything."""
-    return list(items[distributed.get_rank() :: distributed.get_world_size()]) if _several() else list(items)
+    """What falls to this rank: every n-th of n ranks."""
+    rank, ranks = place()
+    return list(items[rank::ranks])
 
 
 def gather(mine: Sequence[Item]) -> list[Item]:
     """The inverse of `share`, on all ranks at once: every rank's items, as plain data, in their original order."""
-    if not _several():
+    _, ranks = place()
+    if ranks == 1:
         return list(mine)
-    parts: list[list[Item]] = [[]] * distributed.get_world_size()
+    parts: list[list[Item]] = [[]] * ranks
     distributed.all_gather_object(parts, list(mine))
-    return [parts[number % len(parts)][number // len(parts)] for number in range(sum(map(len, parts)))]
-
-
-def _several() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+    return [parts[number % ranks][number // ranks] for number in range(sum(map(len, parts)))]

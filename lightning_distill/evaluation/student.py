@@ -18,6 +18,7 @@ from lightning_distill.functional import CompileMode, Parameters, Stateless, cou
 from lightning_distill.gradients import descend
 from lightning_distill.isolation import derive_seed, sandbox
 from lightning_distill.networks import create_network
+from lightning_distill.precision import warn_if_emulated
 from lightning_distill.spec import DataSpec
 
 Tick = Callable[[], object]
@@ -65,11 +66,11 @@ class Student:
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Class probabilities ``(B, K)``, float32, of normalised images ``(B, C, H, W)``."""
+        """Logits ``(B, K)``, float32, of normalised images ``(B, C, H, W)``."""
         self.network.train(False)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.network(self.parameters, x)
-        return logits.float().softmax(1)
+        return logits.float()
 
 
 class School:
@@ -102,6 +103,8 @@ class School:
     ) -> None:
         self.architecture, self.spec, self.protocol = architecture, spec, protocol
         self.device, self.bf16 = torch.device(device), bf16
+        if bf16:
+            warn_if_emulated(device)
         build = partial(create_network, architecture, spec.shape[0], spec.num_classes, spec.shape[1:])
         flops = 3.0 * count_flops(build, spec.shape) * images * students * (protocol.epochs + 1)
         sizes = (min(images, protocol.batch_size), protocol.batch_size)

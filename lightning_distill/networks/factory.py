@@ -94,7 +94,7 @@ def check_network(name: str) -> None:
 
     if timm.is_model(name.removeprefix("timm/")):
         return
-    known = [*NETWORKS, *timm.list_models()]
+    known = list(dict.fromkeys([*NETWORKS, *timm.list_models()]))
     close = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or list(NETWORKS)[:5]
     raise ValueError(f"unknown network {name!r}; closest names: {', '.join(close)}")
 
