@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 from lightning_distill import __version__
 
 OVERVIEW = f"""lightning-distill {__version__}
 
-  quickstart   distil scikit-learn's digits and compare: no network, under three minutes
+  quickstart   distil scikit-learn's digits and compare: no network, a few minutes
   fit          distil:  lightning-distill fit --config benchmarks/configs/breastmnist_dm.yaml
   validate     train students on a checkpoint's set and score them on the validation split
   test         the same on the test split: look once
   evaluate     score a set file beside its baselines
+  coreset      chosen real images as a set file, to hold a distilled one against
+  concat       several set files as one:  lightning-distill concat A B --out both
+  mix          does somebody's set help a student that has real images of its own?
+  report       runs and result tables as one page:  lightning-distill report RUN_OR_CSV ... --out report.html
+  indicator    what distillation may reach on some data, before any is done
   experts      train networks on real data and keep every epoch, for trajectory matching
   bench        what a step takes on this machine, and which knob to turn: under five minutes
 
 Each has --help."""
+#: Commands of our own: each is a function in a module of its name.
+OWN = ("quickstart", "evaluate", "coreset", "concat", "mix", "report", "indicator", "experts", "bench")
+#: The option that words before the first option are a list for.
+POSITIONAL = {"concat": "sets", "report": "inputs"}
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -38,10 +48,15 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _run(argv: list[str]) -> None:
     try:
-        if argv[0] in ("quickstart", "evaluate", "experts", "bench"):
+        if argv[0] in OWN:
             from jsonargparse import auto_cli
 
-            auto_cli(_command(argv[0]), args=argv[1:], as_positional=False, prog=f"lightning-distill {argv[0]}")
+            import lightning_distill.data  # noqa: F401  (short class names in --data)
+            from lightning_distill.commands.words import spelled_out
+
+            command = getattr(import_module(f"lightning_distill.commands.{argv[0]}"), argv[0])
+            words = spelled_out(argv[1:], command, POSITIONAL.get(argv[0]))
+            auto_cli(command, args=words, as_positional=False, prog=f"lightning-distill {argv[0]}")
         else:
             _lightning(argv)
     except (ValueError, TypeError, FileNotFoundError, PermissionError, FloatingPointError) as error:
@@ -49,26 +64,6 @@ def _run(argv: list[str]) -> None:
             raise
         print(f"lightning-distill: {error}", file=sys.stderr)
         raise SystemExit(2) from error
-
-
-def _command(name: str) -> Callable[..., object]:
-    import lightning_distill.data  # noqa: F401  (short class names in --data)
-
-    if name == "evaluate":
-        from lightning_distill.commands.evaluate import evaluate
-
-        return evaluate
-    if name == "experts":
-        from lightning_distill.commands.experts import experts
-
-        return experts
-    if name == "bench":
-        from lightning_distill.commands.bench import bench
-
-        return bench
-    from lightning_distill.commands.quickstart import quickstart
-
-    return quickstart
 
 
 def _lightning(argv: list[str]) -> None:

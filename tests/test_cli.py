@@ -149,13 +149,26 @@ def test_quickstart_makes_what_it_promises(tmp_path, capsys):
 def test_overview_lists_every_command(capsys):
     main([])
     shown = capsys.readouterr().out
-    for command in ("quickstart", "fit", "validate", "test", "evaluate", "experts"):
+    for command in (
+        "quickstart",
+        "fit",
+        "validate",
+        "test",
+        "evaluate",
+        "coreset",
+        "concat",
+        "mix",
+        "indicator",
+        "report",
+    ):
         assert f"\n  {command} " in shown
     main(["--version"])
     assert capsys.readouterr().out.strip() == "0.1.0"
 
 
-@pytest.mark.parametrize("command", ["fit", "evaluate", "quickstart", "experts"])
+@pytest.mark.parametrize(
+    "command", ["fit", "evaluate", "quickstart", "experts", "coreset", "concat", "mix", "indicator"]
+)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
@@ -273,3 +286,31 @@ def test_experts_never_begin_where_evaluated_students_do(medmnist_root):
     experts = [load_file(epoch_path(f"e/00{number}", 0))["head.weight"] for number in range(3)]
     assert not any(torch.equal(a, b) for a in begun for b in experts)
     assert len(begun) == 3
+
+
+@pytest.mark.parametrize(
+    ("typed", "known"),
+    [
+        (["concat", "a b", "c", "--out", "x"], ['--sets=["a b", "c"]', "--out=x"]),
+        (["report", "one", "--out=x"], ['--inputs=["one"]', "--out=x"]),
+        (["indicator", "--ipc", "1", "10", "--data.name=x-y"], ["--ipc=[1,10]", "--data.name=x-y"]),
+        (["indicator", "--ipc", "1"], ["--ipc=1"]),
+        (["evaluate", "--test-data", "D", "--baselines", "random", "full"],
+         ["--test_data=D", '--baselines=["random", "full"]']),
+        (["evaluate", "--architectures", "mlp", "--baselines=random"],
+         ['--architectures=["mlp"]', '--baselines=["random"]']),
+        (["evaluate", "--set", "/a-b/c=d", "--seed", "-1", "--baselines=[a,b]"],
+         ["--set=/a-b/c=d", "--seed=-1", "--baselines=[a,b]"]),
+        (["mix", "--real", "20", "--ratio", "0", "0.1"], ["--real=[20]", "--ratio=[0,0.1]"]),
+        (["evaluate", "-h"], ["-h"]),
+        (["bench", "--help"], ["--help"]),
+    ],
+)  # fmt: skip
+def test_words_are_brought_into_the_form_the_parser_knows(typed, known):
+    from importlib import import_module
+
+    from lightning_distill.cli import POSITIONAL
+    from lightning_distill.commands.words import spelled_out
+
+    command = getattr(import_module(f"lightning_distill.commands.{typed[0]}"), typed[0])
+    assert spelled_out(typed[1:], command, POSITIONAL.get(typed[0])) == known

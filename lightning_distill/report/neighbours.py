@@ -1,0 +1,188 @@
+"""The real images that lie nearest to those of a set, in the split it was made from and in one it has never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from lightning_distill.report.drawing import INK, LINE, MUTED
+from lightning_distill.spec import DataSpec
+
+Array = NDArray[np.generic]
+Tick = Callable[[], object]
+#: Numbers of real images held as float32 at once: 128 MiB.
+AT_ONCE = 2**25
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """For each of M images its nearest one of a pool.
+
+    Args:
+        rows: into the pool, ``(M,)``.
+        distances: to it, ``(M,)``: root mean square over pixels and channels of the difference of normalised images.
+        pool: number of images that were searched.
+    """
+
+    rows: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    pool: int
+
+    @property
+    def equal(self) -> int:
+        """Images that are in the pool pixel by pixel."""
+        return int((self.distances == 0).sum())
+
+
+def nearest(pixels: Tensor, pool: Array, spec: DataSpec, tick: Tick = lambda: None, at_once: int = AT_ONCE) -> Nearest:
+    """Search a pool by Euclidean distance of normalised pixels (scikit-learn), a part of the pool at a time.
+
+    ``d(a, b) = sqrt(mean((a - b)^2))``, in standard deviations of the training pixels; 0 is the same image.
+
+    Args:
+        pixels: ``(M, C, H, W)`` in pixel units.
+        pool: ``(N, C, H, W)`` in pixel units; on disk if you like.
+        spec: mean and std of the data.
+        tick: called after every part, `parts` times.
+        at_once: numbers of the pool held at once.
+
+    Raises:
+        ValueError: images of another shape than the pool's.
+    """
+    if tuple(pixels.shape[1:]) != pool.shape[1:]:
+        raise ValueError(f"the set's images are {tuple(pixels.shape[1:])}, the real ones {pool.shape[1:]} (C, H, W)")
+    queries = _flat(pixels, spec)  # (M, F)
+    best = np.full(len(queries), np.inf)
+    rows = np.zeros(len(queries), np.int64)
+    step = _step(pool, at_once)
+    for start in range(0, len(pool), step):
+        part = _flat(torch.from_numpy(np.array(pool[start : start + step])), spec)
+        found = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(part).kneighbors(queries, return_distance=False)
+        # the search expands (a - b)^2, which is not exactly zero for a copy; the difference itself is
+        difference = queries.astype(np.float64) - part[found[:, 0]]
+        distance = np.sqrt(np.square(difference).mean(1))
+        nearer = distance < best
+        best[nearer], rows[nearer] = distance[nearer], found[nearer, 0] + start
+        tick()
+    return Nearest(rows, best, len(pool))
+
+
+def parts(pool: Array, at_once: int = AT_ONCE) -> int:
+    """How many parts `nearest` searches a pool in."""
+    return -(-len(pool) // _step(pool, at_once))
+
+
+def check_fits(made_from: DataSpec, data: DataSpec) -> None:
+    """Refuse a set of other images or classes than the data.
+
+    Raises:
+        ValueError: with both values.
+    """
+    if made_from.shape != data.shape:
+        raise ValueError(
+            f"the set of {made_from.name} has images {made_from.shape}, {data.name} has {data.shape} (C, H, W); "
+            "give the data it was made from"
+        )
+    if made_from.class_names != data.class_names:
+        ours, theirs = ", ".join(made_from.class_names), ", ".join(data.class_names)
+        raise ValueError(f"the set's classes are {ours}; those of {data.name} are {theirs}; give its own data")
+
+
+def neighbour_picture(
+    pixels: Tensor,
+    labels: Tensor,
+    spec: DataSpec,
+    pools: Sequence[tuple[str, Array, Nearest]],
+    columns: int = 10,
+    cell: int = 88,
+) -> Image.Image:
+    """For each class a band of rows: the set's images, and below each its nearest of every pool with the distance.
+
+    Args:
+        pixels: ``(M, C, H, W)`` in pixel units.
+        labels: ``(M,)``.
+        spec: pixel range and class names.
+        pools: name, images in pixel units, and what `nearest` has found in them.
+        columns: images of a class, at most.
+        cell: height of an image in the picture, in pixels.
+    """
+    bands = neighbour_bands(pixels, labels, spec, pools, columns, cell)
+    height = bands[0].height
+    picture = Image.new("RGB", (bands[0].width, height * len(bands)), "white")
+    for place, band in enumerate(bands):
+        picture.paste(band, (0, place * height))
+        if place:
+            ImageDraw.Draw(picture).line([(0, place * height), (picture.width, place * height)], fill=LINE, width=2)
+    return picture
+
+
+def neighbour_bands(
+    pixels: Tensor,
+    labels: Tensor,
+    spec: DataSpec,
+    pools: Sequence[tuple[str, Array, Nearest]],
+    columns: int = 10,
+    cell: int = 88,
+) -> list[Image.Image]:
+    """The bands of `neighbour_picture` one by one, of equal size; classes without images have none."""
+    counts = torch.bincount(labels, minlength=spec.num_classes)
+    shown, times = min(columns, int(counts.max())), max(1, cell // pixels.shape[2])
+    height, width = times * pixels.shape[2], times * pixels.shape[3]
+    font, small = ImageFont.load_default(20), ImageFont.load_default(18)
+    titles = ["in the set", *(f"nearest in {name}" for name, _, _ in pools)]
+    names = {label: _fitted(spec.class_names[label], 300) for label in range(spec.num_classes) if counts[label]}
+    margin = 24 + int(max(font.getlength(text) for text in (*names.values(), *titles)))
+    gap, line, head, step = 10, 28, 42, max(width, 46) + 10
+    tops = [head, *(head + height + gap + i * (height + line) for i in range(len(pools)))]
+    bands = []
+    for label, name in names.items():
+        band = Image.new(
+            "RGB", (margin + shown * step, head + height + gap + len(pools) * (height + line) + gap), "white"
+        )
+        pen = ImageDraw.Draw(band)
+        pen.text((8, 12), name, fill=INK, font=font)
+        for title, y in zip(titles, tops, strict=True):
+            pen.text((8, y + height // 2), title, fill=MUTED, font=small, anchor="lm")
+        for column, row in enumerate(torch.nonzero(labels == label).flatten().tolist()[:shown]):
+            left = margin + column * step
+            band.paste(_tile(pixels[row], spec, times), (left, tops[0]))
+            for (_, pool, found), y in zip(pools, tops[1:], strict=True):
+                real = torch.from_numpy(np.array(pool[int(found.rows[row])]))
+                band.paste(_tile(real, spec, times), (left, y))
+                distance = f"{found.distances[row]:.2f}"
+                pen.text((left + width // 2, y + height + 3), distance, fill=INK, font=small, anchor="ma")
+        bands.append(band)
+    return bands
+
+
+def _flat(pixels: Tensor, spec: DataSpec) -> NDArray[np.float32]:
+    return spec.normalize(pixels).flatten(1).numpy()
+
+
+def _step(pool: Array, at_once: int) -> int:
+    return max(1, at_once // int(np.prod(pool.shape[1:])))
+
+
+def _tile(pixels: Tensor, spec: DataSpec, times: int) -> Image.Image:
+    """One image ``(C, H, W)`` as it is drawn: three channels in colour, else the first, enlarged by whole numbers."""
+    channels = pixels if pixels.shape[0] == 3 else pixels[:1].expand(3, -1, -1)
+    unit = ((channels.float() - spec.low) / max(spec.high - spec.low, 1e-8)).clamp(0, 1)
+    array = (unit * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return Image.fromarray(array.repeat(times, 0).repeat(times, 1))
+
+
+def _fitted(name: str, width: int) -> str:
+    """A name that fits into a width in pixels, cut where it does not."""
+    font = ImageFont.load_default(20)
+    if font.getlength(name) <= width:
+        return name
+    while name and font.getlength(f"{name} ...") > width:
+        name = name[:-1]
+    return f"{name.rstrip()} ..."

@@ -1,0 +1,290 @@
+"""Rows of result CSVs: read, checked, named and put beside each other."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+
+from lightning_distill.evaluation.derived import Derived
+from lightning_distill.evaluation.uncertainty import Estimate
+from lightning_distill.report.numbers import estimate
+
+#: Columns without which a row says nothing.
+REQUIRED = ("dataset", "trained_on", "ipc", "images", "split", "students", "acc")
+#: What is held against distilled sets, in the order of the tables, with its names there.
+BASELINES = {"random": "random subset", "herding": "herding", "kcenter": "k-center", "kmeans": "k-means"}
+#: Rows are compared where they agree in these.
+ALIKE = ("dataset", "source", "split", "network", "protocol")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a score is called and shown.
+
+    Args:
+        name: in tables.
+        percent: whether it is a fraction, shown in percent.
+        rises: whether more is better; ``None`` where neither is.
+    """
+
+    name: str
+    percent: bool = True
+    rises: bool | None = True
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by before it is shown."""
+        return 100.0 if self.percent else 1.0
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point."""
+        return 1 if self.percent else 3
+
+
+#: Scores by what they tell, which is how wide tables are divided.
+THEMES: dict[str, dict[str, Score]] = {
+    "Scores": {
+        "acc": Score("accuracy, %"),
+        "balanced_acc": Score("balanced accuracy, %"),
+        "auroc": Score("AUROC, %"),
+        "map": Score("mean AP, %"),
+        "kappa": Score("quadratic kappa", False),
+    },
+    "The worst class, and errors": {
+        "worst_recall": Score("recall of the worst class, %"),
+        "macro_f1": Score("macro F1, %"),
+        "mae": Score("mean absolute error, classes", False, False),
+    },
+    "Calibration, before and after temperature scaling on val": {
+        "ece": Score("ECE, %", rises=False),
+        "ece_scaled": Score("ECE scaled, %", rises=False),
+        "brier": Score("Brier", False, False),
+        "brier_scaled": Score("Brier scaled", False, False),
+        "nll": Score("NLL", False, False),
+        "nll_scaled": Score("NLL scaled", False, False),
+        "temperature": Score("temperature", False, None),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row, as text; what is absent is empty."""
+
+    cells: Mapping[str, str]
+
+    def text(self, column: str) -> str:
+        """A cell, without paths of the machine that made it."""
+        value = self.cells.get(column) or ""
+        return without_paths_of_command(value) if column == "command" else without_paths(value)
+
+    def number(self, column: str) -> float:
+        """A cell as a number; NaN where there is none."""
+        return float(self.cells.get(column) or "nan")
+
+    @property
+    def students(self) -> int:
+        """How many learned."""
+        return int(self.number("students"))
+
+    @property
+    def ipc(self) -> float:
+        """Images per class, their mean where classes differ; infinite for the whole training set."""
+        text = self.cells["ipc"]
+        if text == "all":
+            return math.inf
+        return self.number("images") / len(text.split("/")) if "/" in text else float(text)
+
+    @property
+    def name(self) -> str:
+        """What was trained on, as tables call it."""
+        return called(self.text("trained_on"))
+
+    @property
+    def baseline(self) -> str | None:
+        """Which of `BASELINES` it is, in whatever space it was chosen; ``None`` for anything else."""
+        given = self.cells["trained_on"].partition(" (")[0]
+        return given if given in BASELINES else None
+
+    @property
+    def classes(self) -> int | None:
+        """Their number, where the row tells."""
+        images, ipc = self.number("images"), self.cells["ipc"]
+        if "/" in ipc:
+            return len(ipc.split("/"))
+        return int(images / int(ipc)) if ipc.isdecimal() and int(ipc) and images % int(ipc) == 0 else None
+
+    def measured(self, score: str) -> Estimate | None:
+        """Mean, spread and interval of a score; the interval is the file's own where it holds one."""
+        mean, std, half = (self.number(name) for name in (score, f"{score}_std", f"{score}_ci95"))
+        return None if math.isnan(mean) else estimate(mean, std, half, self.students)
+
+    def over_images(self, score: str) -> Estimate | None:
+        """The interval over test images, or over groups of them, where the row has one."""
+        mean, low, high = (self.number(name) for name in (score, f"{score}_low", f"{score}_high"))
+        over = self.text("resampled") or "images"
+        return None if math.isnan(low) else Estimate(mean, math.nan, low, high, 0.95, 0, over)
+
+    @property
+    def derived(self) -> dict[str, str]:
+        """What follows from the scores, by name, as text; empty where the row has nothing of it."""
+        names = [field.name for field in fields(Derived)]
+        return dict(Derived(**{name: self.number(name) for name in names}).rows())
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that may be compared: same data, split, network and protocol.
+
+    Args:
+        alike: what they share, by column.
+        results: by images per class; at each, baselines come first.
+    """
+
+    alike: Mapping[str, str]
+    results: Sequence[Result]
+
+    @property
+    def title(self) -> str:
+        """Data set and where its bytes are from."""
+        return self.alike["dataset"] + (f" ({self.alike['source']})" if self.alike["source"] else "")
+
+    @property
+    def circumstances(self) -> str:
+        """Split, network and protocol."""
+        parts = [f"{self.alike['split']} split"]
+        parts += [f"students: {self.alike['network']}"] if self.alike["network"] else []
+        return ", ".join([*parts, *([f"{self.alike['protocol']} protocol"] if self.alike["protocol"] else [])])
+
+    def by_size(self) -> dict[float, list[Result]]:
+        """Rows of equal images per class."""
+        sizes: dict[float, list[Result]] = {}
+        for result in self.results:
+            sizes.setdefault(result.ipc, []).append(result)
+        return sizes
+
+    def scores(self) -> dict[str, dict[str, Score]]:
+        """The scores that any of the rows has, by theme; unknown columns come last, in fours."""
+        there = score_columns(self.results)
+        known = {theme: {k: s for k, s in scores.items() if k in there} for theme, scores in THEMES.items()}
+        known = {theme: scores for theme, scores in known.items() if scores}
+        rest = [name for name in there if not any(name in scores for scores in known.values())]
+        for start in range(0, len(rest), 4):
+            title = "Further columns" + (f", {start // 4 + 1}" if len(rest) > 4 else "")
+            known[title] = {k: Score(k, False) for k in rest[start : start + 4]}
+        return known
+
+
+def read_results(path: str | Path) -> list[Result]:
+    """The rows of a CSV that `evaluate --out` or a grid has written.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: other columns, named; no rows; a cell that is not the number it should be.
+    """
+    path = Path(path)
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        try:
+            rows = [{k: v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path.name} is not a CSV: {error}; give what `evaluate --out` has written") from error
+        found = list(reader.fieldnames or [])
+    if lacking := [name for name in REQUIRED if name not in found]:
+        raise ValueError(
+            f"{path.name} has no column {', '.join(lacking)}; it has {', '.join(found) or 'none'}. "
+            "Give a CSV of `lightning-distill evaluate --out`"
+        )
+    if not rows:
+        raise ValueError(f"{path.name} has columns but no rows; evaluate something with --out {path.name} first")
+    results = [Result(row) for row in rows]
+    for line, result in enumerate(results, 2):
+        _check(result, path.name, line)
+    return results
+
+
+def grouped(results: Sequence[Result]) -> list[Group]:
+    """Rows sorted into what may be compared, groups of one data set together; a row given twice is there once."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for result in {tuple(sorted(r.cells.items())): r for r in results}.values():
+        groups.setdefault(tuple(result.text(name) for name in ALIKE), []).append(result)
+    datasets = [key[0] for key in groups]
+    return [
+        Group(dict(zip(ALIKE, key, strict=True)), sorted(groups[key], key=lambda row: (row.ipc, _place(row))))
+        for key in sorted(groups, key=lambda key: datasets.index(key[0]))
+    ]
+
+
+def score_columns(results: Sequence[Result]) -> list[str]:
+    """Scores that are filled somewhere: those we know, and others that come with their spread or interval."""
+    names = dict.fromkeys(name for result in results for name in result.cells)
+    known = [name for scores in THEMES.values() for name in scores]
+    scores = [name for name in names if name in known or f"{name}_std" in names or f"{name}_ci95" in names]
+    return [name for name in scores if any(result.cells.get(name) for result in results)]
+
+
+def called(name: str) -> str:
+    """A method or baseline as tables call it: ``DMDistiller`` is DM, ``kmeans (embedding)`` k-means (embedding)."""
+    first, bracket, rest = name.partition(" (")
+    return BASELINES.get(first, first.removesuffix("Distiller") or first) + bracket + rest
+
+
+def without_paths(text: str) -> str:
+    """Text whose absolute paths are cut to their last part: where a file lay says who made it."""
+    return re.sub(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\",;]+){2,}[/\\]?", _last_part, text)
+
+
+def without_paths_of_command(command: str) -> str:
+    """A command line, likewise; arguments with spaces keep their quotes."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an open quote: not a command of ours
+        return without_paths(command)
+    short = []
+    for word in words:
+        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+        short.append(option + equals + (_name(value) if _absolute(value) else without_paths(value)))
+    return shlex.join(short)
+
+
+def _check(result: Result, file: str, line: int) -> None:
+    scores = score_columns([result])
+    beside = [f"{name}_{ending}" for name in scores for ending in ("std", "ci95", "low", "high")]
+    derived = [field.name for field in fields(Derived)]
+    for column in ("images", "students", "acc", "diverged", *scores, *beside, *derived):
+        try:
+            result.number(column)
+        except ValueError:
+            raise ValueError(f"{file}, line {line}: {column}={result.cells[column]!r} is not a number") from None
+    try:
+        sized = result.ipc > 0
+    except ValueError:
+        sized = False
+    if not sized:
+        raise ValueError(f"{file}, line {line}: ipc={result.cells['ipc']!r}; it is a number, '3/5' or 'all'")
+    if not (result.number("students") >= 1 and result.number("images") >= 1):
+        few = f"students={result.cells['students']!r}, images={result.cells['images']!r}"
+        raise ValueError(f"{file}, line {line}: {few}; both must be at least 1")
+
+
+def _place(result: Result) -> int:
+    return len(BASELINES) if result.baseline is None else list(BASELINES).index(result.baseline)
+
+
+def _last_part(match: re.Match[str]) -> str:
+    return _name(match[0])
+
+
+def _name(path: str) -> str:
+    pure: type[PurePath] = PureWindowsPath if "\\" in path else PurePosixPath
+    return pure(path).name
+
+
+def _absolute(path: str) -> bool:
+    return path.startswith(("/", "~/", "~\\")) or PureWindowsPath(path).is_absolute()

@@ -1,0 +1,22 @@
+"""Pictures and their captions as HTML."""
+
+from __future__ import annotations
+
+from html import escape
+
+from lightning_distill.report.drawing import Picture
+
+
+def figure_tag(picture: Picture, alt: str, caption: str, kind: str = "") -> str:
+    """A picture with its caption; ``caption`` is HTML, ``alt`` is text."""
+    image = image_tag(picture, alt)
+    look = f"class={kind}" if kind else f"style='flex-basis:{picture.width}px;max-width:{picture.width}px'"
+    return f"<figure {look}><div class=wide>{image}</div><figcaption>{caption}</figcaption></figure>"
+
+
+def image_tag(picture: Picture, alt: str) -> str:
+    """The picture alone, in the dark its dark rendition."""
+    image = f"<img src='{picture.light}' width={picture.width} height={picture.height} alt='{escape(alt)}'>"
+    if picture.dark is None:
+        return image
+    return f"<picture><source media='(prefers-color-scheme: dark)' srcset='{picture.dark}'>{image}</picture>"

@@ -1,0 +1,202 @@
+"""Rows of CSVs: what is read, refused, put together, and what is cut out."""
+
+from __future__ import annotations
+
+import csv
+import math
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from scipy import stats
+
+from lightning_distill.report.numbers import bracket, estimate, half_interval, spread
+from lightning_distill.report.results import (
+    REQUIRED,
+    Result,
+    grouped,
+    read_results,
+    without_paths,
+    without_paths_of_command,
+)
+
+RESULTS = ROOT / "benchmarks/results"
+ROW = {
+    "dataset": "toy", "source": "made up", "trained_on": "random", "ipc": "5", "images": "10", "split": "test",
+    "network": "convnet", "protocol": "quick", "students": "5", "acc": "0.8", "acc_std": "0.02",
+}  # fmt: skip
+
+
+def write(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize("students", [2, 3, 5, 20])
+def test_the_interval_is_students_t(students):
+    values = np.random.default_rng(students).random(students)
+    low, high = stats.t.interval(0.95, students - 1, values.mean(), stats.sem(values))
+    half = half_interval(values.std(ddof=1), students)
+    np.testing.assert_allclose([values.mean() - half, values.mean() + half], [low, high])
+
+
+def test_numbers_are_never_bare():
+    assert spread(estimate(0.8432, 0.0123, math.nan, 5)) == "84.3 ± 1.2"
+    assert bracket(estimate(0.843, 0.012, 0.015, 5)) == "[82.8, 85.8]"
+    assert spread(estimate(0.8, math.nan, math.nan, 1)) == "80.0 (one student)"
+    assert bracket(estimate(0.8, math.nan, math.nan, 1)) == ""
+    assert spread(estimate(0.8, math.nan, math.nan, 3)) == "80.0 (no spread given)"
+    assert spread(estimate(math.nan, math.nan, math.nan, 3)) == "-"
+    assert spread(estimate(0.5, 0.25, 0.1, 3), 1, 3) == "0.500 ± 0.250"
+
+
+@pytest.mark.parametrize("name", ["medical", "dm", "mnist", "mnist_reference"])
+def test_committed_results_are_read_whole(name):
+    path = RESULTS / f"{name}.csv"
+    results = read_results(path)
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [dict(result.cells) for result in results] == rows
+    groups = grouped(results)
+    assert sum(len(group.results) for group in groups) == len(rows)
+    for result, row in zip(results, rows, strict=True):
+        value = result.measured("acc")
+        assert value.mean == float(row["acc"])
+        assert value.high - value.mean == pytest.approx(float(row["acc_ci95"]))
+        balanced = result.measured("balanced_acc")  # its interval follows from its std
+        assert balanced.high - balanced.mean == pytest.approx(
+            stats.t.ppf(0.975, 4 if row["students"] == "5" else 2) * float(row["balanced_acc_std"])
+            / float(row["students"]) ** 0.5
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["compile", "memory", "speed"])
+def test_a_csv_of_something_else_is_refused_with_its_columns(name):
+    with pytest.raises(ValueError, match=f"{name}.csv has no column dataset, .*; it has .*machine, .*torch"):
+        read_results(RESULTS / f"{name}.csv")
+
+
+@pytest.mark.parametrize("column", REQUIRED)
+def test_a_missing_column_is_named(tmp_path, column):
+    path = write(tmp_path / "r.csv", [{name: cell for name, cell in ROW.items() if name != column}])
+    with pytest.raises(ValueError, match=f"has no column {column}; it has "):
+        read_results(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"acc": "good"}, "line 3: acc='good' is not a number"),
+        ({"acc_std": "x"}, "line 3: acc_std='x' is not a number"),
+        ({"ipc": "many"}, "line 3: ipc='many'"),
+        ({"ipc": "0"}, "line 3: ipc='0'"),
+        ({"students": "0"}, "students='0'"),
+        ({"students": ""}, "students=''"),
+        ({"images": "-2"}, "images='-2'"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_named_with_its_line(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        read_results(write(tmp_path / "r.csv", [ROW, {**ROW, **change}]))
+
+
+def test_an_empty_csv_and_one_of_bytes_are_refused(tmp_path):
+    write(tmp_path / "r.csv", [ROW])
+    (tmp_path / "head.csv").write_text(",".join(ROW) + "\n")
+    with pytest.raises(ValueError, match="columns but no rows"):
+        read_results(tmp_path / "head.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(ValueError, match="it has none"):
+        read_results(tmp_path / "empty.csv")
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00dataset")
+    with pytest.raises(ValueError, match=r"bytes.csv is not a CSV"):
+        read_results(tmp_path / "bytes.csv")
+
+
+def test_rows_are_compared_only_where_they_are_alike_baselines_first_and_each_once(tmp_path):
+    rows = [
+        {**ROW, "trained_on": "DMDistiller"},
+        {**ROW, "trained_on": "all real data", "ipc": "all", "images": "400"},
+        {**ROW, "trained_on": "herding", "ipc": "3/7"},
+        {**ROW, "trained_on": "random", "ipc": "1", "images": "2"},
+        ROW, ROW,
+        {**ROW, "dataset": "other"},
+        {**ROW, "split": "val"},
+    ]  # fmt: skip
+    groups = grouped(read_results(write(tmp_path / "r.csv", rows)))
+    assert [(g.alike["dataset"], g.alike["split"]) for g in groups] == [
+        ("toy", "test"),
+        ("toy", "val"),
+        ("other", "test"),
+    ]
+    assert [(row.ipc, row.name) for row in groups[0].results] == [
+        (1, "random subset"), (5, "random subset"), (5, "herding"), (5, "DM"), (math.inf, "all real data"),
+    ]  # fmt: skip
+    assert [row.classes for row in groups[0].results] == [2, 2, 2, 2, None]
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "baseline"),
+    [
+        ("random", "random subset", "random"),
+        ("kmeans (embedding)", "k-means (embedding)", "kmeans"),
+        ("DMDistiller", "DM", None),
+        ("all real data, balanced", "all real data, balanced", None),
+        ("Distiller", "Distiller", None),
+        ("randomly", "randomly", None),
+    ],
+)
+def test_what_was_trained_on_has_a_name_in_tables(given, name, baseline):
+    result = Result({**ROW, "trained_on": given})
+    assert (result.name, result.baseline) == (name, baseline)
+
+
+def test_scores_are_found_by_their_spread_and_put_in_themes(tmp_path):
+    row = {
+        **ROW,
+        "ece": "0.1",
+        "ece_std": "0.01",
+        "new": "3",
+        "new_ci95": "1",
+        "seconds": "4",
+        "kappa": "",
+        "kappa_std": "",
+    }
+    (group,) = grouped(read_results(write(tmp_path / "r.csv", [row])))
+    found = {theme: list(scores) for theme, scores in group.scores().items()}
+    assert found == {
+        "Scores": ["acc"],
+        "Calibration, before and after temperature scaling on val": ["ece"],
+        "Further columns": ["new"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("/home/jane/runs/set.safetensors", "set.safetensors"),
+        ("from /home/jane/data/x.npz, resized", "from x.npz, resized"),
+        ("~/secret/runs", "runs"),
+        (r"C:\Users\jane\x.npz", "x.npz"),
+        ("runs/medical/dm-1/last", "runs/medical/dm-1/last"),
+        ("n/a, 3/5/7, kg/m2, and/or", "n/a, 3/5/7, kg/m2, and/or"),
+        ("https://example.org/a/b", "https://example.org/a/b"),
+    ],
+)
+def test_paths_of_a_machine_are_cut_and_nothing_else(text, left):
+    assert without_paths(text) == left
+
+
+def test_commands_keep_their_words():
+    command = (
+        "lightning-distill evaluate --set '/home/jane doe/a/best' --out=/tmp/x/r.csv --data.source 'official file'"
+    )
+    assert without_paths_of_command(command) == (
+        "lightning-distill evaluate --set best --out=r.csv --data.source 'official file'"
+    )
+    for result in read_results(RESULTS / "medical.csv"):
+        assert result.text("command") == result.cells["command"]
+    assert without_paths_of_command("it's /home/jane/x") == "it's x"
