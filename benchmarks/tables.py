@@ -11,8 +11,9 @@ HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 Rows = list[dict[str, str]]
 #: Columns of a table: what was trained on, and how the table calls it.
-METHODS = {"random": "random subset", "DCDistiller": "DC", "DSADistiller": "DSA", "DMDistiller": "DM",
-           "MTTDistiller": "MTT"}  # fmt: skip
+METHODS = {"random": "random subset", "herding": "herding", "kcenter": "k-center", "kmeans": "k-means",
+           "DCDistiller": "DC", "DSADistiller": "DSA", "DMDistiller": "DM",
+           "MTTDistiller": "MTT", "all real data": "all real data"}  # fmt: skip
 METRICS = {"acc": "accuracy", "balanced_acc": "balanced accuracy", "auroc": "AUROC"}
 
 
@@ -59,11 +60,14 @@ def grid_table(name: str, metrics: tuple[str, ...]) -> str:
         groups.setdefault((row["dataset"], row["ipc"]), {})[row["trained_on"]] = row
     columns = [column for column in METHODS if any(column in rows for rows in groups.values())]
     lines = []
-    for (dataset, ipc), rows in sorted(groups.items(), key=lambda item: (item[0][0], int(item[0][1]))):
+    whole = {dataset: rows["all real data"] for (dataset, ipc), rows in groups.items() if ipc == "all"}
+    sizes = {key: rows for key, rows in groups.items() if key[1] != "all"}
+    for (dataset, ipc), rows in sorted(sizes.items(), key=lambda item: (item[0][0], int(item[0][1]))):
         start = [f"{dataset} ({next(iter(rows.values()))['source']})", ipc]
         for metric in metrics:
             best = max(float(row[metric]) for row in rows.values())
-            cells = [cell(rows.get(column), metric) for column in columns]
+            beside = rows | ({"all real data": whole[dataset]} if dataset in whole else {})
+            cells = [cell(beside.get(column), metric) for column in columns]
             marked = [f"**{text}**" if column in rows and float(rows[column][metric]) == best else text
                       for column, text in zip(columns, cells, strict=True)]  # fmt: skip
             lines.append([*start, METRICS[metric], *marked])
@@ -84,22 +88,25 @@ def reference_table() -> str:
 
 
 def memory_table() -> str:
-    """Peak memory by what it might grow with."""
-    rows = read("memory")
-    lines = []
-    for method, key, keys, kind in (
-        ("DCDistiller", "classes", ("2", "5", "10"), ""),
-        ("DSADistiller", "classes", ("2", "5", "10"), ""),
-        ("MTTDistiller", "syn_steps", ("5", "10", "20"), "True"),
-        ("MTTDistiller", "syn_steps", ("5", "10", "20"), "False"),
-    ):
-        found = {row[key]: row for row in rows if row["method"] == method and row["constant_memory"] == kind}
-        values = [f"{int(found[k]['peak_mib']):,} ({int(found[k]['above_start_mib']):,})" for k in keys if k in found]
-        name = METHODS[method] + {"": "", "True": ", constant memory", "False": ", unrolled"}[kind]
-        what = "classes 2, 5, 10" if key == "classes" else "inner steps 5, 10, 20"
-        if values:
-            lines.append([name, what, *values])
-    return markdown(["method", "what grows", "least", "middle", "most"], lines)
+    """Peak memory above that of the process with its imports, by what it might grow with."""
+    rows, lines = read("memory"), []
+    dm = [row for row in rows if row["work"] == "dm"]
+    for side, variant in (("textbook", "32/off"), ("ours", "32/off"), ("ours", "bf16/max")):
+        found = {row["classes"]: row for row in dm if (row["side"], row["variant"]) == (side, variant)}
+        if found:
+            classes = sorted(found, key=int)
+            name = f"DM, {side}" + (f", {KINDS[variant]}" if side == "ours" else "")
+            what = f"classes {', '.join(classes)}; 50,000 real images"
+            lines.append([name, what, ", ".join(f"{int(found[k]['above_start_mib']):,}" for k in classes)])
+    for work, key, constant in (("dc", "classes", ""), ("dsa", "classes", ""), ("mtt", "syn_steps", "True"),
+                                ("mtt", "syn_steps", "False")):  # fmt: skip
+        found = {row[key]: row for row in rows if row["work"] == work and row["constant_memory"] == constant}
+        if found:
+            values = sorted(found, key=int)
+            name = work.upper() + {"": "", "True": ", constant memory", "False": ", unrolled"}[constant]
+            what = ("classes " if key == "classes" else "inner steps ") + ", ".join(values)
+            lines.append([name, what, ", ".join(f"{int(found[k]['above_start_mib']):,}" for k in values)])
+    return markdown(["method", "what grows", "MiB"], lines)
 
 
 #: The paths of speed.csv, and what a step of them is.
@@ -114,24 +121,87 @@ KINDS = {"32/off": "float32", "32/max": "float32, compiled", "bf16/max": "bf16, 
 
 
 def speed_table() -> str:
-    """Ours and the textbook, medians of turns in one process."""
+    """Ours and the textbook, medians of turns in one process; one machine after the other."""
+    rows, lines = read("speed"), []
+    for machine in dict.fromkeys(row["machine"] for row in rows):
+        start = machine
+        for row in (row for row in rows if row["machine"] == machine):
+            work, authors = WORKS[row["work"].removesuffix(" (authors)")], row["work"].endswith(" (authors)")
+            rival = f"{float(row['textbook_ms']):,.0f}" + " (authors' code)" * authors
+            target = {"yes": f"{row['target']}, met", "no": f"{row['target']}, missed"}.get(row["met"], "-")
+            ours, ratio = f"{float(row['ours_ms']):,.0f}", f"**{float(row['ratio']):.1f}**"
+            lines.append([start, work, KINDS[row["variant"]], rival, ours, ratio, target])
+            start = ""
+    return markdown(["on", "", "ours in", "textbook, ms", "ours, ms", "times faster", "target"], lines)
+
+
+def agreement_table() -> str:
+    """Accuracy of both sides after the same steps from the same images."""
+    groups: dict[str, dict[str, dict[str, str]]] = {}
+    for row in read("agreement"):
+        groups.setdefault(row["work"], {})[row["side"]] = row
     lines = []
-    for row in read("speed"):
-        work, authors = WORKS[row["work"].removesuffix(" (authors)")], row["work"].endswith(" (authors)")
-        rival = f"{float(row['textbook_ms']):,.0f}" + " (authors' code)" * authors
-        target = {"yes": f"{row['target']}, met", "no": f"{row['target']}, missed"}.get(row["met"], "-")
-        ours, ratio = f"{float(row['ours_ms']):,.0f}", f"**{float(row['ratio']):.1f}**"
-        lines.append([work, KINDS[row["variant"]], rival, ours, ratio, target])
-    return markdown(["", "ours in", "textbook, ms", "ours, ms", "times faster", "target"], lines)
+    for work, rows in groups.items():
+        cells = [f"{cell(rows[side], 'acc')} ({float(rows[side]['points_off']):+.1f} ± "
+                 f"{float(rows[side]['points_off_ci95']):.1f})" if side in rows else "-"
+                 for side in ("32/max", "bf16/max")]  # fmt: skip
+        lines.append([work.upper() if work != "student" else "students", cell(rows["textbook"], "acc"), *cells])
+    return markdown(["", "textbook", "ours, float32", "ours, bf16"], lines)
+
+
+def growth_table() -> str:
+    """A step's time along each series."""
+    lines = []
+    names = {"classes": "classes", "ipc": "images a class", "real": "real images"}
+    for series, name in names.items():
+        rows = sorted((row for row in read("growth") if row["series"] == series), key=lambda row: int(row["value"]))
+        if rows:
+            values = ", ".join(f"{int(row['value']):,}" for row in rows)
+            times = ", ".join(f"{float(row['ours_ms']):,.0f}" for row in rows)
+            lines.append([name, values, times])
+    return markdown(["what grows", "from, to", "ms a step"], lines)
+
+
+def scaling_table() -> str:
+    """One process and two."""
+    lines = [
+        [row["machine"], row["processes"], f"{float(row['step_ms']):,.0f}", f"{float(row['step_ratio']):.2f}",
+         f"{float(row['students_s']):.1f}", f"{float(row['students_ratio']):.2f}", row["difference"]]
+        for row in read("scaling")
+    ]  # fmt: skip
+    head = ["on", "processes", "DM step, ms", "times faster", "4 students, s", "times faster", "images differ by"]
+    return markdown(head, lines)
+
+
+def indicator_table() -> str:
+    """What the accuracy of random subsets says of distilled ones, and how far off it is on a data set left out."""
+    rows = [row for row in read("indicator") if row["metric"] == "acc" and not row["left_out"]]
+    errors = ("error of line", "error of mean elsewhere", "error of y = x", "error of y = x + mean gain elsewhere")
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = {row["quantity"]: row for row in rows if row["method"] == method}
+        pearson = mine["pearson"]
+        known = f" [{float(pearson['low']):.2f}, {float(pearson['high']):.2f}]" if pearson["low"] else ""
+        start = [METHODS.get(method, method), pearson["points"], pearson["data_sets"]]
+        lines.append(
+            [*start, f"{float(pearson['value']):.2f}{known}", *(f"{float(mine[e]['value']):.1f}" for e in errors)]
+        )
+    head = ["method", "points", "data sets", "Pearson", "line", "mean elsewhere", "y = x", "y = x + mean gain"]
+    return markdown(head, lines)
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "dm": dm_table,
     "medical": lambda: grid_table("medical", ("acc", "balanced_acc")),
     "mnist": lambda: grid_table("mnist", ("acc",)),
+    "selection": lambda: grid_table("selection", ("acc", "balanced_acc")),
     "reference": reference_table,
     "memory": memory_table,
     "speed": speed_table,
+    "agreement": agreement_table,
+    "growth": growth_table,
+    "indicator": indicator_table,
+    "scaling": scaling_table,
 }
 
 

@@ -14,6 +14,7 @@ import yaml
 from conftest import ROOT
 
 from lightning_distill.cli import main as command
+from lightning_distill.coresets import METHODS
 
 GRIDS = sorted((ROOT / "benchmarks/grids").glob("*.yaml"))
 SMALL = {
@@ -157,10 +158,8 @@ def test_shipped_grids_can_be_read(grid, runner):
     jobs, out, _ = runner.read_grid(grid)
     assert len({job.name for job in jobs}) == len(jobs)
     assert out.parent.as_posix() == "benchmarks/results"
-    full = (
-        {"random", "full"} if grid.stem.endswith("_full") else {"random"} if grid.stem != "mnist_reference" else set()
-    )
-    assert {job.baseline for job in jobs} - {None} == full
+    given = yaml.safe_load(grid.read_text()).get("baselines", [])
+    assert {job.baseline for job in jobs} - {None} == set(given) <= {*METHODS, "full", "full_balanced"}
     for job in jobs:
         assert len(job.settings) == 12
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import runpy
 
@@ -81,3 +82,23 @@ def test_readme_commands_are_those_of_ci():
     assert len(commands) == 2
     for command in commands:
         assert command in ci, command
+
+
+def test_every_option_that_is_shown_exists():
+    """Of our own commands, in code blocks and in tables; what ``fit`` takes is tested with the configs."""
+    from importlib import import_module
+
+    from lightning_distill.cli import OWN
+
+    text = README.replace("\\\n", " ")
+    shown = re.findall(r"(?:lightning-distill |`)(\w+)((?: [^`\n]*)?)(?:`|\n)", text)
+    found = 0
+    for command, rest in shown:
+        if command in OWN:
+            known = inspect.signature(
+                getattr(import_module(f"lightning_distill.commands.{command}"), command)
+            ).parameters
+            for option in re.findall(r"--([\w-]+)", rest):
+                assert option.replace("-", "_") in known, f"{command} has no --{option}"
+                found += 1
+    assert found > 25

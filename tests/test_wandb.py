@@ -95,6 +95,9 @@ def test_sweep_file_expands_to_runs_that_log_what_it_optimises(tmp_path):
         assert config["seed"] == int(wanted["model.init_args.seed"])
         assert config["dataset"] == "digits"
         assert values["synthetic/images/count"] == 1
+        for figure in ("confusion", "reliability", "recall"):
+            assert values[f"val/{figure}/count"] == 1
+        assert {"val/macro_f1", "val/ece", "val/brier", "val/nll", "val/worst_recall"} <= set(values)
         artifacts = [record.artifact for record in found if record.HasField("artifact")]
         assert [artifact.name for artifact in artifacts] == ["distilled-digits"]
         assert {item.path for item in artifacts[0].manifest.contents} == {"card.json", "set.safetensors"}
