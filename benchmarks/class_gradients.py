@@ -23,9 +23,9 @@ from lightning_distill.bench.measure import device_of
 from lightning_distill.bench.results import TIMES, Book, about
 from lightning_distill.bench.turns import Turns
 from lightning_distill.chunks import images_at_once
-from lightning_distill.evaluation.table import machine
 from lightning_distill.functional import Parameters, Stateless
 from lightning_distill.gradients import loss_gradient
+from lightning_distill.machine import machine
 from lightning_distill.networks import create_network
 
 PAIRS = 5

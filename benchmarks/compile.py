@@ -21,8 +21,8 @@ import torch._inductor.config
 from lightning import Callback, Trainer
 
 from lightning_distill import ArrayDataModule, DMDistiller, __version__
-from lightning_distill.evaluation.table import machine
 from lightning_distill.functional import count_flops
+from lightning_distill.machine import machine
 from lightning_distill.networks import create_network
 
 STEPS, ROUNDS = 10, 2

@@ -23,7 +23,7 @@ from lightning_distill.bench.jobs import PATHS, Rival, Size, Variant, make_textb
 from lightning_distill.bench.measure import device_of, measure
 from lightning_distill.bench.results import TIMES, Book, about
 from lightning_distill.bench.turns import Turns
-from lightning_distill.evaluation.table import machine
+from lightning_distill.machine import machine
 from lightning_distill.precision import bf16_is_native
 
 EAGER, FLOAT, BFLOAT = Variant(), Variant("32-true", "max"), Variant("bf16-mixed", "max")

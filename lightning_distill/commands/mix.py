@@ -25,9 +25,10 @@ from lightning_distill.evaluation import Exam, Scores, examine, get_protocol
 from lightning_distill.evaluation.adapt import fit_to
 from lightning_distill.evaluation.mixing import answer, gain, images_of_set, mixed, real_counts, same_steps
 from lightning_distill.evaluation.rows import append_csv, read_csv
-from lightning_distill.evaluation.table import machine, percent
+from lightning_distill.evaluation.table import percent
 from lightning_distill.evaluation.uncertainty import Estimate
 from lightning_distill.functional import CompileMode
+from lightning_distill.machine import machine
 from lightning_distill.spec import DataSpec
 from lightning_distill.storage import check_writable, read_set
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import datetime
 import math
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from rich.table import Table
@@ -15,6 +13,7 @@ from rich.table import Table
 from lightning_distill import __version__
 from lightning_distill.evaluation.assessment import Assessment
 from lightning_distill.evaluation.derived import Derived
+from lightning_distill.machine import machine
 from lightning_distill.spec import DataSpec
 
 NAN = math.nan
@@ -198,16 +197,3 @@ def percent(mean: float, std: float, low: float = NAN, high: float = NAN) -> str
     """``84.3 ± 1.2 (81.0 to 87.1)``; without a spread or an interval where there is none."""
     spread = "" if std != std else f" ± {100 * std:.1f}"
     return f"{100 * mean:.1f}{spread}" + ("" if low != low else f" ({100 * low:.1f} to {100 * high:.1f})")
-
-
-def machine() -> str:
-    """Processor or GPU and the number of threads: what a timing depends on, and nothing that names a host."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{torch.get_num_threads()} threads, {model}"
