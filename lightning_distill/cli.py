@@ -18,6 +18,7 @@ OVERVIEW = f"""lightning-distill {__version__}
   evaluate     score a set file beside its baselines
   coreset      chosen real images as a set file, to hold a distilled one against
   concat       several set files as one:  lightning-distill concat A B --out both
+  compare      two evaluated sets on the same test images:  lightning-distill compare A.safetensors B.safetensors
   mix          does somebody's set help a student that has real images of its own?
   report       runs and result tables as one page:  lightning-distill report RUN_OR_CSV ... --out report.html
   indicator    what distillation may reach on some data, before any is done
@@ -26,9 +27,9 @@ OVERVIEW = f"""lightning-distill {__version__}
 
 Each has --help."""
 #: Commands of our own: each is a function in a module of its name.
-OWN = ("quickstart", "evaluate", "coreset", "concat", "mix", "report", "indicator", "experts", "bench")
+OWN = ("quickstart", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator", "experts", "bench")
 #: The option that words before the first option are a list for.
-POSITIONAL = {"concat": "sets", "report": "inputs"}
+POSITIONAL = {"concat": "sets", "compare": "files", "report": "inputs"}
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ from conftest import blobs
 from lightning_distill import DigitsDataModule, NpzDataModule
 from lightning_distill.card import UNCHANGED, make_card, strongest, warning
 from lightning_distill.cli import main
+from lightning_distill.commands import mix as mix_module
 from lightning_distill.coresets import counts_like, select
 from lightning_distill.evaluation import PROTOCOLS, Protocol, TrainingSet
 from lightning_distill.storage import read_set, write_set
@@ -203,6 +204,34 @@ def test_the_mix_curve_answers_in_plain_words(small, here, capsys, monkeypatch):
         again = list(csv.DictReader(file))
     assert again[:8] == rows
     assert {row["split"] for row in again[8:]} == {"val"}
+
+
+@pytest.mark.filterwarnings("ignore:REAL IMAGES")
+def test_a_mix_that_was_killed_goes_on(small, here, capsys, monkeypatch):
+    monkeypatch.setitem(PROTOCOLS, "tiny", Protocol("tiny", 24, lr=0.03))
+    main(["coreset", "--ipc=2", *small, "--out=theirs"])
+    command = ["mix", "--set=theirs", *small, "--real=[4,10]", "--ratio=[1,10]", *MIX, "--out=mix.csv"]
+    main(command)
+    whole = here.joinpath("mix.csv").read_text().splitlines(keepends=True)
+    here.joinpath("mix.csv").write_text("".join(whole[:5]))  # the first of 10 real images was there: no set
+    capsys.readouterr()
+    trained = []
+    examine = mix_module.examine
+    monkeypatch.setattr(mix_module, "examine", lambda *a: trained.append(a) or examine(*a))
+    main(command)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert len(trained) == 2
+    assert "4 of 6 rows were in mix.csv and are kept" in shown
+    assert shown.count("(paired over 2 students, 95 % interval") == 4
+    lost = [dict(zip(whole[0].split(","), row, strict=False)) for row in csv.reader(whole[1:])]
+    with open("mix.csv") as file:
+        again = list(csv.DictReader(file))
+    same = ("real", "ratio", "sha256", "acc", "accs", "gain_low")
+    assert [[row[key] for key in same] for row in again] == [[row[key] for key in same] for row in lost]
+    write_set("theirs", TrainingSet(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]),
+                                    NpzDataModule("small.npz").spec), {})  # fmt: skip
+    main(command)
+    assert len(trained) == 8, "rows of another file of the same name are no rows of this one"
 
 
 @pytest.mark.filterwarnings("ignore:REAL IMAGES")

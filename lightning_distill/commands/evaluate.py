@@ -98,7 +98,7 @@ def evaluate(
         compile: see `functional.Stateless`.
         on_small_class: for baselines, where a class has fewer images than the set: ``error``, ``fewer``, ``repeat``.
         out: CSV that the rows are added to.
-        predictions: folder for what students said of every image, one file a subject, for `report` and comparisons.
+        predictions: folder for what students said of every image, one file a subject, for ``report`` and ``compare``.
 
     Returns:
         One row for each thing measured; with several architectures one for each of them, and one for all.

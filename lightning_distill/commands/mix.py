@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam, Scores, examine, get_protocol
 from lightning_distill.evaluation.adapt import fit_to
 from lightning_distill.evaluation.mixing import answer, gain, images_of_set, mixed, real_counts, same_steps
-from lightning_distill.evaluation.rows import append_csv, read_csv
+from lightning_distill.evaluation.rows import append_csv, read_csv, row_from
 from lightning_distill.evaluation.table import percent
 from lightning_distill.evaluation.uncertainty import Estimate
 from lightning_distill.functional import CompileMode
@@ -35,11 +36,15 @@ from lightning_distill.storage import check_writable, read_set
 
 @dataclass(frozen=True)
 class MixRow:
-    """Students of ``real`` real images and ``synthetic`` of the set. Scores are fractions; gains are paired, in acc."""
+    """Students of ``real`` real images and ``synthetic`` of the set. Scores are fractions; gains are paired, in acc.
+
+    ``accs`` has every student's accuracy, in the order of their seeds; ``sha256`` the first digits of the set file's.
+    """
 
     dataset: str
     source: str
     set: str
+    sha256: str
     set_images: int
     real: int
     ratio: float
@@ -53,6 +58,7 @@ class MixRow:
     acc: float
     acc_std: float
     acc_ci95: float
+    accs: str
     balanced_acc: float
     auroc: float
     gain: float
@@ -89,7 +95,8 @@ def mix(
 
     Ratio w stands for w images of the set for each real image: the set is repeated as a whole as often as it fits, the
     rest is a random class-balanced part of it. Every student takes the same number of steps at every ratio, has the
-    same real images at every ratio and starts from the same weights. Nothing is chosen: every ratio is reported.
+    same real images at every ratio and starts from the same weights. Nothing is chosen: every ratio is reported. What
+    was killed goes on where it was when the same command is given again.
 
     Args:
         data: the user's own data; the real images are drawn from its training split.
@@ -107,7 +114,8 @@ def mix(
         precision: of the forward.
         accelerator: where to compute.
         compile: see `functional.Stateless`.
-        out: CSV that the rows are added to, each as soon as it is measured.
+        out: CSV that the rows are added to, each as soon as it is measured. Rows that the same command has made there
+            of the same set file are kept and not measured again.
 
     Returns:
         One row for each number of real images and each ratio.
@@ -125,7 +133,7 @@ def mix(
         images_of_set(1, value)
     if out is not None:
         check_writable(Path(out).parent)
-        read_csv(Path(out), MixRow)
+    old = [row_from(MixRow, cells) for cells in (read_csv(Path(out), MixRow) if out is not None else [])]
     arrays, spec, way = data.train_arrays(), data.spec, get_protocol(protocol)
     check_labels(arrays[1])
     of_class = {r: real_counts(arrays[1], r, class_ratio, spec) for r in dict.fromkeys(real)}
@@ -139,24 +147,31 @@ def mix(
     options = {"class_ratio": class_ratio, "split": split, "protocol": way.name, "students": students}
     options |= {"network": network, "map_classes": map_classes, "resize": resize, "seed": seed, "precision": precision}
     command = command_line(data, set, list(of_class), ratios, options)
+    about = (str(card.get("method", "set")), str(card.get("sha256", ""))[:12], len(given.labels))
+    kept = {(row.real, row.ratio): row for row in old if made_by(row, command, about)}
     rows: list[MixRow] = []
-    answers, alone = [], Scores()
+    alone = Scores()
     with student_bar() as bar:
         task = bar.add_task("", total=sum(exam.epochs for _, _, exam in plan))
         for r, w, exam in plan:
             bar.update(task, description=f"{r} real images, ratio {w:g}, {students} students")
+            if (row := kept.get((r, w))) is not None:
+                rows.append(row)
+                alone = students_of(row, exam) if w == 0 else alone
+                bar.advance(task, exam.epochs)
+                continue
             draw = mixed(arrays, of_class[r], given, w, spec, seed)
             batches = data.val_dataloader() if split == "val" else data.test_dataloader()
             scores = examine(exam, draw, batches, device, precision == "bf16-mixed", partial(bar.advance, task))
             alone = scores if w == 0 else alone
             change = gain(scores, alone)
-            about = (str(card.get("method", "set")), len(given.labels), r, w)
-            rows.append(make_row(spec, about, split, exam, scores, change, precision, command))
-            if w:
-                answers.append(answer(change, r, len(given.labels), w))
+            rows.append(make_row(spec, (*about, r, w), split, exam, scores, change, precision, command))
             if out is not None:
                 append_csv(Path(out), rows[-1:])
+    answers = [answer(change_of(row), row.real, row.set_images, row.ratio) for row in rows if row.ratio]
     console = Console()
+    if kept:
+        console.print(f"{len(kept)} of {len(plan)} rows were in {out} and are kept", highlight=False)
     console.print(rich_table(rows, f"{spec.name} ({spec.source}), {split} split, {way.name} protocol, percent"))
     for line in answers:
         console.print(line, highlight=False, soft_wrap=True)
@@ -165,7 +180,7 @@ def mix(
 
 def make_row(
     spec: DataSpec,
-    about: tuple[str, int, int, float],
+    about: tuple[str, str, int, int, float],
     split: str,
     exam: Exam,
     scores: Scores,
@@ -174,7 +189,7 @@ def make_row(
     command: str,
 ) -> MixRow:
     """Fill a row from what was measured and where; ``about`` has the fields from ``set`` to ``ratio``."""
-    method, set_images, real, ratio = about
+    method, sha256, set_images, real, ratio = about
     measured = {
         "acc": scores.mean("acc"),
         "acc_std": scores.std("acc"),
@@ -189,6 +204,7 @@ def make_row(
         dataset=spec.name,
         source=spec.source,
         set=method,
+        sha256=sha256,
         set_images=set_images,
         real=real,
         ratio=ratio,
@@ -199,6 +215,7 @@ def make_row(
         epochs=exam.protocol.epochs + 1,
         students=len(scores.students),
         seeds=f"{exam.seeds[0]}-{exam.seeds[-1]}",
+        accs=" ".join(f"{value:.5f}" for value in scores.values("acc")),
         **{name: round(value, 5) for name, value in measured.items()},
         seconds=round(scores.seconds, 1),
         machine=machine(),
@@ -208,6 +225,23 @@ def make_row(
         date=datetime.date.today().isoformat(),
         command=command,
     )
+
+
+def made_by(row: MixRow, command: str, about: tuple[str, str, int]) -> bool:
+    """Whether this command made the row, of this set file and by this version."""
+    made = (row.command, row.lightning_distill, row.set, row.sha256, row.set_images)
+    return made == (command, __version__, *about)
+
+
+def students_of(row: MixRow, exam: Exam) -> Scores:
+    """The accuracies of a row's students, for the gains of rows to come."""
+    accs = [{"acc": float(value)} for value in row.accs.split()]
+    return Scores(accs, list(exam.seeds), exam.architectures * len(accs))
+
+
+def change_of(row: MixRow) -> Estimate:
+    """What the set has changed, as the row has it."""
+    return Estimate(row.gain, math.nan, row.gain_low, row.gain_high, 0.95, row.students, "students")
 
 
 def command_line(

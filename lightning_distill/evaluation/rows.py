@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+T = TypeVar("T")
 
 
 def read_csv(path: Path, kind: type[DataclassInstance]) -> list[dict[str, str]]:
@@ -31,6 +33,20 @@ def read_csv(path: Path, kind: type[DataclassInstance]) -> list[dict[str, str]]:
     if reader.fieldnames != [field.name for field in fields(kind)]:
         raise ValueError(f"{path.name} has other columns ({', '.join(reader.fieldnames or [])}); use a new file")
     return rows
+
+
+def row_from(kind: type[T], cells: Mapping[str, str]) -> T:
+    """The row that these cells were written from; an empty cell of a number is NaN.
+
+    Args:
+        kind: a dataclass of ``str``, ``int`` and ``float`` fields.
+        cells: a row as `read_csv` gives it.
+
+    Raises:
+        ValueError: a cell that is not of its field's type.
+    """
+    casts: dict[str, Any] = {"str": str, "int": int, "float": lambda cell: float(cell or "nan")}
+    return kind(**{name: casts[str(type_)](cells[name]) for name, type_ in kind.__annotations__.items()})
 
 
 def append_csv(path: Path, rows: Iterable[DataclassInstance]) -> None:
