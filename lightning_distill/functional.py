@@ -25,6 +25,7 @@ from torch.utils._triton import has_triton
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_distill.chunks import even
+from lightning_distill.objectives.labels import label_entropy
 
 Parameters = dict[str, Tensor]
 CompileMode = Literal["auto", "off", "max"]
@@ -69,6 +70,7 @@ class Stateless:
             models run eagerly. Where what is wanted cannot be, a warning says so.
         sizes: batch sizes to pad to, so that every shape is static when compiled.
         chunk: images at a time, see `chunks.images_at_once`; ``None`` takes all. Batch norm is never cut.
+        multi_label: learn by `objectives.label_entropy` instead of cross-entropy.
 
     Attributes:
         warm_up: seconds spent in first calls of compiled functions.
@@ -85,8 +87,10 @@ class Stateless:
         compile: CompileMode = "auto",
         sizes: Sequence[int] = (),
         chunk: int | None = None,
+        multi_label: bool = False,
     ) -> None:
         self.build = build
+        self._entropy = label_entropy if multi_label else F.cross_entropy
         with torch.random.fork_rng(devices=[]):
             self._module = _Head(build())
         self.batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self._module.modules())
@@ -141,12 +145,12 @@ class Stateless:
             directions: v, one a weight.
             x: ``(B, C, H, W)``.
             targets: labels ``(B,)`` or probabilities ``(B, K)``.
-            images: the sum of cross-entropies is divided by as many.
+            images: the sum of their losses is divided by as many.
         """
         with uncached_autocast(x.device):
             found = self._compiled_slope(parameters, directions, x, targets, images) if self._compiled else None
             if found is None:
-                loss = F.cross_entropy(wide(self.pure(parameters, x)), targets, reduction="sum") / images
+                loss = self.loss(self.pure(parameters, x), targets, "sum") / images
                 weights = [parameters[name] for name in self.weights]
                 with torch.autocast(x.device.type, enabled=False):
                     gradients = torch.autograd.grad(loss, weights, create_graph=True)
@@ -161,6 +165,16 @@ class Stateless:
         share = F.pad(x.new_full((len(x),), 1 / images), (0, padding))  # padding counts nothing
         given = F.pad(targets, (0, 0) * (targets.ndim - 1) + (0, padding))
         return self._run("slope", parameters, list(directions), padded, given, share)
+
+    def loss(self, logits: Tensor, targets: Tensor, reduction: Literal["mean", "sum", "none"] = "mean") -> Tensor:
+        """What the network learns by, in float32 or better: cross-entropy, or of several labels `label_entropy`.
+
+        Args:
+            logits: ``(B, K)``.
+            targets: labels ``(B,)`` or probabilities ``(B, K)``.
+            reduction: over images.
+        """
+        return self._entropy(wide(logits), targets, reduction=reduction)
 
     def pieces(self, x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Tensors of as many rows, cut into the same chunks."""
@@ -207,7 +221,7 @@ class Stateless:
             def loss(*weights: Tensor) -> Tensor:
                 moved = parameters | dict(zip(self.weights, weights, strict=True))
                 logits = functional_call(self._module, moved, (x, False))
-                return (F.cross_entropy(wide(logits), targets, reduction="none") * share).sum()
+                return (self.loss(logits, targets, "none") * share).sum()
 
             weights = tuple(parameters[name] for name in self.weights)
             return cast(Tensor, jvp(loss, weights, tuple(directions))[1])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_distill.chunks import halving
-from lightning_distill.functional import Parameters, Stateless, wide
+from lightning_distill.functional import Parameters, Stateless
 
 
 def differentiate(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -35,7 +34,7 @@ def differentiate(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tup
 
 
 def loss_gradient(network: Stateless, parameters: Parameters, x: Tensor, y: Tensor) -> list[Tensor]:
-    """Gradient of the mean cross-entropy by the weights, a chunk of images at a time.
+    """Gradient of the mean of `Stateless.loss` by the weights, a chunk of images at a time.
 
     Args:
         network: whose.
@@ -53,7 +52,7 @@ def _loss_gradient(network: Stateless, parameters: Parameters, x: Tensor, y: Ten
     weights = network.trainable(parameters)
     total: list[Tensor] = []
     for images, targets in network.pieces(x, y):
-        loss = F.cross_entropy(wide(network(parameters, images)), targets, reduction="sum") / len(x)
+        loss = network.loss(network(parameters, images), targets, "sum") / len(x)
         with torch.autocast(x.device.type, enabled=False):  # a backward has the types of its forward
             gradients = torch.autograd.grad(loss, weights)
         if total:
@@ -68,7 +67,7 @@ def mixed_derivative(
 ) -> tuple[list[Tensor | None], Tensor, Tensor | None]:
     r"""What changes the gradient of the loss along given directions of weight space.
 
-    With :math:`g = \nabla_\theta \ell(\theta, x, y)`, :math:`\ell` the mean cross-entropy, and directions v:
+    With :math:`g = \nabla_\theta \ell(\theta, x, y)`, :math:`\ell` the mean of `Stateless.loss`, and directions v:
 
     .. math:: \nabla_\theta \langle v, g\rangle, \quad \nabla_x \langle v, g\rangle, \quad \nabla_y \langle v, g\rangle
 
@@ -113,7 +112,7 @@ def _mixed_derivative(
 def descend(
     network: Stateless, parameters: Parameters, optimizer: torch.optim.Optimizer, x: Tensor, targets: Tensor
 ) -> None:
-    """One step of an optimizer over `Stateless.trainable` weights, on the mean cross-entropy.
+    """One step of an optimizer over `Stateless.trainable` weights, on the mean of `Stateless.loss`.
 
     Args: see `loss_gradient`.
     """

@@ -32,13 +32,13 @@ def image_grid(pixels: Tensor, labels: Tensor, spec: DataSpec, columns: int = 10
     width = min(columns, int(torch.bincount(labels).max()))
     times = max(1, cell // unit.shape[2])
     rows = []
-    for label in range(spec.num_classes):
+    for label in range(len(spec.strata)):
         members = unit[labels == label][:width]
         blank = members.new_ones(width - len(members), *unit.shape[1:])
         rows.append(torch.cat([members, blank]))
     enlarged = torch.cat(rows).repeat_interleave(times, 2).repeat_interleave(times, 3)
     grid = make_grid(enlarged, nrow=width, padding=2, pad_value=1.0)  # (3, H', W')
-    return _label_rows((grid.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), spec.class_names)
+    return _label_rows((grid.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), spec.strata)
 
 
 def _label_rows(grid: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.uint8]:

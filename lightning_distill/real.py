@@ -13,6 +13,8 @@ from lightning_distill.spec import DataSpec
 class RealBatch:
     """As many real images of every class, in pixel units; normalised a few classes at a time.
 
+    Of multi-label data, a combination of labels (`DataSpec.strata`) is a class here.
+
     Args:
         pixels: ``(K * per_class, C, H, W)``, any dtype, ordered by class.
         spec: K, mean and std.
@@ -23,7 +25,7 @@ class RealBatch:
 
     def __init__(self, pixels: Tensor, spec: DataSpec) -> None:
         self.pixels, self.spec = pixels, spec
-        self.per_class = len(pixels) // spec.num_classes
+        self.per_class = len(pixels) // len(spec.strata)
 
     def of_class(self, label: int) -> Tensor:
         """The images of one class, ``(per_class, C, H, W)``, normalised float32."""

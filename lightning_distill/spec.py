@@ -34,6 +34,8 @@ class DataSpec:
         augmentation: the siamese augmentation that is valid for these images, a preset of `augment.PRESETS`.
         license: the licence of the data.
         source: where the bytes come from ("official file", "reassembled", ...), shown in every table.
+        combinations: of multi-label data the combinations of labels that have images enough, rows of K zeros and ones:
+            they are to a distilled set what classes are elsewhere. Empty for all other tasks.
     """
 
     name: str
@@ -48,11 +50,49 @@ class DataSpec:
     augmentation: str = "dsa"
     license: str = "unknown"
     source: str = "user arrays"
+    combinations: tuple[tuple[int, ...], ...] = ()
 
     @property
     def num_classes(self) -> int:
-        """The number of classes K."""
+        """The number of classes K, which is the number of a network's outputs."""
         return len(self.class_names)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image may have several labels, or none."""
+        return self.task == "multi-label"
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """What a set's images are ordered by and a batch is balanced over: classes, or combinations of labels.
+
+        >>> DataSpec("x", (1, 8, 8), ("a", "b"), (0.0,), (1.0,), task="multi-label",
+        ...          combinations=((0, 0), (1, 1))).strata
+        ('none', 'a + b')
+        """
+        if not self.multi_label:
+            return self.class_names
+        named = ([n for n, has in zip(self.class_names, row, strict=True) if has] for row in self.combinations)
+        return tuple(" + ".join(names) or "none" for names in named)
+
+    def targets(self, strata: Tensor) -> Tensor:
+        """What a network should say of images of these strata ``(N,)``: labels ``(N,)``, or 0/1 float32 ``(N, K)``."""
+        if not self.multi_label:
+            return strata
+        return torch.tensor(self.combinations, dtype=torch.float32, device=strata.device)[strata]
+
+    def numbers(self, targets: Tensor) -> Tensor:
+        """Which stratum each 0/1 row of ``(N, K)`` is, ``(N,)`` int64: the inverse of `targets` for multi-label data.
+
+        Raises:
+            ValueError: a row that is none of the combinations.
+        """
+        known = {row: number for number, row in enumerate(self.combinations)}
+        rows = [tuple(map(int, row)) for row in targets.tolist()]
+        if lost := next((row for row in rows if row not in known), None):
+            names = " + ".join(name for name, has in zip(self.class_names, lost, strict=True) if has) or "none"
+            raise ValueError(f"the combination of labels {names!r} is none of {len(known)}; lower min_combination")
+        return torch.tensor([known[row] for row in rows])
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """Pixel units ``(B, C, H, W)``, any dtype, to normalised float32 on the same device."""
@@ -66,14 +106,22 @@ class DataSpec:
 
     def to_dict(self) -> dict[str, object]:
         """Plain lists, strings and numbers, for JSON and for ``weights_only`` checkpoints."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: _thawed(value) for key, value in asdict(self).items() if key != "combinations" or value}
 
     @classmethod
     def from_dict(cls, state: dict[str, object]) -> DataSpec:
         """The inverse of `to_dict`."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in state.items()})  # type: ignore[arg-type]
+        return cls(**{key: _frozen(value) for key, value in state.items()})  # type: ignore[arg-type]
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         device = like.device
         mean = torch.tensor(self.mean, device=device).view(-1, 1, 1)  # (C, 1, 1)
         return mean, torch.tensor(self.std, device=device).view(-1, 1, 1)
+
+
+def _frozen(value: object) -> object:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _thawed(value: object) -> object:
+    return list(map(_thawed, value)) if isinstance(value, tuple) else value

@@ -1,9 +1,10 @@
 """The shared file: one safetensors file that carries images, labels and its own card, and the same card as JSON.
 
-``set.safetensors`` holds ``images`` (N, C, H, W) uint8 or float16, ``labels`` (N,) int64, ``mean`` and ``std`` (C,)
-float32 in the images' units, and the card in its metadata; where a method has learned them, also ``soft_labels``
-(N, K) float32 (probabilities to train on instead of the labels) and ``lr`` () float32 (the learning rate to train
-with). Reading needs safetensors and numpy alone; a student sees ``(images - mean) / std``. Nothing is pickled.
+``set.safetensors`` holds ``images`` (N, C, H, W) uint8 or float16, ``labels`` (N,) int64 (of multi-label data 0/1 rows
+(N, K)), ``mean`` and ``std`` (C,) float32 in the images' units, and the card in its metadata; where a method has
+learned them, also ``soft_labels`` (N, K) float32 (probabilities to train on instead of the labels) and ``lr`` ()
+float32 (the learning rate to train with). Reading needs safetensors and numpy alone; a student sees
+``(images - mean) / std``. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def write_set(folder: str | Path, data: TrainingSet, card: Card) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     arrays: Arrays = {
         "images": np.ascontiguousarray(data.pixels.numpy()),
-        "labels": data.labels.numpy().astype(np.int64),
+        "labels": (data.spec.targets(data.labels) if data.labels.ndim == 1 else data.labels).numpy().astype(np.int64),
         "mean": np.array(data.spec.mean, np.float32),
         "std": np.array(data.spec.std, np.float32),
     }
@@ -80,28 +81,31 @@ def read_set(path: str | Path) -> tuple[TrainingSet, Card]:
             card: Card = json.loads((file.metadata() or {})["card"])
             arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         expected, spec = card["sha256"], DataSpec.from_dict(card["data"])  # type: ignore[arg-type]
-    except (SafetensorError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        labels = torch.from_numpy(arrays["labels"])
+        labels = spec.numbers(labels) if spec.multi_label else labels
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path.name} is not a distilled set: {error}; ask its sender for the file again") from error
     same_units = all(np.array_equal(np.float32(getattr(spec, name)), arrays[name]) for name in ("mean", "std"))
     if digest(arrays) != expected or not same_units:
         raise ValueError(f"{path.name} was changed after it was written (sha256 differs); ask its sender for it again")
     soft = torch.from_numpy(arrays["soft_labels"]) if "soft_labels" in arrays else None
     lr = float(arrays["lr"]) if "lr" in arrays else None
-    return TrainingSet(torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]), spec, soft, lr), card
+    return TrainingSet(torch.from_numpy(arrays["images"]), labels, spec, soft, lr), card
 
 
 def load_set(path: str | Path) -> TensorDataset:
     """A set as a plain ``TensorDataset``: normalised images ``(N, C, H, W)`` float32, labels ``(N,)`` int64.
 
     Where a method has learned soft labels, they come instead: ``(N, K)`` float32 probabilities, which
-    ``torch.nn.functional.cross_entropy`` takes just as well.
+    ``torch.nn.functional.cross_entropy`` takes just as well. Of multi-label data the labels are 0/1 float32 ``(N, K)``,
+    for ``binary_cross_entropy_with_logits``.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: not a set file, or changed since it was written.
     """
     data, _ = read_set(path)
-    return TensorDataset(data.spec.normalize(data.pixels), data.labels if data.soft is None else data.soft)
+    return TensorDataset(data.spec.normalize(data.pixels), data.targets)
 
 
 def digest(arrays: Arrays) -> str:

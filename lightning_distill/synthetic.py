@@ -21,7 +21,8 @@ class SyntheticSet(nn.Module):
     """Images in normalised space as one parameter, ordered by class; some methods learn labels or a rate beside them.
 
     Args:
-        labels: ``(N,)`` int64, sorted; class c holds ``counts[c]`` images.
+        labels: ``(N,)`` int64, sorted; class c (of multi-label data, combination c of `DataSpec.strata`) holds
+            ``counts[c]`` images.
         spec: what the set stands for.
 
     Attributes:
@@ -43,7 +44,7 @@ class SyntheticSet(nn.Module):
         self.register_buffer("labels", labels)
         self.register_parameter("soft", None)
         self.register_parameter("lr", None)
-        self.counts: list[int] = torch.bincount(labels, minlength=spec.num_classes).tolist()
+        self.counts: list[int] = torch.bincount(labels, minlength=len(spec.strata)).tolist()
         self._ends = np.cumsum(self.counts).tolist()
 
     def __len__(self) -> int:
@@ -54,8 +55,10 @@ class SyntheticSet(nn.Module):
         return self.images[self._ends[label] - self.counts[label] : self._ends[label]]
 
     def targets(self) -> Tensor:
-        """What a network should say of the images: labels ``(N,)``, or learned probabilities ``(N, K)``."""
-        return self.labels if self.soft is None else self.soft.softmax(1)
+        """What a network should say of the images: see `DataSpec.targets`, or learned probabilities ``(N, K)``."""
+        if self.soft is None:
+            return self.spec.targets(self.labels)
+        return self.soft.sigmoid() if self.spec.multi_label else self.soft.softmax(1)
 
     def pixels(self) -> Tensor:
         """What is shipped: ``(N, C, H, W)`` in pixel units, clipped to the data's range, uint8 or float16."""
@@ -94,7 +97,7 @@ class SyntheticSet(nn.Module):
 
         Args:
             images: real ``(N, C, H, W)`` in pixel units.
-            labels: ``(N,)``.
+            labels: ``(N,)``, numbers of `DataSpec.strata`.
             spec: of the data.
             ipc: images per class, one number or one for each class.
             start: ``real`` (random real images), ``noise`` (standard normal, normalised space), ``kmeans``,
@@ -109,9 +112,9 @@ class SyntheticSet(nn.Module):
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; use one of {', '.join(STARTS)}")
         counts = images_per_class(ipc, spec)
-        available = counts if start == "noise" else np.bincount(labels, minlength=spec.num_classes)
+        available = counts if start == "noise" else np.bincount(labels, minlength=len(spec.strata))
         counts = fit_to_classes(counts, available, spec, on_small_class)
-        synthetic = cls(torch.arange(spec.num_classes).repeat_interleave(torch.tensor(counts)), spec)
+        synthetic = cls(torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), spec)
         if start == "noise":
             values = torch.randn(synthetic.images.shape, generator=torch.Generator().manual_seed(seed))
         else:
@@ -127,9 +130,9 @@ def images_per_class(ipc: int | Sequence[int], spec: DataSpec) -> list[int]:
     Raises:
         ValueError: a count below one, or a list whose length is not the number of classes.
     """
-    counts = list(map(int, ipc)) if isinstance(ipc, Sequence) else [int(ipc)] * spec.num_classes
-    if len(counts) != spec.num_classes:
-        raise ValueError(f"ipc has {len(counts)} numbers but {spec.name} has {spec.num_classes} classes")
+    counts = list(map(int, ipc)) if isinstance(ipc, Sequence) else [int(ipc)] * len(spec.strata)
+    if len(counts) != len(spec.strata):
+        raise ValueError(f"ipc has {len(counts)} numbers but {spec.name} has {len(spec.strata)} classes")
     if min(counts) < 1:
         raise ValueError(f"ipc={ipc}; every class needs at least 1 image")
     return counts
@@ -145,7 +148,7 @@ def fit_to_classes(
     """
     if on_small_class not in get_args(SmallClass):
         raise ValueError(f"unknown on_small_class {on_small_class!r}; use one of {', '.join(get_args(SmallClass))}")
-    for name, wanted, there in zip(spec.class_names, counts, available, strict=True):
+    for name, wanted, there in zip(spec.strata, counts, available, strict=True):
         if on_small_class == "error" and there < wanted:
             raise ValueError(
                 f"class {name!r} has {there} training images, ipc={wanted} needs {wanted}; "

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_distill.callbacks.progress import student_progress
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.data.combinations import frequent, numbered
 from lightning_distill.data.draws import Batches
 from lightning_distill.evaluation import Exam, Predictions, Scores, Sitting, TrainingSet, chosen
 from lightning_distill.functional import CompileMode
@@ -138,7 +139,7 @@ class StudentEvaluation(Callback):
         self._key = f"{stage}, {_baseline_key(data, self.exam)}"
         real = _real_images(trainer, data.spec) if self.random_baseline and self._key not in self._random_acc else None
         if real is not None:
-            counts = torch.bincount(data.labels, minlength=data.spec.num_classes).tolist()
+            counts = torch.bincount(data.labels, minlength=len(data.spec.strata)).tolist()
             draw = chosen("random", real.train_arrays(), counts, data.spec, self.exam.seeds[0])
             with student_progress(trainer, epochs, "students of random subsets") as tick:
                 self._random_sitting = self.exam.train(draw, device, bf16, tick, spread)
@@ -208,11 +209,16 @@ def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet |
     if isinstance(given, str):
         data, _ = read_set(given)
         images, labels, names = data.spec.normalize(data.pixels), data.labels, data.spec.class_names
-        augmentation, learned = data.spec.augmentation, (data.soft, data.lr)
+        augmentation, learned, several = data.spec.augmentation, (data.soft, data.lr), data.spec.combinations
     else:
-        images, labels = given[0].detach().float().cpu(), given[1].detach().cpu().long().flatten()
-        names, augmentation = tuple(str(c) for c in range(int(labels.max()) + 1)), "dsa"
-        learned = (None, None)
+        images, labels = given[0].detach().float().cpu(), given[1].detach().cpu().long()
+        augmentation, learned, several = "dsa", (None, None), ()
+        if labels.ndim == 2 and labels.shape[1] > 1:
+            several = frequent(labels.numpy(), least=1)
+            names, labels = tuple(map(str, range(labels.shape[1]))), torch.from_numpy(numbered(labels.numpy(), several))
+        else:
+            labels = labels.flatten()
+            names = tuple(str(c) for c in range(int(labels.max()) + 1))
     if images.ndim != 4 or len(images) != len(labels):
         raise ValueError(f"a set is images (N, C, H, W) and labels (N,); got {images.shape} and {labels.shape}")
     if len(names) < 2:
@@ -228,6 +234,8 @@ def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet |
         high=float(images.max()),
         pixel="float16",
         augmentation=augmentation,
+        task="multi-label" if several else "multi-class",
+        combinations=several,
     )
     return TrainingSet(images, labels, spec, *learned)
 
@@ -240,7 +248,7 @@ def _all_ranks_see_all(trainer: Trainer) -> bool:
 
 def _baseline_key(data: TrainingSet, exam: Exam) -> str:
     """Everything a random subset's score depends on beside the stage, as text: a change of any of it measures anew."""
-    counts = torch.bincount(data.labels, minlength=data.spec.num_classes).tolist()
+    counts = torch.bincount(data.labels, minlength=len(data.spec.strata)).tolist()
     return f"{data.spec.name} {counts}, {exam.protocol}, {exam.architectures}, {exam.seeds}"
 
 

@@ -53,7 +53,7 @@ def concat(sets: list[str], out: str = "concat", lr: float | None = None) -> Pat
     path = write_set(out, both, card)
     if start == UNCHANGED:
         rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
-    counts = torch.bincount(both.labels, minlength=both.spec.num_classes).tolist()
-    named = ", ".join(f"{name} {n}" for name, n in zip(both.spec.class_names, counts, strict=True))
+    counts = torch.bincount(both.labels, minlength=len(both.spec.strata)).tolist()
+    named = ", ".join(f"{name} {n}" for name, n in zip(both.spec.strata, counts, strict=True))
     Console().print(f"{len(both.labels)} images of {len(parts)} sets ({named}): {path}", soft_wrap=True)
     return path

@@ -71,7 +71,7 @@ def coreset(
     counts = images_per_class(ipc, spec)
     if ratio == "natural":
         counts = counts_like(real[1], sum(counts), ratio)
-    counts = fit_to_classes(counts, np.bincount(real[1], minlength=spec.num_classes), spec, on_small_class)
+    counts = fit_to_classes(counts, np.bincount(real[1], minlength=len(spec.strata)), spec, on_small_class)
     hyper_parameters: dict[str, object] = {"ipc": ipc, "ratio": ratio, "space": space, "seed": seed}
     features = None
     if space == "embedding":

@@ -129,7 +129,7 @@ def evaluate(
     more = {"space": space, "map_classes": map_classes, "resize": resize, "ars": ars, "on_small_class": on_small_class,
             "distillation_seconds": distillation_seconds}  # fmt: skip
     command = command_line(set, ipc, data, baselines, split, exam, precision, test_data, more)
-    view, real_bytes = view_of(scored, split), float(bytes_of_arrays(*data.train_arrays()))
+    view, real_bytes = view_of(scored, split), float(bytes_of_arrays(*data.all_train_arrays()))
     done: list[Assessment] = []
     plain: dict[str, float] = {}
     rows: list[Row] = []

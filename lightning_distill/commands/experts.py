@@ -71,7 +71,7 @@ def experts(
             raise ValueError(f"{name}={value}; it must be at least 1")
     check_network(network)
     check_writable(out)
-    spec, real = data.spec, everything(data.train_arrays(), data.spec)(0)
+    spec, real = data.spec, everything(data.all_train_arrays(), data.spec)(0)
     protocol = Protocol("expert", epochs - 1, lr, momentum, weight_decay, batch_size, augmentation, decay=False)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
     school = School(network, spec, protocol, len(real.labels), count, device, precision == "bf16-mixed", compile)

@@ -37,7 +37,7 @@ def distilled(
     """
     synthetic, card = read_set(set)
     synthetic = fit_to(synthetic, data, map_classes, resize)
-    counts: list[int] = torch.bincount(synthetic.labels, minlength=data.num_classes).tolist()
+    counts: list[int] = torch.bincount(synthetic.labels, minlength=len(data.strata)).tolist()
     path = Path(set) / "set.safetensors" if Path(set).is_dir() else Path(set)
     return Subject(str(card.get("method", "set")), counts, exam, lambda student: synthetic, path, own=True)
 
@@ -63,14 +63,15 @@ def baseline(
     Raises:
         ValueError: a class has too few images and the policy is ``error``.
     """
-    real, spec, seed = data.train_arrays(), data.spec, exam.seeds[0]
+    spec, seed = data.spec, exam.seeds[0]
+    real = data.all_train_arrays() if name == "full" else data.train_arrays()
     if name in FULL:
         images = len(real[1]) if name == "full" else sum(balanced_counts(real[1], spec))
         protocol = exam.protocol.for_real_data(images)
         whole = Exam(protocol, len(exam.seeds), exam.architectures, seed, exam.compile)
         draw = everything(real, spec) if name == "full" else everything_balanced(real, spec, seed)
         return Subject(FULL[name], None, whole, draw)
-    there = fit_to_classes(counts, np.bincount(real[1], minlength=spec.num_classes), spec, on_small_class)
+    there = fit_to_classes(counts, np.bincount(real[1], minlength=len(spec.strata)), spec, on_small_class)
     used = features if name != "random" else None
     called = name if used is None else f"{name} (embedding)"
     return Subject(called, there, exam, chosen(name, real, there, spec, seed, used))

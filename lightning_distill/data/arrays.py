@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
+from lightning_distill.data import combinations
 from lightning_distill.data.draws import Batches, Draws
 from lightning_distill.data.layout import Array, Channels, as_images, as_labels, pixel_statistics
 from lightning_distill.data.splits import Split, carve_out, check_splits
@@ -35,6 +37,10 @@ class ArrayDataModule(LightningDataModule):
         val_fraction: share of train carved out when ``val`` is absent.
         real_per_class: real images of each class in a training batch.
         batch_size: images in a validation or test batch.
+        min_combination: of multi-label data, training images that a combination of labels needs to play the part of a
+            class when images are drawn and distilled (`DataSpec.strata`); ``None`` takes a hundredth of all.
+        combinations_as_classes: make multi-label data single-label ones: each such combination a class of its own,
+            images with any other left out of every split.
         steps_per_epoch: batches between two validations; ``None`` validates five times in ``Trainer(max_steps=n)``
             where 5 divides n, else once, at the end.
         seed: of the draws and of the carved-out validation split.
@@ -61,6 +67,8 @@ class ArrayDataModule(LightningDataModule):
         real_per_class: int = 256,
         batch_size: int = 256,
         steps_per_epoch: int | None = None,
+        min_combination: int | None = None,
+        combinations_as_classes: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -74,10 +82,12 @@ class ArrayDataModule(LightningDataModule):
         self.channels, self.val_fraction = channels, val_fraction
         self.real_per_class, self.batch_size = real_per_class, batch_size
         self.steps_per_epoch, self.seed = steps_per_epoch, seed
+        self.min_combination, self.combinations_as_classes = min_combination, combinations_as_classes
         self.splits: dict[str, Split] = {}
         #: By split a number for each image, ``(N,)``, equal for images of one patient or lesion, where that is known.
         self.groups: dict[str, NDArray[np.int64]] = {}
         self._spec: DataSpec | None = None
+        self._covered: Split | None = None
 
     @property
     def spec(self) -> DataSpec:
@@ -107,19 +117,36 @@ class ArrayDataModule(LightningDataModule):
             self.splits[split] = images, as_labels(raw_labels, len(images), split)
         if "val" not in self.splits:
             self.splits["train"], self.splits["val"] = carve_out(self.splits["train"], self.val_fraction, self.seed)
+        if self.combinations_as_classes:
+            self._class_names = self._combine()
         self._spec = self._describe()
         about = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
         self.save_hyperparameters(about)  # what loggers show of the data; no folder of this machine
 
     def train_arrays(self) -> Split:
-        """All training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``."""
+        """Training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``: numbers of `DataSpec.strata`.
+
+        All images, but of multi-label data those that have one of the combinations.
+
+        Raises:
+            ValueError: multi-label data with fewer than two combinations that have images enough.
+        """
+        if not self.spec.multi_label:
+            return self.splits["train"]
+        if self._covered is None:
+            self._covered = combinations.covered(self.splits["train"], self.spec.combinations)
+            combinations.tell(self.spec, self.splits["train"][1])
+        return self._covered
+
+    def all_train_arrays(self) -> Split:
+        """All training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``, or 0/1 targets ``(N, L)``."""
         self.setup()
         return self.splits["train"]
 
     def train_dataloader(self) -> Draws:
         """Class-balanced draws."""
         images, labels = self.train_arrays()
-        return Draws(images, labels, self.spec.num_classes, self.real_per_class, self._epoch(), self.seed)
+        return Draws(images, labels, len(self.spec.strata), self.real_per_class, self._epoch(), self.seed)
 
     def val_dataloader(self) -> Batches:
         """Every validation image once."""
@@ -142,6 +169,23 @@ class ArrayDataModule(LightningDataModule):
         if max_steps < 1:
             return 100
         return max_steps // 5 if max_steps % 5 == 0 else max_steps
+
+    def _combine(self) -> tuple[str, ...]:
+        """Make every split single-label, and return the classes' names.
+
+        Raises:
+            ValueError: labels that are single already, too few combinations, a split that is left without images.
+        """
+        if self.splits["train"][1].ndim == 1:
+            raise ValueError("combinations_as_classes=True, but the labels are single ones; leave it out")
+        multi = self._describe()
+        combinations.tell(multi, self.splits["train"][1])
+        for split, arrays in self.splits.items():
+            self.splits[split] = combinations.covered(arrays, multi.combinations)
+            left, there = len(self.splits[split][1]), len(arrays[1])
+            if split != "train":
+                rank_zero_info(f"{multi.name}: {left:,} of {there:,} {split} images ({left / there:.1%}) are kept")
+        return multi.strata
 
     def _describe(self) -> DataSpec:
         name, task, augmentation, license, source = self._about
@@ -174,4 +218,5 @@ class ArrayDataModule(LightningDataModule):
             augmentation=augmentation,
             license=license,
             source=source,
+            combinations=combinations.frequent(labels, self.min_combination) if labels.ndim == 2 else (),
         )

@@ -37,6 +37,8 @@ class MedMNISTDataModule(ArrayDataModule):
         real_per_class: real images of each class in a training batch.
         batch_size: images in a validation or test batch.
         steps_per_epoch: batches between two validations, see `ArrayDataModule`.
+        min_combination: of multi-label data, training images a combination of labels needs, see `ArrayDataModule`.
+        combinations_as_classes: make multi-label data single-label ones, see `ArrayDataModule`.
         seed: of the draws.
 
     Raises:
@@ -58,6 +60,8 @@ class MedMNISTDataModule(ArrayDataModule):
         real_per_class: int = 256,
         batch_size: int = 256,
         steps_per_epoch: int | None = None,
+        min_combination: int | None = None,
+        combinations_as_classes: bool = False,
         seed: int = 0,
     ) -> None:
         from medmnist import INFO
@@ -80,6 +84,8 @@ class MedMNISTDataModule(ArrayDataModule):
             real_per_class=real_per_class,
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
+            min_combination=min_combination,
+            combinations_as_classes=combinations_as_classes,
             seed=seed,
         )
         self.flag, self.size, self.download = name, size, download
@@ -88,8 +94,12 @@ class MedMNISTDataModule(ArrayDataModule):
 
     @property
     def recipe(self) -> dict[str, object]:
-        """Name, size where it is not 28, source."""
-        return {"name": self.flag, **({"size": self.size} if self.size != 28 else {}), "source": self.spec.source}
+        """Name, source, and what else is not the default."""
+        more = {"size": self.size, "min_combination": self.min_combination,
+                "combinations_as_classes": self.combinations_as_classes}  # fmt: skip
+        usual: dict[str, object] = {"size": 28, "min_combination": None, "combinations_as_classes": False}
+        told = {key: value for key, value in more.items() if value != usual[key]}
+        return {"name": self.flag, **told, "source": self.spec.source}
 
     @property
     def path(self) -> Path:

@@ -114,6 +114,8 @@ class NpzDataModule(ArrayDataModule):
         real_per_class: real images of each class in a training batch.
         batch_size: images in a validation or test batch.
         steps_per_epoch: batches between two validations, see `ArrayDataModule`.
+        min_combination: of multi-label data, training images a combination of labels needs, see `ArrayDataModule`.
+        combinations_as_classes: make multi-label data single-label ones, see `ArrayDataModule`.
         seed: of the draws and of a carved-out validation split.
     """
 
@@ -129,6 +131,8 @@ class NpzDataModule(ArrayDataModule):
         real_per_class: int = 256,
         batch_size: int = 256,
         steps_per_epoch: int | None = None,
+        min_combination: int | None = None,
+        combinations_as_classes: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(
@@ -142,6 +146,8 @@ class NpzDataModule(ArrayDataModule):
             real_per_class=real_per_class,
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
+            min_combination=min_combination,
+            combinations_as_classes=combinations_as_classes,
             seed=seed,
         )
         self.path = Path(path)

@@ -38,11 +38,6 @@ def refuse_unfit(spec: DataSpec, precision: object, present: SyntheticSet | None
         precision: the trainer's.
         present: a set the distiller already holds, from an earlier fit or a checkpoint.
     """
-    if spec.task == "multi-label":
-        raise ValueError(
-            f"{spec.name} is multi-label ({spec.num_classes} findings); single-label methods match one class at a "
-            "time. Use a single-label target, e.g. one finding against none"
-        )
     if str(precision).startswith("16"):
         raise ValueError(f"precision={precision} underflows the small gradients of distillation; use bf16-mixed")
     if present is not None and (present.spec.shape, present.spec.class_names) != (spec.shape, spec.class_names):

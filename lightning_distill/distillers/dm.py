@@ -28,7 +28,7 @@ class DMDistiller(Distiller):
         """A squared distance of mean embeddings for each class, as many classes at a time as a forward takes."""
         parameters = self.network.fresh(self.device)
         targets: dict[int, Tensor] = {}
-        for labels in self.groups([real.per_class] * real.spec.num_classes):
+        for labels in self.groups([real.per_class] * len(real.spec.strata)):
             x = self.augment.of_classes(real.of_classes(labels), [real.per_class] * len(labels), self.seeds(labels))
             with torch.no_grad():
                 means = self.network.embed(parameters, x).unflatten(0, (len(labels), -1)).float().mean(1)  # (L, F)

@@ -63,7 +63,7 @@ class DCDistiller(Distiller):
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
         """Real gradients, synthetic gradients and the way back through them, inner epochs."""
-        classes, real, synthetic = datamodule.spec.num_classes, datamodule.real_per_class, max(self.synthetic.counts)
+        classes, real, synthetic = len(self.synthetic.counts), datamodule.real_per_class, max(self.synthetic.counts)
         sizes = ((real, 3 * classes * real), (synthetic, 9 * classes * synthetic))
         found: dict[int, int] = {}
         for size, images in (*sizes, (min(len(self.synthetic), 256), 3 * self.inner * len(self.synthetic))):
@@ -74,7 +74,7 @@ class DCDistiller(Distiller):
         """One distance of gradients for each class, or one for all classes together."""
         if self.global_step % self.outer == 0:
             self.memory = self.network.fresh(self.device)
-        everything = range(real.spec.num_classes)
+        everything = range(len(self.synthetic.counts))
         if self.network.batch_norm:  # statistics of 16 real images a class, then frozen: a single image has none
             self.network.train()
             with torch.no_grad():
@@ -90,8 +90,8 @@ class DCDistiller(Distiller):
         x = self.augment.of_classes(real.of_classes(labels), [real.per_class] * len(labels), seeds)
         images = torch.cat([self.synthetic.of_class(label) for label in labels])
         s = self.augment.of_classes(images, counts, seeds)
-        of_x, of_s = (torch.tensor(labels, device=device).repeat_interleave(torch.tensor(n, device=device))
-                      for n in (real.per_class, counts))  # fmt: skip
+        of_x, of_s = (real.spec.targets(torch.tensor(labels, device=device).repeat_interleave(
+                      torch.tensor(n, device=device))) for n in (real.per_class, counts))  # fmt: skip
         with self._precision():
             a, b = (loss_gradient(self.network, self.memory, i.detach(), y) for i, y in ((x, of_x), (s, of_s)))
             b = [gradient.requires_grad_() for gradient in b]
@@ -111,11 +111,11 @@ class DCDistiller(Distiller):
         if self.global_step % self.outer == 0:  # the step is counted already
             return
         sgd = torch.optim.SGD(self.network.trainable(self.memory), lr=self.hparams["network_lr"])
-        images, labels = self.synthetic.images.detach(), self.synthetic.labels
+        images, targets = self.synthetic.images.detach(), self.synthetic.targets()
         self.network.train()
         for _ in range(self.inner):
-            for rows in torch.randperm(len(labels)).split(256):
-                descend(self.network, self.memory, sgd, self.augment.plain(images[rows]), labels[rows])
+            for rows in torch.randperm(len(targets)).split(256):
+                descend(self.network, self.memory, sgd, self.augment.plain(images[rows]), targets[rows])
 
 
 class DSADistiller(DCDistiller):

@@ -92,7 +92,7 @@ class MTTDistiller(Distiller):
             with sandbox(hp["seed"]):
                 network = create_network(hp["network"], spec.shape[0], spec.num_classes, spec.shape[1:])
             experts = self._open(dict(network.named_parameters()), spec)
-            soft = soft_logits(experts, network, synthetic.images, synthetic.labels)
+            soft = soft_logits(experts, network, synthetic.images, synthetic.targets())
         return synthetic.learn(soft, hp["student_lr"])
 
     def prepare(self, datamodule: ArrayDataModule) -> None:

@@ -24,7 +24,7 @@ class Sharing(LightningModule):
 
     def classes(self) -> Iterator[int]:
         """The classes of this rank, one by one, each with a random stream of its own."""
-        for label in range(self.global_rank, self.synthetic.spec.num_classes, self.trainer.world_size):
+        for label in range(self.global_rank, len(self.synthetic.counts), self.trainer.world_size):
             torch.manual_seed(*self.seeds([label]))
             yield label
 

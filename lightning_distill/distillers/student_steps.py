@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_distill.augment import SiameseAugmentation
-from lightning_distill.functional import Parameters, Stateless, uncached_autocast, wide
+from lightning_distill.functional import Parameters, Stateless, uncached_autocast
 from lightning_distill.gradients import loss_gradient, mixed_derivative
 from lightning_distill.isolation import derive_seed
 from lightning_distill.synthetic import SyntheticSet
@@ -17,7 +16,7 @@ from lightning_distill.unroll import Inner
 
 
 class StudentSteps(Inner):
-    """Cross-entropy of a student on a batch of the set, augmented; differentiated by images and soft labels.
+    """The loss of a student on a batch of the set, augmented; differentiated by images and soft labels.
 
     Args:
         network: the student's.
@@ -45,7 +44,7 @@ class StudentSteps(Inner):
         """The mean over the batch of step t."""
         images, targets = self._batch(t)
         with uncached_autocast(images.device):
-            return F.cross_entropy(wide(self.network.pure(self._with(weights), images)), targets)
+            return self.network.loss(self.network.pure(self._with(weights), images), targets)
 
     def gradient(self, t: int, weights: list[Tensor]) -> list[Tensor]:
         """By the weights, compiled where the network is."""
@@ -59,7 +58,7 @@ class StudentSteps(Inner):
         """The same way, then back through augmentation and softmax."""
         images, targets = self._batch(t)
         by_weights, *by_batch = mixed_derivative(self.network, self._with(weights), images, targets, directions)
-        batch = [(b, g) for b, g in zip((images, targets), by_batch, strict=True) if g is not None]
+        batch = [(b, g) for b, g in zip((images, targets), by_batch, strict=False) if b.requires_grad and g is not None]
         outputs, gradients = zip(*batch, strict=True)
         return by_weights, torch.autograd.grad(outputs, self.inputs, gradients)
 

@@ -51,14 +51,15 @@ def draw_batches(images: int, size: int, steps: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def soft_logits(experts: Experts, network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def soft_logits(experts: Experts, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     """Logits of soft labels to begin with: for each image the mean over the trained experts that get it right (DATM).
 
     Args:
         experts: their last epochs are asked.
         network: an untrained one of their architecture; its weights are overwritten.
         images: normalised, ``(N, C, H, W)``.
-        labels: ``(N,)``; an image that no expert gets right begins with its hard label.
+        targets: labels ``(N,)``, or 0/1 rows ``(N, K)`` of multi-label data; an image that no expert gets right (in
+            all its labels) begins with these.
 
     Returns:
         ``(N, K)``, float32.
@@ -72,7 +73,9 @@ def soft_logits(experts: Experts, network: nn.Module, images: Tensor, labels: Te
         network.load_state_dict(experts.at(expert, experts.last(expert)), strict=False)  # no running statistics
         answers.append(network(images).float())
     logits = torch.stack(answers)  # (E, N, K)
-    right = (logits.argmax(2) == labels).float()  # (E, N)
+    several = targets.ndim == 2
+    hits = ((logits > 0) == targets.bool()).all(2) if several else logits.argmax(2) == targets
+    right = hits.float()  # (E, N)
     mean = (logits * right[:, :, None]).sum(0) / right.sum(0).clamp(min=1)[:, None]  # (N, K)
-    hard = SURE * torch.nn.functional.one_hot(labels, logits.shape[2]).float()
+    hard = SURE * (2 * targets - 1 if several else torch.nn.functional.one_hot(targets, logits.shape[2]).float())
     return torch.where((right.sum(0) > 0)[:, None], mean, hard)

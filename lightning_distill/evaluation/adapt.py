@@ -60,8 +60,13 @@ def fit_to(
             f"such as '{example[:-1]}, ...}}'"
         )
     _check_scale(spec, data)
+    if spec.multi_label != data.multi_label:
+        raise ValueError(f"the set is {spec.task}, {data.name} is {data.task}; both must be multi-label, or none")
     if map_classes is not None:
         set = rename(set, data, map_classes)
+    elif spec.combinations != data.combinations:
+        numbers = data.numbers(spec.targets(set.labels))
+        set = replace(set, labels=numbers, spec=replace(spec, combinations=data.combinations))
     return resized(set, data.shape) if spec.shape != data.shape else set
 
 
@@ -87,8 +92,10 @@ def rename(set: TrainingSet, data: DataSpec, map_classes: Mapping[str, str]) -> 
         map_classes: the data's class for each class of the set.
 
     Raises:
-        ValueError: a class of the set without a partner, or a name that is in neither.
+        ValueError: a class of the set without a partner, a name that is in neither, or multi-label data.
     """
+    if set.spec.multi_label:
+        raise ValueError("the labels of multi-label sets cannot be renamed; name those of the data as the set does")
     names = set.spec.class_names
     for given, known, whose in ((map_classes.keys(), names, "set"), (map_classes.values(), data.class_names, "data")):
         for name in given:

@@ -42,7 +42,7 @@ def chosen(
 
 
 def everything(real: Arrays, spec: DataSpec) -> Callable[[int], TrainingSet]:
-    """All real training images, in their natural class ratio."""
+    """All real training images, in their natural class ratio; of multi-label data with 0/1 targets ``(N, L)``."""
     data = TrainingSet(torch.from_numpy(np.ascontiguousarray(real[0])), torch.from_numpy(real[1]), spec)
     return lambda student: data
 
@@ -57,4 +57,5 @@ def everything_balanced(real: Arrays, spec: DataSpec, seed: int) -> Callable[[in
 
 def balanced_counts(labels: NDArray[np.int64], spec: DataSpec) -> list[int]:
     """The images of each class in `everything_balanced`: those of the rarest class."""
-    return [int(np.bincount(labels, minlength=spec.num_classes).min())] * spec.num_classes
+    counts = np.bincount(labels, minlength=len(spec.strata))
+    return [int(counts.min())] * len(counts)

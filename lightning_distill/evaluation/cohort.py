@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.func import vmap
 
@@ -84,7 +83,7 @@ class Cohort:
                     with torch.autocast(device.type, torch.bfloat16, enabled=school.bf16, cache_enabled=False):
                         logits = forward_all(network, stacked, x)  # (S, B, K)
                     # Each student's loss is a mean; their sum has in each student's weights that student's gradient.
-                    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets) * len(seeds)
+                    loss = network.loss(logits.flatten(0, 1), targets) * len(seeds)
                     for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
                         weight.grad = gradient
                     sgd.step()

@@ -46,21 +46,27 @@ def join(sets: Sequence[TrainingSet], lr: float | None = None) -> TrainingSet:
     if lr is None and len(rates) > 1:
         found = ", ".join("none" if part.lr is None else f"{part.lr:.4g}" for part in sets)
         raise ValueError(f"the sets' learned rates differ ({found}); give the one to train with, such as --lr 0.01")
-    labels = torch.cat([part.labels for part in sets])
+    common = _common([part.spec for part in sets], [len(part.labels) for part in sets])
+    labels = torch.cat([_numbers(part, common) for part in sets])
     order = torch.argsort(labels, stable=True)
     soft = None
     if any(part.soft is not None for part in sets):
         soft = torch.cat([probabilities(part) for part in sets])[order]
     pixels = torch.cat([part.pixels for part in sets])[order]
     rate = sets[0].lr if lr is None else lr
-    return TrainingSet(
-        pixels, labels[order], _common([part.spec for part in sets], [len(s.labels) for s in sets]), soft, rate
-    )
+    return TrainingSet(pixels, labels[order], common, soft, rate)
 
 
 def probabilities(set: TrainingSet) -> Tensor:
     """What a set teaches, as probabilities ``(N, K)`` float32."""
-    return F.one_hot(set.labels, set.spec.num_classes).float() if set.soft is None else set.soft.float()
+    if set.soft is None and not set.spec.multi_label:
+        return F.one_hot(set.labels, set.spec.num_classes).float()
+    return set.targets.float()
+
+
+def _numbers(set: TrainingSet, common: DataSpec) -> Tensor:
+    """The labels; of multi-label data the numbers of their combinations among those of all sets."""
+    return common.numbers(set.spec.targets(set.labels)) if common.multi_label else set.labels
 
 
 def _check_alike(first: DataSpec, other: DataSpec, number: int) -> None:
@@ -68,6 +74,7 @@ def _check_alike(first: DataSpec, other: DataSpec, number: int) -> None:
     for what, ours, theirs in (
         ("images (C, H, W)", first.shape, other.shape),
         ("classes", ", ".join(first.class_names), ", ".join(other.class_names)),
+        ("tasks", first.task, other.task),
         ("pixel type", first.pixel, other.pixel),
     ):
         if ours != theirs:
@@ -92,6 +99,7 @@ def _common(specs: Sequence[DataSpec], images: Sequence[int]) -> DataSpec:
         std=std,
         low=min(spec.low for spec in specs),
         high=max(spec.high for spec in specs),
+        combinations=tuple(dict.fromkeys(row for spec in specs for row in spec.combinations)),
         augmentation=min((spec.augmentation for spec in specs), key=lambda preset: len(PRESETS[preset])),
     )
 

@@ -61,8 +61,8 @@ def real_counts(labels: NDArray[np.int64], real: int, class_ratio: Ratio, spec: 
     if real > len(labels):
         raise ValueError(f"real={real}; {spec.name} has {len(labels)} training images")
     counts = counts_like(labels, real, class_ratio)
-    there = np.bincount(labels, minlength=spec.num_classes)
-    for name, wanted, found in zip(spec.class_names, counts, there, strict=True):
+    there = np.bincount(labels, minlength=len(spec.strata))
+    for name, wanted, found in zip(spec.strata, counts, there, strict=True):
         if wanted > found:
             raise ValueError(
                 f"real={real}: {wanted} images of class {name!r} are needed, which has {found}; take fewer real images "

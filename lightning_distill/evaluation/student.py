@@ -31,7 +31,7 @@ class TrainingSet:
 
     Args:
         pixels: ``(N, C, H, W)`` in pixel units, any dtype, on the CPU.
-        labels: ``(N,)`` int64.
+        labels: ``(N,)`` int64, numbers of `DataSpec.strata`; of multi-label data also 0/1 rows ``(N, K)``.
         spec: mean and std to normalise by, and the classes.
         soft: probabilities ``(N, K)`` to learn from instead of the labels, where a set has learned them.
         lr: learning rate to learn with instead of the protocol's, where a set has learned one.
@@ -45,8 +45,10 @@ class TrainingSet:
 
     @property
     def targets(self) -> Tensor:
-        """What is learned: probabilities ``(N, K)`` where there are any, else labels ``(N,)``."""
-        return self.labels if self.soft is None else self.soft
+        """What is learned: labels ``(N,)``, 0/1 rows ``(N, K)`` of multi-label data, or probabilities ``(N, K)``."""
+        if self.soft is not None:
+            return self.soft
+        return self.labels.float() if self.labels.ndim == 2 else self.spec.targets(self.labels)
 
 
 @dataclass
@@ -109,7 +111,9 @@ class School:
         flops = 3.0 * count_flops(build, spec.shape) * images * students * (protocol.epochs + 1)
         sizes = (min(images, protocol.batch_size), protocol.batch_size)
         chunk = images_at_once(build, spec.shape, self.device)
-        self.network = Stateless(build, flops=flops, compile=compile, sizes=sizes, chunk=chunk)
+        self.network = Stateless(
+            build, flops=flops, compile=compile, sizes=sizes, chunk=chunk, multi_label=spec.multi_label
+        )
         self.augment = SiameseAugmentation(protocol.augmentation or spec.augmentation, spec.shape[1:])
         self._together = self.device.type == "cuda" if together is None else together
         self._cohort: Cohort | None = None

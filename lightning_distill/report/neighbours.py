@@ -132,12 +132,12 @@ def neighbour_bands(
     cell: int = 88,
 ) -> list[Image.Image]:
     """The bands of `neighbour_picture` one by one, of equal size; classes without images have none."""
-    counts = torch.bincount(labels, minlength=spec.num_classes)
+    counts = torch.bincount(labels, minlength=len(spec.strata))
     shown, times = min(columns, int(counts.max())), max(1, cell // pixels.shape[2])
     height, width = times * pixels.shape[2], times * pixels.shape[3]
     font, small = ImageFont.load_default(20), ImageFont.load_default(18)
     titles = ["in the set", *(f"nearest in {name}" for name, _, _ in pools)]
-    names = {label: _fitted(spec.class_names[label], 300) for label in range(spec.num_classes) if counts[label]}
+    names = {label: _fitted(name, 300) for label, name in enumerate(spec.strata) if counts[label]}
     margin = 24 + int(max(font.getlength(text) for text in (*names.values(), *titles)))
     gap, line, head, step = 10, 28, 42, max(width, 46) + 10
     tops = [head, *(head + height + gap + i * (height + line) for i in range(len(pools)))]

@@ -45,7 +45,7 @@ def set_section(run: Run, neighbours: Neighbours | None) -> str:
     """The images of a set, its card and its warning, and what real images are near."""
     assert run.synthetic is not None
     data, card = run.synthetic, run.card
-    counts = torch.bincount(data.labels, minlength=data.spec.num_classes)
+    counts = torch.bincount(data.labels, minlength=len(data.spec.strata))
     shown = int(counts.clamp(max=10).sum())
     each = "" if shown == len(data.labels) else f" (the first {shown} of {len(data.labels):,})"
     grid = png_picture(Image.fromarray(image_grid(data.pixels, data.labels, data.spec)))
@@ -57,7 +57,7 @@ def set_section(run: Run, neighbours: Neighbours | None) -> str:
         + figure_tag(
             grid,
             f"Images of the set {run.name}, a row for each class",
-            f"<b>The set as it is shipped</b>{each}: {len(data.labels):,} images of {data.spec.num_classes} classes, "
+            f"<b>The set as it is shipped</b>{each}: {len(data.labels):,} images of {len(data.spec.strata)} classes, "
             f"{' &times; '.join(map(str, data.spec.shape))} (channels, height, width), {data.spec.pixel}.",
             "plate",
         )
@@ -94,9 +94,9 @@ def _facts(run: Run) -> str:
     """The card, as far as people read it."""
     assert run.synthetic is not None
     card, spec = run.card, run.synthetic.spec
-    counts = torch.bincount(run.synthetic.labels, minlength=spec.num_classes).tolist()
+    counts = torch.bincount(run.synthetic.labels, minlength=len(spec.strata)).tolist()
     each = f"{counts[0]} each" if len(set(counts)) == 1 else ", ".join(
-        f"{name} {count}" for name, count in zip(spec.class_names, counts, strict=True)
+        f"{name} {count}" for name, count in zip(spec.strata, counts, strict=True)
     )  # fmt: skip
     facts = {
         "data": f"{spec.name} ({plain(spec.source)}), licence: {plain(spec.license)}",

@@ -1,0 +1,75 @@
+"""Multi-label data: the combinations of labels that play the part of classes when images are drawn and distilled."""
+
+from __future__ import annotations
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from numpy.typing import NDArray
+
+from lightning_distill.data.splits import Split, take
+from lightning_distill.spec import DataSpec
+
+Combinations = tuple[tuple[int, ...], ...]
+
+
+def frequent(targets: NDArray[np.int64], least: int | None = None) -> Combinations:
+    """The combinations of labels that enough images have, the most frequent first.
+
+    Args:
+        targets: 0/1, ``(N, L)``.
+        least: images a combination needs; ``None`` takes a hundredth of N.
+
+    Returns:
+        Rows of L zeros and ones; fewer than two are too few for `covered`.
+    """
+    needed = max(1, len(targets) // 100) if least is None else least
+    rows, counts = np.unique(targets, axis=0, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return tuple(tuple(map(int, rows[i])) for i in order if counts[i] >= needed)
+
+
+def numbered(targets: NDArray[np.int64], combinations: Combinations) -> NDArray[np.int64]:
+    """For each image ``(N,)`` the number of its combination, -1 where it is none of them."""
+    known = {row: number for number, row in enumerate(combinations)}
+    rows, of = np.unique(targets, axis=0, return_inverse=True)
+    numbers = np.array([known.get(tuple(map(int, row)), -1) for row in rows], np.int64)
+    return numbers[of.reshape(-1)]
+
+
+def covered(split: Split, combinations: Combinations) -> Split:
+    """The images that have one of the combinations, with its number instead of their labels.
+
+    Raises:
+        ValueError: fewer than two combinations, or no image that has one of them.
+    """
+    images, targets = split
+    if len(combinations) < 2:
+        most = np.sort(np.unique(targets, axis=0, return_counts=True)[1])[::-1]
+        there = " and ".join(f"{count:,}" for count in most[:2])
+        raise ValueError(
+            f"{len(combinations)} combinations of labels have images enough to be distilled, two are needed; the most "
+            f"frequent have {there}: set min_combination to fewer than the default, a hundredth of {len(targets):,}"
+        )
+    numbers = numbered(targets, combinations)
+    rows = np.flatnonzero(numbers >= 0)
+    if not len(rows):
+        raise ValueError(f"none of {len(targets)} images has one of the {len(combinations)} combinations of labels; "
+                         "lower min_combination")  # fmt: skip
+    return take(images, rows), numbers[rows]
+
+
+def tell(spec: DataSpec, targets: NDArray[np.int64]) -> None:
+    """Say which share of the training images has one of the combinations, and warn of labels that are in none."""
+    numbers = numbered(targets, spec.combinations)
+    share = f"{(numbers >= 0).mean():.1%} of {len(targets):,} training images"
+    rank_zero_info(f"{spec.name}: {share} have one of {len(spec.combinations)} combinations of labels: these are drawn "
+                   f"from and distilled ({_listed(spec.strata)})")  # fmt: skip
+    missing = np.flatnonzero(np.array(spec.combinations).sum(0) == 0)
+    if len(missing):
+        names = ", ".join(repr(spec.class_names[label]) for label in missing)
+        rank_zero_warn(f"{spec.name}: no combination has {names}, so that no synthetic image will show it; lower "
+                       "min_combination")  # fmt: skip
+
+
+def _listed(names: tuple[str, ...], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
