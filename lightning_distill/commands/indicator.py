@@ -126,9 +126,10 @@ def indicator(
         check_writable(Path(out).parent)
     if not (sizes := list(dict.fromkeys([ipc] if isinstance(ipc, int) else ipc))):
         raise ValueError("ipc=[]; give at least one number of images per class")
-    known, spec, train = read_study(study), data.spec, data.train_arrays()
-    if train[1].ndim != 1:
+    known, spec = read_study(study), data.spec
+    if spec.multi_label:
         raise ValueError(f"{spec.name} is multi-label; the study has data with one label an image only")
+    train = data.train_arrays()
     available = np.bincount(train[1], minlength=spec.num_classes)
     counts = [fit_to_classes(images_per_class(n, spec), available, spec, on_small_class) for n in sizes]
     exam = Exam(get_protocol(protocol), students=students, architectures=[network], seed=seed, compile=compile)
