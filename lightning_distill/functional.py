@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_distill.chunks import even
 from lightning_distill.objectives.labels import label_entropy
+from lightning_distill.spec import Task
 
 Parameters = dict[str, Tensor]
 CompileMode = Literal["auto", "off", "max"]
@@ -64,13 +65,13 @@ class Stateless:
 
     Args:
         build: makes the network with its default initialisation, e.g. ``partial(create_network, "convnet", ...)``.
+        task: of the data; ``multi-label`` ones are learned by `objectives.label_entropy` instead of cross-entropy.
         flops: floating-point operations the whole run will spend in this network; decides for ``compile="auto"``.
         compile: ``auto`` compiles when the run is long enough to repay the warm-up and a compiler is found, ``max``
             whenever a compiler is found (with CUDA graphs on a GPU), ``off`` never. Networks with batch norm and timm
             models run eagerly. Where what is wanted cannot be, a warning says so.
         sizes: batch sizes to pad to, so that every shape is static when compiled.
         chunk: images at a time, see `chunks.images_at_once`; ``None`` takes all. Batch norm is never cut.
-        multi_label: learn by `objectives.label_entropy` instead of cross-entropy.
 
     Attributes:
         warm_up: seconds spent in first calls of compiled functions.
@@ -82,15 +83,15 @@ class Stateless:
     def __init__(
         self,
         build: Callable[[], nn.Module],
+        task: Task = "multi-class",
         *,
         flops: float = 0.0,
         compile: CompileMode = "auto",
         sizes: Sequence[int] = (),
         chunk: int | None = None,
-        multi_label: bool = False,
     ) -> None:
         self.build = build
-        self._entropy = label_entropy if multi_label else F.cross_entropy
+        self._entropy = label_entropy if task == "multi-label" else F.cross_entropy
         with torch.random.fork_rng(devices=[]):
             self._module = _Head(build())
         self.batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self._module.modules())

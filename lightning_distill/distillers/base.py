@@ -101,15 +101,14 @@ class Distiller(Sharing, Remembering, ABC):
         build = partial(create_network, hp["network"], spec.shape[0], spec.num_classes, spec.shape[1:])
         flops = max(self.trainer.max_steps, 0) * sum(passes.values()) * count_flops(build, spec.shape)
         chunk = hp["chunk"] or images_at_once(build, spec.shape, self.trainer.strategy.root_device)
-        options = {"compile": hp["compile"], "sizes": list(passes), "chunk": chunk, "multi_label": spec.multi_label}
-        self.network = Stateless(build, flops=flops, **options)
+        self.network = Stateless(build, spec.task, flops=flops, compile=hp["compile"], sizes=[*passes], chunk=chunk)
         tell_pace(self.network, self.trainer)
         self.augment = SiameseAugmentation(hp["augmentation"] or spec.augmentation, spec.shape[1:])
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
         """Forward passes of one image in a step, by size of the batch they come in; a backward counts as two."""
-        real, synthetic, classes = datamodule.real_per_class, max(self.synthetic.counts), len(self.synthetic.counts)
-        return {synthetic: 3 * classes * synthetic, real: classes * (real if real != synthetic else 4 * real)}
+        real, most, classes = datamodule.real_per_class, max(self.synthetic.counts), len(self.synthetic.counts)
+        return {most: 3 * classes * most, real: classes * (real if real != most else 4 * real)}
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Differentiate every loss, add up, step once."""

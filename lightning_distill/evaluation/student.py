@@ -111,9 +111,7 @@ class School:
         flops = 3.0 * count_flops(build, spec.shape) * images * students * (protocol.epochs + 1)
         sizes = (min(images, protocol.batch_size), protocol.batch_size)
         chunk = images_at_once(build, spec.shape, self.device)
-        self.network = Stateless(
-            build, flops=flops, compile=compile, sizes=sizes, chunk=chunk, multi_label=spec.multi_label
-        )
+        self.network = Stateless(build, spec.task, flops=flops, compile=compile, sizes=sizes, chunk=chunk)
         self.augment = SiameseAugmentation(protocol.augmentation or spec.augmentation, spec.shape[1:])
         self._together = self.device.type == "cuda" if together is None else together
         self._cohort: Cohort | None = None
