@@ -92,6 +92,7 @@ class SyntheticSet(nn.Module):
         start: str,
         seed: int,
         on_small_class: SmallClass = "error",
+        class_ratio: coresets.Ratio = "balanced",
     ) -> SyntheticSet:
         """A new set for the data: noise, or copies of real images chosen by a coreset method.
 
@@ -105,6 +106,8 @@ class SyntheticSet(nn.Module):
             seed: of the start.
             on_small_class: what to do where a class has fewer images than its ipc: ``error``, ``fewer`` (take what
                 there is) or ``repeat``. ``noise`` needs no images and never minds.
+            class_ratio: ``balanced`` takes ipc as it is, ``natural`` shares out as many images in the ratio of the data
+                (`coresets.counts_like`).
 
         Raises:
             ValueError: unknown start, ipc below one or of the wrong length, a class with too few images.
@@ -112,6 +115,8 @@ class SyntheticSet(nn.Module):
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; use one of {', '.join(STARTS)}")
         counts = images_per_class(ipc, spec)
+        if class_ratio != "balanced":
+            counts = coresets.counts_like(labels, sum(counts), class_ratio)
         available = counts if start == "noise" else np.bincount(labels, minlength=len(spec.strata))
         counts = fit_to_classes(counts, available, spec, on_small_class)
         synthetic = cls(torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), spec)

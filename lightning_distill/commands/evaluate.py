@@ -33,7 +33,9 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam
 from lightning_distill.evaluation.adapt import adapted
 from lightning_distill.evaluation.assessment import Assessment, Subject, View, assess, judge
+from lightning_distill.evaluation.baselines import everything
 from lightning_distill.evaluation.derived import Derived, bytes_of_arrays
+from lightning_distill.evaluation.priors import shares
 from lightning_distill.evaluation.protocol import get_protocol
 from lightning_distill.evaluation.rows import append_csv, read_csv
 from lightning_distill.evaluation.table import Row, architecture_table, make_row, rich_table
@@ -62,6 +64,7 @@ def evaluate(
     seed: int = 0,
     space: Space = "pixels",
     ars: bool = False,
+    prior_correction: bool = False,
     distillation_seconds: float | None = None,
     precision: Precision = "32-true",
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
@@ -78,8 +81,9 @@ def evaluate(
         set: ``set.safetensors`` or its folder; without one, ``ipc`` says how large the baselines are.
         data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
         protocol: ``reference`` or ``quick``.
-        baselines: any of ``random``, ``herding``, ``kcenter``, ``kmeans`` (as many real images), ``full`` (all) and
-            ``full_balanced`` (as many of every class as the rarest has).
+        baselines: any of ``random``, ``herding``, ``kcenter``, ``kmeans`` (as many real images), ``full`` (all),
+            ``full_weighted`` (all, rare classes counting more) and ``full_balanced`` (as many of every class as the
+            rarest has).
         ipc: images per class of baselines that are scored without a set.
         split: real images to score on; choose on ``val``, look at ``test`` once.
         test_data: data of another site to score on; set and baselines are still those of ``data``.
@@ -92,6 +96,8 @@ def evaluate(
         space: in which herding, k-center and k-means measure: ``pixels``, or ``embedding`` of a network trained on
             the real data.
         ars: train set and random subsets without augmentation too, for DD-Ranking's augmentation-robust score.
+        prior_correction: bring the probabilities of students of balanced images to the real data's class shares, see
+            `priors.prior_offset`.
         distillation_seconds: what making the set took, for the number of trainings after which it has paid.
         precision: of the forward.
         accelerator: where to compute.
@@ -104,11 +110,16 @@ def evaluate(
         One row for each thing measured; with several architectures one for each of them, and one for all.
 
     Raises:
-        ValueError: unknown baseline, a set that does not fit the data, neither set nor ipc, or both.
+        ValueError: unknown baseline, a set that does not fit the data, neither set nor ipc, or both; a correction of
+            multi-label data, or beside ``map_classes``.
     """
     if data is None:
         raise ValueError("no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module")
     check(set, ipc, baselines := baselines or [], students)
+    if prior_correction and data.spec.multi_label:
+        raise ValueError(f"prior_correction of {data.spec.name}: its labels do not exclude each other; leave it out")
+    if prior_correction and map_classes:
+        raise ValueError("prior_correction with map_classes: whose class shares is not clear; use one of them")
     for folder in (Path(out).parent if out is not None else None, predictions):
         if folder is not None:
             check_writable(folder)
@@ -127,7 +138,11 @@ def evaluate(
     if test_data is not None:
         others = [replace(o, draw=adapted(o.draw, scored.spec, map_classes, resize)) for o in others]
     more = {"space": space, "map_classes": map_classes, "resize": resize, "ars": ars, "on_small_class": on_small_class,
+            "prior_correction": prior_correction,
             "distillation_seconds": distillation_seconds}  # fmt: skip
+    if prior_correction:
+        real = shares(everything(data.all_train_arrays(), data.spec)(0))
+        own, others = ([replace(subject, prior=real) for subject in some] for some in (own, others))
     command = command_line(set, ipc, data, baselines, split, exam, precision, test_data, more)
     view, real_bytes = view_of(scored, split), float(bytes_of_arrays(*data.all_train_arrays()))
     done: list[Assessment] = []

@@ -16,14 +16,18 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam, chosen, everything
 from lightning_distill.evaluation.adapt import fit_to
 from lightning_distill.evaluation.assessment import Subject, View
-from lightning_distill.evaluation.baselines import balanced_counts, everything_balanced
+from lightning_distill.evaluation.baselines import balanced_counts, everything_balanced, everything_weighted
 from lightning_distill.evaluation.embedding import embed_features, embedding_epochs
 from lightning_distill.spec import DataSpec
 from lightning_distill.storage import read_set
 from lightning_distill.synthetic import SmallClass, fit_to_classes
 
 Split = Literal["val", "test"]
-FULL = {"full": "all real data", "full_balanced": "all real data, balanced"}
+FULL = {
+    "full": "all real data",
+    "full_weighted": "all real data, classes weighted",
+    "full_balanced": "all real data, balanced",
+}
 
 
 def distilled(
@@ -64,12 +68,13 @@ def baseline(
         ValueError: a class has too few images and the policy is ``error``.
     """
     spec, seed = data.spec, exam.seeds[0]
-    real = data.all_train_arrays() if name == "full" else data.train_arrays()
+    real = data.all_train_arrays() if name in ("full", "full_weighted") else data.train_arrays()
     if name in FULL:
-        images = len(real[1]) if name == "full" else sum(balanced_counts(real[1], spec))
+        images = sum(balanced_counts(real[1], spec)) if name == "full_balanced" else len(real[1])
         protocol = exam.protocol.for_real_data(images)
         whole = Exam(protocol, len(exam.seeds), exam.architectures, seed, exam.compile)
-        draw = everything(real, spec) if name == "full" else everything_balanced(real, spec, seed)
+        ways = {"full": everything, "full_weighted": everything_weighted}
+        draw = ways[name](real, spec) if name in ways else everything_balanced(real, spec, seed)
         return Subject(FULL[name], None, whole, draw)
     there = fit_to_classes(counts, np.bincount(real[1], minlength=len(spec.strata)), spec, on_small_class)
     used = features if name != "random" else None

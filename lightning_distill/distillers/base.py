@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from lightning_distill.augment import SiameseAugmentation
 from lightning_distill.chunks import halving, images_at_once
+from lightning_distill.coresets import Ratio
 from lightning_distill.data import ArrayDataModule, data_of
 from lightning_distill.distillers.checks import refuse_not_finite, refuse_options, refuse_unfit, tell_pace
 from lightning_distill.distillers.remembering import Remembering
@@ -34,6 +35,7 @@ class Distiller(Sharing, Remembering, ABC):
 
     Args:
         ipc: images per class, one number or one for each class.
+        class_ratio: ``balanced``, or ``natural``: as many images in all, in the ratio of the real classes.
         lr: of the images' SGD, in normalised space.
         momentum: of the same.
         start: how the images begin: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
@@ -51,8 +53,7 @@ class Distiller(Sharing, Remembering, ABC):
         FloatingPointError: the loss is not finite; the step is named and the last checkpoint stays.
     """
 
-    #: Arguments that are places on this machine: they stay out of hyper-parameters, checkpoints, logs and cards.
-    places: ClassVar[list[str]] = []
+    places: ClassVar[list[str]] = []  #: Arguments that are places on this machine: never in checkpoints, logs, cards.
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Distiller(Sharing, Remembering, ABC):
         augmentation: str | None = None,
         seed: int = 0,
         on_small_class: SmallClass = "error",
+        class_ratio: Ratio = "balanced",
         gradient_clip: float | None = None,
         lr_schedule: Literal["constant", "cosine"] = "constant",
         compile: CompileMode = "auto",
@@ -83,7 +85,7 @@ class Distiller(Sharing, Remembering, ABC):
 
     def start(self, datamodule: ArrayDataModule) -> SyntheticSet:
         """The set to begin with."""
-        options = {key: self.hparams[key] for key in ("ipc", "start", "seed", "on_small_class")}
+        options = {key: self.hparams[key] for key in ("ipc", "start", "seed", "on_small_class", "class_ratio")}
         return SyntheticSet.begin(*datamodule.train_arrays(), datamodule.spec, **options)
 
     def setup(self, stage: str) -> None:
@@ -112,8 +114,7 @@ class Distiller(Sharing, Remembering, ABC):
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Differentiate every loss, add up, step once."""
-        images, step = list(self.synthetic.parameters()), self.global_step
-        real = RealBatch(batch[0], self.synthetic.spec)
+        images, real, step = [*self.synthetic.parameters()], RealBatch(batch[0], self.synthetic.spec), self.global_step
 
         def work() -> tuple[Tensor, list[Tensor]]:
             with sandbox(derive_seed(self.hparams["seed"], step)):
@@ -126,8 +127,7 @@ class Distiller(Sharing, Remembering, ABC):
         products = [(p * g).sum() for p, g in zip(images, gradients, strict=True)]
         self.manual_backward(torch.stack(products).sum() * self.trainer.world_size)
         refuse_not_finite(total, [p.grad for p in images], step, self.hparams["lr"])
-        if self.hparams["gradient_clip"] is not None:
-            nn.utils.clip_grad_norm_(images, self.hparams["gradient_clip"])
+        nn.utils.clip_grad_norm_(images, self.hparams["gradient_clip"] or math.inf)
         optimizer.step()
         cast(LRScheduler, self.lr_schedulers()).step()
         with sandbox(derive_seed(self.hparams["seed"], step, "after")):

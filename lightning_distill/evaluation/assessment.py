@@ -13,6 +13,7 @@ from lightning_distill.evaluation.calibration import calibrated
 from lightning_distill.evaluation.derived import Derived, chance, derive
 from lightning_distill.evaluation.exam import Exam, Sitting
 from lightning_distill.evaluation.predictions import Predictions
+from lightning_distill.evaluation.priors import prior_offset, shares
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.student import Tick, TrainingSet
 from lightning_distill.evaluation.uncertainty import Estimate, over_images
@@ -31,6 +32,7 @@ class Subject:
         draw: ``draw(i)`` is what student i learns from.
         path: of the file, where it is one.
         own: whether it is what is being judged, not a baseline.
+        prior: ``(K,)``, the class shares that its students' probabilities are corrected to; ``None`` corrects nothing.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Subject:
     draw: Callable[[int], TrainingSet]
     path: Path | None = None
     own: bool = False
+    prior: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,9 @@ def assess(
     """
     first = subject.draw(0)
     sitting = subject.exam.train(subject.draw, device, bf16, tick)
+    if subject.prior is not None:
+        offset = prior_offset(shares(first), subject.prior)
+        sitting.students = [replace(student, offset=offset) for student in sitting.students]
     scores = sitting.show(view.batches).scores()
     said = sitting.predictions(view.split, view.groups)
     if view.val is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -44,6 +45,21 @@ def chosen(
 def everything(real: Arrays, spec: DataSpec) -> Callable[[int], TrainingSet]:
     """All real training images, in their natural class ratio; of multi-label data with 0/1 targets ``(N, L)``."""
     data = TrainingSet(torch.from_numpy(np.ascontiguousarray(real[0])), torch.from_numpy(real[1]), spec)
+    return lambda student: data
+
+
+def everything_weighted(real: Arrays, spec: DataSpec) -> Callable[[int], TrainingSet]:
+    r"""All real training images, each counting :math:`N / (K n_c)` in the loss, n of them being of its class c.
+
+    As cross-entropy is linear in its targets, the weights are put into them. Of multi-label data, whose labels do not
+    exclude each other, this is `everything`.
+    """
+    whole = everything(real, spec)(0)
+    if spec.multi_label:
+        return lambda student: whole
+    counts = torch.bincount(whole.labels, minlength=spec.num_classes)
+    weights = len(whole.labels) / (spec.num_classes * counts.clamp(min=1))  # (K,), their mean over images is 1
+    data = replace(whole, soft=torch.nn.functional.one_hot(whole.labels, spec.num_classes) * weights)
     return lambda student: data
 
 

@@ -58,6 +58,7 @@ class Student:
     Args:
         architecture: its name.
         seed: of its initial weights, its shuffling and its augmentation.
+        offset: ``(K,)`` to be added to its logits, see `priors.prior_offset`; ``None`` adds nothing.
     """
 
     architecture: str
@@ -65,6 +66,7 @@ class Student:
     network: Stateless
     parameters: Parameters
     bf16: bool
+    offset: Tensor | None = None
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ class Student:
         self.network.train(False)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.network(self.parameters, x)
-        return logits.float()
+        return logits.float() if self.offset is None else logits.float() + self.offset.to(logits.device)
 
 
 class School:
