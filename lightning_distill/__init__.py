@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from lightning_distill.data import (
         ArrayDataModule,
         BalancedDataModule,
+        CombinedDataModule,
         DigitsDataModule,
         MedMNISTDataModule,
         MNISTDataModule,
         NpzDataModule,
+        SitesDataModule,
     )
     from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
     from lightning_distill.networks import create_network, list_networks
@@ -32,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArrayDataModule",
     "BalancedDataModule",
+    "CombinedDataModule",
     "DCDistiller",
     "DMDistiller",
     "DSADistiller",
@@ -44,6 +47,7 @@ __all__ = [
     "MTTDistiller",
     "MedMNISTDataModule",
     "NpzDataModule",
+    "SitesDataModule",
     "StudentEvaluation",
     "SyntheticImages",
     "SyntheticSet",

@@ -108,9 +108,11 @@ def test_importing_the_package_is_cheap_and_every_name_is_there():
 
 def test_public_names_are_the_inventory():
     assert sorted(lightning_distill.__all__) == [
-        "ArrayDataModule", "BalancedDataModule", "DCDistiller", "DMDistiller", "DSADistiller", "DataSpec",
+        "ArrayDataModule", "BalancedDataModule", "CombinedDataModule", "DCDistiller", "DMDistiller", "DSADistiller",
+        "DataSpec",
         "DigitsDataModule", "Distiller", "ExpertTrajectories", "ExportSyntheticSet", "MNISTDataModule", "MTTDistiller",
-        "MedMNISTDataModule", "NpzDataModule", "StudentEvaluation", "SyntheticImages", "SyntheticSet", "__version__",
+        "MedMNISTDataModule", "NpzDataModule", "SitesDataModule", "StudentEvaluation",
+        "SyntheticImages", "SyntheticSet", "__version__",
         "create_network", "evaluate", "list_networks", "load_set",
     ]  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

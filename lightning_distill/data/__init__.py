@@ -2,21 +2,25 @@
 
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.balanced import BalancedDataModule
+from lightning_distill.data.combined import CombinedDataModule
 from lightning_distill.data.contract import data_of
 from lightning_distill.data.digits import DigitsDataModule
 from lightning_distill.data.draws import Batches, Draws
 from lightning_distill.data.idx import MNISTDataModule
 from lightning_distill.data.medmnist import MedMNISTDataModule
 from lightning_distill.data.npz import NpzDataModule
+from lightning_distill.data.sites import SitesDataModule
 
 __all__ = [
     "ArrayDataModule",
     "BalancedDataModule",
     "Batches",
+    "CombinedDataModule",
     "DigitsDataModule",
     "Draws",
     "MNISTDataModule",
     "MedMNISTDataModule",
     "NpzDataModule",
+    "SitesDataModule",
     "data_of",
 ]
