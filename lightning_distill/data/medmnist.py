@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from lightning_distill.data.arrays import ArrayDataModule
+from lightning_distill.data.groups import OnOverlap
 from lightning_distill.data.layout import Array
 from lightning_distill.data.npz import MAP_ABOVE, groups_of, read_npz, splits_of
 from lightning_distill.spec import Task
@@ -38,6 +39,8 @@ class MedMNISTDataModule(ArrayDataModule):
         batch_size: images in a validation or test batch.
         steps_per_epoch: batches between two validations, see `ArrayDataModule`.
         seed: of the draws.
+        on_overlap: where a patient or lesion is in two splits, in a file that has ``train_patient_id`` or
+            ``train_lesion_id`` and the like: ``error``, ``warn`` or ``drop``, see `ArrayDataModule`.
 
     Raises:
         ValueError: unknown name or size (the closest are offered), or a truncated or corrupted file.
@@ -59,6 +62,7 @@ class MedMNISTDataModule(ArrayDataModule):
         batch_size: int = 256,
         steps_per_epoch: int | None = None,
         seed: int = 0,
+        on_overlap: OnOverlap = "error",
     ) -> None:
         from medmnist import INFO
 
@@ -81,6 +85,7 @@ class MedMNISTDataModule(ArrayDataModule):
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             seed=seed,
+            on_overlap=on_overlap,
         )
         self.flag, self.size, self.download = name, size, download
         self._root, self._source = root, source
@@ -88,8 +93,9 @@ class MedMNISTDataModule(ArrayDataModule):
 
     @property
     def recipe(self) -> dict[str, object]:
-        """Name, size where it is not 28, source."""
-        return {"name": self.flag, **({"size": self.size} if self.size != 28 else {}), "source": self.spec.source}
+        """Name, size where it is not 28, source, and ``on_overlap`` where it is not the default."""
+        size = {"size": self.size} if self.size != 28 else {}
+        return {"name": self.flag, **size, "source": self.spec.source, **super().recipe}
 
     @property
     def path(self) -> Path:
