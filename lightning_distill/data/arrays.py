@@ -18,7 +18,7 @@ from lightning_distill.data.groups import (
     settle_overlaps,
 )
 from lightning_distill.data.layout import Array, Channels, as_images, as_labels, pixel_statistics
-from lightning_distill.data.splits import Split, carve_out, check_splits, take
+from lightning_distill.data.splits import Given, Split, carve_out, check_splits, take
 from lightning_distill.spec import FLOAT16_MAX, DataSpec, Task
 
 
@@ -119,7 +119,8 @@ class ArrayDataModule(LightningDataModule):
         """Load, check and describe the data, once."""
         if self._spec is not None:
             return
-        self.splits = self.given()
+        given = self.given()
+        self.splits, self.groups = given.splits, given.groups
         for split, rows in settle_overlaps(self.groups, self.on_overlap).items():
             self._choose(split, split, rows)
         if "val" not in self.splits:
@@ -131,12 +132,8 @@ class ArrayDataModule(LightningDataModule):
         about = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
         self.save_hyperparameters(about)  # what loggers show of the data; no folder of this machine
 
-    def given(self) -> dict[str, Split]:
-        """Read the splits as they are: images ``(N, C, H, W)``, labels ``(N,)``; and ``groups``, where there are some.
-
-        Nothing is carved out, left out or held against another split: what `setup` begins with, and what an audit
-        looks at.
-        """
+    def given(self) -> Given:
+        """Read the splits as they are, each checked by itself: what `setup` begins with and an audit looks at."""
         given = {split: arrays for split, arrays in self.load().items() if arrays is not None}
         if "train" not in given:
             raise ValueError("no training images: ArrayDataModule(train=(images, labels)) needs them")
@@ -144,9 +141,10 @@ class ArrayDataModule(LightningDataModule):
         for split, (raw_images, raw_labels) in given.items():
             images = as_images(raw_images, split, self.channels)
             splits[split] = images, as_labels(raw_labels, len(images), split)
-        self.groups = dict(self._numbered or self.groups)
-        check_groups(self.groups, {split: len(labels) for split, (_, labels) in splits.items()})
-        return splits
+        groups = dict(self._numbered or self.groups)
+        check_groups(groups, {split: len(labels) for split, (_, labels) in splits.items()})
+        (name, *_, source), names = self._about, self._class_names
+        return Given(name, source, None if names is None else tuple(names), splits, groups)
 
     def train_arrays(self) -> Split:
         """All training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``."""

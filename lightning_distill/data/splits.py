@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -12,6 +13,25 @@ from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, tra
 from lightning_distill.data.layout import Array
 
 Split = tuple[Array, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Data as they were given: each split checked by itself, nothing carved out, left out or held against another.
+
+    Args:
+        name: of the data set.
+        source: where the bytes come from.
+        class_names: one a class, or ``None`` where classes have numbers only.
+        splits: images ``(N, C, H, W)`` and labels ``(N,)`` or ``(N, L)``.
+        groups: of some splits or of none, ``(N,)``: one number for the images of one patient, in every split the same.
+    """
+
+    name: str
+    source: str
+    class_names: tuple[str, ...] | None
+    splits: dict[str, Split]
+    groups: dict[str, NDArray[np.int64]]
 
 
 class Rows:
