@@ -1,4 +1,4 @@
-"""What a leaking split is worth: DermaMNIST split by lesions, and by images as if those of one lesion were strangers.
+"""What a leaking split is worth: DermaMNIST split by lesions, and by images.
 
     python benchmarks/leak.py --root ../shared/data/medmnist     # writes benchmarks/results/leak.csv
     python benchmarks/leak.py --quick                            # generated lesions, to see that it runs
@@ -6,9 +6,10 @@
 All images of the file are pooled and split anew for every seed, a fifth for test: by scikit-learn's
 StratifiedGroupKFold, so that no lesion is on both sides, and by a stratified draw of as many single images. A student
 of each seed learns from all real training images of its split, each time for the same number of steps, and is scored
-on the split's test images. A row for each split has the means over seeds with their standard deviations; the last row
-has the differences (images less lesions) with their intervals: Welch's, since the test images differ, over students
-*and* splits. ``shared`` is how many test images have a lesion that is in train too, of ``test`` in the mean.
+on the split's test images: a row each, so that a run that was killed goes on. Then a row for each split, with means,
+standard deviations and t-intervals over seeds, and one with the differences (images less lesions), their standard
+errors and Welch's intervals: the test images differ, so all of these are over students *and* splits. ``shared`` is how
+many test images have a lesion that is in train too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from script import folder, options
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from lightning_distill import ArrayDataModule, MedMNISTDataModule
-from lightning_distill.bench.results import Book, about
+from lightning_distill.bench.results import Book, Row, about
 from lightning_distill.data import Batches
 from lightning_distill.data.groups import overlaps
 from lightning_distill.evaluation import Exam, Protocol, TrainingSet, examine, get_protocol
@@ -35,7 +36,7 @@ NETWORK, SEEDS, FOLDS = "convnet_w16", 5, 5
 #: Fifteen epochs, some 470 steps: what ten students take on one core in ten minutes.
 SHORT = Protocol("short", 14)
 COLUMNS = (
-    "source", "network", "protocol", "augmentation", "epochs", "students", "seeds", "train", "test", "shared",
+    "source", "network", "protocol", "augmentation", "epochs", "students", "train", "test", "shared",
     *(f"{metric}{end}" for metric in METRICS for end in ("", "_std", "_low", "_high")), "seconds",
 )  # fmt: skip
 
@@ -84,19 +85,23 @@ def student(split: str, pool: Pool, spec: DataSpec, protocol: Protocol, seed: in
     return {**{metric: scores.mean(metric) for metric in METRICS}, **counts, "seconds": seconds}
 
 
+def scores_of(row: Row) -> dict[str, float]:
+    """What `student` has measured, from its row."""
+    return {name: float(row[name]) for name in (*METRICS, "train", "test", "shared", "seconds")}
+
+
 def summary(students: list[dict[str, float]]) -> dict[str, object]:
     """Means and standard deviations over seeds, with the t-interval of the mean."""
-    row: dict[str, object] = {}
+    row: dict[str, object] = {"seconds": f"{sum(scores['seconds'] for scores in students):.1f}"}
     for metric in METRICS:
         values = [scores[metric] for scores in students]
         interval = stats.ttest_1samp(values, 0).confidence_interval()
         row |= cells(metric, float(np.mean(values)), float(np.std(values, ddof=1)), interval)
-    means = {name: f"{np.mean([scores[name] for scores in students]):.1f}" for name in ("train", "test", "shared")}
-    return {**row, **means, "seconds": f"{sum(scores['seconds'] for scores in students):.1f}"}
+    return row | {name: f"{np.mean([scores[name] for scores in students]):.1f}" for name in ("train", "test", "shared")}
 
 
 def difference(leaking: list[dict[str, float]], clean: list[dict[str, float]]) -> dict[str, object]:
-    """By how much the leaking split's scores are higher, with Welch's interval."""
+    """By how much the leaking split's scores are higher, with the standard error and Welch's interval."""
     row: dict[str, object] = {}
     for metric in METRICS:
         ours, theirs = ([scores[metric] for scores in students] for students in (leaking, clean))
@@ -115,32 +120,35 @@ def cells(metric: str, mean: float, std: float, interval: tuple[float, float]) -
 def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--root", help="folder of dermamnist.npz; default as MedMNISTDataModule finds it")
+    parser.add_argument("--seeds", type=int, help=f"students of each split, default {SEEDS}; at least 2")
     given = parser.parse_args(arguments)
     if given.quick:
-        pool, seeds, protocol = generated(), 2, get_protocol("tiny")
+        pool, protocol = generated(), get_protocol("tiny")
         data = ArrayDataModule((pool[0], pool[1]), channels="first", name="generated", source="generated")
     else:
         source = "all splits pooled, not the official file"
         data = MedMNISTDataModule("dermamnist", root=given.root, download=given.root is None, source=source)
-        pool, seeds, protocol = pooled(data), SEEDS, SHORT
-    spec = data.spec
+        pool, protocol = pooled(data), SHORT
+    spec, seeds = data.spec, given.seeds or (2 if given.quick else SEEDS)
+    typed = " --quick" * given.quick + f" --seeds {given.seeds}" * bool(given.seeds)
     made = {
-        "source": spec.source, "network": NETWORK, "protocol": protocol.name, "students": seeds,
+        "dataset": spec.name, "source": spec.source, "network": NETWORK, "protocol": protocol.name,
         "augmentation": protocol.augmentation or spec.augmentation, "epochs": protocol.epochs + 1,
-        "seeds": f"0-{seeds - 1}", **about("python benchmarks/leak.py" + " --quick" * given.quick),
+        **about(f"python benchmarks/leak.py{typed}"),
     }  # fmt: skip
-    book = Book(folder(given) / "leak.csv", ("dataset", "split"), COLUMNS, again=given.again)
-    if all(not book.lacks(spec.name, split) for split in (*SPLITS, "images less lesions")):
-        return
-    scores: dict[str, list[dict[str, float]]] = {split: [] for split in SPLITS}
+    book = Book(folder(given) / "leak.csv", ("dataset", "split", "seeds"), COLUMNS, again=given.again)
     for seed in range(seeds):
         for split in SPLITS:
-            scores[split].append(student(split, pool, spec, protocol, seed))
-            print(split, seed, scores[split][-1], flush=True)
-    for split in SPLITS:
-        book.put({"dataset": spec.name, "split": split, **made, **summary(scores[split])})
-    last = {"split": "images less lesions", **made, **difference(scores["images"], scores["lesions"])}
-    book.put({"dataset": spec.name, **last})
+            if book.lacks(spec.name, split, seed):
+                scores = student(split, pool, spec, protocol, seed)
+                print(split, seed, scores, flush=True)
+                book.put({**made, "split": split, "seeds": seed, "students": 1, **scores})
+    rows = [row for row in book.rows if row["dataset"] == spec.name and row["students"] == "1"]
+    lesions, images = ([scores_of(row) for row in rows if row["split"] == split][:seeds] for split in SPLITS)
+    whole = {**made, "students": seeds, "seeds": f"0-{seeds - 1}"}
+    for split, students in zip(SPLITS, (lesions, images), strict=True):
+        book.put({**whole, "split": split, **summary(students)})
+    book.put({**whole, "split": "images less lesions", **difference(images, lesions)})
 
 
 if __name__ == "__main__":
