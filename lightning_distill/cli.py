@@ -12,6 +12,7 @@ from lightning_distill import __version__
 OVERVIEW = f"""lightning-distill {__version__}
 
   quickstart   distil scikit-learn's digits and compare: no network, a few minutes
+  audit-data   leaks and faults in data, before anything is trained on them
   fit          distil:  lightning-distill fit --config benchmarks/configs/breastmnist_dm.yaml
   validate     train students on a checkpoint's set and score them on the validation split
   test         the same on the test split: look once
@@ -26,8 +27,11 @@ OVERVIEW = f"""lightning-distill {__version__}
   bench        what a step takes on this machine, and which knob to turn: under five minutes
 
 Each has --help."""
-#: Commands of our own: each is a function in a module of its name.
-OWN = ("quickstart", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator", "experts", "bench")
+#: Commands of our own: each is a function in a module of its name, with ``_`` for ``-``.
+OWN = (
+    "quickstart", "audit-data", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator", "experts",
+    "bench",
+)  # fmt: skip
 #: The option that words before the first option are a list for.
 POSITIONAL = {"concat": "sets", "compare": "files", "report": "inputs"}
 
@@ -55,7 +59,8 @@ def _run(argv: list[str]) -> None:
             import lightning_distill.data  # noqa: F401  (short class names in --data)
             from lightning_distill.commands.words import spelled_out
 
-            command = getattr(import_module(f"lightning_distill.commands.{argv[0]}"), argv[0])
+            name = argv[0].replace("-", "_")
+            command = getattr(import_module(f"lightning_distill.commands.{name}"), name)
             words = spelled_out(argv[1:], command, POSITIONAL.get(argv[0]))
             auto_cli(command, args=words, as_positional=False, prog=f"lightning-distill {argv[0]}")
         else:

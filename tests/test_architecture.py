@@ -25,7 +25,7 @@ LAYERS = {
     "middle": {
         "synthetic", "networks", "coresets", "evaluation", "indicator", "storage", "card", "pictures", "trajectories",
     },
-    "upper": {"distillers", "callbacks", "data", "report"},
+    "upper": {"audit", "distillers", "callbacks", "data", "report"},
     "top": {"bench", "commands", "cli", "__main__"},
 }  # fmt: skip
 ORDER = list(LAYERS)

@@ -99,8 +99,10 @@ def test_picks_in_the_embedding_of_a_trained_network_are_called_so(make_data):
 
 def test_images_of_one_patient_are_resampled_together(make_data, tmp_path):
     images, labels = blobs(2, 20, 8, 1, 0)
-    parts = {"images": images, "labels": labels, "lesion_id": np.array([f"L{i // 4}" for i in range(40)])}
-    arrays = {f"{split}_{kind}": part for split in ("train", "val", "test") for kind, part in parts.items()}
+    arrays = {}
+    for split in ("train", "val", "test"):
+        parts = {"images": images, "labels": labels, "lesion_id": np.array([f"{split}{i // 4}" for i in range(40)])}
+        arrays |= {f"{split}_{kind}": part for kind, part in parts.items()}
     np.savez(tmp_path / "d.npz", **arrays)
     data = NpzDataModule(str(tmp_path / "d.npz"))
     (row,) = evaluate(data=data, ipc=2, baselines=["random"], **QUICK)

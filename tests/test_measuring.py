@@ -143,6 +143,41 @@ def test_class_gradients_of_loop_and_vmap_are_one(scripts, tmp_path):
     assert all(float(row["difference"]) < 1e-4 and float(row["loop_ms"]) > 0 < float(row["vmap_ms"]) for row in rows)
 
 
+def test_leak_splits_the_same_images_two_ways_and_goes_on_where_it_was_killed(scripts, tmp_path, monkeypatch):
+    import leak
+
+    pool = leak.generated()
+    for seed in (0, 1):
+        (clean, held), (leaking, test) = (leak.rows_of(split, pool, seed) for split in leak.SPLITS)
+        assert len(clean) == len(leaking)
+        assert not set(pool[2][clean]) & set(pool[2][held])
+        assert set(pool[2][leaking]) & set(pool[2][test])
+        assert sorted([*clean, *held]) == sorted([*leaking, *test]) == list(range(len(pool[1])))
+    learn, killed = leak.student, []
+
+    def student(split, pool, spec, protocol, seed):
+        if len(killed) < 1 and (split, seed) == ("images", 1):
+            killed.append(seed)
+            raise KeyboardInterrupt
+        return learn(split, pool, spec, protocol, seed)
+
+    monkeypatch.setattr(leak, "student", student)
+    with pytest.raises(KeyboardInterrupt):
+        leak.main(["--quick", f"--out={tmp_path}"])
+    before = rows_of(tmp_path / "leak.csv")
+    leak.main(["--quick", f"--out={tmp_path}"])
+    rows = rows_of(tmp_path / "leak.csv")
+    assert rows[:3] == before
+    assert [(row["split"], row["seeds"], row["students"]) for row in rows] == [
+        ("lesions", "0", "1"), ("images", "0", "1"), ("lesions", "1", "1"), ("images", "1", "1"),
+        ("lesions", "0-1", "2"), ("images", "0-1", "2"), ("images less lesions", "0-1", "2"),
+    ]  # fmt: skip
+    assert [float(row["shared"]) > 0 for row in rows[:6]] == [False, True] * 3
+    auroc = [float(row["auroc"]) for row in rows]
+    assert auroc[6] == pytest.approx(auroc[5] - auroc[4], abs=2e-5)
+    assert all(row["machine"] and row["command"] == "python benchmarks/leak.py --quick" for row in rows)
+
+
 def test_scaling_has_one_and_two_processes_that_agree(scripts, tmp_path):
     import scaling
 

@@ -124,7 +124,7 @@ def test_too_few_combinations_are_refused_where_they_are_needed():
     with pytest.raises(ValueError, match=r"0 combinations .* set min_combination to fewer"):
         data.train_arrays()
     with pytest.raises(ValueError, match="none of 3 images has one of the 2 combinations"):
-        covered((images[:3], np.ones((3, 3), np.int64)), COMBINATIONS[:2])
+        covered(np.ones((3, 3), np.int64), COMBINATIONS[:2])
 
 
 METHODS = [DMDistiller, DCDistiller, DSADistiller, MTTDistiller]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from lightning import LightningDataModule
@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 
 from lightning_distill.data import combinations
 from lightning_distill.data.draws import Batches, Draws
+from lightning_distill.data.groups import (
+    Identifiers,
+    OnOverlap,
+    check_groups,
+    check_on_overlap,
+    number_groups,
+    settle_overlaps,
+)
 from lightning_distill.data.layout import Array, Channels, as_images, as_labels, pixel_statistics
-from lightning_distill.data.splits import Split, carve_out, check_splits
+from lightning_distill.data.splits import Given, Split, carve_out, check_splits, take
 from lightning_distill.spec import FLOAT16_MAX, DataSpec, Task
 
 
@@ -25,7 +33,8 @@ class ArrayDataModule(LightningDataModule):
     Args:
         train: images uint8 or float, ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``, and labels ``(N,)``,
             ``(N, 1)`` or 0/1 targets ``(N, L)``.
-        val: the same; if absent, ``val_fraction`` of train is carved out, stratified and seeded.
+        val: the same; if absent, ``val_fraction`` of train is carved out, stratified and seeded, by whole groups where
+            train has some.
         test: the same; without it ``trainer.test`` has nothing to score.
         class_names: one a class; default ``"0"``, ``"1"``, ...
         name: the data set's name in cards and tables.
@@ -44,9 +53,14 @@ class ArrayDataModule(LightningDataModule):
         steps_per_epoch: batches between two validations; ``None`` validates five times in ``Trainer(max_steps=n)``
             where 5 divides n, else once, at the end.
         seed: of the draws and of the carved-out validation split.
+        groups: by split the patient (or lesion) of each image, ``(N,)`` integers or strings that mean the same in every
+            split. Only numbers of our own are kept of them.
+        on_overlap: what to do where a group is in two splits: stop with an ``error``, ``warn`` and go on, or ``drop``
+            from train the images whose group is in val or test too, and from val those whose group is in test.
 
     Raises:
-        ValueError: on bad shapes, labels out of range, a class without images, one class only, NaN pixels.
+        ValueError: on bad shapes, labels out of range, a class without images, one class only, NaN pixels, groups in
+            two splits.
         TypeError: on wrong dtypes.
     """
 
@@ -70,8 +84,11 @@ class ArrayDataModule(LightningDataModule):
         min_combination: int | None = None,
         combinations_as_classes: bool = False,
         seed: int = 0,
+        groups: Mapping[str, Identifiers] | None = None,
+        on_overlap: OnOverlap = "error",
     ) -> None:
         super().__init__()
+        check_on_overlap(on_overlap)
         sizes = {"real_per_class": real_per_class, "batch_size": batch_size, "steps_per_epoch": steps_per_epoch}
         for key, value in sizes.items():
             if value is not None and value < 1:
@@ -84,8 +101,11 @@ class ArrayDataModule(LightningDataModule):
         self.steps_per_epoch, self.seed = steps_per_epoch, seed
         self.min_combination, self.combinations_as_classes = min_combination, combinations_as_classes
         self.splits: dict[str, Split] = {}
-        #: By split a number for each image, ``(N,)``, equal for images of one patient or lesion, where that is known.
+        self.on_overlap: OnOverlap = on_overlap
+        #: By split a number for each image, ``(N,)``, equal for images of one patient or lesion in whatever split,
+        #: where that is known.
         self.groups: dict[str, NDArray[np.int64]] = {}
+        self._numbered = number_groups(groups or {})
         self._spec: DataSpec | None = None
         self._covered: Split | None = None
 
@@ -99,7 +119,8 @@ class ArrayDataModule(LightningDataModule):
     @property
     def recipe(self) -> dict[str, object]:
         """Arguments that make these data again, without any folder of this machine: what a result's command shows."""
-        return {}
+        usual: dict[str, object] = {"min_combination": None, "combinations_as_classes": False, "on_overlap": "error"}
+        return {key: given for key, value in usual.items() if (given := getattr(self, key)) != value}
 
     def load(self) -> dict[str, tuple[Array, Array] | None]:
         """The raw splits; subclasses read them from somewhere."""
@@ -109,19 +130,34 @@ class ArrayDataModule(LightningDataModule):
         """Load, check and describe the data, once."""
         if self._spec is not None:
             return
-        given = {split: arrays for split, arrays in self.load().items() if arrays is not None}
-        if "train" not in given:
-            raise ValueError("no training images: ArrayDataModule(train=(images, labels)) needs them")
-        for split, (raw_images, raw_labels) in given.items():
-            images = as_images(raw_images, split, self.channels)
-            self.splits[split] = images, as_labels(raw_labels, len(images), split)
+        given = self.given()
+        self.splits, self.groups = given.splits, given.groups
+        for split, rows in settle_overlaps(self.groups, self.on_overlap).items():
+            self._choose(split, split, rows)
         if "val" not in self.splits:
-            self.splits["train"], self.splits["val"] = carve_out(self.splits["train"], self.val_fraction, self.seed)
+            labels = self.splits["train"][1]
+            train, val = carve_out(labels, self.val_fraction, self.seed, self.groups.get("train"))
+            self._choose("val", "train", val)
+            self._choose("train", "train", train)
         if self.combinations_as_classes:
             self._class_names = self._combine()
         self._spec = self._describe()
         about = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
         self.save_hyperparameters(about)  # what loggers show of the data; no folder of this machine
+
+    def given(self) -> Given:
+        """Read the splits as they are, each checked by itself: what `setup` begins with and an audit looks at."""
+        given = {split: arrays for split, arrays in self.load().items() if arrays is not None}
+        if "train" not in given:
+            raise ValueError("no training images: ArrayDataModule(train=(images, labels)) needs them")
+        splits = {}
+        for split, (raw_images, raw_labels) in given.items():
+            images = as_images(raw_images, split, self.channels)
+            splits[split] = images, as_labels(raw_labels, len(images), split)
+        groups = dict(self._numbered or self.groups)
+        check_groups(groups, {split: len(labels) for split, (_, labels) in splits.items()})
+        (name, *_, source), names = self._about, self._class_names
+        return Given(name, source, None if names is None else tuple(names), splits, groups)
 
     def train_arrays(self) -> Split:
         """Training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``: numbers of `DataSpec.strata`.
@@ -134,7 +170,9 @@ class ArrayDataModule(LightningDataModule):
         if not self.spec.multi_label:
             return self.splits["train"]
         if self._covered is None:
-            self._covered = combinations.covered(self.splits["train"], self.spec.combinations)
+            images, targets = self.splits["train"]
+            rows, numbers = combinations.covered(targets, self.spec.combinations)
+            self._covered = take(images, rows), numbers
             combinations.tell(self.spec, self.splits["train"][1])
         return self._covered
 
@@ -162,6 +200,13 @@ class ArrayDataModule(LightningDataModule):
             raise ValueError(f"{self.spec.name} has no {split} split; give {split}=(images, labels)")
         return self.splits[split]
 
+    def _choose(self, split: str, source: str, rows: NDArray[np.int64]) -> None:
+        """Make some rows of one split the other, or what is left of it."""
+        images, labels = self.splits[source]
+        self.splits[split] = take(images, rows), labels[rows]
+        if source in self.groups:
+            self.groups[split] = self.groups[source][rows]
+
     def _epoch(self) -> int:
         max_steps = self.trainer.max_steps if self.trainer is not None else -1
         if self.steps_per_epoch is not None:
@@ -180,11 +225,13 @@ class ArrayDataModule(LightningDataModule):
             raise ValueError("combinations_as_classes=True, but the labels are single ones; leave it out")
         multi = self._describe()
         combinations.tell(multi, self.splits["train"][1])
-        for split, arrays in self.splits.items():
-            self.splits[split] = combinations.covered(arrays, multi.combinations)
-            left, there = len(self.splits[split][1]), len(arrays[1])
+        for split, (_, targets) in list(self.splits.items()):
+            rows, numbers = combinations.covered(targets, multi.combinations)
+            self._choose(split, split, rows)
+            self.splits[split] = self.splits[split][0], numbers
             if split != "train":
-                rank_zero_info(f"{multi.name}: {left:,} of {there:,} {split} images ({left / there:.1%}) are kept")
+                share = f"{len(rows):,} of {len(targets):,} {split} images ({len(rows) / len(targets):.1%})"
+                rank_zero_info(f"{multi.name}: {share} are kept")
         return multi.strata
 
     def _describe(self) -> DataSpec:

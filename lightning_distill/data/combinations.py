@@ -6,10 +6,10 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from numpy.typing import NDArray
 
-from lightning_distill.data.splits import Split, take
 from lightning_distill.spec import DataSpec
 
 Combinations = tuple[tuple[int, ...], ...]
+Targets = NDArray[np.int64]
 
 
 def frequent(targets: NDArray[np.int64], least: int | None = None) -> Combinations:
@@ -36,13 +36,12 @@ def numbered(targets: NDArray[np.int64], combinations: Combinations) -> NDArray[
     return numbers[of.reshape(-1)]
 
 
-def covered(split: Split, combinations: Combinations) -> Split:
-    """The images that have one of the combinations, with its number instead of their labels.
+def covered(targets: Targets, combinations: Combinations) -> tuple[Targets, Targets]:
+    """The rows of the images that have one of the combinations, and its number for each of them.
 
     Raises:
         ValueError: fewer than two combinations, or no image that has one of them.
     """
-    images, targets = split
     if len(combinations) < 2:
         most = np.sort(np.unique(targets, axis=0, return_counts=True)[1])[::-1]
         there = " and ".join(f"{count:,}" for count in most[:2])
@@ -55,7 +54,7 @@ def covered(split: Split, combinations: Combinations) -> Split:
     if not len(rows):
         raise ValueError(f"none of {len(targets)} images has one of the {len(combinations)} combinations of labels; "
                          "lower min_combination")  # fmt: skip
-    return take(images, rows), numbers[rows]
+    return rows, numbers[rows]
 
 
 def tell(spec: DataSpec, targets: NDArray[np.int64]) -> None:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from lightning_distill.data.arrays import ArrayDataModule
+from lightning_distill.data.groups import OnOverlap
 from lightning_distill.data.layout import Array
 from lightning_distill.data.npz import MAP_ABOVE, groups_of, read_npz, splits_of
 from lightning_distill.spec import Task
@@ -40,6 +41,8 @@ class MedMNISTDataModule(ArrayDataModule):
         min_combination: of multi-label data, training images a combination of labels needs, see `ArrayDataModule`.
         combinations_as_classes: make multi-label data single-label ones, see `ArrayDataModule`.
         seed: of the draws.
+        on_overlap: where a patient or lesion is in two splits, in a file that has ``train_patient_id`` or
+            ``train_lesion_id`` and the like: ``error``, ``warn`` or ``drop``, see `ArrayDataModule`.
 
     Raises:
         ValueError: unknown name or size (the closest are offered), or a truncated or corrupted file.
@@ -63,6 +66,7 @@ class MedMNISTDataModule(ArrayDataModule):
         min_combination: int | None = None,
         combinations_as_classes: bool = False,
         seed: int = 0,
+        on_overlap: OnOverlap = "error",
     ) -> None:
         from medmnist import INFO
 
@@ -87,6 +91,7 @@ class MedMNISTDataModule(ArrayDataModule):
             min_combination=min_combination,
             combinations_as_classes=combinations_as_classes,
             seed=seed,
+            on_overlap=on_overlap,
         )
         self.flag, self.size, self.download = name, size, download
         self._root, self._source = root, source
@@ -94,12 +99,9 @@ class MedMNISTDataModule(ArrayDataModule):
 
     @property
     def recipe(self) -> dict[str, object]:
-        """Name, source, and what else is not the default."""
-        more = {"size": self.size, "min_combination": self.min_combination,
-                "combinations_as_classes": self.combinations_as_classes}  # fmt: skip
-        usual: dict[str, object] = {"size": 28, "min_combination": None, "combinations_as_classes": False}
-        told = {key: value for key, value in more.items() if value != usual[key]}
-        return {"name": self.flag, **told, "source": self.spec.source}
+        """Name, size where it is not 28, source, and what else is not the default."""
+        size = {"size": self.size} if self.size != 28 else {}
+        return {"name": self.flag, **size, "source": self.spec.source, **super().recipe}
 
     @property
     def path(self) -> Path:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_distill.data.arrays import ArrayDataModule
+from lightning_distill.data.groups import SPLITS, OnOverlap, number_groups
 from lightning_distill.data.layout import Array, Channels
 
 #: Arrays above this many bytes are mapped from disk instead of read into memory.
@@ -72,7 +73,7 @@ def splits_of(arrays: dict[str, Array], name: str) -> dict[str, tuple[Array, Arr
         ValueError: there is no train split, or a split has images without labels.
     """
     splits: dict[str, tuple[Array, Array] | None] = {}
-    for split in ("train", "val", "test"):
+    for split in SPLITS:
         images, labels = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
         if (images is None) != (labels is None):
             raise ValueError(f"{name} needs both {split}_images and {split}_labels; it holds {', '.join(arrays)}")
@@ -83,25 +84,28 @@ def splits_of(arrays: dict[str, Array], name: str) -> dict[str, tuple[Array, Arr
 
 
 def groups_of(arrays: dict[str, Array]) -> dict[str, NDArray[np.int64]]:
-    """Which images of a split belong together: ``{split}_patient_id``, ``_lesion_id``, ``_patient`` or ``_group``.
+    """Which images belong together: ``{split}_patient_id``, ``_patient``, ``_lesion_id`` or ``_group``.
+
+    The kind that most splits have is taken, the first of these where several are level: numbers of patients and of
+    lesions cannot be held against each other.
 
     Returns:
-        For each split that says so a number for each image, ``(N,)``; the identifiers themselves are not kept.
+        For each split that says so a number for each image, ``(N,)``, the same for one patient in every split; the
+        identifiers themselves are not kept.
     """
-    found = {}
-    for split in ("train", "val", "test"):
-        for kind in ("patient_id", "patient", "lesion_id", "group"):
-            if (given := arrays.get(f"{split}_{kind}")) is not None:
-                found[split] = np.unique(np.asarray(given).reshape(len(given)), return_inverse=True)[1].astype(np.int64)
-                break
-    return found
+    kinds = [
+        {split: array for split in SPLITS if (array := arrays.get(f"{split}_{kind}")) is not None}
+        for kind in ("patient_id", "patient", "lesion_id", "group")
+    ]
+    return number_groups(max(kinds, key=len))
 
 
 class NpzDataModule(ArrayDataModule):
     """Any npz file with ``train_images``, ``train_labels`` and, if you have them, ``val_*`` and ``test_*``.
 
-    ``test_patient_id``, ``test_lesion_id`` or ``test_group`` say which images are of one patient or lesion: intervals
-    over images then resample them together.
+    ``train_patient_id``, ``val_patient_id``, ``test_patient_id`` (or ``_lesion_id``, ``_group``) say which images are
+    of one patient or lesion: no patient may then be in two splits, a validation split is carved out by patients, and
+    intervals over images resample them together.
 
     Args:
         path: the file.
@@ -117,6 +121,7 @@ class NpzDataModule(ArrayDataModule):
         min_combination: of multi-label data, training images a combination of labels needs, see `ArrayDataModule`.
         combinations_as_classes: make multi-label data single-label ones, see `ArrayDataModule`.
         seed: of the draws and of a carved-out validation split.
+        on_overlap: where a patient is in two splits: ``error``, ``warn`` or ``drop``, see `ArrayDataModule`.
     """
 
     def __init__(
@@ -134,6 +139,7 @@ class NpzDataModule(ArrayDataModule):
         min_combination: int | None = None,
         combinations_as_classes: bool = False,
         seed: int = 0,
+        on_overlap: OnOverlap = "error",
     ) -> None:
         super().__init__(
             class_names=class_names,
@@ -149,6 +155,7 @@ class NpzDataModule(ArrayDataModule):
             min_combination=min_combination,
             combinations_as_classes=combinations_as_classes,
             seed=seed,
+            on_overlap=on_overlap,
         )
         self.path = Path(path)
 

@@ -223,8 +223,14 @@ def _check_same(a: Predictions, b: Predictions) -> None:
     if a.targets.shape != b.targets.shape or not torch.equal(a.targets, b.targets):
         sizes = f"{len(a.targets)} and {len(b.targets)} images"
         raise ValueError(f"the targets differ ({sizes}); score both sets on the same images in the same order")
-    if a.groups is not None and b.groups is not None and not torch.equal(a.groups, b.groups):
+    if a.groups is not None and b.groups is not None and not _same_parts(a.groups, b.groups):
         raise ValueError("the groups differ; score both sets on the same images in the same order")
+
+
+def _same_parts(a: Tensor, b: Tensor) -> bool:
+    """Whether two numberings of the images put the same ones together; the numbers themselves mean nothing."""
+    pairs = torch.stack([a, b], 1).unique(dim=0)  # (U, 2)
+    return len(a) == len(b) and len(pairs) == len(a.unique()) == len(b.unique())
 
 
 def _check_level(level: float) -> None:

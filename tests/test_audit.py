@@ -1,0 +1,339 @@
+"""``audit-data``: each check finds what was planted, and nothing in clean data."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from conftest import blobs
+from PIL import Image, ImageDraw, ImageFont
+
+from lightning_distill import ArrayDataModule, MedMNISTDataModule
+from lightning_distill.audit import audit, work
+from lightning_distill.audit.likeness import Likeness, nearest
+from lightning_distill.audit.near import chance_level
+from lightning_distill.cli import main
+from lightning_distill.data.groups import number_groups
+
+COPY, TWICE, TORN = (
+    "the same image in two splits",
+    "the same image twice in one split",
+    "the same image with other labels",
+)
+NEARLY, PATIENT = "nearly the same image in two splits", "a patient or lesion in two splits"
+ABSENT, NAMELESS = "a class without images in a split", "a label without a class"
+EMPTY, WRITING = "images with nothing on them", "writing in the image (suspicion)"
+
+
+def smooth(count, side=28, channels=1, seed=0):
+    """Random pictures ``(N, C, H, W)`` uint8 with as much structure as photographs: a few waves each."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0 : 1 : side * 1j, 0 : 1 : side * 1j]
+    frequency = random.uniform(-14, 14, (count, channels, 12, 2, 1, 1))
+    phase = random.uniform(0, 7, (count, channels, 12, 1, 1))
+    pictures = np.sin(frequency[:, :, :, 0] * x + frequency[:, :, :, 1] * y + phase).sum(2)
+    low, high = pictures.min((1, 2, 3), keepdims=True), pictures.max((1, 2, 3), keepdims=True)
+    return np.round(20 + 200 * (pictures - low) / (high - low)).astype(np.uint8)
+
+
+@pytest.fixture
+def clean():
+    """Splits of 120, 30 and 40 different pictures of three classes."""
+    splits = {}
+    for seed, (split, count) in enumerate({"train": 120, "val": 30, "test": 40}.items()):
+        splits[split] = smooth(count, seed=seed), np.arange(count) % 3
+    return splits
+
+
+def found(splits, groups=None, names=("ant", "bee", "cat"), **options):
+    """What the audit finds, by check."""
+    data = ArrayDataModule(**splits, channels="first", groups=groups, class_names=names)
+    return {finding.check: finding for finding in audit(data.given(), **options)}
+
+
+def wrong(findings):
+    return {check for check, finding in findings.items() if finding.status in ("blocks", "warns")}
+
+
+def places(finding):
+    return [str(place) for place in finding.places]
+
+
+def test_nothing_is_found_in_clean_data(clean):
+    groups = {split: [f"{split}{row // 2}" for row in range(len(labels))] for split, (_, labels) in clean.items()}
+    findings = found(clean, groups)
+    assert wrong(findings) == set()
+    assert findings[PATIENT].status == "ok"
+    assert findings[PATIENT].found == "none: 60 groups in train, 15 groups in val, 20 groups in test"
+    assert findings[WRITING].status == "unknown"
+    assert "28x28 pixels are too few to tell; 96 are needed" in findings[WRITING].found
+
+
+def test_copies_in_two_splits_block(clean):
+    clean["test"][0][[3, 7]] = clean["train"][0][[11, 12]]
+    clean["test"][1][[3, 7]] = clean["train"][1][[11, 12]]
+    clean["val"][0][5], clean["val"][1][5] = clean["train"][0][11], clean["train"][1][11]
+    findings = found(clean)
+    assert wrong(findings) == {COPY}
+    assert (findings[COPY].status, findings[COPY].count) == ("blocks", 3)
+    assert places(findings[COPY]) == ["val 5 = train 11", "test 3 = train 11", "test 7 = train 12", "test 3 = val 5"]
+
+
+def test_copies_in_one_split_warn(clean):
+    images, labels = clean["train"]
+    images[[50, 90]], labels[[50, 90]] = images[20], labels[20]
+    findings = found(clean)
+    assert wrong(findings) == {TWICE}
+    assert (findings[TWICE].status, findings[TWICE].count) == ("warns", 2)
+    assert places(findings[TWICE]) == ["train 50 = train 20", "train 90 = train 20"]
+
+
+@pytest.mark.parametrize(("split", "row", "status"), [("train", 50, "warns"), ("test", 1, "blocks")])
+def test_one_image_with_two_labels_is_told(clean, split, row, status):
+    clean[split][0][row], clean[split][1][row] = clean["train"][0][20], (clean["train"][1][20] + 1) % 3
+    findings = found(clean)
+    assert wrong(findings) == {TORN, TWICE if split == "train" else COPY}
+    assert (findings[TORN].status, findings[TORN].count) == (status, 1)
+    assert places(findings[TORN]) == [f"{split} {row} = train 20"]
+
+
+def noisy(image):
+    return image + np.random.default_rng(0).integers(-6, 7, image.shape)
+
+
+def crossed(image):
+    image[:, 12, 9:14] = image[:, 10:15, 11] = 250
+    return image
+
+
+@pytest.mark.parametrize(
+    "change",
+    [noisy, lambda image: image * 0.8 + 20, crossed],
+    ids=["noise", "contrast", "a caliper"],
+)
+def test_near_copies_warn(clean, change):
+    clean["test"][0][3] = np.clip(change(clean["train"][0][11].astype(float)), 0, 255).astype(np.uint8)
+    findings = found(clean)
+    assert wrong(findings) == {NEARLY}
+    assert places(findings[NEARLY]) == ["test 3 ~ train 11"]
+    assert findings[NEARLY].places[0].value > 0.95
+    assert findings[NEARLY].found.startswith("1 of 70 later images (1.4 %) from 0.95 on, 1 with another label")
+    assert wrong(found(clean, near=1.0)) == set()
+
+
+def test_chance_is_told_where_patients_are_known(clean):
+    images = np.concatenate([clean["train"][0]] * 2)
+    features = np.concatenate(list(Likeness(images).features(images)))
+    pairs, alone = np.arange(240) % 120, np.arange(240)
+    assert chance_level(features, pairs, 0.95) == 0
+    assert chance_level(features, alone, 0.95) == 1
+    assert chance_level(features, np.zeros(240, int), 0.95) is None
+    patients = {split: [f"{split}{row}" for row in range(len(labels))] for split, (_, labels) in clean.items()}
+    assert "chance gives 0 % in train" in found(clean, patients)[NEARLY].found
+
+
+def test_neighbours_are_those_of_plain_loops():
+    random = np.random.default_rng(0)
+    pool, queries = (random.normal(size=(count, 5)).astype(np.float32) for count in (30, 7))
+    pool, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (pool, queries))
+    ((rows, values),) = nearest(pool, queries, 2)
+    for query, row, value in zip(queries, rows, values, strict=True):
+        cosines = [float(np.dot(query, other)) for other in pool]
+        order = sorted(range(30), key=lambda i: -cosines[i])
+        assert row.tolist() == order[:2]
+        assert value == pytest.approx([cosines[i] for i in order[:2]], abs=1e-5)
+
+
+def test_likeness_is_the_formula_of_its_docstring():
+    images = smooth(40, channels=3)
+    features = np.concatenate(list(Likeness(images).features(images)))
+    rows = []
+    for image in images.astype(np.float64):
+        small = image.reshape(3, 14, 2, 14, 2).mean((2, 4))
+        small = (small - small.mean((1, 2), keepdims=True)).ravel()
+        rows.append(small / np.sqrt((small**2).sum()))
+    centred = np.stack(rows) - np.mean(rows, axis=0)
+    _, singular, components = np.linalg.svd(centred, full_matrices=False)
+    deviations = singular[:39] / np.sqrt(39)
+    expected = centred @ components[:39].T / np.sqrt(deviations)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(features @ features.T, expected @ expected.T, atol=1e-3)
+
+
+def test_patients_in_two_splits_block_and_are_not_named(clean):
+    patients = {split: [f"{split}-{row // 2}" for row in range(len(labels))] for split, (_, labels) in clean.items()}
+    patients["test"][4] = "train-3"
+    findings = found(clean, patients)
+    assert wrong(findings) == {PATIENT}
+    assert (findings[PATIENT].status, findings[PATIENT].count) == ("blocks", 1)
+    assert findings[PATIENT].found.startswith("train and test share 1 group (patients or lesions): 2 of train's images")
+    assert places(findings[PATIENT]) == ["test 4"]
+    assert "train-3" not in str(findings)
+
+
+def test_patients_that_only_some_splits_name_are_unknown(clean):
+    for groups, told in (({"train": np.arange(120)}, "only train say"), (None, "the data do not say")):
+        finding = found(clean, groups)[PATIENT]
+        assert finding.status == "unknown"
+        assert finding.found.startswith(told)
+
+
+@pytest.mark.parametrize(("split", "status"), [("train", "blocks"), ("val", "warns"), ("test", "warns")])
+def test_a_class_without_images_is_named(clean, split, status):
+    images, labels = clean[split]
+    clean[split] = images, np.where(labels == 1, 0, labels)
+    findings = found(clean)
+    assert wrong(findings) == {ABSENT}
+    assert (findings[ABSENT].status, findings[ABSENT].found) == (status, f"{split} has no 'bee'")
+
+
+def test_a_label_that_no_class_has_blocks(clean):
+    clean["test"][1][8] = 4
+    findings = found(clean)
+    assert wrong(findings) == {ABSENT, NAMELESS}
+    assert places(findings[NAMELESS]) == ["test 8"]
+
+
+def test_images_of_one_value_are_told_once_and_are_no_copies(clean):
+    clean["train"][0][[4, 9]] = 77
+    clean["test"][0][2] = 77
+    findings = found(clean)
+    assert wrong(findings) == {EMPTY}
+    assert places(findings[EMPTY]) == ["train 4", "train 9", "test 2"]
+
+
+def test_a_colour_image_of_one_colour_has_nothing_on_it(clean):
+    splits = {
+        split: (smooth(len(labels), 8, 3, seed), labels) for seed, (split, (_, labels)) in enumerate(clean.items())
+    }
+    splits["train"][0][5] = np.array([200, 100, 50])[:, None, None]
+    assert places(found(splits)[EMPTY]) == ["train 5"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_letters_are_suspected_and_waves_are_not(channels):
+    splits = {}
+    for seed, split in enumerate(("train", "val", "test")):
+        splits[split] = smooth(12, 128, channels, seed) // 2, np.arange(12) % 3
+    picture = Image.fromarray(splits["test"][0][4][0])
+    ImageDraw.Draw(picture).text((10, 100), "LEFT 1947", 255, ImageFont.load_default(10))
+    splits["test"][0][4] = np.asarray(picture)
+    findings = found(splits)
+    assert wrong(findings) == {WRITING}
+    assert places(findings[WRITING]) == ["test 4"]
+    assert "may have letters" in findings[WRITING].found
+
+
+def test_targets_of_several_classes_are_audited(clean):
+    random = np.random.default_rng(0)
+    splits = {split: (images, random.integers(0, 2, (len(images), 3))) for split, (images, _) in clean.items()}
+    assert wrong(found(splits)) == set()
+    splits["train"][1][:, 2] = 0
+    splits["test"][0][3], splits["test"][1][3] = splits["train"][0][1], 1 - splits["train"][1][1]
+    assert wrong(found(splits)) == {ABSENT, COPY, TORN}
+
+
+def test_floats_one_split_and_the_ticks(clean):
+    images, labels = clean["train"]
+    data = ArrayDataModule((images / np.float32(255), labels), channels="first")
+    seen = []
+    findings = audit(data.given(), tick=seen.append)
+    assert {finding.check: finding.status for finding in findings}[NEARLY] == "unknown"
+    assert sum(seen) == work(data.given()) - 120  # writing is not looked for in small images
+
+
+@pytest.mark.parametrize("near", [0, 1.01, -1])
+def test_a_threshold_that_is_none_is_refused(clean, near):
+    with pytest.raises(ValueError, match=r"near=.*; a likeness lies in \(0, 1\]"):
+        found(clean, near=near)
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch, clean):
+    """An npz file with one patient in two splits, and the arguments that name it."""
+    monkeypatch.chdir(tmp_path)
+    arrays = {}
+    for split, (images, labels) in clean.items():
+        arrays |= {f"{split}_images": images[:, 0], f"{split}_labels": labels}
+        arrays[f"{split}_patient_id"] = np.array([f"SECRET-{split}-{row}" for row in range(len(labels))])
+    arrays["test_patient_id"][0] = "SECRET-train-7"
+
+    def write(**changes):
+        np.savez(tmp_path / "ward.npz", **{**arrays, **changes})
+        return ["audit-data", "--data=NpzDataModule", "--data.path=ward.npz"]
+
+    return write
+
+
+def test_what_blocks_is_the_exit_status_and_everything_is_in_the_csv(file, tmp_path, capsys):
+    with pytest.raises(SystemExit) as done:
+        main([*file(), "--out=audit.csv"])
+    assert done.value.code == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "blocks" in shown
+    assert "test 0" in shown
+    text = (tmp_path / "audit.csv").read_text()
+    assert "SECRET" not in shown + text
+    assert str(tmp_path) not in shown + text
+    with (tmp_path / "audit.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["check"], row["status"], row["split"], row["row"]) for row in rows[:2]] == [
+        (PATIENT, "blocks", "", ""),
+        (PATIENT, "blocks", "test", "0"),
+    ]
+    assert rows[0]["command"] == "lightning-distill audit-data --data NpzDataModule"
+    assert {row["dataset"] for row in rows} == {"ward"}
+
+
+def test_clean_files_pass_and_words_for_overlaps_change_nothing(file, capsys):
+    disjoint = {"test_patient_id": np.array([f"t{row}" for row in range(40)])}
+    main([*file(**disjoint), "--near", "0.9"])
+    assert "blocks" not in capsys.readouterr().out
+    with pytest.raises(SystemExit) as done:
+        main([*file(), "--data.on_overlap=drop"])
+    assert done.value.code == 1
+
+
+def test_a_file_without_val_says_how_it_will_be_carved_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    images, labels = blobs(2, 12)
+    np.savez("x.npz", train_images=images, train_labels=labels)
+    main(["audit-data", "--data=NpzDataModule", "--data.path=x.npz"])
+    assert "carved out of train by single images" in " ".join(capsys.readouterr().out.split())
+
+
+def test_bad_input_is_one_line(file, capsys):
+    with pytest.raises(SystemExit) as done:
+        main([*file(), "--near=2"])
+    assert done.value.code == 2
+    assert "near=2" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as done:
+        main([*file(), "--out=/proc/nowhere/audit.csv"])
+    assert done.value.code == 2
+
+
+def test_the_real_breast_file_has_the_leaks_that_eyes_have_seen(real_medmnist):
+    data = MedMNISTDataModule("breastmnist", root=str(real_medmnist), download=False)
+    findings = {finding.check: finding for finding in audit(data.given())}
+    assert places(findings[COPY]) == places(findings[TORN]) == ["test 76 = train 115"]
+    assert 80 <= findings[NEARLY].count <= 100
+    data = MedMNISTDataModule("breastmnist", size=128, root=str(real_medmnist), download=False)
+    findings = {finding.check: finding for finding in audit(data.given())}
+    suspects = places(findings[WRITING])
+    assert 40 <= len(suspects) <= 80
+    assert suspects[0] == "train 541"  # "LEFT BREAST"
+
+
+def test_the_real_derma_file_has_no_lesion_in_two_splits_and_next_to_no_near_copies(real_medmnist):
+    data = MedMNISTDataModule("dermamnist", root=str(real_medmnist), download=False)
+    findings = {finding.check: finding for finding in audit(data.given())}
+    assert {check: finding.status for check, finding in findings.items() if finding.status == "blocks"} == {}
+    assert findings[NEARLY].count <= 5
+    given = data.given()
+    images, groups = given.splits["train"][0], given.groups["train"]
+    features = np.concatenate(list(Likeness(images).features(images)))
+    same = features @ features[:1].T  # one column is enough to see that nothing is degenerate
+    assert abs(float(np.median(same))) < 0.2
+    assert chance_level(features, groups, 0.95) < 0.002
+    assert number_groups({"train": groups})["train"].max() == len(np.unique(groups)) - 1
