@@ -5,6 +5,7 @@ from lightning_distill.data.balanced import BalancedDataModule
 from lightning_distill.data.contract import data_of
 from lightning_distill.data.digits import DigitsDataModule
 from lightning_distill.data.draws import Batches, Draws
+from lightning_distill.data.folder import FolderDataModule
 from lightning_distill.data.idx import MNISTDataModule
 from lightning_distill.data.medmnist import MedMNISTDataModule
 from lightning_distill.data.npz import NpzDataModule
@@ -15,6 +16,7 @@ __all__ = [
     "Batches",
     "DigitsDataModule",
     "Draws",
+    "FolderDataModule",
     "MNISTDataModule",
     "MedMNISTDataModule",
     "NpzDataModule",

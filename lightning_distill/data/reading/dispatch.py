@@ -21,7 +21,10 @@ _PREAMBLE = 128
 
 def is_image(path: Path) -> bool:
     """Whether there is a reader for a file, by its ending, or by the DICOM mark inside where that says nothing."""
-    return _reader(path) is not None
+    try:
+        return _reader(path) is not None
+    except OSError:
+        return False
 
 
 def read_image(path: str | Path, options: ReadOptions | None = None, name: str | None = None) -> Picture:
