@@ -40,7 +40,7 @@ def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
     if options.window is not None:
         raise Refused(f"{name} is a picture, and window= is for DICOM and NIfTI files; leave window out")
     try:
-        image = Image.open(path, formats=("PNG", "JPEG", "MPO", "TIFF"))
+        image = Image.open(path, formats=("PNG", "JPEG", "TIFF"))
     except Image.DecompressionBombError:
         raise Unreadable(
             f"cannot read {name}: it says it holds more pixels than pillow takes, {2 * (Image.MAX_IMAGE_PIXELS or 0)}; "
