@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -290,7 +291,7 @@ def test_a_window_for_colour_is_refused():
 
 
 def test_a_file_of_any_name_is_known_by_its_mark(tmp_path):
-    content = open(get_testdata_file("CT_small.dcm", download=False), "rb").read()
+    content = Path(get_testdata_file("CT_small.dcm", download=False)).read_bytes()
     for name in ("1.2.840.113.5", "IM0001"):
         (tmp_path / name).write_bytes(content)
         np.testing.assert_array_equal(read_image(tmp_path / name).pixels, read("CT_small.dcm").pixels)
@@ -337,7 +338,7 @@ def test_damaged_files_and_files_without_a_picture_are_unreadable(name):
 @pytest.mark.parametrize("share", [0.0, 0.005, 0.1, 0.9])
 @pytest.mark.parametrize("name", ["CT_small.dcm", "MR_small_jp2klossless.dcm", "MR_small_RLE.dcm"])
 def test_a_truncated_file_is_unreadable(tmp_path, name, share):
-    content = open(get_testdata_file(name, download=False), "rb").read()
+    content = Path(get_testdata_file(name, download=False)).read_bytes()
     (tmp_path / "x.dcm").write_bytes(content[: int(len(content) * share)])
     with pytest.raises(Unreadable, match=r"cannot read x.dcm: it "):
         read_image(tmp_path / "x.dcm")

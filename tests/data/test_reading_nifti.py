@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -22,7 +23,7 @@ def read(name, **options):
 
 def stored_anatomical():
     """The bytes of anatomical.nii, whose first axis runs to the left: 352 bytes of header, then x fastest."""
-    content = open(os.path.join(data_path, "anatomical.nii"), "rb").read()
+    content = (Path(data_path) / "anatomical.nii").read_bytes()
     return np.frombuffer(content[352:], ">i2").reshape(25, 41, 33).astype(np.float64)  # z, y, x
 
 
@@ -137,7 +138,7 @@ def test_one_time_point_is_one_volume(write):
 
 
 def test_nan_voxels_are_refused():
-    with pytest.raises(Unreadable, match="resampled_anat_moved.nii: it holds NaN or infinite voxels"):
+    with pytest.raises(Unreadable, match=r"resampled_anat_moved.nii: it holds NaN or infinite voxels"):
         read("resampled_anat_moved.nii", window=(100, 200))
 
 
@@ -169,5 +170,7 @@ def test_without_nibabel_the_error_says_how_to_get_it(monkeypatch):
         raise ImportError(package)
 
     monkeypatch.setattr("lightning_distill.data.reading.extra.import_module", absent)
-    with pytest.raises(ImportError, match=r"reading NIfTI files needs nibabel: pip install 'lightning-distill\[dicom\]'"):
+    with pytest.raises(
+        ImportError, match=r"reading NIfTI files needs nibabel: pip install 'lightning-distill\[dicom\]'"
+    ):
         read("anatomical.nii")
