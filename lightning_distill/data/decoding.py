@@ -21,7 +21,6 @@ from rich.progress import track
 
 from lightning_distill.data.fitting import Alike, Color, Fit, fit_picture
 from lightning_distill.data.layout import Array
-from lightning_distill.data.listing import few
 from lightning_distill.data.reading import ReadOptions, Unreadable, read_image
 from lightning_distill.data.reading.dicom import patient_of
 from lightning_distill.storage import write_files
@@ -63,12 +62,14 @@ class Decoded:
         files: ``(N,)`` the number of the file that each image is of.
         patients: ``(N,)`` a number that images of one patient share, where that was asked for.
         scale: what the values stand for.
+        skipped: the numbers of damaged files that were left out.
     """
 
     images: Array
     files: NDArray[np.int64]
     patients: NDArray[np.int64] | None
     scale: str
+    skipped: list[int]
 
 
 def decode(root: Path, paths: Sequence[str], options: DecodeOptions, cache: Path | None = None) -> Decoded:
@@ -88,13 +89,13 @@ def decode(root: Path, paths: Sequence[str], options: DecodeOptions, cache: Path
     if cache is None:
         memory = io.BytesIO()
         about = _write(memory, "", root, paths, options)
-        return _decoded(_view(memory), about, paths)
+        return _decoded(_view(memory), about, len(paths))
     cache.mkdir(parents=True, exist_ok=True)
     key = _digest(root, paths, options)
     array, note = cache / f"images-{key[:16]}.npy", cache / f"images-{key[:16]}.json"
     known = _read_note(note, key) if array.is_file() else None
     about = known or _fill(array, note, key, root, paths, options)
-    return _decoded(np.load(array, mmap_mode="r", allow_pickle=False), about, paths)
+    return _decoded(np.load(array, mmap_mode="r", allow_pickle=False), about, len(paths))
 
 
 class _Note(TypedDict):
@@ -182,13 +183,11 @@ def _read_note(note: Path, key: str) -> _Note | None:
     return cast(_Note, about) if isinstance(about, dict) and about.get("key") == key else None
 
 
-def _decoded(images: Array, about: _Note, paths: Sequence[str]) -> Decoded:
-    if skipped := about["skipped"]:
-        rank_zero_warn(
-            f"{len(skipped)} of {len(paths)} files cannot be read and are left out: {few([paths[n] for n in skipped])}"
-        )
+def _decoded(images: Array, about: _Note, count: int) -> Decoded:
+    if skipped := about["skipped"]:  # their names may be those of patients, and warnings go into logs
+        rank_zero_warn(f"{len(skipped)} of {count} files cannot be read and are left out; `skipped` lists them")
     patients = None if about["patients"] is None else np.array(about["patients"], np.int64)
-    return Decoded(images, np.array(about["files"], np.int64), patients, about["scale"])
+    return Decoded(images, np.array(about["files"], np.int64), patients, about["scale"], skipped)
 
 
 def _digest(root: Path, paths: Sequence[str], options: DecodeOptions) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
@@ -56,7 +57,7 @@ class FolderDataModule(ArrayDataModule):
         split_column: the same.
         multi_label: whether labels are several 0/1 targets; ``None`` looks for ``a|b`` in the table.
         class_names: the order of the classes; default sorted, numbers by size.
-        on_error: ``skip`` leaves damaged files out, with one warning that counts them.
+        on_error: ``skip`` leaves damaged files out, with one warning that counts them; ``skipped`` lists them.
         cache: folder where the decoded images are written once and mapped from then on: for data larger than memory
             and for slow formats. It holds the images themselves: guard it like the data.
         max_pixels: refuse a file that says it holds more.
@@ -138,12 +139,14 @@ class FolderDataModule(ArrayDataModule):
         self.options = DecodeOptions(read, size, fit, color, mixed_photometric, on_error, groups == "dicom")
         self.columns, self.multi_label = Columns(path_column, label_column, patient_column, split_column), multi_label
         self._order, self._scale = class_names, ""
+        #: Paths below root of damaged files that were left out.
+        self.skipped: list[str] = []
 
     @property
     def recipe(self) -> dict[str, object]:
-        """Size and window, where they were given."""
-        given = {"size": self.options.size, "window": self.options.read.window}
-        return {key: value for key, value in given.items() if value is not None}
+        """What is done to the files, where it is not the default."""
+        ours, plain = (_flat(options) for options in (self.options, DecodeOptions(ReadOptions())))
+        return {**super().recipe, **{key: value for key, value in ours.items() if value != plain[key]}}
 
     def prepare_data(self) -> None:
         """Fill the cache, where there is one: of several processes, one writes it and all map it."""
@@ -156,7 +159,7 @@ class FolderDataModule(ArrayDataModule):
         decoded = self._decode(entries)
         labels = self._label(entries)[decoded.files]
         patients = _patients(entries, decoded)
-        self._scale = decoded.scale
+        self._scale, self.skipped = decoded.scale, [entries[number].path for number in decoded.skipped]
         splits: dict[str, tuple[Array, Array] | None] = {}
         place = np.array([SPLITS.index(entry.split) for entry in entries])[decoded.files]
         for number, split in enumerate(SPLITS):
@@ -220,6 +223,14 @@ def _patients(entries: list[Entry], decoded: Decoded) -> NDArray[np.int64] | Non
     if decoded.patients is not None:
         return decoded.patients
     return decoded.files if len(set(decoded.files.tolist())) < len(decoded.files) else None
+
+
+def _flat(options: DecodeOptions) -> dict[str, object]:
+    """Options by the names of the arguments they come from, sequences as the lists a command line takes."""
+    flat: dict[str, object] = json.loads(json.dumps(asdict(options)))
+    flat.update(cast(dict[str, object], flat.pop("read")))
+    flat["groups"] = "dicom" if flat.pop("patients") else None
+    return flat
 
 
 def _by_size(name: str) -> tuple[float, str]:

@@ -349,6 +349,10 @@ def test_an_absurd_size_is_refused_before_room_is_made(edited):
         read_image(edited(Rows=65535, Columns=65535))
     with pytest.raises(Unreadable, match="1 x 0 x 128 x 1 pixels; get the file again"):
         read_image(edited(Rows=0))
+    with pytest.raises(Unreadable, match="says it holds 2000000000 x 128 x 128 x 1 pixels"):
+        read_image(edited(NumberOfFrames=2000000000), ReadOptions(frames="all"))
+    with pytest.raises(Unreadable, match="says it holds -3 x 128 x 128 x 1 pixels; get the file again"):
+        read_image(edited(NumberOfFrames=-3))
 
 
 def test_another_photometric_interpretation_is_refused(edited):

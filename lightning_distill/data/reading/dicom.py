@@ -94,8 +94,10 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
     if photometric not in _KINDS:
         raise Refused(f"{name} has a photometric interpretation that is not read; convert it to MONOCHROME2 or RGB")
     _check_decoder(ds, name)
-    chosen = options.choose(int(ds.get("NumberOfFrames") or 1))
-    check_room(name, (len(chosen), int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel)), options.max_pixels)
+    count = int(ds.get("NumberOfFrames") or 1)
+    wanted = count if options.frames == "all" else min(count, 1)
+    check_room(name, (wanted, int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel)), options.max_pixels)
+    chosen = options.choose(count)
     frames, scales = [], set()
     for number, stored in zip(chosen, decoders.iter_pixels(ds, indices=chosen), strict=True):
         if _KINDS[photometric] == "colour":
