@@ -34,6 +34,7 @@ class DataSpec:
         augmentation: the siamese augmentation that is valid for these images, a preset of `augment.PRESETS`.
         license: the licence of the data.
         source: where the bytes come from ("official file", "reassembled", ...), shown in every table.
+        scale: what pixel values stand for, e.g. ``CT window lung, -1350 to 150 HU as 0 to 1``; empty where unknown.
         combinations: of multi-label data the combinations of labels that have images enough, rows of K zeros and ones:
             they are to a distilled set what classes are elsewhere. Empty for all other tasks.
     """
@@ -50,6 +51,7 @@ class DataSpec:
     augmentation: str = "dsa"
     license: str = "unknown"
     source: str = "user arrays"
+    scale: str = ""
     combinations: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -110,7 +112,7 @@ class DataSpec:
 
     @classmethod
     def from_dict(cls, state: dict[str, object]) -> DataSpec:
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; what older cards lack gets its default."""
         return cls(**{key: _frozen(value) for key, value in state.items()})  # type: ignore[arg-type]
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:

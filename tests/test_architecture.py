@@ -109,11 +109,10 @@ def test_importing_the_package_is_cheap_and_every_name_is_there():
 def test_public_names_are_the_inventory():
     assert sorted(lightning_distill.__all__) == [
         "ArrayDataModule", "BalancedDataModule", "CombinedDataModule", "DCDistiller", "DMDistiller", "DSADistiller",
-        "DataSpec",
-        "DigitsDataModule", "Distiller", "ExpertTrajectories", "ExportSyntheticSet", "MNISTDataModule", "MTTDistiller",
-        "MedMNISTDataModule", "NpzDataModule", "SitesDataModule", "StudentEvaluation",
-        "SyntheticImages", "SyntheticSet", "__version__",
-        "create_network", "evaluate", "list_networks", "load_set",
+        "DataSpec", "DigitsDataModule", "Distiller", "ExpertTrajectories", "ExportSyntheticSet", "FolderDataModule",
+        "MNISTDataModule", "MTTDistiller", "MedMNISTDataModule", "NpzDataModule", "SitesDataModule",
+        "StudentEvaluation",
+        "SyntheticImages", "SyntheticSet", "__version__", "create_network", "evaluate", "list_networks", "load_set",
     ]  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         lightning_distill.nothing  # noqa: B018

@@ -101,7 +101,8 @@ def _keep(folder: Path, network: str, spec: DataSpec, training: dict[str, object
     """
     if (folder / CARD).exists():
         card = read_expert_card(folder)
-        if (card["network"], card["data"], card["training"]) != (network, spec.to_dict(), training):
+        data = {"scale": "", **card["data"]} if isinstance(card["data"], dict) else None  # older cards lack a scale
+        if (card["network"], data, card["training"]) != (network, spec.to_dict(), training):
             raise ValueError(f"{folder} holds an expert of other settings, see its card.json; choose another --out")
     else:
         write_expert_card(folder, network, spec, training)

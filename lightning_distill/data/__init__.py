@@ -6,6 +6,7 @@ from lightning_distill.data.combined import CombinedDataModule
 from lightning_distill.data.contract import data_of
 from lightning_distill.data.digits import DigitsDataModule
 from lightning_distill.data.draws import Batches, Draws
+from lightning_distill.data.folder import FolderDataModule
 from lightning_distill.data.idx import MNISTDataModule
 from lightning_distill.data.medmnist import MedMNISTDataModule
 from lightning_distill.data.npz import NpzDataModule
@@ -18,6 +19,7 @@ __all__ = [
     "CombinedDataModule",
     "DigitsDataModule",
     "Draws",
+    "FolderDataModule",
     "MNISTDataModule",
     "MedMNISTDataModule",
     "NpzDataModule",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 Channels = Literal["auto", "first", "last"]
-_CHUNK = 4096
+_CHUNK, _PIXELS = 4096, 1 << 25  # images looked at together: that many, or fewer where they are large
 
 
 def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
@@ -73,8 +73,9 @@ def pixel_statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...
     channels = images.shape[1]
     total, squares, count = np.zeros(channels), np.zeros(channels), 0
     low, high = np.inf, -np.inf
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK].astype(np.float64)
+    step = _step(images)
+    for start in range(0, len(images), step):
+        chunk = images[start : start + step].astype(np.float64)
         total += chunk.sum((0, 2, 3))
         squares += np.square(chunk).sum((0, 2, 3))
         count += chunk[:, 0].size
@@ -103,9 +104,14 @@ def _channels_first(shape: tuple[int, ...], channels: Channels) -> bool:
     return first
 
 
+def _step(images: Array) -> int:
+    return min(_CHUNK, max(1, _PIXELS // max(1, int(np.prod(images.shape[1:])))))
+
+
 def _refuse_not_finite(images: Array, split: str) -> None:
-    for start in range(0, len(images), _CHUNK):
-        bad = ~np.isfinite(images[start : start + _CHUNK].astype(np.float64)).all((1, 2, 3))
+    step = _step(images)
+    for start in range(0, len(images), step):
+        bad = ~np.isfinite(images[start : start + step].astype(np.float64)).all((1, 2, 3))
         if bad.any():
             index = start + int(bad.argmax())
             raise ValueError(

@@ -1,0 +1,201 @@
+"""Files to one array, image by image: in memory, or written once to a cache and mapped from there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Literal, TypedDict, cast
+
+import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from lightning_distill.data.fitting import Alike, Color, Fit, fit_picture
+from lightning_distill.data.layout import Array
+from lightning_distill.data.reading import ReadOptions, Unreadable, read_image
+from lightning_distill.data.reading.dicom import patient_of
+from lightning_distill.storage import write_files
+
+OnError = Literal["error", "skip"]
+_VERSION = 1  # of what the cache holds; another number reads nothing of the older ones
+_FEW = 200  # so many files are read without a progress bar
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """What is done to every file between disk and array.
+
+    Args:
+        read: what the readers are asked for.
+        size: height and width in pixels; ``None`` demands that all files have one size.
+        fit: how a file that is not square becomes so.
+        color: ``grey`` and ``rgb`` bring all files to it, ``keep`` demands that they are alike.
+        mixed_photometric: accept files that are stored inverted (MONOCHROME1) beside others.
+        on_error: whether a damaged file ends the reading or is left out.
+        patients: read which DICOM files are of one patient.
+    """
+
+    read: ReadOptions
+    size: int | None = None
+    fit: Fit = "stretch"
+    color: Color = "keep"
+    mixed_photometric: bool = False
+    on_error: OnError = "error"
+    patients: bool = False
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What came of the files.
+
+    Args:
+        images: ``(N, C, H, W)`` uint8, or float32 in [0, 1].
+        files: ``(N,)`` the number of the file that each image is of.
+        patients: ``(N,)`` a number that images of one patient share, where that was asked for.
+        scale: what the values stand for.
+        skipped: the numbers of damaged files that were left out.
+    """
+
+    images: Array
+    files: NDArray[np.int64]
+    patients: NDArray[np.int64] | None
+    scale: str
+    skipped: list[int]
+
+
+def decode(root: Path, paths: Sequence[str], options: DecodeOptions, cache: Path | None = None) -> Decoded:
+    """Read files one by one; only one of them, and without a cache the array, are in memory at a time.
+
+    Args:
+        root: folder of the files.
+        paths: below the root, in the order of the array.
+        options: see `DecodeOptions`.
+        cache: folder for the array and a JSON file beside it, made if absent. They are named by a digest of paths,
+            sizes, times of change and options, so other files or options never get an array that is not theirs.
+
+    Raises:
+        ValueError: a damaged file, files that do not fit each other, none that could be read.
+        OSError: the disk is full, or a folder cannot be read or written.
+    """
+    if cache is None:
+        memory = io.BytesIO()
+        about = _write(memory, "", root, paths, options)
+        return _decoded(_view(memory), about, len(paths))
+    cache.mkdir(parents=True, exist_ok=True)
+    key = _digest(root, paths, options)
+    array, note = cache / f"images-{key[:16]}.npy", cache / f"images-{key[:16]}.json"
+    known = _read_note(note, key) if array.is_file() else None
+    about = known or _fill(array, note, key, root, paths, options)
+    return _decoded(np.load(array, mmap_mode="r", allow_pickle=False), about, len(paths))
+
+
+class _Note(TypedDict):
+    """What stands in the JSON file beside an array: no file name, no header value."""
+
+    key: str
+    scale: str
+    files: list[int]
+    skipped: list[int]
+    patients: list[int] | None
+
+
+def _write(array: IO[bytes], key: str, root: Path, paths: Sequence[str], options: DecodeOptions) -> _Note:
+    """Write the images one after the other, as npy, and tell what was written."""
+    alike = Alike(options.mixed_photometric)
+    files: list[int] = []
+    skipped: list[int] = []
+    patients: list[int] = []
+    numbers: dict[int, int] = {}
+    salt = secrets.token_bytes(32)  # made here, kept nowhere: what remains of an identifier is a running number
+    shape: tuple[int, ...] = ()
+    console = Console(stderr=True)
+    quiet = len(paths) < _FEW or not console.is_terminal
+    progress = track(paths, "reading images", console=console, transient=True, disable=quiet)
+    for number, path in enumerate(progress):
+        try:
+            picture = read_image(root / path, options.read, path)
+            patient = patient_of(root / path, salt, path) if options.patients else 0
+        except Unreadable as error:
+            if options.on_error == "error":
+                raise ValueError(f"{error}; on_error='skip' leaves such files out") from None
+            skipped.append(number)
+            continue
+        ready = fit_picture(picture, options.size, options.fit, options.color, path)  # (frames, C, H, W)
+        alike.check(ready, path)
+        if not files:
+            shape = ready.pixels.shape[1:]
+            array.write(_header(0, shape, ready.pixels.dtype))
+        array.write(ready.pixels.tobytes())
+        files += [number] * len(ready.pixels)
+        patients += [numbers.setdefault(patient, len(numbers))] * len(ready.pixels)
+    if alike.first is None:
+        raise ValueError(f"none of the {len(paths)} files could be read; look at one with on_error='error'")
+    array.seek(0)
+    array.write(_header(len(files), shape, alike.first.pixels.dtype))
+    grouped = patients if options.patients else None
+    return {"key": key, "scale": alike.first.scale, "files": files, "skipped": skipped, "patients": grouped}
+
+
+def _header(count: int, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bytes:
+    """The beginning of an npy file; numpy leaves room in it, so that its length does not depend on the count."""
+    header = io.BytesIO()
+    about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(header, about)
+    return header.getvalue()
+
+
+def _view(memory: io.BytesIO) -> Array:
+    """The array of an npy file in memory, not copied."""
+    memory.seek(0)
+    np.lib.format.read_magic(memory)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(memory)
+    return np.frombuffer(memory.getbuffer(), dtype, offset=memory.tell()).reshape(shape)
+
+
+def _fill(array: Path, note: Path, key: str, root: Path, paths: Sequence[str], options: DecodeOptions) -> _Note:
+    """Write array and note beside their places and rename them, the note last: it says that the array is whole."""
+    temporary = tempfile.NamedTemporaryFile(dir=array.parent, prefix=".images-", delete=False)  # noqa: SIM115
+    try:
+        with temporary:
+            about = _write(temporary, key, root, paths, options)
+        os.replace(temporary.name, array)
+    except BaseException:
+        Path(temporary.name).unlink(missing_ok=True)
+        raise
+    write_files({note: json.dumps(about).encode()})
+    return about
+
+
+def _read_note(note: Path, key: str) -> _Note | None:
+    try:
+        about = json.loads(note.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return cast(_Note, about) if isinstance(about, dict) and about.get("key") == key else None
+
+
+def _decoded(images: Array, about: _Note, count: int) -> Decoded:
+    if skipped := about["skipped"]:  # their names may be those of patients, and warnings go into logs
+        rank_zero_warn(f"{len(skipped)} of {count} files cannot be read and are left out; `skipped` lists them")
+    patients = None if about["patients"] is None else np.array(about["patients"], np.int64)
+    return Decoded(images, np.array(about["files"], np.int64), patients, about["scale"], skipped)
+
+
+def _digest(root: Path, paths: Sequence[str], options: DecodeOptions) -> str:
+    sha = hashlib.sha256(json.dumps([_VERSION, asdict(options)]).encode())
+    for path in paths:
+        try:
+            stat = (root / path).stat()
+            sha.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        except FileNotFoundError:
+            sha.update(f"{path}\0absent\n".encode("utf-8", "surrogateescape"))
+    return sha.hexdigest()

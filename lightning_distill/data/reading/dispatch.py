@@ -1,0 +1,62 @@
+"""One way in: which reader a file takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning_distill.data.reading.dicom import read_dicom
+from lightning_distill.data.reading.nifti import read_nifti
+from lightning_distill.data.reading.picture import Picture, ReadOptions, Unreadable, decoding
+from lightning_distill.data.reading.pictures import read_picture
+
+Reader = Callable[[Path, ReadOptions, str], Picture]
+_READERS: dict[str, Reader] = {
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), read_picture),
+    **dict.fromkeys((".dcm", ".dicom"), read_dicom),
+    **dict.fromkeys((".nii", ".nii.gz"), read_nifti),
+}
+_PREAMBLE = 128
+
+
+def is_image(path: Path) -> bool:
+    """Whether there is a reader for a file, by its ending, or by the DICOM mark inside where that says nothing."""
+    try:
+        return _reader(path) is not None
+    except OSError:
+        return False
+
+
+def read_image(path: str | Path, options: ReadOptions | None = None, name: str | None = None) -> Picture:
+    """Read a picture, a DICOM or a NIfTI file to pixels on a fixed scale.
+
+    Args:
+        path: ``.png``, ``.jpg``, ``.jpeg``, ``.tif``, ``.tiff``, ``.dcm``, ``.dicom``, ``.nii``, ``.nii.gz``, or a
+            DICOM file of any other name.
+        options: windows, frames, limits; default `ReadOptions()`.
+        name: what errors call the file; default its last part.
+
+    Raises:
+        Unreadable: the file is missing, truncated, damaged, too large or of no known kind.
+        Refused: it cannot be read as it was asked for.
+        MissingExtra: the extra ``dicom`` is not installed.
+        OSError: the disk or the rights are at fault.
+    """
+    path = Path(path)
+    name, options = name or path.name, options or ReadOptions()
+    with decoding(name):
+        if (reader := _reader(path)) is not None:
+            return reader(path, options, name)
+    known = ", ".join(ending.lstrip(".") for ending in _READERS)
+    raise Unreadable(f"cannot read {name}: it is none of {known} nor marked as DICOM; convert it to one of these")
+
+
+def _reader(path: Path) -> Reader | None:
+    lowered = path.name.lower()
+    if lowered == "dicomdir":  # the index of a DICOM disk, marked as DICOM but without pixels
+        return None
+    for ending, reader in _READERS.items():
+        if lowered.endswith(ending):
+            return reader
+    with path.open("rb") as file:
+        return read_dicom if file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM" else None

@@ -1,0 +1,91 @@
+"""PNG, JPEG and TIFF through pillow: 8 bits stay as they are, 16 bits become floats of a fixed range."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lightning_distill.data.layout import Array
+from lightning_distill.data.reading.picture import EIGHT_BIT, Picture, ReadOptions, Refused, Unreadable, check_room
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
+_WHITE_IS_ZERO, _PHOTOMETRIC, _PNG_DEPTH = 0, 262, 24
+
+
+def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
+    """Read a PNG, JPEG or TIFF file, upright as its EXIF orientation says.
+
+    Palettes become RGB. An alpha channel that is opaque everywhere is dropped. A multi-page TIFF gives the pages of
+    ``options.frames``, every other file its first picture.
+
+    Args:
+        path: the file.
+        options: ``frames`` and ``max_pixels`` concern pictures.
+        name: what errors call it.
+
+    Returns:
+        uint8 for 1 and 8 bits, float32 as ``value / 65535`` for 16 bits; ``(frames, H, W)`` or ``(frames, H, W, 3)``.
+
+    Raises:
+        Unreadable: too many pixels.
+        Refused: transparency, CMYK, 32 bits or floats, 16-bit colour, a window.
+    """
+    from PIL import Image
+
+    if options.window is not None:
+        raise Refused(f"{name} is a picture, and window= is for DICOM and NIfTI files; leave window out")
+    try:
+        image = Image.open(path, formats=("PNG", "JPEG", "TIFF"))
+    except Image.DecompressionBombError:
+        raise Unreadable(
+            f"cannot read {name}: it says it holds more pixels than pillow takes, {2 * (Image.MAX_IMAGE_PIXELS or 0)}; "
+            "a picture of that size has to be cut or shrunk first"
+        ) from None
+    with image:
+        pages = options.choose(getattr(image, "n_frames", 1)) if image.format == "TIFF" else [0]
+        check_room(name, (len(pages), image.height, image.width), options.max_pixels)
+        if image.format == "PNG" and image.mode in ("RGB", "RGBA", "LA") and _depth(path) == 16:
+            # pillow drops the lower eight bits without a word
+            raise Refused(f"{name} is a PNG of 16 bits a colour, which pillow reads as 8; convert it to 8 bits or grey")
+        frames = []
+        for page in pages:
+            image.seek(page)
+            check_room(name, (len(pages), image.height, image.width), options.max_pixels)
+            frames.append(_pixels(image, name))
+    if len({(frame.shape, frame.dtype) for frame in frames}) > 1:
+        raise Refused(f"{name} has pages of several sizes or kinds; choose one with frames='first' or 'middle'")
+    pixels = np.stack(frames)
+    scale = EIGHT_BIT if pixels.dtype == np.uint8 else "16 bit, 0 to 65535 as 0 to 1"
+    return Picture(pixels, scale, "grey" if pixels.ndim == 3 else "colour")
+
+
+def _pixels(image: Image, name: str) -> Array:
+    from PIL import ImageOps
+
+    sixteen = image.mode in _SIXTEEN or (image.mode == "I" and image.format == "PNG")
+    inverted = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    image = ImageOps.exif_transpose(image)
+    if sixteen:
+        stored = np.asarray(image).astype(np.float64)
+        return ((65535 - stored if inverted else stored) / 65535).astype(np.float32)  # pillow inverts up to 8 bits
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    if image.mode in ("RGBA", "LA"):
+        if np.asarray(image)[..., -1].min() < 255:
+            raise Refused(f"{name} has transparent pixels, which have no grey; flatten it onto a background first")
+        image = image.convert("RGB" if image.mode == "RGBA" else "L")
+    if image.mode in ("1", "YCbCr"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if image.mode not in ("L", "RGB"):
+        raise Refused(f"{name} has the pixel format {image.mode}; save it as 8-bit grey or RGB, or as 16-bit grey")
+    return np.asarray(image)
+
+
+def _depth(path: Path) -> int:
+    with path.open("rb") as file:
+        return file.read(_PNG_DEPTH + 1)[-1]  # signature, length and name of IHDR, width, height, then the depth
