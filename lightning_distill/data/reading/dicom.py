@@ -13,6 +13,7 @@ from lightning_distill.data.layout import Array
 from lightning_distill.data.reading.extra import need
 from lightning_distill.data.reading.picture import (
     EIGHT_BIT,
+    INVERTED,
     Kind,
     Picture,
     ReadOptions,
@@ -40,7 +41,7 @@ TAGS = [
     "ExtendedOffsetTableLengths", "PixelData", "FloatPixelData", "DoubleFloatPixelData",
 ]  # fmt: skip
 _KINDS: dict[str, Kind] = {
-    "MONOCHROME1": "grey (stored inverted)",
+    "MONOCHROME1": INVERTED,
     "MONOCHROME2": "grey",
     **dict.fromkeys(("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"), "colour"),
 }
