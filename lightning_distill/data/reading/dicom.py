@@ -28,7 +28,7 @@ from lightning_distill.data.reading.windows import Window, describe, parse_windo
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-#: All that is read of a file: names, dates and private tags are never in memory.
+#: All that is asked of a file beside its meta group; names, dates and vendors' own tags are passed over.
 TAGS = [
     "Modality", "PhotometricInterpretation", "SamplesPerPixel", "PlanarConfiguration", "NumberOfFrames", "Rows",
     "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept", "RescaleSlope",
