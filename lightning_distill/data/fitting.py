@@ -10,6 +10,7 @@ from PIL import Image
 
 from lightning_distill.data.layout import Array
 from lightning_distill.data.reading import Picture, Refused
+from lightning_distill.data.reading.picture import INVERTED
 
 Fit = Literal["stretch", "crop", "pad"]
 Color = Literal["keep", "grey", "rgb"]
@@ -38,9 +39,9 @@ class Alike:
             self.first, self._name = picture, name
             return
         first, names = self.first, f"{name} and {self._name}"
-        if picture.kind != first.kind and "colour" in (picture.kind, first.kind):
+        if picture.pixels.shape[1] != first.pixels.shape[1]:
             raise Refused(f"{names} are {picture.kind} and {first.kind}; give color='grey' or 'rgb'")
-        if picture.kind != first.kind and not self.mixed_photometric:
+        if (picture.kind == INVERTED) != (first.kind == INVERTED) and not self.mixed_photometric:
             raise Refused(
                 f"{names} mix photometric interpretations, {picture.kind} and {first.kind}, which often tells the "
                 "device and so the site; mixed_photometric=True accepts that, both come with bright as bright"
@@ -69,22 +70,22 @@ def fit_picture(picture: Picture, size: int | None, fit: Fit, color: Color, name
         name: of the file, for errors.
 
     Returns:
-        ``(frames, C, H, W)`` in the picture's dtype.
+        ``(frames, C, H, W)`` in the picture's dtype, with the kind that the file has.
 
     Raises:
         Refused: a colour for a channel a window.
     """
-    pixels, kind = picture.pixels, picture.kind
-    if kind == "windows" and color != "keep":
+    pixels, colour = picture.pixels, picture.kind == "colour"
+    if picture.kind == "windows" and color != "keep":
         raise Refused(f"color={color!r} with several windows, each of which is a channel; leave one of the two out")
-    if color == "grey" and kind == "colour":
-        pixels, kind = _round(pixels @ _LUMA, pixels.dtype), "grey"
-    if color == "rgb" and kind != "colour":
-        pixels, kind = np.stack([pixels] * 3, -1), "colour"
+    if color == "grey" and colour:
+        pixels = _round(pixels @ _LUMA, pixels.dtype)
+    if color == "rgb" and not colour:
+        pixels = np.stack([pixels] * 3, -1)
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)  # (frames, C, H, W)
     if size is not None and pixels.shape[-2:] != (size, size):
         pixels = np.stack([[_resize(_square(plane, fit), size) for plane in frame] for frame in pixels])
-    return Picture(np.ascontiguousarray(pixels), picture.scale, kind)
+    return Picture(np.ascontiguousarray(pixels), picture.scale, picture.kind)
 
 
 def _square(plane: Array, fit: Fit) -> Array:

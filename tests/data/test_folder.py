@@ -533,8 +533,9 @@ def test_photometric_interpretations_do_not_mix_unless_accepted(scans):
     ds = pydicom.dcmread(path)
     ds.PhotometricInterpretation = "MONOCHROME1"
     ds.save_as(path)
-    with pytest.raises(ValueError, match=r"mix photometric interpretations.*mixed_photometric=True accepts"):
-        FolderDataModule(str(folder), window="lung").setup()
+    for color in ("keep", "rgb"):
+        with pytest.raises(ValueError, match=r"mix photometric interpretations.*mixed_photometric=True accepts"):
+            FolderDataModule(str(folder), window="lung", color=color).setup()
     FolderDataModule(str(folder), window="lung", mixed_photometric=True, val_fraction=0.5).setup()
 
 

@@ -27,10 +27,10 @@ def png(rows, depth, colour, width, height):
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def tiff(stored, photometric):
-    """An uncompressed 16-bit grey TIFF written by hand."""
+def tiff(stored, photometric, bits=16):
+    """An uncompressed grey TIFF written by hand."""
     height, width = stored.shape
-    tags = [(256, width), (257, height), (258, 16), (259, 1), (262, photometric), (273, 8 + 2 + 12 * 9 + 4),
+    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8 + 2 + 12 * 9 + 4),
             (277, 1), (278, height), (279, 2 * stored.size)]  # fmt: skip
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + stored.astype("<u2").tobytes()
@@ -75,6 +75,18 @@ def test_white_is_zero_is_turned(tmp_path):
         (tmp_path / "x.tif").write_bytes(tiff(GREY16, photometric))
         expected = GREY16 / 65535 if photometric else 1 - GREY16 / 65535
         np.testing.assert_allclose(read_image(tmp_path / "x.tif").pixels[0], expected, atol=1e-7)
+
+
+def test_white_is_zero_is_turned_in_eight_bits_too(tmp_path):
+    content = tiff(GREY8.astype("<u2"), 0, bits=8)
+    (tmp_path / "x.tif").write_bytes(content[: -2 * GREY8.size] + GREY8.tobytes())
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels[0], 255 - GREY8)
+
+
+def test_twelve_bits_are_refused_as_pillow_would_not_spread_them(tmp_path):
+    (tmp_path / "x.tif").write_bytes(tiff(GREY16, 1, bits=12))
+    with pytest.raises(Refused, match=r"x.tif has 12 bits a pixel; save it as 8-bit or 16-bit grey"):
+        read_image(tmp_path / "x.tif")
 
 
 def test_sixteen_bits_a_colour_are_refused_as_pillow_would_halve_them(tmp_path):

@@ -13,6 +13,7 @@ from lightning_distill.data.layout import Array
 from lightning_distill.data.reading.extra import need
 from lightning_distill.data.reading.picture import (
     EIGHT_BIT,
+    INVERTED,
     Kind,
     Picture,
     ReadOptions,
@@ -27,7 +28,7 @@ from lightning_distill.data.reading.windows import Window, describe, parse_windo
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-#: All that is read of a file: names, dates and private tags are never in memory.
+#: All that is asked of a file beside its meta group; names, dates and vendors' own tags are passed over.
 TAGS = [
     "Modality", "PhotometricInterpretation", "SamplesPerPixel", "PlanarConfiguration", "NumberOfFrames", "Rows",
     "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept", "RescaleSlope",
@@ -40,7 +41,7 @@ TAGS = [
     "ExtendedOffsetTableLengths", "PixelData", "FloatPixelData", "DoubleFloatPixelData",
 ]  # fmt: skip
 _KINDS: dict[str, Kind] = {
-    "MONOCHROME1": "grey (stored inverted)",
+    "MONOCHROME1": INVERTED,
     "MONOCHROME2": "grey",
     **dict.fromkeys(("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT"), "colour"),
 }

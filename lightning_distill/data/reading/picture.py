@@ -20,6 +20,7 @@ Frames = Literal["middle", "first", "all"]
 Axis = Literal["axial", "coronal", "sagittal"]
 Kind = Literal["grey", "grey (stored inverted)", "colour", "windows"]
 EIGHT_BIT = "8 bit, 0 to 255"
+INVERTED: Kind = "grey (stored inverted)"
 
 _NOT_THE_FILES_FAULT = {
     errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
-_WHITE_IS_ZERO, _PHOTOMETRIC, _PNG_DEPTH = 0, 262, 24
+_WHITE_IS_ZERO, _PHOTOMETRIC, _BITS, _PNG_DEPTH = 0, 262, 258, 24
 
 
 def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
@@ -68,7 +68,10 @@ def _pixels(image: Image, name: str) -> Array:
     from PIL import ImageOps
 
     sixteen = image.mode in _SIXTEEN or (image.mode == "I" and image.format == "PNG")
-    inverted = image.format == "TIFF" and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+    inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    if sixteen and tuple(tags.get(_BITS, (16,))) != (16,):  # pillow has room for 16 but does not spread 12 over it
+        raise Refused(f"{name} has {tags[_BITS][0]} bits a pixel; save it as 8-bit or 16-bit grey")
     image = ImageOps.exif_transpose(image)
     if sixteen:
         stored = np.asarray(image).astype(np.float64)
