@@ -251,6 +251,12 @@ def test_a_threshold_that_is_none_is_refused(clean, near):
         found(clean, near=near)
 
 
+def test_splits_that_do_not_belong_together_are_refused(clean):
+    clean["val"] = smooth(5, 32), np.arange(5) % 3
+    with pytest.raises(ValueError, match=r"val images are \(1, 32, 32\) but train images \(1, 28, 28\)"):
+        found(clean)
+
+
 @pytest.fixture
 def file(tmp_path, monkeypatch, clean):
     """An npz file with one patient in two splits, and the arguments that name it."""
