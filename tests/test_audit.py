@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 
 import numpy as np
 import pytest
@@ -102,15 +103,16 @@ def noisy(image):
     return image + np.random.default_rng(0).integers(-6, 7, image.shape)
 
 
-def crossed(image):
-    image[:, 12, 9:14] = image[:, 10:15, 11] = 250
-    return image
+def compressed(image):
+    packed = io.BytesIO()
+    Image.fromarray(image[0].astype(np.uint8)).save(packed, "JPEG", quality=50)
+    return np.asarray(Image.open(packed))[None]
 
 
 @pytest.mark.parametrize(
     "change",
-    [noisy, lambda image: image * 0.8 + 20, crossed],
-    ids=["noise", "contrast", "a caliper"],
+    [noisy, lambda image: image * 0.8 + 20, compressed],
+    ids=["noise", "contrast", "JPEG"],
 )
 def test_near_copies_warn(clean, change):
     clean["test"][0][3] = np.clip(change(clean["train"][0][11].astype(float)), 0, 255).astype(np.uint8)
@@ -247,6 +249,12 @@ def test_floats_one_split_and_the_ticks(clean):
 def test_a_threshold_that_is_none_is_refused(clean, near):
     with pytest.raises(ValueError, match=r"near=.*; a likeness lies in \(0, 1\]"):
         found(clean, near=near)
+
+
+def test_splits_that_do_not_belong_together_are_refused(clean):
+    clean["val"] = smooth(5, 32), np.arange(5) % 3
+    with pytest.raises(ValueError, match=r"val images are \(1, 32, 32\) but train images \(1, 28, 28\)"):
+        found(clean)
 
 
 @pytest.fixture

@@ -151,6 +151,7 @@ def test_overview_lists_every_command(capsys):
     shown = capsys.readouterr().out
     for command in (
         "quickstart",
+        "audit-data",
         "fit",
         "validate",
         "test",

@@ -91,13 +91,12 @@ def test_every_option_that_is_shown_exists():
     from lightning_distill.cli import OWN
 
     text = README.replace("\\\n", " ")
-    shown = re.findall(r"(?:lightning-distill |`)(\w+)((?: [^`\n]*)?)(?:`|\n)", text)
+    shown = re.findall(r"(?:lightning-distill |`)([\w-]+)((?: [^`\n]*)?)(?:`|\n)", text)
     found = 0
     for command, rest in shown:
         if command in OWN:
-            known = inspect.signature(
-                getattr(import_module(f"lightning_distill.commands.{command}"), command)
-            ).parameters
+            name = command.replace("-", "_")
+            known = inspect.signature(getattr(import_module(f"lightning_distill.commands.{name}"), name)).parameters
             for option in re.findall(r"--([\w-]+)", rest):
                 assert option.replace("-", "_") in known, f"{command} has no --{option}"
                 found += 1

@@ -10,7 +10,7 @@ from lightning_distill.audit.findings import Finding, Tick
 from lightning_distill.audit.near import find_near, judge_near
 from lightning_distill.audit.pixels import find_constant, find_writing, judge_constant, judge_writing
 from lightning_distill.data.groups import SPLITS
-from lightning_distill.data.splits import Given
+from lightning_distill.data.splits import Given, check_alike
 
 #: From this likeness on, an image is nearly another: see `likeness.Likeness` for what it finds and what it misses.
 NEAR = 0.95
@@ -29,12 +29,12 @@ def audit(given: Given, near: float = NEAR, tick: Tick = lambda images: None) ->
         tick: called with the number of images looked at, `work` in all.
 
     Raises:
-        ValueError: ``near`` is not in (0, 1].
+        ValueError: ``near`` is not in (0, 1], or the splits have images of other sizes.
     """
     if not 0 < near <= 1:
         raise ValueError(f"near={near}; a likeness lies in (0, 1], and .95 finds copies")
     given = replace(given, splits={split: given.splits[split] for split in SPLITS if split in given.splits})
-    splits = given.splits
+    check_alike(splits := given.splits)
     constant = find_constant(splits, tick)
     empty = {place.where for place in constant}
     copies = judge_copies(find_copies(splits, empty, tick), splits)

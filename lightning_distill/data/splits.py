@@ -58,11 +58,11 @@ def take(images: Array, rows: NDArray[np.int64]) -> Array:
     return cast(Array, Rows(images, rows)) if isinstance(images, np.memmap) else images[rows]
 
 
-def check_splits(splits: dict[str, Split], classes: int, names: tuple[str, ...]) -> None:
-    """Refuse splits that do not belong together, and classes that train has no images of.
+def check_alike(splits: dict[str, Split]) -> None:
+    """Refuse splits that do not belong together.
 
     Raises:
-        ValueError: other sizes, dtypes or kinds of labels than train's, labels out of range, an empty class.
+        ValueError: other sizes, dtypes or kinds of labels than train's.
     """
     images, labels = splits["train"]
     for split, (other_images, other_labels) in splits.items():
@@ -81,6 +81,17 @@ def check_splits(splits: dict[str, Split], classes: int, names: tuple[str, ...])
                 f"{split} labels have the shape {other_labels.shape} but train labels {labels.shape}; "
                 "give every split the same kind of labels"
             )
+
+
+def check_splits(splits: dict[str, Split], classes: int, names: tuple[str, ...]) -> None:
+    """Refuse splits that do not belong together, labels that no class has, and classes that train has no images of.
+
+    Raises:
+        ValueError: other sizes, dtypes or kinds of labels than train's, labels out of range, an empty class.
+    """
+    check_alike(splits)
+    labels = splits["train"][1]
+    for split, (_, other_labels) in splits.items():
         if labels.ndim == 1 and other_labels.max() >= classes:
             raise ValueError(
                 f"{split} has the label {other_labels.max()} but there are {classes} classes; labels are 0..K-1"
