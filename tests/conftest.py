@@ -13,6 +13,8 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 REAL = ROOT.parent / "shared" / "data"
 sys.path.insert(0, str(TESTS))
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread each, and in what they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 
