@@ -33,7 +33,7 @@ from lightning_distill.spec import DataSpec
 METRICS = ("acc", "balanced_acc", "auroc")
 SPLITS = ("lesions", "images")
 NETWORK, SEEDS, FOLDS = "convnet_w16", 5, 5
-#: Fifteen epochs, some 470 steps: what ten students take on one core in ten minutes.
+#: Fifteen epochs, some 470 steps: ten students take a quarter of an hour on one core.
 SHORT = Protocol("short", 14)
 COLUMNS = (
     "source", "network", "protocol", "augmentation", "epochs", "students", "train", "test", "shared",
