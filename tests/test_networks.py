@@ -112,6 +112,25 @@ def test_the_convnet_is_three_blocks_of_convolution_norm_relu_and_average_poolin
 
 
 @pytest.mark.parametrize(
+    ("name", "depth", "width", "norm"),
+    [("convnet_w16_d5", 5, 16, "InstanceNorm"), ("convnet_d4_batch_pool_max_w32", 4, 32, "BatchNorm2d")],
+)
+def test_a_name_may_say_several_things_of_a_convnet(name, depth, width, norm):
+    network = build(name, (1, 128, 128), 2)
+    convolutions = [layer for layer in network.features if isinstance(layer, nn.Conv2d)]
+    assert [layer.out_channels for layer in convolutions] == depth * [width]
+    assert type(network.features[1]).__name__ == norm
+    assert network.head.in_features == width * (128 // 2**depth) ** 2
+    assert name not in list_networks()
+
+
+@pytest.mark.parametrize("name", ["convnet_d4_d5", "convnet_w17_d5", "convnet_d5_", "convnet__d5"])
+def test_a_name_that_says_one_thing_twice_or_something_unknown_is_no_convnet(name):
+    with pytest.raises(ValueError, match=f"unknown network '{name}'; closest names: convnet"):
+        check_network(name)
+
+
+@pytest.mark.parametrize(
     ("option", "kind", "count"),
     [
         ({"depth": 2}, nn.Conv2d, 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
@@ -13,15 +14,22 @@ from torch import Tensor, nn
 from lightning_distill.networks.classic import MLP, VGG11, AlexNet, LeNet, ResNet18
 from lightning_distill.networks.convnet import ConvNet
 
-#: Every name of the field's pools. Each ConvNet varies one thing of the standard one (depth 3, width 128, instance
-#: norm, ReLU, average pooling); ``convnet_w16`` is the small one for tests and first looks.
+#: What a ConvNet's name may say of it, and so varies from the standard one (depth 3, width 128, instance norm, ReLU,
+#: average pooling).
+_WORDS: dict[str, tuple[str, Any]] = {
+    **{f"d{depth}": ("depth", depth) for depth in (1, 2, 3, 4)},
+    **{f"w{width}": ("width", width) for width in (16, 32, 64, 128, 256)},
+    **{norm: ("norm", norm) for norm in ("none", "batch", "layer", "instance", "group")},
+    **{name: ("activation", name) for name in ("relu", "leaky", "sigmoid", "swish")},
+    **{f"pool_{pool}": ("pool", pool) for pool in ("avg", "max", "none")},
+}
+#: For images larger than the field's: at 64 px d4, at 128 px d5, at 256 px d6 end at 4x4 features.
+_DEEP: dict[str, tuple[str, Any]] = {f"d{depth}": ("depth", depth) for depth in (5, 6, 7, 8)}
+#: Every name of the field's pools, where a ConvNet varies in one thing; ``convnet_w16`` is the small one for tests and
+#: first looks. Several things at once are named one after the other, see `create_network`.
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "convnet": ConvNet,
-    **{f"convnet_d{depth}": partial(ConvNet, depth=depth) for depth in (1, 2, 3, 4)},
-    **{f"convnet_w{width}": partial(ConvNet, width=width) for width in (16, 32, 64, 128, 256)},
-    **{f"convnet_{norm}": partial(ConvNet, norm=norm) for norm in ("none", "batch", "layer", "instance", "group")},
-    **{f"convnet_{name}": partial(ConvNet, activation=name) for name in ("relu", "leaky", "sigmoid", "swish")},
-    **{f"convnet_pool_{pool}": partial(ConvNet, pool=pool) for pool in ("avg", "max", "none")},
+    **{f"convnet_{word}": partial(ConvNet, **{key: value}) for word, (key, value) in _WORDS.items()},
     "mlp": MLP,
     "lenet": LeNet,
     "alexnet": AlexNet,
@@ -72,7 +80,9 @@ def create_network(name: str, in_channels: int, num_classes: int, image_size: tu
     """Build an untrained network with ``embed(x)`` (features before the head) and ``forward(x)`` (logits).
 
     Args:
-        name: one of `list_networks`, else a timm name; ``timm/NAME`` asks timm first.
+        name: one of `list_networks`, or a ConvNet that varies in several things, such as ``convnet_w64_d5_batch`` (64
+            px images need four poolings, 128 px five, for the 4x4 features of the field's 32 px after three), else a
+            timm name; ``timm/NAME`` asks timm first.
         in_channels: C.
         num_classes: K.
         image_size: ``(H, W)`` in pixels.
@@ -80,15 +90,15 @@ def create_network(name: str, in_channels: int, num_classes: int, image_size: tu
     Raises:
         ValueError: the name is known neither here nor to timm; the message offers the closest ones.
     """
-    if name in NETWORKS:
-        return NETWORKS[name](in_channels, num_classes, image_size)
+    if (ours := _ours(name)) is not None:
+        return ours(in_channels, num_classes, image_size)
     check_network(name)
     return TimmNetwork(name.removeprefix("timm/"), in_channels, num_classes, image_size)
 
 
 def check_network(name: str) -> None:
     """Raise a ValueError that offers the closest names unless ``name`` is ours or timm's. Builds nothing."""
-    if name in NETWORKS:
+    if _ours(name) is not None:
         return
     import timm
 
@@ -102,3 +112,12 @@ def check_network(name: str) -> None:
 def list_networks() -> list[str]:
     """Our names; any name of ``timm.list_models()`` works beside them."""
     return list(NETWORKS)
+
+
+def _ours(name: str) -> Callable[..., nn.Module] | None:
+    """The network of one of our names; ``None`` where it is not ours, or says one thing twice."""
+    if name in NETWORKS or not name.startswith("convnet_"):
+        return NETWORKS.get(name)
+    said = [(_WORDS | _DEEP).get(word) for word in re.findall(r"_((?:pool_)?[^_]*)", name)]
+    options = dict(found for found in said if found is not None)
+    return partial(ConvNet, **options) if len(options) == len(said) else None
