@@ -20,16 +20,22 @@ from lightning_distill.storage import read_set
 
 CONFIGS = sorted((ROOT / "benchmarks/configs").glob("*.yaml"))
 METHODS = {"dc": "DCDistiller", "dm": "DMDistiller", "dsa": "DSADistiller", "mtt": "MTTDistiller"}
-SHAPES = {"dermamnist": (7, 3), "pneumoniamnist": (2, 1), "breastmnist": (2, 1)}
+SHAPES = {
+    "dermamnist": (7, 28, 3),
+    "pneumoniamnist": (2, 28, 1),
+    "breastmnist": (2, 28, 1),
+    "breastmnist_64": (2, 64, 1),
+    "breastmnist_128": (2, 128, 1),
+}
 
 
 @pytest.fixture
 def medmnist_root(tmp_path, monkeypatch):
     """Small files with the true shapes, classes and dtypes, found through MEDMNIST_ROOT."""
-    for name, (classes, channels) in SHAPES.items():
+    for name, (classes, side, channels) in SHAPES.items():
         arrays = {}
         for seed, split in enumerate(("train", "val", "test")):
-            arrays[f"{split}_images"], arrays[f"{split}_labels"] = blobs(classes, 6, 28, channels, seed)
+            arrays[f"{split}_images"], arrays[f"{split}_labels"] = blobs(classes, 6, side, channels, seed)
         np.savez_compressed(tmp_path / f"{name}.npz", **arrays)
     for name in ("MNIST", "FashionMNIST"):
         (folder := tmp_path / name / "raw").mkdir(parents=True)
@@ -80,7 +86,8 @@ def small(folder, ipc=1):
 
 def test_there_is_a_config_for_every_data_set_and_method():
     sets = ["breastmnist", "dermamnist", "digits", "fashionmnist", "mnist", "pneumoniamnist"]
-    assert [path.stem for path in CONFIGS] == sorted(f"{name}_{method}" for name in sets for method in METHODS)
+    of_every_set = [f"{name}_{method}" for name in sets for method in METHODS]
+    assert [path.stem for path in CONFIGS] == sorted([*of_every_set, "breastmnist_64_dm", "breastmnist_128_dm"])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
