@@ -204,11 +204,76 @@ def indicator_table() -> str:
     return markdown(head, lines)
 
 
+#: What students learn from in sites.csv: all names that begin so, and how the table calls them.
+LEARNED = {
+    "own images of site {}": "its own images, each site alone",
+    "set of site {}": "one site's set",
+    "sets of all sharing": "the three sets together",
+    "random images, as many": "as many random real images",
+    "own images of site {} and the others' sets": "its own images and the others' sets",
+    "all images of all sharing": "all images of the three",
+}
+
+
+def sites_table() -> str:
+    """Balanced accuracy at the sites that share, at the one that does not, and at all; three sites in one cell."""
+    groups: dict[str, dict[tuple[str, str], dict[str, str]]] = {}
+    for row in read("sites"):
+        groups.setdefault(row["dataset"], {})[row["learned"], row["tested"]] = row
+    lines = []
+    for dataset, rows in groups.items():
+        some = next(iter(rows.values()))
+        start = f"{dataset} ({some['source']})"
+        sites = sorted({tested for _, tested in rows if tested.startswith("site")})
+        sharing, outside = [site for site in sites if "nothing" not in site], [s for s in sites if "nothing" in s]
+        for pattern, called in LEARNED.items():
+            names = list(dict.fromkeys(pattern.format(number) for number in range(len(sharing))))
+            found = [name for name in names if (name, "all sites") in rows]
+            if found:
+                images = ", ".join(f"{int(rows[name, 'all sites']['images']):,}" for name in found)
+                places = [sharing, outside, ["all sites"]]
+                cells = [spread([[rows[name, site] for site in place] for name in found]) for place in places]
+                lines.append([start, called, images, *cells])
+                start = ""
+    head = ["data", "students learn from", "images", "the sites that share", "the one that does not", "all sites"]
+    return markdown(head, lines)
+
+
+def spread(learners: list[list[dict[str, str]]]) -> str:
+    """Balanced accuracy of one learner with its standard deviation, or the mean and the range of several."""
+    means = [sum(100 * float(row["balanced_acc"]) for row in rows) / len(rows) for rows in learners]
+    if len(means) > 1:
+        return f"{sum(means) / len(means):.1f} ({min(means):.1f} to {max(means):.1f})"
+    (rows,) = learners
+    return f"{means[0]:.1f}" if len(rows) > 1 else cell(rows[0], "balanced_acc")
+
+
+def resolution_table() -> str:
+    """BreastMNIST by the side of its images: scores, and what a fit took."""
+    groups: dict[tuple[int, str], dict[str, dict[str, str]]] = {}
+    for row in read("resolution"):
+        side = int([*row["dataset"].split("_"), "28"][1])
+        groups.setdefault((side, row["ipc"]), {})[row["trained_on"]] = row
+    lines = []
+    for (side, ipc), rows in sorted((key, rows) for key, rows in groups.items() if key[1] != "all"):
+        full, ours = groups.get((side, "all"), {}).get("all real data"), rows.get("DMDistiller")
+        took = f"{float(ours['fit_seconds']):,.0f} s" if ours else "-"
+        source = next(iter(rows.values()))["source"]
+        start = [f"{side} px ({source})", ipc]
+        for metric in ("acc", "balanced_acc"):
+            cells = [cell(row, metric) for row in (rows.get("random"), ours, full)]
+            lines.append([*start, METRICS[metric], *cells, took])
+            start, took = ["", ""], ""
+    return markdown(["BreastMNIST at", "ipc", "", "random subset", "DM", "all real data", "a fit took"], lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "dm": dm_table,
     "medical": lambda: grid_table("medical", ("acc", "balanced_acc")),
     "mnist": lambda: grid_table("mnist", ("acc",)),
     "selection": lambda: grid_table("selection", ("acc", "balanced_acc")),
+    "sites": sites_table,
+    "resolution": resolution_table,
     "reference": reference_table,
     "fashionmnist": fashionmnist_table,
     "memory": memory_table,

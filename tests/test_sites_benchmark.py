@@ -1,0 +1,107 @@
+"""The script that measures what sites get from each other's sets."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from lightning_distill import ArrayDataModule
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import sites
+
+    monkeypatch.setattr(sites, "DigitsDataModule", clinic)
+    monkeypatch.setattr(sites, "IPC", 2)
+    monkeypatch.setattr(sites, "STUDENTS", 2)
+    return sites
+
+
+def clinic():
+    """Two classes, 120 train and 40 test images of 8x8 px, two images a patient."""
+    random = np.random.default_rng(0)
+
+    def split(count):
+        labels = np.arange(count) // 2 % 2
+        images = random.integers(0, 120, (count, 1, 8, 8)) + 100 * labels[:, None, None, None]
+        return images.astype(np.uint8), labels
+
+    groups = {"train": np.arange(120) // 2, "test": 1000 + np.arange(40) // 2}
+    return ArrayDataModule(split(120), test=split(40), channels="first", name="clinic", groups=groups)
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_everything_is_shown_to_every_site_and_goes_on_where_it_was_killed(script, tmp_path, monkeypatch):
+    arguments = ["--quick", "--out", str(tmp_path)]
+    script.main(arguments)
+    rows = rows_of(tmp_path / "sites.csv")
+    tested = ["site 0", "site 1", "site 2", "site 3 (shares nothing)", "all sites"]
+    learned = list(dict.fromkeys(row["learned"] for row in rows))
+    assert [row["tested"] for row in rows] == tested * 12
+    assert len(learned) == 12
+    images = {row["learned"]: int(row["images"]) for row in rows}
+    alone = [images[f"own images of site {site}"] for site in range(3)]
+    assert alone[0] > alone[1] > alone[2]
+    assert sum(alone) == images["all images of all sharing"]
+    assert images["sets of all sharing"] == images["random images, as many"] == 3 * 2 * 2
+    assert images["own images of site 2 and the others' sets"] == alone[2] + 2 * 2 * 2
+    there = [int(row["tested_images"]) for row in rows[:5]]
+    assert sum(there[:4]) == there[4] == 40
+
+    before = rows[:20] + rows[25:]  # as if it had been killed before the fifth learner was written
+    with (tmp_path / "sites.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(before)
+    made = []
+    monkeypatch.setattr(script, "Exam", lambda *a, **k: made.append(1) or Exam(*a, **k))
+    from lightning_distill.evaluation import Exam
+
+    script.main(arguments)
+    again = {(row["learned"], row["tested"]): row["acc"] for row in rows_of(tmp_path / "sites.csv")}
+    assert made == [1]
+    assert again == {(row["learned"], row["tested"]): row["acc"] for row in rows}
+
+
+def test_the_table_has_a_line_for_each_way_to_learn(script, monkeypatch):
+    import tables
+
+    def row(learned, tested, acc, images="6"):
+        return {"dataset": "clinic", "source": "a file", "learned": learned, "tested": tested, "images": images,
+                "balanced_acc": str(acc), "balanced_acc_std": "0.01"}  # fmt: skip
+
+    tested = ("site 0", "site 1", "site 2 (shares nothing)", "all sites")
+    rows = [row("own images of site 0", place, 0.5) for place in tested]
+    rows += [row("own images of site 1", place, 0.7, "4") for place in tested]
+    rows += [row("sets of all sharing", place, acc) for place, acc in zip(tested, (0.5, 0.6, 0.7, 0.8), strict=True)]
+    monkeypatch.setattr(tables, "read", lambda name: rows if name == "sites" else [])
+    lines = tables.sites_table().splitlines()
+    assert lines[2].startswith("| clinic (a file) | its own images, each site alone | 6, 4 | 60.0 (50.0 to 70.0) |")
+    assert lines[3] == "| | the three sets together | 6 | 55.0 | 70.0 ± 1.0 | 80.0 ± 1.0 |"
+    assert len(lines) == 4
+
+
+def test_resolutions_are_in_the_order_of_their_size(script, monkeypatch):
+    import tables
+
+    def row(side, method, ipc, acc):
+        name = "breastmnist" + ("" if side == 28 else f"_{side}")
+        scores = {f"{metric}{end}": value for metric in ("acc", "balanced_acc") for end, value in
+                  (("", str(acc)), ("_std", "0.02"))}  # fmt: skip
+        return {"dataset": name, "source": "a file", "trained_on": method, "ipc": ipc, "fit_seconds": "12", **scores}
+
+    rows = [row(side, *what) for side in (128, 28) for what in
+            (("random", "1", 0.5), ("DMDistiller", "1", 0.6), ("all real data", "all", 0.9))]  # fmt: skip
+    monkeypatch.setattr(tables, "read", lambda name: rows if name == "resolution" else [])
+    lines = tables.resolution_table().splitlines()
+    assert lines[2] == "| 28 px (a file) | 1 | accuracy | 50.0 ± 2.0 | 60.0 ± 2.0 | 90.0 ± 2.0 | 12 s |"
+    assert lines[4].startswith("| 128 px (a file) | 1 |")
