@@ -38,9 +38,13 @@ class Protocol:
         return rate * 0.1 if self.decay and epoch > self.epochs // 2 + 1 else rate
 
     def for_real_data(self, images: int) -> Protocol:
-        """The same for a whole training set: 20 epochs, or as many as make 300 steps; never more than the set's."""
+        """The same for a whole training set: 20 epochs, or as many as make ``2 E`` steps; never more than the set's.
+
+        A set of twice the batch size takes two steps an epoch; with fewer than that, all real data lost to a part of
+        themselves.
+        """
         steps = -(-images // self.batch_size)
-        return replace(self, epochs=min(self.epochs, max(20, -(-300 // steps))))
+        return replace(self, epochs=min(self.epochs, max(20, -(-2 * self.epochs // steps))))
 
 
 #: ``reference`` is what published tables use; ``quick`` is for choosing a checkpoint on val and for first looks.

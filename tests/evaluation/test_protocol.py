@@ -21,7 +21,8 @@ def test_a_protocol_is_taken_as_it_is():
     assert get_protocol(mine) is mine
 
 
-@pytest.mark.parametrize(("images", "epochs"), [(256, 300), (7011, 20), (546, 100)])
-def test_real_data_is_given_at_least_twenty_epochs_and_three_hundred_steps(images, epochs):
-    assert PROTOCOLS["reference"].for_real_data(images).epochs == epochs
+@pytest.mark.parametrize(("images", "epochs"), [(256, 300), (1077, 120), (7011, 22), (60_000, 20)])
+def test_real_data_is_given_twenty_epochs_and_the_steps_of_a_set_of_two_batches(images, epochs):
+    assert PROTOCOLS["quick"].for_real_data(images).epochs == epochs
+    assert PROTOCOLS["reference"].for_real_data(7011).epochs == 72
     assert PROTOCOLS["tiny"].for_real_data(images).epochs == 10
