@@ -7,10 +7,10 @@ import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
-from lightning_distill.evaluation.derived import Derived
+from lightning_distill.evaluation.derived import Derived, derive
 from lightning_distill.evaluation.uncertainty import Estimate
 from lightning_distill.report.numbers import estimate
 
@@ -30,21 +30,18 @@ class Score:
         name: in tables.
         percent: whether it is a fraction, shown in percent.
         rises: whether more is better; ``None`` where neither is.
+        decimals: digits after the point, as shown.
     """
 
     name: str
     percent: bool = True
     rises: bool | None = True
+    decimals: int = 1
 
     @property
     def scale(self) -> float:
         """What a value is multiplied by before it is shown."""
         return 100.0 if self.percent else 1.0
-
-    @property
-    def decimals(self) -> int:
-        """Digits after the point."""
-        return 1 if self.percent else 3
 
 
 #: Scores by what they tell, which is how wide tables are divided.
@@ -54,20 +51,20 @@ THEMES: dict[str, dict[str, Score]] = {
         "balanced_acc": Score("balanced accuracy, %"),
         "auroc": Score("AUROC, %"),
         "map": Score("mean AP, %"),
-        "kappa": Score("quadratic kappa", False),
+        "kappa": Score("quadratic kappa", False, decimals=3),
     },
     "The worst class, and errors": {
         "worst_recall": Score("recall of the worst class, %"),
         "macro_f1": Score("macro F1, %"),
-        "mae": Score("mean absolute error, classes", False, False),
+        "mae": Score("mean absolute error, classes", False, False, decimals=3),
     },
     "Calibration, before and after temperature scaling on val": {
         "ece": Score("ECE, %", rises=False),
         "ece_scaled": Score("ECE scaled, %", rises=False),
-        "brier": Score("Brier", False, False),
-        "brier_scaled": Score("Brier scaled", False, False),
-        "nll": Score("NLL", False, False),
-        "nll_scaled": Score("NLL scaled", False, False),
+        "brier": Score("Brier", False, False, decimals=3),
+        "brier_scaled": Score("Brier scaled", False, False, decimals=3),
+        "nll": Score("NLL", False, False, decimals=2),
+        "nll_scaled": Score("NLL scaled", False, False, decimals=2),
         "temperature": Score("temperature", False, None),
     },
 }
@@ -132,10 +129,9 @@ class Result:
         return None if math.isnan(low) else Estimate(mean, math.nan, low, high, 0.95, 0, over)
 
     @property
-    def derived(self) -> dict[str, str]:
-        """What follows from the scores, by name, as text; empty where the row has nothing of it."""
-        names = [field.name for field in fields(Derived)]
-        return dict(Derived(**{name: self.number(name) for name in names}).rows())
+    def derived(self) -> Derived:
+        """What the row itself says follows from its scores."""
+        return Derived(**{field.name: self.number(field.name) for field in fields(Derived)})
 
 
 @dataclass(frozen=True)
@@ -169,6 +165,21 @@ class Group:
             sizes.setdefault(result.ipc, []).append(result)
         return sizes
 
+    def derived(self, result: Result) -> dict[str, str]:
+        """What follows from the scores of a row, by name, as text; empty for baselines and where nothing does.
+
+        A job of a grid scores one thing only: what its row lacks follows from the rows of random images and of all real
+        data beside it.
+        """
+        if result.baseline is not None or math.isinf(result.ipc):
+            return dict(result.derived.rows())
+        random = [row for row in self.results if row.baseline == "random" and row.ipc == result.ipc]
+        full = [row for row in self.results if row.text("trained_on") == "all real data"]
+        syn, beside, whole = (rows[0].number("acc") if rows else math.nan for rows in ([result], random, full))
+        said, follows = asdict(result.derived), asdict(derive(syn, whole, beside))
+        known = {name: follows[name] if math.isnan(value) else value for name, value in said.items()}
+        return dict(Derived(**known).rows())
+
     def scores(self) -> dict[str, dict[str, Score]]:
         """The scores that any of the rows has, by theme; unknown columns come last, in fours."""
         there = score_columns(self.results)
@@ -177,7 +188,7 @@ class Group:
         rest = [name for name in there if not any(name in scores for scores in known.values())]
         for start in range(0, len(rest), 4):
             title = "Further columns" + (f", {start // 4 + 1}" if len(rest) > 4 else "")
-            known[title] = {k: Score(k, False) for k in rest[start : start + 4]}
+            known[title] = {k: Score(k, False, decimals=3) for k in rest[start : start + 4]}
         return known
 
 

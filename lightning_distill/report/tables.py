@@ -54,7 +54,8 @@ def results_table(group: Group, theme: str, scores: Mapping[str, Score], numbers
 
 def derived_table(group: Group) -> str:
     """What follows from the means of a group; empty where its rows have nothing of it."""
-    rows = {f"{row.name}, {_size(row.ipc)}": row.derived for row in group.results if row.derived}
+    found = [(f"{row.name}, {_size(row.ipc)}", group.derived(row)) for row in group.results]
+    rows = {name: follows for name, follows in found if follows}
     if not rows:
         return ""
     caption = "<b>What follows.</b> From the mean accuracies above, and as uncertain as these are."

@@ -200,3 +200,23 @@ def test_commands_keep_their_words():
     for result in read_results(RESULTS / "medical.csv"):
         assert result.text("command") == result.cells["command"]
     assert without_paths_of_command("it's /home/jane/x") == "it's x"
+
+
+def test_what_a_row_of_a_grid_lacks_follows_from_the_rows_beside_it(tmp_path):
+    rows = [
+        {**ROW, "acc": "0.6"},
+        {**ROW, "trained_on": "random", "ipc": "1", "images": "2", "acc": "0.1"},
+        {**ROW, "trained_on": "all real data", "ipc": "all", "images": "90", "acc": "0.8"},
+        {**ROW, "trained_on": "DMDistiller", "acc": "0.7", "bytes_ratio": "0.01"},
+        {**ROW, "trained_on": "DCDistiller", "acc": "0.7", "gain_random": "0.02"},
+    ]
+    (group,) = grouped(read_results(write(tmp_path / "r.csv", rows)))
+    derived = {row.name: group.derived(row) for row in group.results if row.ipc == 5}
+    assert derived["random subset"] == {}
+    known = {"against all real images": "-10.0 points", "against random images": "+10.0 points", "score kept": "87.5 %",
+             "bytes kept": "1 %"}  # fmt: skip
+    a = 0.5 * 0.1 - 0.5 * 0.1
+    known["LRS"] = f"{(math.exp(a) - math.exp(-1)) / (math.e - math.exp(-1)):.4f}"
+    assert derived["DM"] == known
+    assert derived["DC"]["against random images"] == "+2.0 points"  # what the row says counts
+    assert {row.name: group.derived(row) for row in group.results if math.isinf(row.ipc)} == {"all real data": {}}
