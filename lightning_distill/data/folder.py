@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.decoding import Decoded, DecodeOptions, OnError, decode
 from lightning_distill.data.fitting import Color, Fit
-from lightning_distill.data.groups import OnOverlap
+from lightning_distill.data.groups import PATIENT, OnOverlap
 from lightning_distill.data.layout import Array
 from lightning_distill.data.listing import SPLITS, Columns, Entry, few, list_folders, list_table
 from lightning_distill.data.reading import ReadOptions, Windows
@@ -168,7 +168,7 @@ class FolderDataModule(ArrayDataModule):
         entries = self._entries()
         decoded = self._decode(entries)
         labels = self._label(entries)[decoded.files]
-        patients = _patients(entries, decoded)
+        patients, self.group_kind = _patients(entries, decoded)
         self._scale, self.skipped = decoded.scale, [entries[number].path for number in decoded.skipped]
         splits: dict[str, tuple[Array, Array] | None] = {}
         place = np.array([SPLITS.index(entry.split) for entry in entries])[decoded.files]
@@ -226,13 +226,17 @@ class FolderDataModule(ArrayDataModule):
         return targets
 
 
-def _patients(entries: list[Entry], decoded: Decoded) -> NDArray[np.int64] | None:
-    """Numbers ``(N,)`` of what belongs together: the table's patients, the files' own, or else images of one file."""
+def _patients(entries: list[Entry], decoded: Decoded) -> tuple[NDArray[np.int64] | None, str]:
+    """Numbers ``(N,)`` of what belongs together, and what that is.
+
+    The table's patients, the files' own, or else images of one file.
+    """
     if any(entry.patient is not None for entry in entries):
-        return np.array([entry.patient for entry in entries], np.int64)[decoded.files]
+        return np.array([entry.patient for entry in entries], np.int64)[decoded.files], PATIENT
     if decoded.patients is not None:
-        return decoded.patients
-    return decoded.files if len(set(decoded.files.tolist())) < len(decoded.files) else None
+        return decoded.patients, PATIENT
+    several = len(set(decoded.files.tolist())) < len(decoded.files)
+    return (decoded.files, "file") if several else (None, PATIENT)
 
 
 def _flat(options: DecodeOptions) -> dict[str, object]:
