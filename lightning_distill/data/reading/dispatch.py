@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from lightning_distill.data.reading.bare import is_bare, is_marked
 from lightning_distill.data.reading.dicom import read_dicom
 from lightning_distill.data.reading.nifti import read_nifti
 from lightning_distill.data.reading.picture import Picture, ReadOptions, Refused, Unreadable, decoding
@@ -17,11 +18,10 @@ _READERS: dict[str, Reader] = {
     **dict.fromkeys((".dcm", ".dicom"), read_dicom),
     **dict.fromkeys(_NIFTI, read_nifti),
 }
-_PREAMBLE = 128
 
 
 def is_image(path: Path) -> bool:
-    """Whether there is a reader for a file, by its ending, or by the DICOM mark inside where that says nothing."""
+    """Whether there is a reader for a file, by its ending, or where that says nothing by a beginning as DICOM's."""
     try:
         return _reader(path) is not None
     except OSError:
@@ -62,7 +62,9 @@ def read_image(
         if reader is not None:
             return reader(path, options, name)
     known = ", ".join(ending.lstrip(".") for ending in _READERS)
-    raise Unreadable(f"cannot read {name}: it is none of {known} nor marked as DICOM; convert it to one of these")
+    raise Unreadable(
+        f"cannot read {name}: it is none of {known} nor does it begin as DICOM; convert it to one of these"
+    )
 
 
 def _reader(path: Path) -> Reader | None:
@@ -72,5 +74,4 @@ def _reader(path: Path) -> Reader | None:
     for ending, reader in _READERS.items():
         if lowered.endswith(ending):
             return reader
-    with path.open("rb") as file:
-        return read_dicom if file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM" else None
+    return read_dicom if is_marked(path) or is_bare(path) else None
