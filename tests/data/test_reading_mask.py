@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from nibabel.testing import data_path
 from pydicom.data import get_testdata_file
 
 from lightning_distill import FolderDataModule
@@ -63,6 +65,18 @@ def test_however_volume_and_mask_are_stored_the_slice_is_the_same(tmp_path, orde
         path, of_it = save(tmp_path / "v.nii", stored[0], affine), save(tmp_path / "m.nii", stored[1], affine)
         picture = read_image(path, ReadOptions(frames="mask"), mask=of_it)
         np.testing.assert_array_equal(picture.pixels[0], cut(upright, "axial", 2), err_msg=str(signs))
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_a_real_volume_is_cut_where_its_bright_voxels_are_most(tmp_path, axis):
+    path = Path(data_path) / "anatomical.nii"  # its first axis runs to the left
+    given = nib.load(path)
+    values = np.asarray(given.dataobj)
+    of_it = save(tmp_path / "m.nii.gz", (values > 8000).astype(np.uint8), given.affine)
+    place = int((values > 8000).sum(tuple(of for of in range(3) if of != AXES[axis])).argmax())
+    picture = read_image(path, ReadOptions(frames="mask", axis=axis, window=(5000, 10000)), mask=of_it)
+    expected = np.take(values[::-1], values.shape[0] - 1 - place if axis == "sagittal" else place, AXES[axis])
+    np.testing.assert_allclose(picture.pixels[0], np.clip(expected[::-1, ::-1].T / 10000, 0, 1), atol=1e-6)
 
 
 def test_of_equal_areas_the_one_nearest_to_the_middle_is_read(tmp_path):
