@@ -110,8 +110,8 @@ def test_public_names_are_the_inventory():
     assert sorted(lightning_distill.__all__) == [
         "ArrayDataModule", "BalancedDataModule", "CombinedDataModule", "DCDistiller", "DMDistiller", "DSADistiller",
         "DataSpec", "DigitsDataModule", "Distiller", "ExpertTrajectories", "ExportSyntheticSet", "FolderDataModule",
-        "MNISTDataModule", "MTTDistiller", "MedMNISTDataModule", "NpzDataModule", "SitesDataModule",
-        "StudentEvaluation",
+        "MNISTDataModule", "MTTDistiller", "MedMNIST3DDataModule", "MedMNISTDataModule", "NpzDataModule",
+        "SitesDataModule", "StudentEvaluation",
         "SyntheticImages", "SyntheticSet", "__version__", "create_network", "evaluate", "list_networks", "load_set",
     ]  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -73,3 +75,22 @@ def test_files_are_named_by_what_tells_them_apart():
     assert called(["runs/a/set.safetensors", "runs/a/random.safetensors"]) == ["set", "random"]
     assert called(["runs/a/dm.safetensors", "runs/b/dm.safetensors"]) == ["a/dm", "b/dm"]
     assert called(["dm.safetensors", "dm.safetensors"]) == ["dm", "dm"]
+
+
+def test_volumes_are_compared_by_the_mean_probability_over_their_slices(tmp_path, capsys):
+    targets, groups = (torch.arange(300) // 3) % 3, torch.arange(300) // 3
+    names = []
+    for seed, right in enumerate((0.9, 0.6)):
+        names.append(str(tmp_path / f"{seed}.safetensors"))
+        replace(said_of(right, targets, seed), groups=groups).write(names[-1])
+    found = compare(names, ["acc"], by_group=True)["acc"].difference
+    assert (found.n, found.over) == (100, "groups")
+    assert "100 groups" in capsys.readouterr().out
+    means = []
+    for name in names:
+        sums = Predictions.read(name).probabilities[0].reshape(100, 3, 3).sum(1)
+        means.append((sums.argmax(1) == targets[::3]).float().mean().item())
+    assert found.mean == pytest.approx(means[0] - means[1], abs=1e-6)
+    said_of(0.9, targets, 1).write(names[0])
+    with pytest.raises(ValueError, match="the groups of 300 images are not known"):
+        compare(names, ["acc"], by_group=True)

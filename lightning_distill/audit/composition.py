@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_distill.audit.findings import Finding, Place, plural
-from lightning_distill.data.groups import overlaps
+from lightning_distill.data.groups import PATIENT, overlaps
 from lightning_distill.data.splits import Given
 
 
@@ -58,6 +58,9 @@ def judge_groups(given: Given) -> Finding:
         held = [split for split in given.splits if split in given.groups]
         known = f"only {' and '.join(held)} say whose images they are" if held else "the data do not say whose they are"
         return Finding(check, "unknown", 0, f"{known}: give patient or lesion numbers to have it checked")
+    if given.group_kind != PATIENT:
+        cut = f"images are known by the {given.group_kind} they were cut from"
+        return Finding(check, "unknown", 0, f"{cut}, none of which is in two splits; give patients to have it checked")
     groups = {split: len(np.unique(numbers)) for split, numbers in given.groups.items()}
     return Finding(
         check, "ok", 0, "none: " + ", ".join(f"{plural(n, 'group')} in {split}" for split, n in groups.items())

@@ -18,6 +18,7 @@ from lightning_distill.audit.whole import NEAR
 from lightning_distill.commands.evaluate import data_options
 from lightning_distill.commands.subjects import student_bar
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.data.groups import PATIENT
 from lightning_distill.data.splits import Given
 from lightning_distill.evaluation.rows import append_csv
 from lightning_distill.storage import check_writable
@@ -102,7 +103,8 @@ def show(findings: list[Finding], given: Given, console: Console) -> None:
         table.add_row(finding.status, finding.check, finding.found, examples, style=STYLES[finding.status])
     console.print(table)
     if "val" not in given.splits:
-        how = "whole patients or lesions" if "train" in given.groups else "single images, whoever they are of"
+        whole = "patients or lesions" if given.group_kind == PATIENT else f"{given.group_kind}s"
+        how = f"whole {whole}" if "train" in given.groups else "single images, whoever they are of"
         console.print(f"There is no val split: it will be carved out of train by {how}.", highlight=False)
 
 

@@ -20,7 +20,11 @@ UNITLESS = ("nll", "mae", "kappa")
 
 
 def compare(
-    files: list[str], metrics: list[str] | None = None, resamples: int | None = None, seed: int = 0
+    files: list[str],
+    metrics: list[str] | None = None,
+    resamples: int | None = None,
+    seed: int = 0,
+    by_group: bool = False,
 ) -> dict[str, Comparison]:
     """Say by how much the first of two evaluated sets is better, and whether other test images might turn it round.
 
@@ -33,17 +37,21 @@ def compare(
         metrics: default ``[acc, balanced_acc, auroc]``; any key of `evaluation.metrics.measure`, such as ``ece``.
         resamples: default 1000; 200 for metrics that are slow to measure.
         seed: of the resampling.
+        by_group: score groups, not images, by the mean probability over their images: volumes that were cut into
+            slices, patients whose images have one label.
 
     Returns:
         By metric the difference, first less second, with its interval and p.
 
     Raises:
         FileNotFoundError: one of the files is not there.
-        ValueError: not two files, other images, or an unknown metric.
+        ValueError: not two files, other images, or an unknown metric; with ``by_group`` also groups that are not
+            known, or have images of several labels.
     """
     if len(files) != 2:
         raise ValueError(f"{len(files)} files; give two: compare A.safetensors B.safetensors")
-    both = first, second = Predictions.read(files[0]), Predictions.read(files[1])
+    read = [Predictions.read(file) for file in files]
+    both = first, second = [said.by_group() for said in read] if by_group else read
     names = metrics or ["acc", "balanced_acc", "auroc"]
     found = {name: paired(first, second, name, resamples=resamples, seed=seed) for name in names}
     one, two = called(files)

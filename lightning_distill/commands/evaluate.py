@@ -208,7 +208,8 @@ def say(rows: Sequence[Row], last: Assessment, spec: DataSpec, exam: Exam, conso
         known = Derived(**{name: getattr(rows[-1], name) for name in Derived().to_dict()})
         for name, text in known.rows():
             console.print(f"  {name}: {text}", highlight=False)
-    if (told := tiny_split_warning(len(last.predictions.targets), last.scores.mean("acc"), split)) is not None:
+    drawn = last.over_images["acc"]
+    if (told := tiny_split_warning(drawn.n, last.scores.mean("acc"), split, over=drawn.over)) is not None:
         console.print(told, highlight=False)
 
 

@@ -9,6 +9,7 @@ from lightning_distill.data.draws import Batches, Draws
 from lightning_distill.data.folder import FolderDataModule
 from lightning_distill.data.idx import MNISTDataModule
 from lightning_distill.data.medmnist import MedMNISTDataModule
+from lightning_distill.data.medmnist3d import MedMNIST3DDataModule
 from lightning_distill.data.npz import NpzDataModule
 from lightning_distill.data.sites import SitesDataModule
 
@@ -21,6 +22,7 @@ __all__ = [
     "Draws",
     "FolderDataModule",
     "MNISTDataModule",
+    "MedMNIST3DDataModule",
     "MedMNISTDataModule",
     "NpzDataModule",
     "SitesDataModule",

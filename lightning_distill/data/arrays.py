@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lightning_distill.data import combinations
 from lightning_distill.data.draws import Batches, Draws
 from lightning_distill.data.groups import (
+    PATIENT,
     Identifiers,
     OnOverlap,
     check_groups,
@@ -105,6 +106,8 @@ class ArrayDataModule(LightningDataModule):
         #: By split a number for each image, ``(N,)``, equal for images of one patient or lesion in whatever split,
         #: where that is known.
         self.groups: dict[str, NDArray[np.int64]] = {}
+        #: What a group is; a ``volume`` or ``file`` that images were cut from says nothing of patients.
+        self.group_kind = PATIENT
         self._numbered = number_groups(groups or {})
         self._spec: DataSpec | None = None
         self._covered: Split | None = None
@@ -157,7 +160,7 @@ class ArrayDataModule(LightningDataModule):
         groups = dict(self._numbered or self.groups)
         check_groups(groups, {split: len(labels) for split, (_, labels) in splits.items()})
         (name, *_, source), names = self._about, self._class_names
-        return Given(name, source, None if names is None else tuple(names), splits, groups)
+        return Given(name, source, None if names is None else tuple(names), splits, groups, self.group_kind)
 
     def train_arrays(self) -> Split:
         """Training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``: numbers of `DataSpec.strata`.

@@ -26,8 +26,9 @@ from lightning_distill.data.reading.dicom import patient_of
 from lightning_distill.storage import write_files
 
 OnError = Literal["error", "skip"]
-_VERSION = 1  # of what the cache holds; another number reads nothing of the older ones
+_VERSION = 2  # of what the cache holds; another number reads nothing of the older ones
 _FEW = 200  # so many files are read without a progress bar
+_File = tuple[str, str | None]  # below the root: an image, and the mask of a volume
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,13 @@ class Decoded:
     skipped: list[int]
 
 
-def decode(root: Path, paths: Sequence[str], options: DecodeOptions, cache: Path | None = None) -> Decoded:
+def decode(
+    root: Path,
+    paths: Sequence[str],
+    options: DecodeOptions,
+    cache: Path | None = None,
+    masks: Sequence[str | None] | None = None,
+) -> Decoded:
     """Read files one by one; only one of them, and without a cache the array, are in memory at a time.
 
     Args:
@@ -81,20 +88,22 @@ def decode(root: Path, paths: Sequence[str], options: DecodeOptions, cache: Path
         options: see `DecodeOptions`.
         cache: folder for the array and a JSON file beside it, made if absent. They are named by a digest of paths,
             sizes, times of change and options, so other files or options never get an array that is not theirs.
+        masks: below the root, one a file, for ``frames="mask"``.
 
     Raises:
         ValueError: a damaged file, files that do not fit each other, none that could be read.
         OSError: the disk is full, or a folder cannot be read or written.
     """
+    files = list(zip(paths, masks or [None] * len(paths), strict=True))
     if cache is None:
         memory = io.BytesIO()
-        about = _write(memory, "", root, paths, options)
+        about = _write(memory, "", root, files, options)
         return _decoded(_view(memory), about, len(paths))
     cache.mkdir(parents=True, exist_ok=True)
-    key = _digest(root, paths, options)
+    key = _digest(root, files, options)
     array, note = cache / f"images-{key[:16]}.npy", cache / f"images-{key[:16]}.json"
     known = _read_note(note, key) if array.is_file() else None
-    about = known or _fill(array, note, key, root, paths, options)
+    about = known or _fill(array, note, key, root, files, options)
     return _decoded(np.load(array, mmap_mode="r", allow_pickle=False), about, len(paths))
 
 
@@ -108,7 +117,7 @@ class _Note(TypedDict):
     patients: list[int] | None
 
 
-def _write(array: IO[bytes], key: str, root: Path, paths: Sequence[str], options: DecodeOptions) -> _Note:
+def _write(array: IO[bytes], key: str, root: Path, given: Sequence[_File], options: DecodeOptions) -> _Note:
     """Write the images one after the other, as npy, and tell what was written."""
     alike = Alike(options.mixed_photometric)
     files: list[int] = []
@@ -118,11 +127,11 @@ def _write(array: IO[bytes], key: str, root: Path, paths: Sequence[str], options
     salt = secrets.token_bytes(32)  # made here, kept nowhere: what remains of an identifier is a running number
     shape: tuple[int, ...] = ()
     console = Console(stderr=True)
-    quiet = len(paths) < _FEW or not console.is_terminal
-    progress = track(paths, "reading images", console=console, transient=True, disable=quiet)
-    for number, path in enumerate(progress):
+    quiet = len(given) < _FEW or not console.is_terminal
+    progress = track(given, "reading images", console=console, transient=True, disable=quiet)
+    for number, (path, mask) in enumerate(progress):
         try:
-            picture = read_image(root / path, options.read, path)
+            picture = read_image(root / path, options.read, path, None if mask is None else root / mask)
             patient = patient_of(root / path, salt, path) if options.patients else 0
         except Unreadable as error:
             if options.on_error == "error":
@@ -138,7 +147,7 @@ def _write(array: IO[bytes], key: str, root: Path, paths: Sequence[str], options
         files += [number] * len(ready.pixels)
         patients += [numbers.setdefault(patient, len(numbers))] * len(ready.pixels)
     if alike.first is None:
-        raise ValueError(f"none of the {len(paths)} files could be read; look at one with on_error='error'")
+        raise ValueError(f"none of the {len(given)} files could be read; look at one with on_error='error'")
     array.seek(0)
     array.write(_header(len(files), shape, alike.first.pixels.dtype))
     grouped = patients if options.patients else None
@@ -161,12 +170,12 @@ def _view(memory: io.BytesIO) -> Array:
     return np.frombuffer(memory.getbuffer(), dtype, offset=memory.tell()).reshape(shape)
 
 
-def _fill(array: Path, note: Path, key: str, root: Path, paths: Sequence[str], options: DecodeOptions) -> _Note:
+def _fill(array: Path, note: Path, key: str, root: Path, files: Sequence[_File], options: DecodeOptions) -> _Note:
     """Write array and note beside their places and rename them, the note last: it says that the array is whole."""
     temporary = tempfile.NamedTemporaryFile(dir=array.parent, prefix=".images-", delete=False)  # noqa: SIM115
     try:
         with temporary:
-            about = _write(temporary, key, root, paths, options)
+            about = _write(temporary, key, root, files, options)
         os.replace(temporary.name, array)
     except BaseException:
         Path(temporary.name).unlink(missing_ok=True)
@@ -190,9 +199,9 @@ def _decoded(images: Array, about: _Note, count: int) -> Decoded:
     return Decoded(images, np.array(about["files"], np.int64), patients, about["scale"], skipped)
 
 
-def _digest(root: Path, paths: Sequence[str], options: DecodeOptions) -> str:
+def _digest(root: Path, files: Sequence[_File], options: DecodeOptions) -> str:
     sha = hashlib.sha256(json.dumps([_VERSION, asdict(options)]).encode())
-    for path in paths:
+    for path in (path for file in files for path in file if path is not None):
         try:
             stat = (root / path).stat()
             sha.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))

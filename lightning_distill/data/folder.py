@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.decoding import Decoded, DecodeOptions, OnError, decode
 from lightning_distill.data.fitting import Color, Fit
-from lightning_distill.data.groups import OnOverlap
+from lightning_distill.data.groups import PATIENT, OnOverlap
 from lightning_distill.data.layout import Array
 from lightning_distill.data.listing import SPLITS, Columns, Entry, few, list_folders, list_table
-from lightning_distill.data.reading import ReadOptions, Windows
+from lightning_distill.data.reading import ReadOptions, Windows, is_volume
 from lightning_distill.data.reading.picture import Axis, Frames
 from lightning_distill.spec import DataSpec
 
@@ -47,7 +47,10 @@ class FolderDataModule(ArrayDataModule):
         window: for DICOM and NIfTI: ``lung``, ``abdomen``, ``brain``, ``subdural``, ``bone`` (HU), ``(center, width)``,
             a list of these as channels, or ``file`` for each DICOM file's own window. ``None`` takes the bit depth.
         assume_hu: take numbers for HU where a file does not say that they are.
-        frames: of a file with several frames, pages or slices: the ``middle`` one, the ``first``, or ``all``.
+        frames: of a file with several frames, pages or slices: the ``middle`` one, the ``first``, or ``all``; of NIfTI
+            volumes also ``mask``, the slice in which a second volume marks the largest area (whatever is not 0). A mask
+            that marks nothing, or lies on another grid, makes its volume a damaged file. Which slices were taken
+            follows the source in ``spec.source``, which every card shows.
         axis: the direction in which NIfTI volumes are cut.
         spacing: millimetres a voxel that NIfTI volumes are resampled to; ``None`` leaves them.
         mixed_photometric: accept DICOM files that are stored inverted (MONOCHROME1) beside others.
@@ -56,6 +59,7 @@ class FolderDataModule(ArrayDataModule):
         label_column: the same.
         patient_column: the same.
         split_column: the same.
+        mask_column: the same, for ``frames="mask"``: paths of the masks below root.
         multi_label: whether labels are several 0/1 targets; ``None`` looks for ``a|b`` in the table.
         class_names: the order of the classes; default sorted, numbers by size.
         on_error: ``skip`` leaves damaged files out, with one warning that counts them; ``skipped`` lists them.
@@ -98,6 +102,7 @@ class FolderDataModule(ArrayDataModule):
         label_column: str = "label",
         patient_column: str = "patient",
         split_column: str = "split",
+        mask_column: str = "mask",
         multi_label: bool | None = None,
         class_names: list[str] | None = None,
         on_error: OnError = "error",
@@ -147,7 +152,11 @@ class FolderDataModule(ArrayDataModule):
             raise ValueError("cache lies inside root, where it would pass for a class; choose a folder beside root")
         read = ReadOptions(window, assume_hu, frames, axis, spacing, max_pixels)
         self.options = DecodeOptions(read, size, fit, color, mixed_photometric, on_error, groups == "dicom")
-        self.columns, self.multi_label = Columns(path_column, label_column, patient_column, split_column), multi_label
+        if frames == "mask" and table is None:
+            raise ValueError("frames='mask' needs a table that names a mask for each volume; give table=")
+        masks = mask_column if frames == "mask" else None
+        self.columns = Columns(path_column, label_column, patient_column, split_column, masks)
+        self.multi_label, self._source = multi_label, source
         self._order, self._scale = class_names, ""
         #: Paths below root of damaged files that were left out.
         self.skipped: list[str] = []
@@ -168,7 +177,8 @@ class FolderDataModule(ArrayDataModule):
         entries = self._entries()
         decoded = self._decode(entries)
         labels = self._label(entries)[decoded.files]
-        patients = _patients(entries, decoded)
+        patients, self.group_kind = _patients(entries, decoded)
+        self._about = (*self._about[:4], self._called(entries))
         self._scale, self.skipped = decoded.scale, [entries[number].path for number in decoded.skipped]
         splits: dict[str, tuple[Array, Array] | None] = {}
         place = np.array([SPLITS.index(entry.split) for entry in entries])[decoded.files]
@@ -200,7 +210,13 @@ class FolderDataModule(ArrayDataModule):
         return sorted(entries, key=lambda entry: (SPLITS.index(entry.split), entry.path))
 
     def _decode(self, entries: list[Entry]) -> Decoded:
-        return decode(self.root, [entry.path for entry in entries], self.options, self.cache)
+        paths, masks = [entry.path for entry in entries], [entry.mask for entry in entries]
+        return decode(self.root, paths, self.options, self.cache, masks)
+
+    def _called(self, entries: list[Entry]) -> str:
+        """The source, and which slices were taken where there are volumes."""
+        volumes = any(is_volume(entry.path) for entry in entries)
+        return f"{self._source}, {self.options.read.cut}" if volumes else self._source
 
     def _label(self, entries: list[Entry]) -> NDArray[np.int64]:
         """Labels of the files ``(F,)``, or targets ``(F, L)``; the names of the classes become known here."""
@@ -226,13 +242,17 @@ class FolderDataModule(ArrayDataModule):
         return targets
 
 
-def _patients(entries: list[Entry], decoded: Decoded) -> NDArray[np.int64] | None:
-    """Numbers ``(N,)`` of what belongs together: the table's patients, the files' own, or else images of one file."""
+def _patients(entries: list[Entry], decoded: Decoded) -> tuple[NDArray[np.int64] | None, str]:
+    """Numbers ``(N,)`` of what belongs together, and what that is.
+
+    The table's patients, the files' own, or else images of one file.
+    """
     if any(entry.patient is not None for entry in entries):
-        return np.array([entry.patient for entry in entries], np.int64)[decoded.files]
+        return np.array([entry.patient for entry in entries], np.int64)[decoded.files], PATIENT
     if decoded.patients is not None:
-        return decoded.patients
-    return decoded.files if len(set(decoded.files.tolist())) < len(decoded.files) else None
+        return decoded.patients, PATIENT
+    several = len(set(decoded.files.tolist())) < len(decoded.files)
+    return (decoded.files, "file") if several else (None, PATIENT)
 
 
 def _flat(options: DecodeOptions) -> dict[str, object]:

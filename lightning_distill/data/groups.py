@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 Rows = NDArray[np.int64]
 Identifiers = Sequence[int] | Sequence[str] | NDArray[np.generic]
 OnOverlap = Literal["error", "warn", "drop"]
+#: What a group is where nothing else is said.
+PATIENT = "patient or lesion"
 #: The order matters: what is left out of a split is what a later one has too.
 SPLITS = ("train", "val", "test")
 

@@ -28,22 +28,25 @@ class Entry:
         split: ``train``, ``val`` or ``test``.
         labels: names of its classes; in multi-label data there may be none or several.
         patient: a number that files of one patient share; ``None`` where unknown.
+        mask: of a volume, below the root; ``None`` where none is asked for.
     """
 
     path: str
     split: str
     labels: tuple[str, ...]
     patient: int | None = None
+    mask: str | None = None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a table are called; those of patient and split may be absent."""
+    """What the columns of a table are called; patient and split may be absent, and ``None`` reads no mask."""
 
     path: str = "path"
     label: str = "label"
     patient: str = "patient"
     split: str = "split"
+    mask: str | None = None
 
 
 def list_folders(root: Path) -> list[Entry]:
@@ -100,12 +103,13 @@ def list_table(root: Path, table: Path, columns: Columns, multi_label: bool | No
         path, labels = _path(row[columns.path], at), _labels(row[columns.label], multi_label)
         if not labels and not multi_label:
             raise ValueError(f"{at} has no {columns.label}; fill it in, drop the row, or set multi_label=True")
-        entries.append(Entry(path, _split(row.get(columns.split), at), labels, patient))
+        mask = None if columns.mask is None else _path(row[columns.mask], at, columns.mask)
+        entries.append(Entry(path, _split(row.get(columns.split), at), labels, patient, mask))
     twice = [path for path, count in Counter(entry.path for entry in entries).items() if count > 1]
     if twice:
         raise ValueError(f"{table.name} names {few(twice)} more than once; keep one row a file, a|b for two labels")
-    listed = {entry.path for entry in entries}
-    if absent := [entry.path for entry in entries if not (root / entry.path).is_file()]:
+    listed = {path for entry in entries for path in (entry.path, entry.mask) if path is not None}
+    if absent := [path for path in sorted(listed) if not (root / path).is_file()]:
         raise ValueError(f"{table.name} names {few(absent)}, which the root does not hold; correct root or the paths")
     unlisted = sum(path not in listed for path, _ in _images(root, root, {table.resolve()}))
     if unlisted:
@@ -125,12 +129,13 @@ def _rows(table: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
             names = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = names
-            if missing := [name for name in (columns.path, columns.label) if name not in names]:
+            needed = [columns.path, columns.label, *([] if columns.mask is None else [columns.mask])]
+            if missing := [name for name in needed if name not in names]:
                 raise ValueError(
-                    f"{table.name} has no column {few(missing)}, only {', '.join(names)}; name yours by path_column "
-                    "and label_column"
+                    f"{table.name} has no column {few(missing)}, only {', '.join(names)}; name yours by path_column, "
+                    "label_column or mask_column"
                 )
-            wanted = [name for name in (columns.path, columns.label, columns.patient, columns.split) if name in names]
+            wanted = [name for name in (*needed, columns.patient, columns.split) if name in names]
             for row in reader:
                 if any(row.get(name) is None for name in wanted):
                     raise ValueError(f"{table.name}, line {reader.line_num} has too few columns; mend the row")
@@ -141,12 +146,12 @@ def _rows(table: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]
         raise ValueError(f"{table.name} is no CSV table ({error}); write it again as CSV UTF-8") from None
 
 
-def _path(cell: str, at: str) -> str:
+def _path(cell: str, at: str, what: str = "path") -> str:
     path = PurePosixPath(cell)
     if not cell or "\0" in cell:
-        raise ValueError(f"{at} has no path; fill it in or drop the row")
+        raise ValueError(f"{at} has no {what}; fill it in or drop the row")
     if path.is_absolute() or PureWindowsPath(cell).anchor or ".." in path.parts or ".." in PureWindowsPath(cell).parts:
-        raise ValueError(f"{at} has a path that is absolute or leads out of the root; give paths below the root")
+        raise ValueError(f"{at} has a {what} that is absolute or leads out of the root; give paths below the root")
     return path.as_posix()
 
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import os
 from pathlib import Path
 
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.groups import OnOverlap
 from lightning_distill.data.layout import Array
-from lightning_distill.data.npz import MAP_ABOVE, groups_of, read_npz, splits_of
-from lightning_distill.spec import Task
+from lightning_distill.data.medmnist_file import MedMNISTFile
+from lightning_distill.data.npz import groups_of, splits_of
 
-SIZES = (28, 64, 128, 224)
-_TASKS: dict[str, Task] = {
-    "multi-class": "multi-class",
-    "binary-class": "binary",
-    "ordinal-regression": "ordinal",
-    "multi-label, binary-class": "multi-label",
-}
 #: A mirrored image has another label (left and right organs) or another anatomy (the heart in a chest film).
 _NO_FLIP = {"organamnist", "organcmnist", "organsmnist", "chestmnist", "pneumoniamnist"}
 
@@ -68,21 +58,11 @@ class MedMNISTDataModule(ArrayDataModule):
         seed: int = 0,
         on_overlap: OnOverlap = "error",
     ) -> None:
-        from medmnist import INFO
-
-        sets = [key for key in INFO if not key.endswith("3d")]
-        if name not in sets:
-            close = difflib.get_close_matches(name, sets, n=3, cutoff=0.3) or sets
-            raise ValueError(f"unknown MedMNIST set {name!r}; closest: {', '.join(close)}")
-        if size not in SIZES:
-            raise ValueError(f"size={size}; MedMNIST has {', '.join(map(str, SIZES))}")
-        info = INFO[name]
+        self.file = MedMNISTFile(name, size, root, download)
         super().__init__(
-            class_names=list(info["label"].values()),
-            name=name if size == 28 else f"{name}_{size}",
-            task=_TASKS[info["task"]],
+            **self.file.about,
+            name=self.file.name,
             augmentation=augmentation or ("dsa_noflip" if name in _NO_FLIP else "dsa"),
-            license=info["license"],
             source=source or "official file",
             channels="last",
             real_per_class=real_per_class,
@@ -93,48 +73,26 @@ class MedMNISTDataModule(ArrayDataModule):
             seed=seed,
             on_overlap=on_overlap,
         )
-        self.flag, self.size, self.download = name, size, download
-        self._root, self._source = root, source
-        self._md5 = info["MD5" if size == 28 else f"MD5_{size}"]
+        self._source = source
 
     @property
     def recipe(self) -> dict[str, object]:
         """Name, size where it is not 28, source, and what else is not the default."""
-        size = {"size": self.size} if self.size != 28 else {}
-        return {"name": self.flag, **size, "source": self.spec.source, **super().recipe}
+        size = {"size": self.file.size} if self.file.size != 28 else {}
+        return {"name": self.file.flag, **size, "source": self.spec.source, **super().recipe}
 
     @property
     def path(self) -> Path:
         """The npz file: in ``root``, else in ``$MEDMNIST_ROOT``, else where the medmnist package keeps it."""
-        root = self._root or os.environ.get("MEDMNIST_ROOT")
-        if root is None:
-            from medmnist.info import DEFAULT_ROOT
-
-            root = DEFAULT_ROOT
-        return Path(root) / (f"{self.flag}.npz" if self.size == 28 else f"{self.flag}_{self.size}.npz")
+        return self.file.path
 
     def prepare_data(self) -> None:
         """Download a missing file, if allowed."""
-        if self.path.is_file() or not self.download:
-            return
-        import medmnist
-
-        kind = getattr(medmnist, medmnist.INFO[self.flag]["python_class"])
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        kind(split="train", root=str(self.path.parent), size=self.size, download=True)
+        self.file.fetch()
 
     def load(self) -> dict[str, tuple[Array, Array] | None]:
         """The splits of the file; its checksum decides what it is called."""
-        self.prepare_data()
-        arrays = read_npz(self.path)
+        arrays = self.file.read()
         self.groups, splits = groups_of(arrays), splits_of(arrays, self.path.name)
-        if self._source is None:
-            name, task, augmentation, license, _ = self._about
-            self._about = (name, task, augmentation, license, self._provenance())
+        self._about = (*self._about[:4], self._source or self.file.provenance())
         return splits
-
-    def _provenance(self) -> str:
-        if self.path.stat().st_size > MAP_ABOVE:
-            return "not compared with the official file"
-        same = hashlib.md5(self.path.read_bytes(), usedforsecurity=False).hexdigest() == self._md5
-        return "official file" if same else "not the official file"

@@ -127,6 +127,7 @@ class SitesDataModule(ArrayDataModule):
         self._class_names = spec.class_names
         source = f"{spec.source}, site {self.site} of {len(self.shares)}"
         self._about = (f"{spec.name}_site{self.site}", spec.task, spec.augmentation, spec.license, source)
+        self.group_kind = self.whole.group_kind
         found: dict[str, tuple[Array, Array] | None] = {}
         for split, (images, labels) in self.whole.splits.items():
             groups = self.whole.groups.get(split)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, train_test_split
 
+from lightning_distill.data.groups import PATIENT
 from lightning_distill.data.layout import Array
 
 Split = tuple[Array, NDArray[np.int64]]
@@ -25,6 +26,7 @@ class Given:
         class_names: one a class, or ``None`` where classes have numbers only.
         splits: images ``(N, C, H, W)`` and labels ``(N,)`` or ``(N, L)``.
         groups: of some splits or of none, ``(N,)``: one number for the images of one patient, in every split the same.
+        group_kind: what a group is: ``patient or lesion``, or the ``volume`` or ``file`` that images were cut from.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Given:
     class_names: tuple[str, ...] | None
     splits: dict[str, Split]
     groups: dict[str, NDArray[np.int64]]
+    group_kind: str = PATIENT
 
 
 class Rows:

@@ -16,6 +16,7 @@ from lightning_distill.evaluation.metrics import probabilities
 from lightning_distill.spec import DataSpec
 
 CARD = "predictions"
+_TINY = 1e-12  # a mean probability below it counts as it: logits are finite
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,28 @@ class Predictions:
             given = ", ".join(map(str, temperatures))
             raise ValueError(f"temperatures {given} of {len(self.logits)} students; give one positive number each")
         return replace(self, logits=self.logits / torch.tensor(temperatures, dtype=torch.float32).view(-1, 1, 1))
+
+    def by_group(self) -> Predictions:
+        """One prediction a group: the mean probability over its images, as for a volume that was cut into slices.
+
+        Returns:
+            ``(S, G, K)`` logits whose probabilities are these means, groups in ascending order, each of one row now.
+
+        Raises:
+            ValueError: the groups are not known, or images of one of them have different labels.
+        """
+        if self.groups is None:
+            raise ValueError(f"the groups of {len(self.targets)} images are not known; score them as single images")
+        numbers, place = self.groups.unique(return_inverse=True)  # (G,), (N,)
+        targets = torch.empty((len(numbers), *self.targets.shape[1:]), dtype=self.targets.dtype)
+        targets[place] = self.targets
+        if torn := int((targets[place] != self.targets).reshape(len(place), -1).any(1).sum()):
+            raise ValueError(f"{torn} images have another label than their group; score such images one by one")
+        shape = (len(self.logits), len(numbers), self.spec.num_classes)
+        sums = torch.zeros(shape, dtype=torch.float64).index_add_(1, place, self.probabilities.double())
+        mean = sums / place.bincount().view(1, -1, 1)
+        logits = torch.logit(mean, eps=_TINY) if self.spec.multi_label else mean.clamp_min(_TINY).log()
+        return replace(self, logits=logits.float(), targets=targets, groups=numbers)
 
     def write(self, path: str | Path) -> Path:
         """Write one safetensors file; an older one survives any failure.

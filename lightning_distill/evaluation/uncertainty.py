@@ -188,7 +188,9 @@ def tiny_split(n: int, acc: float, level: float = 0.95) -> float:
     return float(ends.high - ends.low) / 2
 
 
-def tiny_split_warning(n: int, acc: float, split: str = "val", limit: float = 0.05, level: float = 0.95) -> str | None:
+def tiny_split_warning(
+    n: int, acc: float, split: str = "val", limit: float = 0.05, level: float = 0.95, over: str = "images"
+) -> str | None:
     """A sentence for people where a split is so small that accuracy is not known to ``limit``; else ``None``.
 
     >>> tiny_split_warning(78, 0.75)
@@ -196,7 +198,7 @@ def tiny_split_warning(n: int, acc: float, split: str = "val", limit: float = 0.
     """
     if (half := tiny_split(n, acc, level)) <= limit:
         return None
-    return f"{n} {SPLITS.get(split, split)} images: accuracy is known to ± {100 * half:.1f} points"
+    return f"{n} {SPLITS.get(split, split)} {over}: accuracy is known to ± {100 * half:.1f} points"
 
 
 def _units(groups: Tensor | None, images: int) -> Rows:

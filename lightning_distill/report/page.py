@@ -106,11 +106,12 @@ def networks_sections(groups: Sequence[Group]) -> list[str]:
 def predictions_section(name: str, predictions: Predictions, run: str) -> str:
     """Scores with both intervals, and the figures of one thing that was evaluated."""
     spec, students = predictions.spec, len(predictions.logits)
-    groups = "" if predictions.groups is None else f" of {len(predictions.groups.unique()):,} patients or lesions"
+    groups = predictions.groups
+    of = "" if groups is None else f" of {len(groups.unique()):,} patients, lesions or volumes"
     networks = ", ".join(dict.fromkeys(predictions.architectures))
     seeds = ", ".join(map(str, predictions.seeds))
     about = (
-        f"{spec.name} ({plain(spec.source)}), {len(predictions.targets):,} images{groups} of the {predictions.split} "
+        f"{spec.name} ({plain(spec.source)}), {len(predictions.targets):,} images{of} of the {predictions.split} "
         f"split; {students} student{'s' * (students != 1)} ({networks}), seeds {seeds}; {run}."
     )
     subject = called(name.strip("_").replace("_", " "))  # evaluate writes other characters of a name as _
@@ -154,7 +155,7 @@ def _score_table(predictions: Predictions) -> str:
     level = 0.95 if len(scores) > 1 else None
     over: dict[str, dict[str, Estimate]] = {"over students": {}, "over images": {}}
     if predictions.groups is not None:
-        over = {"over students": {}, "over patients or lesions": {}}
+        over = {"over students": {}, "over groups, such as patients": {}}
     first, second = over.values()
     for metric, name in HEADLINE.items():
         first[name] = over_students([values[metric] for values in scores], level)

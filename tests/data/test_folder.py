@@ -383,9 +383,9 @@ def count_reads(monkeypatch):
 
     seen = []
 
-    def counting(path, options, name, read=decoding.read_image):
+    def counting(path, options, name, mask, read=decoding.read_image):
         seen.append(name)
-        return read(path, options, name)
+        return read(path, options, name, mask)
 
     monkeypatch.setattr(decoding, "read_image", counting)
     return seen
@@ -444,11 +444,11 @@ def test_a_cache_that_was_cut_short_leaves_nothing_and_is_written_again(root, tm
 
     read, seen = decoding.read_image, []
 
-    def full(path, options, name):
+    def full(path, options, name, mask):
         if len(seen) == 7:
             raise OSError(28, "No space left on device")
         seen.append(name)
-        return read(path, options, name)
+        return read(path, options, name, mask)
 
     monkeypatch.setattr(decoding, "read_image", full)
     cache = tmp_path / "cache"

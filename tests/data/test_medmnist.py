@@ -165,7 +165,7 @@ def test_the_checksum_of_the_size_decides_whether_a_file_is_official(tmp_path, m
 
 def test_a_large_file_is_not_read_a_second_time_for_its_checksum(tmp_path, monkeypatch):
     write(tmp_path, "breastmnist")
-    monkeypatch.setattr("lightning_distill.data.medmnist.MAP_ABOVE", 100)
+    monkeypatch.setattr("lightning_distill.data.medmnist_file.MAP_ABOVE", 100)
     data = MedMNISTDataModule("breastmnist", root=str(tmp_path), download=False)
     assert data.spec.source == "not compared with the official file"
 

@@ -319,7 +319,7 @@ def test_windows_that_are_none_are_refused(window, message):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"frames": "last"}, "unknown frames='last'; use one of middle, first, all"),
+        ({"frames": "last"}, "unknown frames='last'; use one of middle, first, all, mask"),
         ({"axis": "up"}, "unknown axis='up'; use one of axial, coronal, sagittal"),
         ({"spacing": 0}, "spacing=0; it must be above 0"),
         ({"max_pixels": 0}, "max_pixels=0; it must be above 0"),

@@ -180,7 +180,7 @@ def test_missing_and_unknown_files_are_named(tmp_path):
     with pytest.raises(Unreadable, match=r"cannot read a/gone.png: there is no such file"):
         read_image(tmp_path / "gone.png", name="a/gone.png")
     (tmp_path / "x.txt").write_text("hello")
-    with pytest.raises(Unreadable, match=r"x.txt: it is none of png, .*, nii.gz nor marked as DICOM"):
+    with pytest.raises(Unreadable, match=r"x.txt: it is none of png, .*, nii.gz nor does it begin as DICOM"):
         read_image(tmp_path / "x.txt")
     assert not is_image(tmp_path / "x.txt")
     assert is_image(tmp_path / "x.nii.gz")

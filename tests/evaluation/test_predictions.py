@@ -210,3 +210,40 @@ def test_the_worst_class_is_that_of_the_mean_over_students():
 def test_scores_apart_for_each_architecture():
     scores = Scores([{"acc": 0.5}, {"acc": 0.6}, {"acc": 0.7}], [0, 0, 1], ["b", "a", "b"])
     assert scores.by_architecture("acc") == {"b": [0.5, 0.7], "a": [0.6]}
+
+
+@pytest.mark.parametrize("task", ["multi-class", "multi-label"])
+def test_a_groups_prediction_is_the_mean_probability_over_its_images(task):
+    given = make(task, groups=torch.tensor([7, 9, 7, 8, 7]))
+    targets = given.targets.clone()
+    targets[[2, 4]] = targets[0].clone()
+    pooled = (given := make(task, groups=given.groups, targets=targets)).by_group()
+    rows = {7: [0, 2, 4], 8: [3], 9: [1]}
+    assert pooled.groups.tolist() == [7, 8, 9]
+    assert pooled.logits.shape == (2, 3, 3)
+    for place, images in enumerate(rows.values()):
+        assert torch.equal(pooled.targets[place], targets[images[0]])
+        for student in range(2):
+            logits = given.logits[student].numpy().astype(np.float64)
+            exp = np.exp(logits)
+            each = 1 / (1 + np.exp(-logits)) if task == "multi-label" else exp / exp.sum(1, keepdims=True)
+            expected = sum(each[image] for image in images) / len(images)
+            np.testing.assert_allclose(pooled.probabilities[student, place], expected, atol=1e-6)
+    again = pooled.by_group()
+    np.testing.assert_allclose(again.probabilities, pooled.probabilities, atol=1e-6)
+
+
+def test_certain_students_stay_finite_by_group():
+    logits = torch.tensor([[[1000.0, -1000.0, 0.0], [1000.0, 0.0, -1000.0]]])
+    given = make(logits=logits, targets=torch.tensor([0, 0]), groups=torch.tensor([3, 3]), seeds=[0],
+                 architectures=["mlp"])  # fmt: skip
+    pooled = given.by_group()
+    assert pooled.logits.isfinite().all()
+    assert pooled.logits[0, 0].argmax() == 0
+
+
+def test_groups_that_are_unknown_or_of_several_labels_are_refused():
+    with pytest.raises(ValueError, match="the groups of 5 images are not known; score them as single images"):
+        make(grouped=False).by_group()
+    with pytest.raises(ValueError, match="images have another label than their group; score such images one by one"):
+        make().by_group()

@@ -409,6 +409,7 @@ def test_tiny_split_says_so_where_it_matters():
     assert tiny_split_warning(10_000, 0.74) is None
     assert tiny_split_warning(156, 0.8, split="test", limit=0.07) is None
     assert "156 test images" in tiny_split_warning(156, 0.8, split="test")
+    assert tiny_split_warning(40, 0.8, "test", over="groups") == "40 test groups: accuracy is known to ± 12.1 points"
 
 
 def test_tiny_split_refuses_nonsense():

@@ -1,7 +1,17 @@
 """Files as hospitals have them, read to pixels on a fixed scale: pictures, DICOM, NIfTI."""
 
-from lightning_distill.data.reading.dispatch import is_image, read_image
+from lightning_distill.data.reading.dispatch import is_image, is_volume, read_image
 from lightning_distill.data.reading.picture import Picture, ReadOptions, Refused, Unreadable
 from lightning_distill.data.reading.windows import WINDOWS, Windows
 
-__all__ = ["WINDOWS", "Picture", "ReadOptions", "Refused", "Unreadable", "Windows", "is_image", "read_image"]
+__all__ = [
+    "WINDOWS",
+    "Picture",
+    "ReadOptions",
+    "Refused",
+    "Unreadable",
+    "Windows",
+    "is_image",
+    "is_volume",
+    "read_image",
+]

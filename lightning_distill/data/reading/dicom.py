@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_distill.data.layout import Array
+from lightning_distill.data.reading.bare import is_bare, is_marked
 from lightning_distill.data.reading.extra import need
 from lightning_distill.data.reading.picture import (
     EIGHT_BIT,
@@ -26,7 +27,7 @@ from lightning_distill.data.reading.picture import (
 from lightning_distill.data.reading.windows import Window, describe, parse_windows
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from pydicom import Dataset, FileDataset
 
 #: All that is asked of a file beside its meta group; names, dates and vendors' own tags are passed over.
 TAGS = [
@@ -74,6 +75,8 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
     taken through the modality: never what the picture happens to hold. Colour becomes RGB and is divided by its
     largest storable value. Eight unsigned bits without rescale and window stay uint8.
 
+    A file without preamble or meta header is read where it begins as a data set does (`is_bare`), uncompressed.
+
     Args:
         path: the file.
         options: ``window``, ``assume_hu``, ``frames`` and ``max_pixels`` concern DICOM.
@@ -87,13 +90,13 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
         Refused: a window in HU for numbers that are not, floats without a window, a window for colour.
         MissingExtra: pydicom or a decoder is not installed.
     """
-    pydicom, decoders = need("pydicom", "DICOM files"), need("pydicom.pixels", "DICOM files")
-    ds = pydicom.dcmread(path, specific_tags=list(TAGS))
+    ds, decoders = _open(path, name, specific_tags=list(TAGS)), need("pydicom.pixels", "DICOM files")
     if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise Unreadable(f"cannot read {name}: it holds no picture; leave out reports and structures")
     photometric = str(ds.PhotometricInterpretation)
     if photometric not in _KINDS:
         raise Refused(f"{name} has a photometric interpretation that is not read; convert it to MONOCHROME2 or RGB")
+    _settle_syntax(ds, name)
     _check_decoder(ds, name)
     count = int(ds.get("NumberOfFrames") or 1)
     wanted = count if options.frames == "all" else min(count, 1)
@@ -131,14 +134,44 @@ def patient_of(path: Path, salt: bytes, name: str) -> int:
     """
     with decoding(name):
         wanted = ["PatientID", "IssuerOfPatientID"]
-        ds = need("pydicom", "DICOM files").dcmread(path, stop_before_pixels=True, specific_tags=wanted)
+        ds = _open(path, name, stop_before_pixels=True, specific_tags=wanted)
         if not (patient := str(ds.get("PatientID") or "").strip()):
             raise Refused(f"{name} has no PatientID; give a table with a patient column, or leave groups out")
         issuer = str(ds.get("IssuerOfPatientID") or "").strip()
         return int.from_bytes(hashlib.sha256(salt + f"{issuer}\0{patient}".encode()).digest(), "big")
 
 
-def _check_decoder(ds: Dataset, name: str) -> None:
+def _open(path: Path, name: str, **options: object) -> FileDataset:
+    """The data set of a file that has DICOM's mark, or begins as only a data set does.
+
+    Raises:
+        Unreadable: any other file.
+    """
+    if not (is_marked(path) or is_bare(path)):
+        raise Unreadable(
+            f"cannot read {name}: it is not marked as DICOM and does not begin as a data set does; get the file again, "
+            "or export it with a meta header"
+        )
+    ds: FileDataset = need("pydicom", "DICOM files").dcmread(path, force=True, **options)
+    return ds
+
+
+def _settle_syntax(ds: FileDataset, name: str) -> None:
+    """Where no meta header names the transfer syntax, it is the plain one that the file was read by.
+
+    Raises:
+        Refused: compressed pixels, which nothing then says how to decode.
+    """
+    if "TransferSyntaxUID" in ds.file_meta:
+        return
+    if "PixelData" in ds and ds["PixelData"].is_undefined_length:
+        raise Refused(f"{name} is compressed, and without a meta header nobody knows how; export it again with one")
+    uids, (implicit, little) = need("pydicom.uid", "DICOM files"), ds.original_encoding
+    plain = uids.ImplicitVRLittleEndian if implicit else uids.ExplicitVRLittleEndian
+    ds.file_meta.TransferSyntaxUID = plain if little else uids.ExplicitVRBigEndian
+
+
+def _check_decoder(ds: FileDataset, name: str) -> None:
     syntax = ds.file_meta.TransferSyntaxUID
     if not need("pydicom.pixels", "DICOM files").get_decoder(syntax).is_available:
         raise Refused(f"{name} is compressed as {syntax.name}: pip install 'lightning-distill[dicom]' to decode it")

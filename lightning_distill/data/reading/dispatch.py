@@ -5,29 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from lightning_distill.data.reading.bare import is_bare, is_marked
 from lightning_distill.data.reading.dicom import read_dicom
 from lightning_distill.data.reading.nifti import read_nifti
-from lightning_distill.data.reading.picture import Picture, ReadOptions, Unreadable, decoding
+from lightning_distill.data.reading.picture import Picture, ReadOptions, Refused, Unreadable, decoding
 from lightning_distill.data.reading.pictures import read_picture
 
 Reader = Callable[[Path, ReadOptions, str], Picture]
+_NIFTI = (".nii", ".nii.gz")
 _READERS: dict[str, Reader] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), read_picture),
     **dict.fromkeys((".dcm", ".dicom"), read_dicom),
-    **dict.fromkeys((".nii", ".nii.gz"), read_nifti),
+    **dict.fromkeys(_NIFTI, read_nifti),
 }
-_PREAMBLE = 128
 
 
 def is_image(path: Path) -> bool:
-    """Whether there is a reader for a file, by its ending, or by the DICOM mark inside where that says nothing."""
+    """Whether there is a reader for a file, by its ending, or where that says nothing by a beginning as DICOM's."""
     try:
         return _reader(path) is not None
     except OSError:
         return False
 
 
-def read_image(path: str | Path, options: ReadOptions | None = None, name: str | None = None) -> Picture:
+def is_volume(path: str | Path) -> bool:
+    """Whether a file is a volume that is cut into slices, by its ending."""
+    return str(path).lower().endswith(_NIFTI)
+
+
+def read_image(
+    path: str | Path, options: ReadOptions | None = None, name: str | None = None, mask: str | Path | None = None
+) -> Picture:
     """Read a picture, a DICOM or a NIfTI file to pixels on a fixed scale.
 
     Args:
@@ -35,6 +43,7 @@ def read_image(path: str | Path, options: ReadOptions | None = None, name: str |
             DICOM file of any other name.
         options: windows, frames, limits; default `ReadOptions()`.
         name: what errors call the file; default its last part.
+        mask: a NIfTI file that marks voxels of a NIfTI volume, for ``frames="mask"``.
 
     Raises:
         Unreadable: the file is missing, truncated, damaged, too large or of no known kind.
@@ -45,10 +54,17 @@ def read_image(path: str | Path, options: ReadOptions | None = None, name: str |
     path = Path(path)
     name, options = name or path.name, options or ReadOptions()
     with decoding(name):
-        if (reader := _reader(path)) is not None:
+        reader = _reader(path)
+        if reader is read_nifti:
+            return read_nifti(path, options, name, None if mask is None else Path(mask))
+        if reader is not None and options.frames == "mask":
+            raise Refused(f"{name} is no NIfTI volume, and frames='mask' is for those; use frames='middle'")
+        if reader is not None:
             return reader(path, options, name)
     known = ", ".join(ending.lstrip(".") for ending in _READERS)
-    raise Unreadable(f"cannot read {name}: it is none of {known} nor marked as DICOM; convert it to one of these")
+    raise Unreadable(
+        f"cannot read {name}: it is none of {known} nor does it begin as DICOM; convert it to one of these"
+    )
 
 
 def _reader(path: Path) -> Reader | None:
@@ -58,5 +74,4 @@ def _reader(path: Path) -> Reader | None:
     for ending, reader in _READERS.items():
         if lowered.endswith(ending):
             return reader
-    with path.open("rb") as file:
-        return read_dicom if file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM" else None
+    return read_dicom if is_marked(path) or is_bare(path) else None

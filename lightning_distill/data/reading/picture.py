@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lightning_distill.data.layout import Array
 from lightning_distill.data.reading.windows import Windows, parse_windows
 
-Frames = Literal["middle", "first", "all"]
+Frames = Literal["middle", "first", "all", "mask"]
 Axis = Literal["axial", "coronal", "sagittal"]
 Kind = Literal["grey", "grey (stored inverted)", "colour", "windows"]
 EIGHT_BIT = "8 bit, 0 to 255"
@@ -58,7 +58,8 @@ class ReadOptions:
     Args:
         window: see `parse_windows`; ``file`` takes each DICOM file's own. ``None`` scales by the bit depth.
         assume_hu: take the numbers for HU where the file does not say so.
-        frames: which frames of a DICOM or TIFF file, which slices of a NIfTI volume.
+        frames: which frames of a DICOM or TIFF file, which slices of a NIfTI volume; ``mask``, for volumes only, is the
+            one in which a second volume marks the largest area.
         axis: the direction in which a NIfTI volume is cut.
         spacing: resample a NIfTI volume to voxels of so many millimetres in all directions.
         max_pixels: refuse a file that says it holds more, before room is made for them.
@@ -83,8 +84,15 @@ class ReadOptions:
                 raise ValueError(f"{key}={number}; it must be above 0")
         parse_windows(self.window)
 
+    @property
+    def cut(self) -> str:
+        """Which slices of a NIfTI volume are read, for cards."""
+        if self.frames == "mask":
+            return f"{self.axis} slice of 3D volumes in which the mask has its largest area"
+        return f"{self.frames} {self.axis} slice{'s' * (self.frames == 'all')} of 3D volumes"
+
     def choose(self, count: int) -> list[int]:
-        """The numbers of the chosen ones among so many frames or slices."""
+        """The numbers of the ones among so many frames or slices that are chosen by their place."""
         return {"middle": [count // 2], "first": [0], "all": list(range(count))}[self.frames]
 
 
