@@ -14,10 +14,11 @@ from lightning_distill.networks.classic import MLP, VGG11, AlexNet, LeNet, ResNe
 from lightning_distill.networks.convnet import ConvNet
 
 #: Every name of the field's pools. Each ConvNet varies one thing of the standard one (depth 3, width 128, instance
-#: norm, ReLU, average pooling); ``convnet_w16`` is the small one for tests and first looks.
+#: norm, ReLU, average pooling); ``convnet_w16`` is the small one for tests and first looks. Large images need depth: 4
+#: for 64 px, 5 for 128 px, 6 for 224 px, 7 for 512 px bring them to 4x4 again (3x3 at 224 px).
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "convnet": ConvNet,
-    **{f"convnet_d{depth}": partial(ConvNet, depth=depth) for depth in (1, 2, 3, 4)},
+    **{f"convnet_d{depth}": partial(ConvNet, depth=depth) for depth in range(1, 8)},
     **{f"convnet_w{width}": partial(ConvNet, width=width) for width in (16, 32, 64, 128, 256)},
     **{f"convnet_{norm}": partial(ConvNet, norm=norm) for norm in ("none", "batch", "layer", "instance", "group")},
     **{f"convnet_{name}": partial(ConvNet, activation=name) for name in ("relu", "leaky", "sigmoid", "swish")},
