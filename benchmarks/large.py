@@ -79,15 +79,13 @@ def cases(quick: bool) -> dict[str, list[Case]]:
     small, mid, large = (2e-5, 4e-5, 8e-5) if quick else (0.04, 4.0, 20.0)
     drawn = Size(10, 3, side, 1, 4 if quick else 16, network="convnet_w16")
     step = Size(2, 3, side, 2 if quick else 10, 4 if quick else 16, network=network, inner=1)
-    big = Size(
-        2, 3, 16 if quick else 512, step.ipc, step.real_per_class, network="convnet_w16" if quick else "convnet_d7"
-    )
+    big = replace(step, side=16 if quick else 512, network="convnet_w16" if quick else "convnet_d7")
     return {
         "draws": [Case("draws", how, gb, drawn, 3 if quick else 200)
                   for how, gb in (("rows", small), ("rows", mid), ("map", mid), ("rows", large))],
-        "fit": [Case("fit", "rows", gb, drawn, 2 if quick else 20) for gb in (small, mid)],
-        "step": [Case("dm", "as shipped", 0, step, 2), Case("dsa", "as shipped", 0, step, 2),
-                 Case("dm", "as shipped", 0, big, 2), Case("dm", "keep all", 0, big, 2)],
+        "fit": [Case("fit", "rows", gb, drawn, 2 if quick else 10) for gb in (small, mid)],
+        "step": [Case("dm", "as shipped", 0, step, 2), Case("dm", "keep all", 0, step, 1),
+                 Case("dsa", "as shipped", 0, step, 1), Case("dm", "as shipped", 0, big, 1)],
     }  # fmt: skip
 
 
