@@ -267,6 +267,27 @@ def resolution_table() -> str:
     return markdown(["BreastMNIST at", "ipc", "", "random subset", "DM", "all real data", "a fit took"], lines)
 
 
+def large_table() -> str:
+    """What images on disk take of memory, and what a step takes at 224 and 512 px."""
+    names = {("draws", "rows"): "200 batches, rows read from the file", ("draws", "map"): "the same through the map",
+             ("fit", "rows"): "DM fit, 10 steps"}  # fmt: skip
+    kinds = {"as shipped": "", "keep all": ", all layers kept"}
+    lines = []
+    for row in read("large"):
+        work, disk = (row["work"], row["how"]), float(row["gb"]) > 0
+        step = f"{row['work'].upper()} step, {row['ipc']} images a class{kinds.get(row['how'], '')}"
+        what = (
+            f"{row['side']} px, {int(row['images']):,} images, {row['gb']} GB"
+            if disk
+            else f"{row['side']} px in memory"
+        )
+        pace = " and ".join(row[f"{name}_batches_per_s"] for name in ("cold", "warm") if row[f"{name}_batches_per_s"])
+        lines.append([names.get(work, step), what, row["network"] if work[0] != "draws" else "-",
+                      f"{float(row['above_start_mib']):,.0f}", pace or "-", row["s_a_step"] or "-"])  # fmt: skip
+    head = ["", "images", "network", "MiB above imports", "batches a second, cold and warm", "s a step"]
+    return markdown(head, lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "dm": dm_table,
     "medical": lambda: grid_table("medical", ("acc", "balanced_acc")),
@@ -282,6 +303,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "growth": growth_table,
     "indicator": indicator_table,
     "scaling": scaling_table,
+    "large": large_table,
 }
 
 

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 CPU_BYTES = 2**24
 #: Beside the outputs themselves: their gradients, copies in another dtype, a convolution's workspace.
 CUDA_SHARE = 0.1
+#: What layers keep for a backward may have as many bytes on a CPU, on CUDA as many chunks: `images_kept`.
+CPU_KEPT, CUDA_KEPT = 2**29, 4
 
 T = TypeVar("T")
 
@@ -36,6 +38,28 @@ def images_at_once(build: Callable[[], nn.Module], shape: tuple[int, int, int], 
         shape: of an image.
         device: where it will run; on CUDA the memory that is free now counts.
     """
+    sizes = layer_bytes(build, shape)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return max(1, int(free * CUDA_SHARE) // sum(sizes))
+    return max(1, CPU_BYTES // max(sizes))
+
+
+def images_kept(build: Callable[[], nn.Module], shape: tuple[int, int, int], chunk: int, device: torch.device) -> int:
+    """How many images a backward may find as the forward left them; of more, each chunk goes forward once more.
+
+    What layers keep of the synthetic images of a class grows with ipc and with the size of the images: ten images of
+    512 px are 6 GB in the ConvNet of width 128. A chunk that goes forward again keeps its own only.
+
+    Args: see `images_at_once`.
+    """
+    if device.type == "cuda":
+        return CUDA_KEPT * chunk
+    return max(chunk, CPU_KEPT // sum(layer_bytes(build, shape)))
+
+
+def layer_bytes(build: Callable[[], nn.Module], shape: tuple[int, int, int]) -> list[int]:
+    """Bytes of every layer's output for one image ``(C, H, W)``, in float32."""
     sizes: list[int] = []
 
     def note(module: nn.Module, inputs: object, output: object) -> None:
@@ -48,10 +72,7 @@ def images_at_once(build: Callable[[], nn.Module], shape: tuple[int, int, int], 
             if not list(module.children()):
                 module.register_forward_hook(note)
         network(torch.zeros(1, *shape))
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return max(1, int(free * CUDA_SHARE) // sum(sizes))
-    return max(1, CPU_BYTES // max(sizes))
+    return sizes
 
 
 def even(images: int, chunk: int | None) -> int:

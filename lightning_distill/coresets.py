@@ -1,12 +1,14 @@
 """Choosing real images: the baselines every distilled set must beat, and good places to start one from.
 
-Each method takes one class, ``(n, F)`` features, and returns the rows it picks.
+Each method takes one class, ``(n, F)`` features, and returns the rows it picks. Features are looked at a part at a
+time, so that those of images on disk (`Pixels`) need not be in memory together.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -19,58 +21,118 @@ Features = NDArray[np.float32]
 #: Where distances are measured: on normalised pixels, or on the features of a network trained on the data.
 Space = Literal["pixels", "embedding"]
 Ratio = Literal["balanced", "natural"]
+#: Numbers of a class's features that are held at once, 64 MiB of them; for k-means, four times as many.
+AT_ONCE = 1 << 24
 
 
-def random_rows(features: Features, count: int, seed: int) -> Rows:
+class Pixels:
+    """The normalised pixels of some images as features ``(n, F)``, float32, read when they are looked at.
+
+    Args:
+        images: ``(N, C, H, W)`` in pixel units; on disk if you like.
+        rows: ``(n,)`` of the images.
+        spec: shape, mean and std of the data.
+    """
+
+    def __init__(self, images: NDArray[np.generic], rows: Rows, spec: DataSpec) -> None:
+        self.images, self.rows = images, rows
+        self.shape = len(rows), int(np.prod(spec.shape))
+        self._mean, self._std = (np.asarray(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice | Rows | int) -> Features:
+        pixels = self.images[self.rows[part]].astype(np.float32)
+        pixels = np.divide(np.subtract(pixels, self._mean, out=pixels), self._std, out=pixels)
+        return np.asarray(pixels.reshape(*pixels.shape[:-3], self.shape[1]))
+
+
+def _over(features: Features | Pixels, measure: Callable[[Features], Features]) -> Features:
+    """One number for each row, ``(n,)``, measured part by part."""
+    return np.concatenate([measure(part) for part in _parts(features)])
+
+
+def _parts(features: Features | Pixels) -> Iterator[Features]:
+    step = max(1, AT_ONCE // max(1, features.shape[1]))
+    for start in range(0, len(features), step):
+        yield features[start : start + step]
+
+
+def _mean(features: Features | Pixels) -> Features:
+    """Of all rows, ``(F,)`` float32."""
+    total = np.sum([part.sum(0) for part in _parts(features)], axis=0, dtype=np.float64)
+    return np.asarray(total / len(features), np.float32)
+
+
+def random_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
     """``count`` rows without replacement."""
     return np.random.default_rng(seed).choice(len(features), count, replace=False)
 
 
-def herding_rows(features: Features, count: int, seed: int) -> Rows:
+def herding_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
     """Greedy: the next row is the one that brings the mean of the picks closest to the mean of the class.
 
     Reference:
         Welling: Herding Dynamical Weights to Learn, ICML 2009; as used by Rebuffi et al., arXiv 1611.07725.
     """
-    mean, total = features.mean(0), np.zeros(features.shape[1], np.float32)
+    mean, total = _mean(features), np.zeros(features.shape[1], np.float32)
     picked: list[int] = []
     for step in range(1, count + 1):
-        distance = np.square(mean - (total + features) / step).sum(1)  # (n,)
+        distance = _over(features, partial(_herded, mean, total, step))  # (n,)
         distance[picked] = np.inf
         picked.append(int(distance.argmin()))
         total = total + features[picked[-1]]
     return np.array(picked)
 
 
-def kcenter_rows(features: Features, count: int, seed: int) -> Rows:
+def _herded(mean: Features, total: Features, step: int, part: Features) -> Features:
+    """How far the mean of the picks would be from that of the class with each row as the next pick."""
+    return np.asarray(np.square(mean - (total + part) / step).sum(1))
+
+
+def kcenter_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
     """Greedy k-center: start next to the mean, then always take the row farthest from all picks.
 
     Reference:
         Sener, Savarese: Active Learning for CNNs, a Core-Set Approach, ICLR 2018, arXiv 1708.00489.
     """
-    picked = [int(np.square(features - features.mean(0)).sum(1).argmin())]
+    picked = [int(_over(features, partial(_apart, _mean(features))).argmin())]
     nearest = np.full(len(features), np.inf)
     for _ in range(count - 1):
-        nearest = np.minimum(nearest, np.square(features - features[picked[-1]]).sum(1))
+        nearest = np.minimum(nearest, _over(features, partial(_apart, features[picked[-1]])))
         nearest[picked] = -1.0
         picked.append(int(nearest.argmax()))
     return np.array(picked)
 
 
-def kmeans_rows(features: Features, count: int, seed: int) -> Rows:
-    """The row nearest to each of ``count`` k-means centres (scikit-learn), each row at most once."""
+def _apart(centre: Features, part: Features) -> Features:
+    """Squared distance of each row from a centre."""
+    return np.asarray(np.square(part - centre).sum(1))
+
+
+def kmeans_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
+    """The row nearest to each of ``count`` k-means centres (scikit-learn), each row at most once.
+
+    Centres are those of all rows of a class; of `Pixels` that are too many to be held, of a random sample.
+    """
     from sklearn.cluster import KMeans
 
-    centres = KMeans(count, n_init=1, random_state=seed % 2**32).fit(features).cluster_centers_  # (count, F)
+    held: Features | Pixels = features
+    if isinstance(features, Pixels):
+        most = max(count, 4 * AT_ONCE // max(1, features.shape[1]))
+        whole = np.arange(len(features))
+        held = features[whole if len(whole) <= most else np.random.default_rng(seed).choice(whole, most, replace=False)]
+    centres = KMeans(count, n_init=1, random_state=seed % 2**32).fit(held).cluster_centers_  # (count, F)
     picked: list[int] = []
     for centre in centres:
-        distance = np.square(features - centre).sum(1)
+        distance = _over(features, partial(_apart, centre))
         distance[picked] = np.inf
         picked.append(int(distance.argmin()))
     return np.array(picked)
 
 
-METHODS: dict[str, Callable[[Features, int, int], Rows]] = {
+METHODS: dict[str, Callable[[Features | Pixels, int, int], Rows]] = {
     "random": random_rows,
     "herding": herding_rows,
     "kcenter": kcenter_rows,
@@ -170,19 +232,25 @@ def select(
     check_labels(labels)
     if features is not None and len(features) != len(labels):
         raise ValueError(f"{len(features)} rows of features for {len(labels)} images; give one row an image")
-    mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
     chosen = []
     for label, count in enumerate(counts):
         members = np.flatnonzero(labels == label)
         whole, rest = divmod(count, len(members))
         picks = [np.tile(members, whole)]
         if rest:
-            # random choice needs no features, so it never reads the class from disk
-            flat = np.empty((len(members), 0), np.float32)
-            if method != "random" and features is not None:
-                flat = np.asarray(features[members], np.float32)
-            elif method != "random":
-                flat = ((images[members].astype(np.float32) - mean) / std).reshape(len(members), -1)
-            picks.append(members[METHODS[method](flat, rest, seed + label)])
+            # a random choice looks at no image
+            nothing = np.empty((len(members), 0), np.float32)
+            of = _features_of(images, members, spec, features) if method != "random" else nothing
+            picks.append(members[METHODS[method](of, rest, seed + label)])
         chosen.append(np.concatenate(picks))
     return np.concatenate(chosen)
+
+
+def _features_of(
+    images: NDArray[np.generic], members: Rows, spec: DataSpec, features: Features | None
+) -> Features | Pixels:
+    """Of the images of a class; normalised pixels are made once where they are few."""
+    if features is not None:
+        return np.asarray(features[members], np.float32)
+    pixels = Pixels(images, members, spec)
+    return pixels[:] if pixels.shape[0] * pixels.shape[1] <= AT_ONCE else pixels

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal, Protocol, cast
@@ -22,9 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 from torch.utils._triton import has_triton
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_distill.chunks import even
+from lightning_distill.chunks import even, images_kept
 from lightning_distill.objectives.labels import label_entropy
 from lightning_distill.spec import Task
 
@@ -101,6 +103,7 @@ class Stateless:
         self._sizes = sorted(set(sizes))
         self._compiled: dict[str, Callable[..., Tensor]] = {}
         self._seen: set[tuple[object, ...]] = set()
+        self._room: dict[tuple[object, ...], int] = {}
         self._graphs = False
         self.warm_up = 0.0
         wanted = compile == "max" or (compile == "auto" and flops >= WORTH_COMPILING)
@@ -192,8 +195,20 @@ class Stateless:
 
     def _call(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:
         with uncached_autocast(x.device):
-            parts = [self._forward(kind, parameters, part) for (part,) in self.pieces(x)]
+            forward = partial(self._forward, kind, parameters)
+            if torch.is_grad_enabled() and len(x) > self._kept(x):
+                forward = partial(checkpoint, forward, use_reentrant=False)
+            parts = [forward(part) for (part,) in self.pieces(x)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _kept(self, x: Tensor) -> int:
+        """Of how many such images everything may be kept for a backward: see `chunks.images_kept`."""
+        if self.chunk is None or len(x) <= self.chunk:
+            return len(x)
+        shape, key = (x.shape[1], x.shape[2], x.shape[3]), (x.shape[1:], self.chunk)
+        if key not in self._room:
+            self._room[key] = images_kept(self.build, shape, self.chunk, x.device)
+        return self._room[key]
 
     def _forward(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:
         found = self._run(kind, parameters, self._pad(x))

@@ -23,7 +23,8 @@ LAYERS = {
         "spec", "unroll",
     },
     "middle": {
-        "synthetic", "networks", "coresets", "evaluation", "indicator", "storage", "card", "pictures", "trajectories",
+        "synthetic", "networks", "coresets", "evaluation", "indicator", "lazy", "storage", "card", "pictures",
+        "trajectories",
     },
     "upper": {"audit", "distillers", "callbacks", "data", "report"},
     "top": {"bench", "commands", "cli", "__main__"},

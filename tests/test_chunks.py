@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lightning_distill import DMDistiller
-from lightning_distill.chunks import even, halving, images_at_once
+from lightning_distill.chunks import even, halving, images_at_once, images_kept
 from lightning_distill.functional import Stateless
 from lightning_distill.gradients import loss_gradient, mixed_derivative
 from lightning_distill.networks import create_network
@@ -51,6 +51,15 @@ def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch):
     # convolution, norm and activation, then pooling to a quarter, at 32, 16 and 8 px; then ten logits
     image = 4 * (16 * (3 + 1 / 4) * (32 * 32 + 16 * 16 + 8 * 8) + 10)
     assert sizes == [1, int(2**30 * 0.1 / image), int(2**34 * 0.1 / image)]
+
+
+def test_a_backward_keeps_what_memory_is_for_and_never_less_than_a_chunk():
+    build = partial(create_network, "convnet", 3, 10, (512, 512))
+    image = 4 * (128 * (3 + 1 / 4) * (512**2 + 256**2 + 128**2) + 10)
+    assert images_kept(build, (3, 512, 512), 1, CPU) == max(1, int(2**29 / image)) == 1
+    assert images_kept(build, (3, 512, 512), 3, CPU) == 3
+    assert images_kept(partial(create_network, "convnet", 3, 10, (32, 32)), (3, 32, 32), 32, CPU) > 200
+    assert images_kept(build, (3, 512, 512), 5, torch.device("cuda")) == 20
 
 
 def test_asking_leaves_the_random_stream_alone():
@@ -176,3 +185,34 @@ def test_a_run_that_runs_out_of_memory_once_gives_the_images_of_an_undisturbed_o
         images.append(distiller.synthetic.images.detach())
     torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)
     assert (images[0] - distiller.start(make_data(num_classes=3)).images).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("augmentation", ["none", "dsa"])
+def test_chunks_that_go_forward_twice_give_the_same_images_and_keep_less(
+    augmentation, make_data, make_trainer, monkeypatch
+):
+    images, kept, forward = [], [], []
+    original = Stateless._forward
+    monkeypatch.setattr(Stateless, "_forward", lambda self, *given: forward.append(1) or original(self, *given))
+    for memory in (2**29, 0):
+        monkeypatch.setattr("lightning_distill.chunks.CPU_KEPT", memory)
+        saved: list[int] = []
+        distiller = DMDistiller(ipc=6, network="convnet_w16", chunk=2, seed=3, augmentation=augmentation)
+        forward.clear()
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, saved=saved: saved.append(t.numel()) or t, lambda t: t):
+            make_trainer(max_steps=2).fit(distiller, datamodule=make_data())
+        images.append(distiller.synthetic.images.detach())
+        kept.append((sum(saved), len(forward)))
+    assert torch.equal(*images)
+    assert kept[1][0] < kept[0][0] / 2
+    assert kept[1][1] - kept[0][1] == 2 * 2 * 3  # in every step, of every class, each of its three chunks once more
+
+
+def test_a_class_in_portions_has_the_mean_of_all(make_data, make_trainer, monkeypatch):
+    images = []
+    for few in (1000, 3):
+        monkeypatch.setattr("lightning_distill.real.AT_ONCE", few * 4 * 64)
+        distiller = DMDistiller(ipc=2, network="convnet_w16", seed=3, chunk=8)
+        make_trainer(max_steps=3).fit(distiller, datamodule=make_data())
+        images.append(distiller.synthetic.images.detach())
+    torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)

@@ -185,3 +185,61 @@ def test_scaling_has_one_and_two_processes_that_agree(scripts, tmp_path):
     rows = rows_of(tmp_path / "scaling.csv")
     assert [row["processes"] for row in rows] == ["1", "2"]
     assert all(float(row["difference"]) < 1e-5 for row in rows)
+
+
+def test_large_measures_draws_fits_and_steps_and_keeps_what_is_there(scripts, tmp_path, monkeypatch):
+    import json
+    import subprocess
+
+    import large
+
+    def here(command, **options):  # a process of its own would import everything six times
+        return subprocess.CompletedProcess(command, 0, json.dumps(large.child(command[-1])))
+
+    monkeypatch.setattr(large.subprocess, "run", here)
+    large.main(["--quick", "--only=draws,fit", f"--out={tmp_path}"])
+    rows = rows_of(tmp_path / "large.csv")
+    assert [(row["work"], row["how"]) for row in rows] == [
+        ("draws", "rows"), ("draws", "rows"), ("draws", "map"), ("draws", "rows"), ("fit", "rows"), ("fit", "rows"),
+    ]  # fmt: skip
+    assert all(float(row["peak_mib"]) >= float(row["above_start_mib"]) >= 0 for row in rows)
+    assert all(float(row["s_a_step" if row["work"] == "fit" else "warm_batches_per_s"]) > 0 for row in rows)
+    before = (tmp_path / "large.csv").read_bytes()
+    large.main(["--quick", "--only=draws,fit", f"--out={tmp_path}"])
+    assert (tmp_path / "large.csv").read_bytes() == before
+
+
+def test_large_writes_what_numpy_reads_noise_or_a_sparse_file(scripts, tmp_path, monkeypatch):
+    import large
+    import numpy as np
+
+    case = large.cases(quick=True)["draws"][2]
+    for sparse_above in (8.0, 0.0):
+        monkeypatch.setattr(large, "SPARSE_ABOVE", sparse_above)
+        large.write_images(tmp_path / "x.npy", case)
+        images = np.load(tmp_path / "x.npy")
+        assert images.shape == (case.count, 8, 8, 3)
+        assert bool(images.any()) == (sparse_above > 0)
+    labels = large.labels_of(case.count)
+    assert len(labels) == case.count
+    assert set(labels) == set(range(10))
+    assert np.bincount(labels).argmax() == 0
+    monkeypatch.setattr(large, "SPARSE_ABOVE", 8.0)
+    monkeypatch.setattr(large.shutil, "disk_usage", lambda path: type("Disk", (), {"free": 10}))
+    with pytest.raises(OSError, match=r"GB are to be written but twice as much is not free; set TMPDIR"):
+        large.write_images(tmp_path / "y.npy", case)
+
+
+def test_large_steps_are_those_of_dm_and_dsa_at_both_sizes(scripts, monkeypatch):
+    import large
+
+    from lightning_distill import chunks
+
+    monkeypatch.setattr(chunks, "CPU_KEPT", chunks.CPU_KEPT)
+    cases = large.cases(quick=False)["step"]
+    assert [(case.work, case.how, case.size.side, case.size.network) for case in cases] == [
+        ("dm", "as shipped", 224, "convnet_d6"), ("dm", "keep all", 224, "convnet_d6"),
+        ("dsa", "as shipped", 224, "convnet_d6"), ("dm", "as shipped", 512, "convnet_d7"),
+    ]  # fmt: skip
+    quick = large.cases(quick=True)["step"][1]
+    assert large.fit(quick, None)["s_a_step"] > 0

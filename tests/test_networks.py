@@ -61,6 +61,7 @@ def test_28_pixels_are_brought_to_32_whatever_the_channels(shape):
 @pytest.mark.parametrize("shape", [GREY28, RGB32], ids=str)
 @pytest.mark.parametrize("name", list_networks())
 def test_every_listed_network_gives_finite_logits_from_its_own_features(name, shape):
+    shape = {"convnet_d6": (shape[0], 64, 64), "convnet_d7": (shape[0], 128, 128)}.get(name, shape)
     network, x = build(name, shape, num_classes=7).eval(), torch.randn(2, *shape)
     with torch.no_grad():
         logits, features = network(x), network.embed(x)
@@ -69,6 +70,14 @@ def test_every_listed_network_gives_finite_logits_from_its_own_features(name, sh
         assert features.ndim == 2
         torch.testing.assert_close(network.head(features), logits)
         assert not torch.equal(logits[0], logits[1])
+
+
+@pytest.mark.parametrize(("side", "depth", "left"), [(64, 4, 4), (128, 5, 4), (224, 6, 3), (512, 7, 4)])
+def test_deeper_nets_bring_large_images_to_few_features(side, depth, left):
+    network = ConvNet(3, 10, (side, side), width=2, depth=depth)
+    with torch.no_grad():
+        assert network.embed(torch.randn(1, 3, side, side)).shape == (1, 2 * left**2)
+    assert f"convnet_d{depth}" in list_networks()
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12), (4, 30, 45), (1, 64, 64)], ids=str)
@@ -244,7 +253,7 @@ def test_the_list_holds_the_names_of_the_field_once():
     names = list_networks()
     assert len(names) == len(set(names))
     ablations = {
-        "_d": (1, 2, 3, 4), "_w": (32, 64, 128, 256), "_pool_": ("none", "max", "avg"),
+        "_d": range(1, 8), "_w": (32, 64, 128, 256), "_pool_": ("none", "max", "avg"),
         "_": ("sigmoid", "relu", "leaky", "swish", "none", "batch", "layer", "instance", "group"),
     }  # fmt: skip
     expected = {f"convnet{kind}{value}" for kind, values in ablations.items() for value in values}

@@ -48,3 +48,15 @@ def test_pixels_are_left_alone(pixels):
     real.of_classes([0, 2]).zero_()
     assert torch.equal(pixels, before)
     assert torch.equal(real.of_class(1), SPEC.normalize(before[4:8]))
+
+
+@pytest.mark.parametrize("labels", [[0], [1, 2], [2, 0]], ids=str)
+@pytest.mark.parametrize(("images", "portions"), [(100, [4]), (4, [4]), (3, [2, 2]), (1, [1] * 4), (0.1, [1] * 4)])
+def test_portions_are_the_images_of_the_classes_no_more_at_a_time_than_is_good(
+    pixels, labels, images, portions, monkeypatch
+):
+    monkeypatch.setattr("lightning_distill.real.AT_ONCE", int(images * len(labels) * 4 * 40))
+    real = RealBatch(pixels, SPEC)
+    found = [x.unflatten(0, (len(labels), -1)) for x in real.portions(labels)]
+    assert [x.shape[1] for x in found] == portions
+    assert torch.equal(torch.cat(found, 1).flatten(0, 1), real.of_classes(labels))

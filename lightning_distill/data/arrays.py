@@ -21,7 +21,8 @@ from lightning_distill.data.groups import (
     settle_overlaps,
 )
 from lightning_distill.data.layout import Array, Channels, as_images, as_labels, pixel_statistics
-from lightning_distill.data.splits import Given, Split, carve_out, check_splits, take
+from lightning_distill.data.splits import Given, Split, carve_out, check_splits
+from lightning_distill.lazy import take
 from lightning_distill.spec import FLOAT16_MAX, DataSpec, Task
 
 
@@ -30,10 +31,12 @@ class ArrayDataModule(LightningDataModule):
 
     ``spec`` (a `DataSpec`), ``train_arrays()`` and a ``train_dataloader()`` of class-balanced draws. Images keep
     their dtype in memory and on the device; the distiller normalises each batch by the training mean and std.
+    Memory-mapped images, such as ``np.load(path, mmap_mode="r")``, stay on disk, see `lazy.InFile`: in memory are
+    labels and row numbers, 24 bytes an image or less, and what is looked at.
 
     Args:
-        train: images uint8 or float, ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``, and labels ``(N,)``,
-            ``(N, 1)`` or 0/1 targets ``(N, L)``.
+        train: images uint8 or float, ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``, memory-mapped if you like,
+            and labels ``(N,)``, ``(N, 1)`` or 0/1 targets ``(N, L)``.
         val: the same; if absent, ``val_fraction`` of train is carved out, stratified and seeded, by whole groups where
             train has some.
         test: the same; without it ``trainer.test`` has nothing to score.

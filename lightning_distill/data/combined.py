@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.layout import Array
-from lightning_distill.data.splits import take
 from lightning_distill.isolation import derive_seed
+from lightning_distill.lazy import join, take
 
 
 class CombinedDataModule(ArrayDataModule):
@@ -84,7 +84,7 @@ class CombinedDataModule(ArrayDataModule):
         if count > smallest:
             raise ValueError(f"per_source={count}, but the smallest source has {smallest} {split} images; lower it")
         chosen = [take(images, self._rows(split, number, len(images), count)) for number, images in enumerate(held)]
-        return np.concatenate([np.asarray(part) for part in chosen]), np.repeat(np.arange(len(chosen)), count)
+        return join(chosen), np.repeat(np.arange(len(chosen)), count)
 
     def _rows(self, split: str, number: int, there: int, count: int) -> NDArray[np.int64]:
         random = np.random.default_rng(derive_seed("combined", split, number, self.seed))

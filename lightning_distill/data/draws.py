@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_distill.data.layout import Array
+from lightning_distill.lazy import Lazy
 
 
 class Draws:
@@ -88,4 +89,9 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(self.images), self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield torch.from_numpy(np.array(self.images[part], order="C")), torch.from_numpy(self.labels[part].copy())
+            yield torch.from_numpy(self._copy(part)), torch.from_numpy(self.labels[part].copy())
+
+    def _copy(self, part: slice) -> Array:
+        """Contiguous memory that may be written to."""
+        images = self.images[part]
+        return images if isinstance(self.images, Lazy) else np.array(images, order="C")  # read anew: ours already

@@ -143,8 +143,10 @@ class MNISTDataModule(ArrayDataModule):
 
     def _provenance(self, train: tuple[Array, Array] | None) -> str:
         header = struct.pack(">4i", 0x803, 60000, 28, 28)
-        same = train is not None and hashlib.md5(header + train[0].tobytes(), usedforsecurity=False).hexdigest()
-        return "official files" if same == _MD5[self.flag] else "not the official files"
+        found = hashlib.md5(header, usedforsecurity=False)
+        if train is not None:
+            found.update(np.ascontiguousarray(train[0]).data)
+        return "official files" if found.hexdigest() == _MD5[self.flag] else "not the official files"
 
 
 def _complete(folder: Path) -> bool:

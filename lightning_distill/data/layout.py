@@ -7,13 +7,15 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_distill.lazy import Lazy, from_map
+
 Array = NDArray[np.generic]
 Channels = Literal["auto", "first", "last"]
-_CHUNK, _PIXELS = 4096, 1 << 25  # images looked at together: that many, or fewer where they are large
+_CHUNK, _PIXELS = 4096, 1 << 22  # images looked at together: that many, or fewer where they are large
 
 
 def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
-    """View images as ``(N, C, H, W)`` without copying (memory-mapped arrays stay on disk).
+    """View images as ``(N, C, H, W)`` without copying; memory-mapped ones become `lazy.InFile` and stay on disk.
 
     Args:
         images: uint8 or float; ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``.
@@ -26,6 +28,8 @@ def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
     """
     if channels not in get_args(Channels):
         raise ValueError(f"unknown channels={channels!r}; use one of {', '.join(get_args(Channels))}")
+    if isinstance(images, Lazy):  # of another data module, which has looked at them
+        return images
     images = _as_array(images)
     if images.dtype == object:
         raise ValueError(f"{split} images have mixed sizes (an array of objects); resize them to one height and width")
@@ -39,6 +43,7 @@ def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
         images = images if _channels_first(images.shape, channels) else images.transpose(0, 3, 1, 2)
     else:
         raise ValueError(f"{split} images have the shape {images.shape}; give (N,H,W), (N,H,W,C) or (N,C,H,W)")
+    images = from_map(images)
     if images.dtype.kind == "f":
         _refuse_not_finite(images, split)
     return images if images.dtype.isnative else images.astype(images.dtype.newbyteorder("="))
@@ -75,11 +80,12 @@ def pixel_statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...
     low, high = np.inf, -np.inf
     step = _step(images)
     for start in range(0, len(images), step):
-        chunk = images[start : start + step].astype(np.float64)
+        raw = images[start : start + step]
+        low, high = min(low, raw.min()), max(high, raw.max())
+        chunk = raw.astype(np.float64)
         total += chunk.sum((0, 2, 3))
-        squares += np.square(chunk).sum((0, 2, 3))
+        squares += np.square(chunk, out=chunk).sum((0, 2, 3))
         count += chunk[:, 0].size
-        low, high = min(low, chunk.min()), max(high, chunk.max())
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     std[std < 1e-8] = 1.0  # a constant channel carries nothing; leave it as it is
@@ -111,7 +117,7 @@ def _step(images: Array) -> int:
 def _refuse_not_finite(images: Array, split: str) -> None:
     step = _step(images)
     for start in range(0, len(images), step):
-        bad = ~np.isfinite(images[start : start + step].astype(np.float64)).all((1, 2, 3))
+        bad = ~np.isfinite(images[start : start + step]).all((1, 2, 3))
         if bad.any():
             index = start + int(bad.argmax())
             raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -17,17 +18,24 @@ from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.groups import SPLITS, OnOverlap, number_groups
 from lightning_distill.data.layout import Array, Channels
 
-#: Arrays above this many bytes are mapped from disk instead of read into memory.
+#: Packed arrays above this many bytes are unpacked to disk and mapped from there instead of read into memory.
 MAP_ABOVE = 1 << 30
+#: Arrays that are in the file as they are (``np.savez``) cost no disk: above this many bytes they are mapped in place.
+MAP_PLAIN_ABOVE = 1 << 26
+#: What stands before a member in a zip file; the last two are the lengths of its name and of what follows the name.
+_LOCAL = struct.Struct("<4s5H3L2H")
 _NOT_THE_FILES_FAULT = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE}
 
 
 def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
-    """The arrays of an npz file; large ones are mapped from a ``.npy`` beside it, unpacked once.
+    """The arrays of an npz file; large ones are mapped.
+
+    An array that is not packed is mapped in place, after it was read through once to compare its checksum; a packed one
+    from a ``.npy`` in a folder beside the file, unpacked once.
 
     Args:
         path: the file.
-        map_above: bytes above which an array is mapped.
+        map_above: bytes above which an array is mapped; those that are not packed from `MAP_PLAIN_ABOVE` on already.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -39,8 +47,11 @@ def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as file:
             for member in archive.infolist():
-                key = member.filename.removesuffix(".npy")
-                arrays[key] = file[key] if member.file_size <= map_above else _map(archive, member, path)
+                key, plain = member.filename.removesuffix(".npy"), member.compress_type == zipfile.ZIP_STORED
+                if member.file_size <= (min(map_above, MAP_PLAIN_ABOVE) if plain else map_above):
+                    arrays[key] = file[key]
+                else:
+                    arrays[key] = _map_in_place(archive, member, path) if plain else _map(archive, member, path)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno in _NOT_THE_FILES_FAULT:
             raise
@@ -64,6 +75,24 @@ def _map(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Array
         os.replace(unpacked.name, target)
     mapped: Array = np.load(target, mmap_mode="r", allow_pickle=False)
     return mapped
+
+
+def _map_in_place(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Array:
+    """The array of a member that is not packed."""
+    with archive.open(member) as packed:
+        while packed.read(1 << 22):  # the checksum is compared at the end
+            pass
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        local = file.read(_LOCAL.size)
+        file.seek(sum(_LOCAL.unpack(local)[-2:]), os.SEEK_CUR)  # the name, and what may follow it
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError("Python objects are not read")
+        start = file.tell()
+    return np.memmap(path, dtype, "r", start, shape, "F" if fortran else "C")
 
 
 def splits_of(arrays: dict[str, Array], name: str) -> dict[str, tuple[Array, Array] | None]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.layout import Array
-from lightning_distill.data.splits import take
 from lightning_distill.isolation import derive_seed
+from lightning_distill.lazy import take
 
 Rows = NDArray[np.int64]
 

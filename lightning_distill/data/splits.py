@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,30 +34,6 @@ class Given:
     splits: dict[str, Split]
     groups: dict[str, NDArray[np.int64]]
     group_kind: str = PATIENT
-
-
-class Rows:
-    """Some rows of an array that stays where it is, e.g. memory-mapped; read when they are asked for."""
-
-    def __init__(self, array: Array, rows: NDArray[np.int64]) -> None:
-        self.array, self.rows = array, rows
-        self.dtype, self.ndim, self.shape = array.dtype, array.ndim, (len(rows), *array.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: slice | NDArray[np.int64]) -> Array:
-        return np.asarray(self.array[self.rows[index]])
-
-    def __array__(self, dtype: np.dtype[np.generic] | None = None, copy: bool | None = None) -> Array:
-        return np.asarray(self[:], dtype)
-
-
-def take(images: Array, rows: NDArray[np.int64]) -> Array:
-    """``images[rows]``, without reading a memory-mapped array."""
-    if isinstance(images, Rows):
-        return cast(Array, Rows(images.array, images.rows[rows]))
-    return cast(Array, Rows(images, rows)) if isinstance(images, np.memmap) else images[rows]
 
 
 def check_alike(splits: dict[str, Split]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from lightning_distill.distillers.base import Distiller
+from lightning_distill.functional import Parameters
 from lightning_distill.objectives import mean_embedding_distance
 from lightning_distill.real import RealBatch
 
@@ -29,13 +30,20 @@ class DMDistiller(Distiller):
         parameters = self.network.fresh(self.device)
         targets: dict[int, Tensor] = {}
         for labels in self.groups([real.per_class] * len(real.spec.strata)):
-            x = self.augment.of_classes(real.of_classes(labels), [real.per_class] * len(labels), self.seeds(labels))
-            with torch.no_grad():
-                means = self.network.embed(parameters, x).unflatten(0, (len(labels), -1)).float().mean(1)  # (L, F)
-            targets |= dict(zip(labels, means, strict=True))
+            targets |= dict(zip(labels, self._means(parameters, real, labels), strict=True))
         for labels in self.groups(self.synthetic.counts):
             counts = [self.synthetic.counts[label] for label in labels]
             images = torch.cat([self.synthetic.of_class(label) for label in labels])
             embedded = self.network.embed(parameters, self.augment.of_classes(images, counts, self.seeds(labels)))
             pairs = zip(labels, embedded.split(counts), strict=True)
             yield torch.stack([mean_embedding_distance(targets[label][None], e) for label, e in pairs]).sum()
+
+    @torch.no_grad()
+    def _means(self, parameters: Parameters, real: RealBatch, labels: Sequence[int]) -> Tensor:
+        """Mean embeddings of the real images of some classes, ``(L, F)`` float32; only batch norm needs all at once."""
+        parts = [real.of_classes(labels)] if self.network.batch_norm else real.portions(labels)
+        sums = []
+        for x in parts:
+            x = self.augment.of_classes(x, [len(x) // len(labels)] * len(labels), self.seeds(labels))
+            sums.append(self.network.embed(parameters, x).unflatten(0, (len(labels), -1)).float().sum(1))
+        return torch.stack(sums).sum(0) / real.per_class

@@ -6,6 +6,8 @@ import difflib
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import cast
 
 import kornia
 import torch
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from lightning_distill.evaluation.stored import StoredPixels
 from lightning_distill.evaluation.student import TrainingSet
 from lightning_distill.spec import FLOAT16_MAX, DataSpec
 
@@ -112,7 +115,8 @@ def rename(set: TrainingSet, data: DataSpec, map_classes: Mapping[str, str]) -> 
     if empty := [name for name, images in zip(data.class_names, present, strict=True) if not images]:
         rank_zero_warn(f"no image of the set is of {', '.join(map(repr, empty))}: its students never see such images")
     spec = replace(set.spec, class_names=data.class_names, task=data.task)
-    return replace(set, pixels=set.pixels[order], labels=labels[order], spec=spec, soft=soft)
+    pixels = cast(Tensor, set.pixels.of(order)) if isinstance(set.pixels, StoredPixels) else set.pixels[order]
+    return replace(set, pixels=pixels, labels=labels[order], spec=spec, soft=soft)
 
 
 def resized(set: TrainingSet, shape: tuple[int, int, int]) -> TrainingSet:
@@ -125,20 +129,29 @@ def resized(set: TrainingSet, shape: tuple[int, int, int]) -> TrainingSet:
         ValueError: channels other than one and three.
     """
     spec, channels = set.spec, shape[0]
-    pixels = set.pixels.float()
     mean, std = spec.mean, spec.std
     if spec.shape[0] != channels:
         if {spec.shape[0], channels} != {1, 3}:
             raise ValueError(f"the set has {spec.shape[0]} channels, the data {channels}; only 1 and 3 are converted")
         if channels == 3:
-            pixels, mean, std = pixels.expand(-1, 3, -1, -1), mean * 3, std * 3
+            mean, std = mean * 3, std * 3
         else:
-            pixels = kornia.color.rgb_to_grayscale(pixels, torch.tensor(GREY))
             mean, std = ((sum(w * v for w, v in zip(GREY, values, strict=True)),) for values in (mean, std))
-    if spec.shape[1:] != shape[1:]:
-        pixels = F.interpolate(pixels, shape[1:], mode="bilinear", antialias=True, align_corners=False)
-    spec = replace(spec, shape=shape, mean=mean, std=std)
-    return replace(set, pixels=as_shipped(pixels, spec), spec=spec)
+    change = partial(_pixels_of_shape, spec=(new := replace(spec, shape=shape, mean=mean, std=std)))
+    given = set.pixels
+    pixels = cast(Tensor, given.changed(change)) if isinstance(given, StoredPixels) else change(given)
+    return replace(set, pixels=pixels, spec=new)
+
+
+def _pixels_of_shape(pixels: Tensor, spec: DataSpec) -> Tensor:
+    """Pixels ``(N, C', H', W')`` in the shape and type that a spec says."""
+    pixels = pixels.float()
+    if pixels.shape[1] != spec.shape[0]:
+        grey = spec.shape[0] == 1
+        pixels = kornia.color.rgb_to_grayscale(pixels, torch.tensor(GREY)) if grey else pixels.expand(-1, 3, -1, -1)
+    if pixels.shape[2:] != spec.shape[1:]:
+        pixels = F.interpolate(pixels, spec.shape[1:], mode="bilinear", antialias=True, align_corners=False)
+    return as_shipped(pixels, spec)
 
 
 def as_shipped(pixels: Tensor, spec: DataSpec) -> Tensor:

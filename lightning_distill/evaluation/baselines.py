@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lightning_distill.coresets import Features, select
+from lightning_distill.evaluation.stored import StoredPixels
 from lightning_distill.evaluation.student import TrainingSet
 from lightning_distill.isolation import derive_seed
+from lightning_distill.lazy import stays
 from lightning_distill.spec import DataSpec
 
 Arrays = tuple[NDArray[np.generic], NDArray[np.int64]]
@@ -43,8 +46,13 @@ def chosen(
 
 
 def everything(real: Arrays, spec: DataSpec) -> Callable[[int], TrainingSet]:
-    """All real training images, in their natural class ratio; of multi-label data with 0/1 targets ``(N, L)``."""
-    data = TrainingSet(torch.from_numpy(np.ascontiguousarray(real[0])), torch.from_numpy(real[1]), spec)
+    """All real training images, in their natural class ratio; of multi-label data with 0/1 targets ``(N, L)``.
+
+    Images that are on disk stay there (`stored.StoredPixels`).
+    """
+    images, labels = real
+    pixels = StoredPixels(images) if stays(images) else torch.from_numpy(np.ascontiguousarray(images))
+    data = TrainingSet(cast(torch.Tensor, pixels), torch.from_numpy(labels), spec)
     return lambda student: data
 
 

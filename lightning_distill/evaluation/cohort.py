@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from lightning_distill.evaluation.stored import StoredPixels
 from lightning_distill.functional import Parameters, Stateless
 from lightning_distill.isolation import derive_seed, sandbox
 
@@ -69,14 +70,14 @@ class Cohort:
             stacked = _stack([stream(network.fresh, device) for stream in streams])
             weights = network.trainable(stacked)
             sgd = torch.optim.SGD(weights, hp.lr, momentum=hp.momentum, weight_decay=hp.weight_decay)
-            moved = {id(part): (part.pixels.to(device), part.targets.to(device)) for part in data}
+            moved = {id(part): (_moved(part.pixels, device), part.targets.to(device)) for part in data}
             sets = [moved[id(part)] for part in data]
             network.train()
             for epoch in range(hp.epochs + 1):
                 sgd.param_groups[0]["lr"] = hp.rate(epoch, data[0].lr)
                 orders = torch.stack([stream(torch.randperm, len(data[0].labels)) for stream in streams])  # (S, N)
                 for rows in orders.to(device).split(hp.batch_size, dim=1):  # (S, B)
-                    pixels = torch.stack([part[own] for (part, _), own in zip(sets, rows, strict=True)])
+                    pixels = torch.stack([part[own].to(device) for (part, _), own in zip(sets, rows, strict=True)])
                     targets = torch.cat([part[own] for (_, part), own in zip(sets, rows, strict=True)])
                     x = school.spec.normalize(pixels)  # (S, B, C, H, W)
                     x = torch.stack([stream(school.augment.plain, own) for stream, own in zip(streams, x, strict=True)])
@@ -144,6 +145,10 @@ class _Once:
 
     def rewind(self, made: int) -> None:
         self._made = made
+
+
+def _moved(pixels: Tensor, device: torch.device) -> Tensor:
+    return pixels if isinstance(pixels, StoredPixels) else pixels.to(device)
 
 
 def _stack(parameters: Sequence[Parameters]) -> Parameters:

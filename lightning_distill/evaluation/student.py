@@ -30,7 +30,8 @@ class TrainingSet:
     """What a student learns from.
 
     Args:
-        pixels: ``(N, C, H, W)`` in pixel units, any dtype, on the CPU.
+        pixels: ``(N, C, H, W)`` in pixel units, any dtype, on the CPU; `stored.StoredPixels` where all real images are
+            meant and lie on disk.
         labels: ``(N,)`` int64, numbers of `DataSpec.strata`; of multi-label data also 0/1 rows ``(N, K)``.
         spec: mean and std to normalise by, and the classes.
         soft: probabilities ``(N, K)`` to learn from instead of the labels, where a set has learned them.

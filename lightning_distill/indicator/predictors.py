@@ -18,6 +18,8 @@ NEIGHBOURS = 5
 COMPONENTS = 32
 #: Real images looked at, at most: these numbers are to be cheap, and a few thousand images fix them to a point.
 TRAIN_IMAGES, SCORED_IMAGES = 5000, 2000
+#: Their normalised pixels, at most: 256 MiB.
+NUMBERS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,17 @@ def look(train: Arrays, scored: Arrays, spec: DataSpec, seed: int = 0) -> Cheap:
 
 
 def flat(arrays: Arrays, spec: DataSpec, most: int, seed: int) -> tuple[Features, NDArray[np.int64]]:
-    """Normalised pixels ``(n, C * H * W)`` float32 and labels of ``most`` images drawn at random, or of all."""
+    """Normalised pixels ``(n, C * H * W)`` float32 and labels of ``most`` images drawn at random, or of all.
+
+    Of images so large that their pixels are more than `NUMBERS`, as few as are not.
+    """
     images, labels = arrays
-    rows = np.arange(len(labels))
+    rows, most = np.arange(len(labels)), min(most, max(1, NUMBERS // int(np.prod(spec.shape))))
     if len(labels) > most:  # ordered, so that a memory-mapped array is read once through
         rows = np.sort(np.random.default_rng(seed).choice(len(labels), most, replace=False))
     mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
-    pixels = (np.asarray(images[rows]).astype(np.float32) - mean) / std
+    pixels = np.asarray(images[rows]).astype(np.float32)
+    pixels = np.divide(np.subtract(pixels, mean, out=pixels), std, out=pixels)
     return pixels.reshape(len(rows), -1), labels[rows]
 
 

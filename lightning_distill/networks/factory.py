@@ -23,7 +23,7 @@ _WORDS: dict[str, tuple[str, Any]] = {
     **{name: ("activation", name) for name in ("relu", "leaky", "sigmoid", "swish")},
     **{f"pool_{pool}": ("pool", pool) for pool in ("avg", "max", "none")},
 }
-#: For images larger than the field's: at 64 px d4, at 128 px d5, at 256 px d6 end at 4x4 features.
+#: For images larger than the field's: at 64 px d4, at 128 px d5, at 256 px d6, at 512 px d7 end at 4x4 features.
 _DEEP: dict[str, tuple[str, Any]] = {f"d{depth}": ("depth", depth) for depth in (5, 6, 7, 8)}
 #: Every name of the field's pools, where a ConvNet varies in one thing; ``convnet_w16`` is the small one for tests and
 #: first looks. Several things at once are named one after the other, see `create_network`.

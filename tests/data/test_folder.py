@@ -16,6 +16,7 @@ from pydicom.data import get_testdata_file
 
 from lightning_distill import DataSpec, FolderDataModule, load_set
 from lightning_distill.cli import main
+from lightning_distill.lazy import InFile
 
 NAME = "Mustermann^Erika"
 
@@ -405,7 +406,7 @@ def test_a_cache_is_written_once_and_mapped(root, tmp_path, monkeypatch):
     for data in (first, FolderDataModule(str(root), cache=cache)):
         for split, images in images_of(data).items():
             np.testing.assert_array_equal(images, direct[split])
-        assert isinstance(data.splits["train"][0].array, np.memmap)
+        assert isinstance(data.splits["train"][0].array, InFile)
     assert len(seen) == 20
     array, note = sorted((tmp_path / "cache").iterdir(), key=lambda path: path.suffix, reverse=True)
     assert (array.suffix, note.suffix) == (".npy", ".json")

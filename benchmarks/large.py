@@ -1,0 +1,225 @@
+"""Larger than memory: what stays resident of images on disk, and what a step takes at 224 and 512 px.
+
+    python benchmarks/large.py                          # writes benchmarks/results/large.csv; 4 GB of disk for a while
+    python benchmarks/large.py --only draws             # any of draws, fit, step
+    python benchmarks/large.py --quick                  # tiny sizes, to see that it runs
+
+Each row is a process of its own. ``draws`` and ``fit`` read an npy file of 3x224x224 uint8 noise in ten unbalanced
+classes; the one of 20 GB is sparse, all zeros. ``draws`` makes the data module (statistics over all images, a
+validation split) and takes 200 batches of 16 images a class; ``rows`` as the package reads them, ``map`` through the
+memory map itself. ``fit`` takes DM steps with a network of width 16. ``step`` are DM and DSA at full width beside
+noise in memory; ``keep all`` holds every synthetic image's graph until the backward. ``peak_mib`` is the largest
+resident size of the process, pages of maps included, ``above_start_mib`` what was added to it after imports,
+``own_mib`` and ``mapped_mib`` what is resident at the end. Cold is after the file was dropped from the system's cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from lightning import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
+from script import folder, listed, options
+
+from lightning_distill import ArrayDataModule, chunks
+from lightning_distill.bench.jobs import Job, Size, make_ours, noise
+from lightning_distill.bench.measure import quiet_trainer, silence
+from lightning_distill.bench.peak import peak_mib, resident_mib
+from lightning_distill.bench.results import Book, about
+from lightning_distill.data import Draws
+from lightning_distill.data.layout import pixel_statistics
+
+PARTS = ("draws", "fit", "step")
+COLUMNS = ("images", "network", "classes", "ipc", "real_per_class", "steps", "peak_mib", "above_start_mib", "own_mib",
+           "mapped_mib", "setup_s", "cold_batches_per_s", "warm_batches_per_s", "s_a_step")  # fmt: skip
+SPARSE_ABOVE = 8.0  # GB: files above are holes, read as zeros, and take no disk
+
+
+@dataclass(frozen=True)
+class Case:
+    """One process.
+
+    Args:
+        work: ``draws``, ``fit``, ``dm`` or ``dsa``.
+        how: ``rows``, ``map``, ``as shipped`` or ``keep all``.
+        gb: of the file, 10^9 bytes; 0 for none.
+        size: of the step.
+        steps: batches drawn or image steps.
+    """
+
+    work: str
+    how: str
+    gb: float
+    size: Size
+    steps: int
+
+    @property
+    def key(self) -> dict[str, object]:
+        """What names its row."""
+        return {"work": self.work, "how": self.how, "gb": self.gb, "side": self.size.side}
+
+    @property
+    def count(self) -> int:
+        """Images in the file."""
+        return round(self.gb * 1e9 / (3 * self.size.side**2))
+
+
+def cases(quick: bool) -> dict[str, list[Case]]:
+    """By part of the work."""
+    side, network = (8, "convnet_w16") if quick else (224, "convnet_d6")
+    small, mid, large = (2e-5, 4e-5, 8e-5) if quick else (0.04, 4.0, 20.0)
+    drawn = Size(10, 3, side, 1, 4 if quick else 16, network="convnet_w16")
+    step = Size(2, 3, side, 2 if quick else 10, 4 if quick else 16, network=network, inner=1)
+    big = replace(step, side=16 if quick else 512, network="convnet_w16" if quick else "convnet_d7")
+    return {
+        "draws": [Case("draws", how, gb, drawn, 3 if quick else 200)
+                  for how, gb in (("rows", small), ("rows", mid), ("map", mid), ("rows", large))],
+        "fit": [Case("fit", "rows", gb, drawn, 2 if quick else 10) for gb in (small, mid)],
+        "step": [Case("dm", "as shipped", 0, step, 2), Case("dm", "keep all", 0, step, 1),
+                 Case("dsa", "as shipped", 0, step, 1), Case("dm", "as shipped", 0, big, 1)],
+    }  # fmt: skip
+
+
+def labels_of(count: int) -> NDArray[np.int64]:
+    """Ten classes, the first with half of the images, each of the next with half of what is left, and 16 or more."""
+    few = np.repeat(np.arange(10), max(1, min(20, count // 20)))
+    return np.concatenate([few, np.minimum(np.random.default_rng(0).geometric(0.5, count - len(few)) - 1, 9)])
+
+
+def write_images(path: Path, case: Case) -> None:
+    """An npy file of noise, or where it is large a sparse one.
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
+    shape = (case.count, case.size.side, case.size.side, 3)
+    row, sparse = 3 * case.size.side**2, case.gb > SPARSE_ABOVE
+    if not sparse and shutil.disk_usage(path.parent).free < 2 * case.count * row:
+        raise OSError(f"{case.gb:g} GB are to be written but twice as much is not free; set TMPDIR to another disk")
+    random = np.random.default_rng(0)
+    with path.open("wb") as file:
+        about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, about)
+        if sparse:
+            file.truncate(file.tell() + case.count * row)
+        else:
+            for start in range(0, case.count, 200):
+                file.write(random.bytes(min(200, case.count - start) * row))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def forget(path: Path) -> None:
+    """Drop a file from the system's cache, where the system can be asked to."""
+    if hasattr(os, "posix_fadvise"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+class Clock(Callback):
+    """When each step ended."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start."""
+        self.times = [time.perf_counter()]
+
+    def on_train_batch_end(self, *_: object, **__: object) -> None:
+        """A step has ended."""
+        self.times.append(time.perf_counter())
+
+    def seconds(self) -> float:
+        """Of a step, the first left out where there are more."""
+        taken = np.diff(self.times)
+        return float(np.median(taken[1:] if len(taken) > 1 else taken))
+
+
+def draw(case: Case, path: Path) -> dict[str, object]:
+    """Statistics, a split and batches, twice the same ones."""
+    mapped, labels, began = np.load(path, mmap_mode="r"), labels_of(case.count), time.perf_counter()
+    if case.how == "map":
+        images = mapped.transpose(0, 3, 1, 2)
+        pixel_statistics(images)
+        draws = Draws(images, labels, 10, case.size.real_per_class, case.steps, 0)
+    else:
+        draws = _data(case, path).train_dataloader()
+    setup, paces = time.perf_counter() - began, []
+    forget(path)
+    for _ in range(2):
+        began = time.perf_counter()
+        for k in range(case.steps):
+            draws.batch(k)
+        paces.append(case.steps / (time.perf_counter() - began))
+    return {"setup_s": setup, "cold_batches_per_s": paces[0], "warm_batches_per_s": paces[1]}
+
+
+def fit(case: Case, path: Path) -> dict[str, object]:
+    """DM on the file, or DM and DSA beside noise in memory."""
+    data = _data(case, path) if case.work == "fit" else noise(case.size)
+    if case.how == "keep all":
+        chunks.CPU_KEPT = 2**50
+    clock = Clock()
+    with silence():
+        distiller = make_ours(Job("dm" if case.work == "fit" else case.work, case.size, data), "off")
+        quiet_trainer(case.steps, "32-true", "cpu", [clock]).fit(distiller, datamodule=data)
+    return {"s_a_step": clock.seconds()}
+
+
+def _data(case: Case, path: Path) -> ArrayDataModule:
+    train = np.load(path, mmap_mode="r"), labels_of(case.count)
+    data = ArrayDataModule(train, name="noise", real_per_class=case.size.real_per_class, channels="last")
+    data.setup()
+    return data
+
+
+def child(text: str) -> dict[str, object]:
+    """The numbers of a case that came as JSON."""
+    given = json.loads(text)
+    path, case = Path(given.pop("path")), Case(**{**given, "size": Size(**given["size"])})
+    start = peak_mib()
+    found = (draw if case.work == "draws" else fit)(case, path)
+    own, mapped = resident_mib()
+    memory = {"peak_mib": peak_mib(), "above_start_mib": peak_mib() - start, "own_mib": own, "mapped_mib": mapped}
+    return {name: float(f"{value:.4g}") for name, value in {**memory, **found}.items()}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument("--only", default=",".join(PARTS), help=f"any of {', '.join(PARTS)}")
+    parser.add_argument("--child", help="measure one case, given as JSON, in this process")
+    given = parser.parse_args(arguments)
+    if given.child:
+        print(json.dumps(child(given.child)))
+        return
+    made, todo = about("python benchmarks/large.py" + " --quick" * given.quick), cases(given.quick)
+    book = Book(folder(given) / "large.csv", ("work", "how", "gb", "side"), COLUMNS, again=given.again)
+    with tempfile.TemporaryDirectory() as place:
+        for part in listed(parser, given.only, PARTS):
+            for case in (case for case in todo[part] if book.lacks(*case.key.values())):
+                path = Path(place) / f"{case.count}.npy"
+                if case.gb and not path.exists():
+                    write_images(path, case)
+                command = [sys.executable, __file__, "--child", json.dumps({**asdict(case), "path": str(path)})]
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode:
+                    raise RuntimeError(f"{case.key} failed: {done.stderr[-2000:]}")
+                numbers = json.loads(done.stdout.strip().splitlines()[-1])
+                print(*case.key.values(), numbers, flush=True)
+                size = {name: getattr(case.size, name) for name in ("network", "classes", "ipc", "real_per_class")}
+                size |= {"images": case.count or "", "steps": case.steps}
+                book.put({**case.key, **size, **numbers, **made})
+
+
+if __name__ == "__main__":
+    main()
