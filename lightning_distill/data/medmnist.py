@@ -11,6 +11,7 @@ from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.groups import OnOverlap
 from lightning_distill.data.layout import Array
 from lightning_distill.data.npz import MAP_ABOVE, groups_of, read_npz, splits_of
+from lightning_distill.presets import valid_for
 from lightning_distill.spec import Task
 
 SIZES = (28, 64, 128, 224)
@@ -20,8 +21,21 @@ _TASKS: dict[str, Task] = {
     "ordinal-regression": "ordinal",
     "multi-label, binary-class": "multi-label",
 }
-#: A mirrored image has another label (left and right organs) or another anatomy (the heart in a chest film).
-_NO_FLIP = {"organamnist", "organcmnist", "organsmnist", "chestmnist", "pneumoniamnist"}
+#: What the images are: `presets.MODALITIES` says which augmentation that allows.
+_MODALITIES = {
+    "pathmnist": "histology",
+    "chestmnist": "chest_xray",
+    "dermamnist": "dermatoscopy",
+    "octmnist": "oct",
+    "pneumoniamnist": "chest_xray",
+    "retinamnist": "fundus",
+    "breastmnist": "breast_ultrasound",
+    "bloodmnist": "blood_smear",
+    "tissuemnist": "fluorescence",
+    "organamnist": "ct",
+    "organcmnist": "ct",
+    "organsmnist": "ct",
+}
 
 
 class MedMNISTDataModule(ArrayDataModule):
@@ -32,8 +46,8 @@ class MedMNISTDataModule(ArrayDataModule):
         size: 28, 64, 128 or 224 pixels.
         root: folder of the npz files; default the variable ``MEDMNIST_ROOT``, else the medmnist package's folder.
         download: fetch a missing file through the medmnist package.
-        augmentation: a preset of `augment.PRESETS`; ``None`` takes the one valid for this set (no mirror images of
-            the organ and chest sets).
+        augmentation: a preset of `presets.PRESETS`; ``None`` takes the one that `presets.MODALITIES` has for what
+            the set shows (no mirror images of the organ and chest sets; colour only where there is some).
         source: what the file is called in tables; ``None`` compares its checksum with the official one.
         real_per_class: real images of each class in a training batch.
         batch_size: images in a validation or test batch.
@@ -81,7 +95,7 @@ class MedMNISTDataModule(ArrayDataModule):
             class_names=list(info["label"].values()),
             name=name if size == 28 else f"{name}_{size}",
             task=_TASKS[info["task"]],
-            augmentation=augmentation or ("dsa_noflip" if name in _NO_FLIP else "dsa"),
+            augmentation=augmentation or valid_for(_MODALITIES[name]),
             license=info["license"],
             source=source or "official file",
             channels="last",

@@ -110,7 +110,7 @@ class NpzDataModule(ArrayDataModule):
     Args:
         path: the file.
         class_names: one a class.
-        augmentation: a preset of `augment.PRESETS` that is valid for these images.
+        augmentation: a preset of `presets.PRESETS` that is valid for these images.
         license: licence of the data, for the card.
         source: where the bytes come from, for cards and tables.
         channels: place of the channels, where ``auto`` cannot tell.

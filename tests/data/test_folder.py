@@ -518,6 +518,7 @@ def test_scans_are_windowed_grouped_and_described(scans, tmp_path):
 def test_several_windows_are_channels(scans):
     data = FolderDataModule(str(scans()), window=["lung", "bone"], size=16, val_fraction=0.5)
     assert data.spec.shape == (2, 16, 16)
+    assert data.spec.augmentation == "dsa_grey_noflip"  # saturation would mix the windows
     with pytest.raises(ValueError, match="color='grey' with several windows"):
         FolderDataModule(str(scans()), window=["lung", "bone"], color="grey").setup()
 
@@ -558,6 +559,33 @@ def test_frames_of_one_file_belong_together(tmp_path):
     data = FolderDataModule(str(tmp_path / "root"), frames="all", window=(1000000, 500000))
     data.load()
     assert data.groups["train"].tolist() == [n for n in range(4) for _ in range(15)]
+
+
+@pytest.mark.parametrize(
+    ("options", "preset"),
+    [
+        ({}, "dsa_noflip"),
+        ({"modality": "histology"}, "dsa"),
+        ({"modality": "chest_xray"}, "dsa_noflip"),
+        ({"modality": "ct"}, "dsa_grey_noflip"),
+        ({"augmentation": "crop_scale_rotate"}, "crop_scale_rotate"),
+    ],
+)
+def test_a_modality_chooses_the_augmentation(root, options, preset):
+    data = FolderDataModule(str(root), **options)
+    assert data.spec.augmentation == preset
+    assert data.recipe == {key: value for key, value in options.items() if key == "modality"}
+
+
+def test_the_card_says_which_augmentation_is_valid(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["coreset", "--ipc=1", "--data=FolderDataModule", f"--data.root={root}", "--data.modality=oct", "--out=c"])
+    card = json.loads((tmp_path / "c" / "card.json").read_text())
+    assert card["data"]["augmentation"] == "dsa"
+    assert card["augmentation"] == (
+        "dsa: brightness and contrast; shift by an eighth; cutout of half a side; mirror left-right; scale to 1.2; "
+        "turn to 15 degrees"
+    )
 
 
 def test_groups_need_an_identifier(scans):
@@ -620,6 +648,8 @@ def test_old_cards_are_read_as_having_no_scale(root):
         ({"groups": "patient"}, "unknown groups='patient'; use dicom, or a patient column in the table"),
         ({"size": 0}, "size=0; it must be at least 1"),
         ({"window": "liver"}, "unknown window='liver'"),
+        ({"modality": "chest-xray"}, r"unknown modality='chest-xray' \(did you mean 'chest_xray'"),
+        ({"modality": "ct", "augmentation": "dsa"}, "modality='ct' and augmentation='dsa' both choose; leave one out"),
         ({"multi_label": True}, "multi_label=True is for a table"),
         ({"real_per_class": 0}, "real_per_class=0"),
     ],
