@@ -122,15 +122,16 @@ def _write(array: IO[bytes], key: str, root: Path, paths: Sequence[str], options
     progress = track(paths, "reading images", console=console, transient=True, disable=quiet)
     for number, path in enumerate(progress):
         try:
-            picture = read_image(root / path, options.read, path)
-            patient = patient_of(root / path, salt, path) if options.patients else 0
+            name = path.encode("utf-8", "backslashreplace").decode()  # file systems hold names that no log can
+            picture = read_image(root / path, options.read, name)
+            patient = patient_of(root / path, salt, name) if options.patients else 0
         except Unreadable as error:
             if options.on_error == "error":
                 raise ValueError(f"{error}; on_error='skip' leaves such files out") from None
             skipped.append(number)
             continue
-        ready = fit_picture(picture, options.size, options.fit, options.color, path)  # (frames, C, H, W)
-        alike.check(ready, path)
+        ready = fit_picture(picture, options.size, options.fit, options.color, name)  # (frames, C, H, W)
+        alike.check(ready, name)
         if not files:
             shape = ready.pixels.shape[1:]
             array.write(_header(0, shape, ready.pixels.dtype))

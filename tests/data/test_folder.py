@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 import shutil
 import tracemalloc
 import warnings
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -538,6 +541,71 @@ def test_photometric_interpretations_do_not_mix_unless_accepted(scans):
         with pytest.raises(ValueError, match=r"mix photometric interpretations.*mixed_photometric=True accepts"):
             FolderDataModule(str(folder), window="lung", color=color).setup()
     FolderDataModule(str(folder), window="lung", mixed_photometric=True, val_fraction=0.5).setup()
+
+
+@pytest.mark.parametrize("window", ["lung", (-600, 1500)])
+def test_a_file_without_rescale_tags_does_not_pass_beside_others(scans, window):
+    folder = scans()
+    path = max((folder / "ill").iterdir())
+    ds = pydicom.dcmread(path)
+    del ds.RescaleSlope, ds.RescaleIntercept
+    ds.save_as(path)
+    for on_error in ("error", "skip"):  # a wrong setting, perhaps: never skipped
+        with pytest.raises(ValueError, match=r"ill/.*7.dcm (has no rescale slope|does not say).*assume_hu=True"):
+            FolderDataModule(str(folder), window=window, on_error=on_error).setup()
+    FolderDataModule(str(folder), window=window, assume_hu=True, val_fraction=0.5).setup()
+    for path in folder.rglob("*.dcm"):  # none has any: numbers are as they are stored
+        ds = pydicom.dcmread(path)
+        for keyword in ("RescaleSlope", "RescaleIntercept"):
+            ds.pop(keyword, None)
+        ds.save_as(path)
+    FolderDataModule(str(folder), window=(400, 1500), val_fraction=0.5).setup()
+
+
+@pytest.mark.parametrize("cut", ["x.nii", "x.nii.gz", "x.dcm"])
+def test_truncated_scans_are_named_or_left_out_and_counted(scans, tmp_path, cut):
+    folder = scans()
+    if cut != "x.dcm":
+        shutil.rmtree(folder)
+        for place, name in enumerate(("healthy", "ill")):
+            for n in range(4):
+                volume = np.random.default_rng(4 * place + n).integers(0, 255, (6, 6, 6)).astype(np.int16)
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / name / f"{n}-{cut}")
+    path = max((folder / "ill").iterdir())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    options = {"window": (100, 300), "val_fraction": 0.5}
+    with pytest.raises(ValueError, match=rf"cannot read ill/{re.escape(path.name)}: .*on_error='skip' leaves"):
+        FolderDataModule(str(folder), **options).setup()
+    data = FolderDataModule(str(folder), on_error="skip", **options)
+    with pytest.warns(UserWarning, match="1 of 8 files cannot be read and are left out"):
+        data.setup()
+    assert data.skipped == [f"ill/{path.name}"]
+    assert sum(len(labels) for _, labels in data.splits.values()) == 7
+
+
+def test_a_table_with_a_class_in_val_that_train_lacks_is_refused(root):
+    rows = twenty(split=lambda name, n: "val" if name == "ill" else "train")
+    table = write_table(root, rows, columns=("path", "label", "split"))
+    with pytest.raises(ValueError, match="val has the class 'ill', of which train has no images; correct the labels"):
+        FolderDataModule(str(root), table=table).setup()
+
+
+def test_a_name_that_is_not_utf8_is_one_file_like_others(root):
+    """A table in UTF-8 cannot name it; class folders read it, and messages about it can be printed."""
+    name = os.fsdecode(b"M\xfcller.png")
+    try:
+        save(root / "ill" / "0.png", grey(10)).rename(root / "ill" / name)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    data = FolderDataModule(str(root))
+    data.setup()
+    assert sum(len(labels) for _, labels in data.splits.values()) == 20
+    (root / "ill" / name).write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot read ill/M") as error:
+        FolderDataModule(str(root)).setup()
+    str(error.value).encode()
+    assert FolderDataModule(str(root), on_error="skip").spec.num_classes == 2
 
 
 def test_slopes_that_differ_need_one_window(scans):
