@@ -17,16 +17,7 @@ from kornia import augmentation as K
 from kornia.augmentation.random_generator import PlainUniformGenerator
 from torch import Tensor, nn
 
-#: Named strategies: which groups may be drawn. ``dsa_noflip`` is for labels a mirror changes (digits, left and right
-#: organs, the heart in a chest film); ``dc_students`` is what DC's code gives students on MNIST: each image by itself
-#: is shifted, stretched by 0.8 to 1.2 or turned by up to 45 degrees, and filled with the batch's mean.
-PRESETS: dict[str, tuple[str, ...]] = {
-    "dsa": ("color", "crop", "cutout", "flip", "scale", "rotate"),
-    "dsa_noflip": ("color", "crop", "cutout", "scale", "rotate"),
-    "crop_scale_rotate": ("crop", "scale", "rotate"),
-    "dc_students": ("crop", "stretch", "turn"),
-    "none": (),
-}
+from lightning_distill.presets import PRESETS
 
 Params = dict[str, Tensor]
 Flags = dict[str, object]
@@ -116,7 +107,7 @@ class SiameseAugmentation:
     image. Not an ``nn.Module``: it has no state.
 
     Args:
-        preset: a name of `PRESETS`.
+        preset: a name of `presets.PRESETS`.
         image_size: ``(H, W)`` in pixels.
 
     Raises:
@@ -240,6 +231,7 @@ def _operations(image_size: tuple[int, int], same_on_batch: bool) -> dict[str, C
             RandomSaturation(same_on_batch),
             RandomContrast(same_on_batch),
         ],
+        "intensity": lambda: [K.RandomBrightness((0.5, 1.5), clip_output=False, **same), RandomContrast(same_on_batch)],
         "crop": lambda: [K.RandomCrop((height, width), padding=shift, **same)],
         "cutout": lambda: [RandomCutout(same_on_batch)],
         "flip": lambda: [K.RandomHorizontalFlip(p=0.5, same_on_batch=same_on_batch)],

@@ -31,7 +31,7 @@ class DataSpec:
         high: largest pixel value a shipped image may take.
         pixel: the type images are shipped in; ``float16`` for data that came as floats.
         task: what the labels are.
-        augmentation: the siamese augmentation that is valid for these images, a preset of `augment.PRESETS`.
+        augmentation: the siamese augmentation that is valid for these images, a preset of `presets.PRESETS`.
         license: the licence of the data.
         source: where the bytes come from ("official file", "reassembled", ...), shown in every table.
         scale: what pixel values stand for, e.g. ``CT window lung, -1350 to 150 HU as 0 to 1``; empty where unknown.

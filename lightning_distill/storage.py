@@ -23,6 +23,7 @@ from safetensors.numpy import save
 from torch.utils.data import TensorDataset
 
 from lightning_distill.evaluation.student import TrainingSet
+from lightning_distill.presets import describe
 from lightning_distill.spec import DataSpec
 
 SET, CARD = "set.safetensors", "card.json"
@@ -56,7 +57,8 @@ def write_set(folder: str | Path, data: TrainingSet, card: Card) -> Path:
         arrays["soft_labels"] = np.ascontiguousarray(data.soft.numpy().astype(np.float32))
     if data.lr is not None:
         arrays["lr"] = np.array(data.lr, np.float32)
-    card = {**card, "data": data.spec.to_dict(), "sha256": digest(arrays)}
+    augmentation = describe(data.spec.augmentation, data.spec.shape[0])
+    card = {**card, "data": data.spec.to_dict(), "augmentation": augmentation, "sha256": digest(arrays)}
     text = json.dumps(card, indent=2, ensure_ascii=False)
     write_files({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
     return folder / SET

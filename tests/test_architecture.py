@@ -19,8 +19,8 @@ LIGHTNING = {"lightning", "lightning_utilities", "pytorch_lightning"}
 #: What each layer may import of the package itself; the lowest come first.
 LAYERS = {
     "lowest": {
-        "augment", "chunks", "functional", "gradients", "isolation", "machine", "objectives", "precision", "real",
-        "spec", "unroll",
+        "augment", "chunks", "functional", "gradients", "isolation", "machine", "objectives", "precision",
+        "presets", "real", "spec", "unroll",
     },
     "middle": {
         "synthetic", "networks", "coresets", "evaluation", "indicator", "lazy", "storage", "card", "pictures",

@@ -10,7 +10,8 @@ from reference import dsa
 from scipy import stats
 
 from lightning_distill import augment
-from lightning_distill.augment import PRESETS, SiameseAugmentation
+from lightning_distill.augment import SiameseAugmentation
+from lightning_distill.presets import PRESETS
 
 #: The one parameter that is not drawn.
 SHAPE = ("forward_input_shape",)
@@ -288,7 +289,22 @@ def test_presets_hold_the_groups_of_the_protocol():
     groups = {"dsa": GROUPS, "dsa_noflip": ("color", "crop", "cutout", "scale", "rotate")}
     groups |= {"crop_scale_rotate": ("crop", "scale", "rotate"), "none": ()}
     groups |= {"dc_students": ("crop", "stretch", "turn")}
+    groups |= {"dsa_grey_noflip": ("intensity", "crop", "cutout", "scale", "rotate")}
     assert groups == PRESETS
+
+
+def test_grey_channels_are_never_mixed(only):
+    """Windows of a scan get brighter and gain contrast together; saturation would blur one into the other."""
+    x = torch.zeros(1, 2, 8, 8)
+    x[:, 0, 2:5], x[:, 1, :, 3:6] = 1.0, -2.0
+    for mode in ("plain", "siamese"):
+        torch.manual_seed(0)
+        augmentation = only("intensity", (8, 8))
+        y = augmentation.plain(x) if mode == "plain" else augmentation(x, x)[1]
+        slope = (y[0, 0, 3, 0] - y[0, 0, 0, 0]) / 1.0
+        assert 0.5 <= slope <= 1.5
+        assert slope != 1
+        torch.testing.assert_close(y - y[:, :1, :1, :1], slope * x)  # x is zero there: a line through all channels
 
 
 @pytest.mark.parametrize("preset", [name for name, groups in PRESETS.items() if "flip" not in groups])
@@ -394,7 +410,9 @@ def test_inputs_are_left_alone():
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown augmentation 'dsq'; use one of dsa, dsa_noflip, crop_scale_rotate"):
+    with pytest.raises(
+        ValueError, match=r"unknown augmentation 'dsq'; use one of dsa, dsa_noflip, dsa_grey_noflip, crop_scale_rotate"
+    ):
         SiameseAugmentation("dsq", (8, 8))
 
 

@@ -24,6 +24,7 @@ class Place:
         other_split: of the other image, where there is one.
         other_row: of the other image.
         value: what was measured, such as a similarity.
+        kind: what has been done to the other image to make this one; empty for nothing.
     """
 
     split: str = ""
@@ -31,6 +32,7 @@ class Place:
     other_split: str = ""
     other_row: int | None = None
     value: float | None = None
+    kind: str = ""
 
     @property
     def where(self) -> Where:
@@ -39,7 +41,8 @@ class Place:
 
     def __str__(self) -> str:
         other = f" {'=' if self.value is None else '~'} {self.other_split} {self.other_row}"
-        return f"{self.split} {self.row}{'' if self.other_row is None else other}"
+        kind = f" {self.kind}" if self.kind else ""
+        return f"{self.split} {self.row}{'' if self.other_row is None else other + kind}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from lightning_distill.augment import PRESETS
 from lightning_distill.bench import textbook
 from lightning_distill.bench.jobs import Job, Variant, make_ours, make_textbook
 from lightning_distill.bench.measure import quiet_trainer, silence
@@ -15,6 +14,7 @@ from lightning_distill.callbacks.students import training_set
 from lightning_distill.data import ArrayDataModule, DigitsDataModule, MNISTDataModule
 from lightning_distill.evaluation import Exam, Protocol, Scores, TrainingSet, examine
 from lightning_distill.isolation import sandbox
+from lightning_distill.presets import PRESETS
 
 
 def real_data(real_per_class: int = 256) -> ArrayDataModule:

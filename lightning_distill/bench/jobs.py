@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_distill.augment import PRESETS
 from lightning_distill.bench import textbook
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
@@ -21,6 +20,7 @@ from lightning_distill.distillers.loops import loops
 from lightning_distill.functional import CompileMode
 from lightning_distill.isolation import sandbox
 from lightning_distill.networks import create_network
+from lightning_distill.presets import PRESETS
 from lightning_distill.spec import DataSpec
 from lightning_distill.synthetic import SyntheticSet
 from lightning_distill.trajectories import epoch_path, write_epoch, write_expert_card

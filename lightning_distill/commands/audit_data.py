@@ -14,7 +14,7 @@ from rich.table import Table
 from lightning_distill import __version__
 from lightning_distill.audit import Finding, Place, audit, work
 from lightning_distill.audit.composition import class_counts, class_names
-from lightning_distill.audit.whole import NEAR
+from lightning_distill.audit.whole import MAX_NEAR, NEAR
 from lightning_distill.commands.evaluate import data_options
 from lightning_distill.commands.subjects import student_bar
 from lightning_distill.data import ArrayDataModule
@@ -43,13 +43,17 @@ class AuditRow:
     other_split: str
     other_row: int | None
     value: float
+    kind: str
     near: float
+    max_near: float
     lightning_distill: str
     date: str
     command: str
 
 
-def audit_data(data: ArrayDataModule, near: float = NEAR, out: str | None = None) -> list[Finding]:
+def audit_data(
+    data: ArrayDataModule, near: float = NEAR, max_near: float = MAX_NEAR, out: str | None = None
+) -> list[Finding]:
     """Look for what makes scores on some data wrong: copies and patients in two splits, classes that are missing.
 
     The data are looked at as they were given: nothing is carved out of train or left out, and patients in two splits
@@ -57,16 +61,19 @@ def audit_data(data: ArrayDataModule, near: float = NEAR, out: str | None = None
 
     Args:
         data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
-        near: likeness from which an image is nearly another, see `audit.likeness.Likeness`.
+        near: likeness from which an image is nearly another, as it lies, mirrored, turned or shifted; see
+            `audit.likeness.Likeness`.
+        max_near: the share of a split's images above which near copies of earlier splits block. The default, one in a
+            hundred, is what can move an accuracy as much as students differ; chance is far below it. 1 only warns.
         out: CSV that the findings are added to, with every image.
 
     Returns:
         The findings, the worst first, where none blocks.
 
     Raises:
-        SystemExit: 1 where something blocks: the same image or patient in two splits, one image with other labels in
-            two splits, a class without training images, a label without a class.
-        ValueError: data that cannot be read, or ``near`` outside of (0, 1].
+        SystemExit: 1 where something blocks: the same image or patient in two splits, too many near copies, one image
+            with other labels in two splits, a class without training images, a label without a class.
+        ValueError: data that cannot be read, ``near`` outside of (0, 1], ``max_near`` outside of [0, 1].
         OSError: the folder of ``out`` cannot be written.
     """
     if out is not None:
@@ -74,11 +81,11 @@ def audit_data(data: ArrayDataModule, near: float = NEAR, out: str | None = None
     given = data.given()
     with student_bar() as bar:
         task = bar.add_task("images looked at", total=work(given))
-        findings = audit(given, near, lambda images: bar.advance(task, images))
+        findings = audit(given, near, max_near, lambda images: bar.advance(task, images))
         bar.update(task, completed=work(given))
     show(findings, given, Console())
     if out is not None:
-        append_csv(Path(out), rows_of(findings, data, given, near))
+        append_csv(Path(out), rows_of(findings, data, given, near, max_near))
     if any(finding.status == "blocks" for finding in findings):
         raise SystemExit(1)
     return findings
@@ -108,9 +115,12 @@ def show(findings: list[Finding], given: Given, console: Console) -> None:
         console.print(f"There is no val split: it will be carved out of train by {how}.", highlight=False)
 
 
-def rows_of(findings: list[Finding], data: ArrayDataModule, given: Given, near: float) -> list[AuditRow]:
+def rows_of(
+    findings: list[Finding], data: ArrayDataModule, given: Given, near: float, max_near: float
+) -> list[AuditRow]:
     """A row for each finding, followed by one for each of its images."""
     options = [*data_options("data", data), *(["--near", f"{near:g}"] if near != NEAR else [])]
+    options += ["--max_near", f"{max_near:g}"] if max_near != MAX_NEAR else []
     command = shlex.join(["lightning-distill", "audit-data", *options])
     day = datetime.date.today().isoformat()
 
@@ -127,7 +137,9 @@ def rows_of(findings: list[Finding], data: ArrayDataModule, given: Given, near: 
             other_split=place.other_split,
             other_row=place.other_row,
             value=math.nan if place.value is None else round(place.value, 4),
+            kind=place.kind,
             near=near,
+            max_near=max_near,
             lightning_distill=__version__,
             date=day,
             command=command,

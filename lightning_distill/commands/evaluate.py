@@ -89,7 +89,7 @@ def evaluate(
         test_data: data of another site to score on; set and baselines are still those of ``data``.
         map_classes: the scored data's class for each class of the set, where names or order differ.
         resize: bring the set's images to the size and channels of the data.
-        augmentation: of students, a preset of `augment.PRESETS`; ``None`` takes the set's own.
+        augmentation: of students, a preset of `presets.PRESETS`; ``None`` takes the set's own.
         students: of each architecture; random subsets are drawn anew for each.
         architectures: by our names or timm's; default ``convnet``. With several, the first is the matched one.
         seed: of the first student.

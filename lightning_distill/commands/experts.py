@@ -53,7 +53,7 @@ def experts(
         momentum: of SGD.
         weight_decay: of SGD.
         batch_size: images in a step.
-        augmentation: a preset of `augment.PRESETS`; default the data set's.
+        augmentation: a preset of `presets.PRESETS`; default the data set's.
         seed: of the first expert; the next ones count on. An expert never begins where an evaluated student does.
         precision: of the forward.
         accelerator: where to compute.

@@ -43,7 +43,7 @@ class ArrayDataModule(LightningDataModule):
         class_names: one a class; default ``"0"``, ``"1"``, ...
         name: the data set's name in cards and tables.
         task: ``None`` reads it off the labels: two classes are binary, ``(N, L)`` is multi-label.
-        augmentation: a preset of `augment.PRESETS` that is valid for these images.
+        augmentation: a preset of `presets.PRESETS` that is valid for these images.
         license: licence of the data, for the card.
         source: where the bytes come from, for cards and tables.
         channels: place of the channels, where ``auto`` cannot tell.

@@ -24,7 +24,7 @@ class BalancedDataModule(ArrayDataModule):
             validation and test loaders are used where it has them, else a validation split is carved out.
         name: the data set's name in cards and tables.
         class_names: one a class; default the wrapped module's ``class_names``, else numbers.
-        augmentation: a preset of `augment.PRESETS` that is valid for these images.
+        augmentation: a preset of `presets.PRESETS` that is valid for these images.
         license: licence of the data, for the card.
         source: where the data comes from, for cards and tables.
         channels: place of the channels; Lightning code gives them first.

@@ -20,7 +20,7 @@ class CombinedDataModule(ArrayDataModule):
         sources: data modules of images of one shape and pixel type; their names are the classes.
         per_source: training images of each source, drawn at random; ``None`` takes as many as the smallest has. Val and
             test have as many of each as the smallest has there.
-        augmentation: a preset of `augment.PRESETS` that is valid for the images of every source.
+        augmentation: a preset of `presets.PRESETS` that is valid for the images of every source.
         real_per_class: real images of each source in a training batch.
         batch_size: images in a validation or test batch.
         steps_per_epoch: batches between two validations, see `ArrayDataModule`.

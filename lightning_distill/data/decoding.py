@@ -131,15 +131,16 @@ def _write(array: IO[bytes], key: str, root: Path, given: Sequence[_File], optio
     progress = track(given, "reading images", console=console, transient=True, disable=quiet)
     for number, (path, mask) in enumerate(progress):
         try:
-            picture = read_image(root / path, options.read, path, None if mask is None else root / mask)
-            patient = patient_of(root / path, salt, path) if options.patients else 0
+            name = path.encode("utf-8", "backslashreplace").decode()  # file systems hold names that no log can
+            picture = read_image(root / path, options.read, name, None if mask is None else root / mask)
+            patient = patient_of(root / path, salt, name) if options.patients else 0
         except Unreadable as error:
             if options.on_error == "error":
                 raise ValueError(f"{error}; on_error='skip' leaves such files out") from None
             skipped.append(number)
             continue
-        ready = fit_picture(picture, options.size, options.fit, options.color, path)  # (frames, C, H, W)
-        alike.check(ready, path)
+        ready = fit_picture(picture, options.size, options.fit, options.color, name)  # (frames, C, H, W)
+        alike.check(ready, name)
         if not files:
             shape = ready.pixels.shape[1:]
             array.write(_header(0, shape, ready.pixels.dtype))

@@ -8,6 +8,7 @@ from sklearn.model_selection import train_test_split
 
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.layout import Array
+from lightning_distill.presets import valid_for
 
 
 class DigitsDataModule(ArrayDataModule):
@@ -29,7 +30,7 @@ class DigitsDataModule(ArrayDataModule):
         super().__init__(
             class_names=[str(digit) for digit in range(10)],
             name="digits",
-            augmentation="dsa_noflip",
+            augmentation=valid_for("digits"),
             license="CC BY 4.0",
             source="shipped with scikit-learn",
             real_per_class=real_per_class,

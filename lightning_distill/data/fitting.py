@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from lightning_distill.data.layout import Array
 from lightning_distill.data.reading import Picture, Refused
-from lightning_distill.data.reading.picture import INVERTED
+from lightning_distill.data.reading.picture import INVERTED, Rescale
 
 Fit = Literal["stretch", "crop", "pad"]
 Color = Literal["keep", "grey", "rgb"]
@@ -28,13 +29,20 @@ class Alike:
         self.mixed_photometric = mixed_photometric
         self.first: Picture | None = None
         self._name = ""
+        self._rescales: dict[Rescale, str] = {}
 
     def check(self, picture: Picture, name: str) -> None:
         """Compare a fitted picture with the first.
 
         Raises:
-            Refused: another kind, scale, number of channels, or size.
+            Refused: another kind, scale, number of channels, or size; rescale tags that others have and this one lacks.
         """
+        self._rescales.setdefault(picture.rescale, name)
+        if {"absent", "other"} <= set(self._rescales):
+            raise Refused(
+                f"{self._rescales['absent']} has no rescale slope and intercept and {self._rescales['other']} has, so "
+                "their numbers mean different things; get the file again, or say that they are alike by assume_hu=True"
+            )
         if self.first is None:
             self.first, self._name = picture, name
             return
@@ -85,7 +93,7 @@ def fit_picture(picture: Picture, size: int | None, fit: Fit, color: Color, name
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)  # (frames, C, H, W)
     if size is not None and pixels.shape[-2:] != (size, size):
         pixels = np.stack([[_resize(_square(plane, fit), size) for plane in frame] for frame in pixels])
-    return Picture(np.ascontiguousarray(pixels), picture.scale, picture.kind)
+    return replace(picture, pixels=np.ascontiguousarray(pixels))
 
 
 def _square(plane: Array, fit: Fit) -> Array:

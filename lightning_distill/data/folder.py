@@ -19,6 +19,8 @@ from lightning_distill.data.layout import Array
 from lightning_distill.data.listing import SPLITS, Columns, Entry, few, list_folders, list_table
 from lightning_distill.data.reading import ReadOptions, Windows, is_volume
 from lightning_distill.data.reading.picture import Axis, Frames
+from lightning_distill.data.reading.windows import parse_windows
+from lightning_distill.presets import valid_for
 from lightning_distill.spec import DataSpec
 
 _FLAT = 0.02  # a spread below this share of the fixed range is little to see, and less in eight bits
@@ -67,7 +69,9 @@ class FolderDataModule(ArrayDataModule):
             and for slow formats. It holds the images themselves: guard it like the data.
         max_pixels: refuse a file that says it holds more.
         name: of the data, in cards and tables.
-        augmentation: a preset of `augment.PRESETS`; the default has no mirror images, as sides may matter.
+        modality: what the images show, a key of `presets.MODALITIES` such as ``chest_xray``, ``ct``, ``histology``:
+            it chooses the augmentation. ``None`` has no mirror images, as sides may matter.
+        augmentation: a preset of `presets.PRESETS`, instead of the modality's.
         license: licence of the data, for the card.
         source: where the files come from, for cards and tables.
         val_fraction: share of train carved out when there is no val split.
@@ -109,7 +113,8 @@ class FolderDataModule(ArrayDataModule):
         cache: str | None = None,
         max_pixels: int = 1 << 28,
         name: str = "folder",
-        augmentation: str = "dsa_noflip",
+        modality: str | None = None,
+        augmentation: str | None = None,
         license: str = "unknown",
         source: str = "user files",
         val_fraction: float = 0.1,
@@ -121,9 +126,13 @@ class FolderDataModule(ArrayDataModule):
         on_overlap: OnOverlap = "error",
         seed: int = 0,
     ) -> None:
+        if modality is not None and augmentation is not None:
+            raise ValueError(f"modality={modality!r} and augmentation={augmentation!r} both choose; leave one out")
+        several = window is not None and len(parse_windows(window)) > 1
+        usual = "dsa_grey_noflip" if several else "dsa_noflip"  # saturation would mix the windows
         super().__init__(
             name=name,
-            augmentation=augmentation,
+            augmentation=augmentation or (usual if modality is None else valid_for(modality)),
             license=license,
             source=source,
             channels="first",
@@ -146,6 +155,7 @@ class FolderDataModule(ArrayDataModule):
             raise ValueError(f"size={size}; it must be at least 1")
         if multi_label is not None and table is None:
             raise ValueError(f"multi_label={multi_label} is for a table; class folders give one label a file")
+        self.modality = modality
         self.root, self.table = Path(root), None if table is None else Path(table)
         self.cache = None if cache is None else Path(cache)
         if self.cache is not None and self.cache.resolve().is_relative_to(self.root.resolve()):
@@ -165,7 +175,8 @@ class FolderDataModule(ArrayDataModule):
     def recipe(self) -> dict[str, object]:
         """What is done to the files, where it is not the default."""
         ours, plain = (_flat(options) for options in (self.options, DecodeOptions(ReadOptions())))
-        return {**super().recipe, **{key: value for key, value in ours.items() if value != plain[key]}}
+        shown = {} if self.modality is None else {"modality": self.modality}
+        return {**super().recipe, **shown, **{key: value for key, value in ours.items() if value != plain[key]}}
 
     def prepare_data(self) -> None:
         """Fill the cache, where there is one: of several processes, one writes it and all map it."""

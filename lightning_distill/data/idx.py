@@ -14,9 +14,11 @@ import numpy as np
 
 from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.layout import Array
+from lightning_distill.presets import valid_for
 
 _FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 #: md5 of the unpacked training images.
+_OWN = {"mnist": valid_for("digits"), "fashionmnist": "dsa"}
 _MD5 = {"mnist": "6bbc9ace898e44ae57da46a324031adb", "fashionmnist": "f4a8712d7a061bf5bd6d2ca38dc4d50a"}
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -62,7 +64,7 @@ class MNISTDataModule(ArrayDataModule):
         root: folder of the idx files, or one with ``MNIST/raw`` or ``FashionMNIST/raw`` in it, as torchvision has it;
             default the variable ``MNIST_ROOT`` or ``FASHIONMNIST_ROOT``, else ``~/.cache/lightning_distill``.
         download: fetch missing files through torchvision.
-        augmentation: a preset of `augment.PRESETS`; ``None`` takes ``dsa_noflip`` for digits, ``dsa`` for clothes.
+        augmentation: a preset of `presets.PRESETS`; ``None`` takes ``dsa_noflip`` for digits, ``dsa`` for clothes.
         val_fraction: share of the training images that is carved out.
         real_per_class: real images of each class in a training batch.
         batch_size: images in a validation or test batch.
@@ -95,7 +97,7 @@ class MNISTDataModule(ArrayDataModule):
         super().__init__(
             class_names=[str(digit) for digit in range(10)] if name == "mnist" else _FASHION,
             name=name,
-            augmentation=augmentation or ("dsa_noflip" if name == "mnist" else "dsa"),
+            augmentation=augmentation or _OWN[name],
             license="CC BY-SA 3.0" if name == "mnist" else "MIT",
             source="official files",
             val_fraction=val_fraction,
@@ -109,7 +111,7 @@ class MNISTDataModule(ArrayDataModule):
     @property
     def recipe(self) -> dict[str, object]:
         """Name, and the augmentation where it is not the set's own."""
-        own = "dsa_noflip" if self.flag == "mnist" else "dsa"
+        own = _OWN[self.flag]
         changed = {"augmentation": self.spec.augmentation} if self.spec.augmentation != own else {}
         return {"name": self.flag, **changed}
 

@@ -9,9 +9,23 @@ from lightning_distill.data.groups import OnOverlap
 from lightning_distill.data.layout import Array
 from lightning_distill.data.medmnist_file import MedMNISTFile
 from lightning_distill.data.npz import groups_of, splits_of
+from lightning_distill.presets import valid_for
 
-#: A mirrored image has another label (left and right organs) or another anatomy (the heart in a chest film).
-_NO_FLIP = {"organamnist", "organcmnist", "organsmnist", "chestmnist", "pneumoniamnist"}
+#: What the images are: `presets.MODALITIES` says which augmentation that allows.
+_MODALITIES = {
+    "pathmnist": "histology",
+    "chestmnist": "chest_xray",
+    "dermamnist": "dermatoscopy",
+    "octmnist": "oct",
+    "pneumoniamnist": "chest_xray",
+    "retinamnist": "fundus",
+    "breastmnist": "breast_ultrasound",
+    "bloodmnist": "blood_smear",
+    "tissuemnist": "fluorescence",
+    "organamnist": "ct",
+    "organcmnist": "ct",
+    "organsmnist": "ct",
+}
 
 
 class MedMNISTDataModule(ArrayDataModule):
@@ -22,8 +36,8 @@ class MedMNISTDataModule(ArrayDataModule):
         size: 28, 64, 128 or 224 pixels.
         root: folder of the npz files; default the variable ``MEDMNIST_ROOT``, else the medmnist package's folder.
         download: fetch a missing file through the medmnist package.
-        augmentation: a preset of `augment.PRESETS`; ``None`` takes the one valid for this set (no mirror images of
-            the organ and chest sets).
+        augmentation: a preset of `presets.PRESETS`; ``None`` takes the one that `presets.MODALITIES` has for what
+            the set shows (no mirror images of the organ and chest sets; colour only where there is some).
         source: what the file is called in tables; ``None`` compares its checksum with the official one.
         real_per_class: real images of each class in a training batch.
         batch_size: images in a validation or test batch.
@@ -62,7 +76,7 @@ class MedMNISTDataModule(ArrayDataModule):
         super().__init__(
             **self.file.about,
             name=self.file.name,
-            augmentation=augmentation or ("dsa_noflip" if name in _NO_FLIP else "dsa"),
+            augmentation=augmentation or valid_for(_MODALITIES[name]),
             source=source or "official file",
             channels="last",
             real_per_class=real_per_class,

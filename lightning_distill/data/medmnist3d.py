@@ -13,9 +13,17 @@ from lightning_distill.data.layout import Array
 from lightning_distill.data.medmnist_file import MedMNISTFile
 from lightning_distill.data.npz import groups_of, splits_of
 from lightning_distill.data.slices import SliceRule, Slices, VolumeAxis
+from lightning_distill.presets import valid_for
 
-#: A mirrored slice may have another label: left and right organs.
-_NO_FLIP = {"organmnist3d"}
+#: What the volumes are: `presets.MODALITIES` says which augmentation that allows.
+_MODALITIES = {
+    "organmnist3d": "ct",
+    "nodulemnist3d": "ct",
+    "adrenalmnist3d": "ct",
+    "fracturemnist3d": "ct",
+    "vesselmnist3d": "mr",
+    "synapsemnist3d": "electron_microscopy",
+}
 
 
 class MedMNIST3DDataModule(ArrayDataModule):
@@ -43,8 +51,7 @@ class MedMNIST3DDataModule(ArrayDataModule):
         size: 28 or 64 voxels an edge.
         root: folder of the npz files; default the variable ``MEDMNIST_ROOT``, else the medmnist package's folder.
         download: fetch a missing file through the medmnist package.
-        augmentation: a preset of `augment.PRESETS`; ``None`` takes the one valid for this set (no mirror images of
-            organs).
+        augmentation: a preset of `presets.PRESETS`; ``None`` takes the one valid for this set.
         source: what the file is called in tables; ``None`` compares its checksum with the official one.
         real_per_class: real images of each class in a training batch.
         batch_size: images in a validation or test batch.
@@ -87,7 +94,7 @@ class MedMNIST3DDataModule(ArrayDataModule):
         super().__init__(
             **self.file.about,
             name=self.file.name,
-            augmentation=augmentation or ("dsa_noflip" if name in _NO_FLIP else "dsa"),
+            augmentation=augmentation or valid_for(_MODALITIES[name]),
             source=source or "official file",
             real_per_class=real_per_class,
             batch_size=batch_size,

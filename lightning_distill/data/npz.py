@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import struct
@@ -24,6 +25,9 @@ MAP_ABOVE = 1 << 30
 MAP_PLAIN_ABOVE = 1 << 26
 #: What stands before a member in a zip file; the last two are the lengths of its name and of what follows the name.
 _LOCAL = struct.Struct("<4s5H3L2H")
+#: A file of which more than that would be unpacked, and more than so many times its own size, is refused: images of a
+#: hospital pack to a half or a fifth, zeros to a thousandth.
+BOMB_ABOVE, BOMB_RATIO = 1 << 30, 200
 _NOT_THE_FILES_FAULT = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE}
 
 
@@ -39,19 +43,24 @@ def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, corrupted, or holds Python objects (never unpickled).
+        ValueError: the file is truncated, corrupted, holds Python objects (never unpickled), or would unpack to more
+            than 200 times its size.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.name} is not in {path.parent}; check the folder, or let it be downloaded")
     arrays: dict[str, Array] = {}
     try:
         with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as file:
+            _check_size(archive, path)
             for member in archive.infolist():
+                _check_header(archive, member)
                 key, plain = member.filename.removesuffix(".npy"), member.compress_type == zipfile.ZIP_STORED
                 if member.file_size <= (min(map_above, MAP_PLAIN_ABOVE) if plain else map_above):
                     arrays[key] = file[key]
                 else:
                     arrays[key] = _map_in_place(archive, member, path) if plain else _map(archive, member, path)
+    except _Bomb as error:
+        raise ValueError(str(error)) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno in _NOT_THE_FILES_FAULT:
             raise
@@ -59,6 +68,30 @@ def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
         reason = "it holds Python objects" if objects else "it is truncated or corrupted"
         raise ValueError(f"cannot read {path.name}: {reason}; get the file again") from error
     return arrays
+
+
+class _Bomb(ValueError):
+    """The file is whole, and unpacks to more than anybody's images do."""
+
+
+def _check_size(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse a file before it fills memory or disk; an array is never read beyond the size it says it has."""
+    whole, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
+    if whole > max(BOMB_ABOVE, BOMB_RATIO * packed):
+        raise _Bomb(
+            f"cannot read {path.name}: its {packed:,} bytes would unpack to {whole:,}, more than {BOMB_RATIO} times as "
+            "many; get the file from somebody you trust, or write it anew by numpy.savez if that is true"
+        )
+
+
+def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse an array that says it is larger than what is there: room would be made for all of it."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if not dtype.hasobject and math.prod(shape) * dtype.itemsize > member.file_size:
+            raise ValueError(f"an array of {shape} in {member.file_size} bytes")
 
 
 def _map(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Array:
@@ -139,7 +172,7 @@ class NpzDataModule(ArrayDataModule):
     Args:
         path: the file.
         class_names: one a class.
-        augmentation: a preset of `augment.PRESETS` that is valid for these images.
+        augmentation: a preset of `presets.PRESETS` that is valid for these images.
         license: licence of the data, for the card.
         source: where the bytes come from, for cards and tables.
         channels: place of the channels, where ``auto`` cannot tell.

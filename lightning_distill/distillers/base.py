@@ -40,7 +40,7 @@ class Distiller(Sharing, Remembering, ABC):
         momentum: of the same.
         start: how the images begin: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
         network: the surrogate, by our names or timm's.
-        augmentation: a preset of `augment.PRESETS`; ``None`` takes the data set's.
+        augmentation: a preset of `presets.PRESETS`; ``None`` takes the data set's.
         seed: of everything drawn.
         on_small_class: where a class has fewer images than ipc: ``error``, ``fewer`` or ``repeat``.
         gradient_clip: largest norm of the gradient of all images; ``None`` does not clip.

@@ -125,7 +125,7 @@ class DSADistiller(DCDistiller):
         ipc: images per class, one number or one for each class.
         lr: of the images' SGD.
         start: how the images begin, see `Distiller`; real images in the paper.
-        augmentation: a preset of `augment.PRESETS`; ``None`` takes the data set's.
+        augmentation: a preset of `presets.PRESETS`; ``None`` takes the data set's.
         options: the rest of `DCDistiller`'s and `Distiller`'s arguments.
 
     Reference:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_distill.augment import PRESETS
 from lightning_distill.evaluation.student import TrainingSet
+from lightning_distill.presets import PRESETS
 from lightning_distill.spec import DataSpec
 
 

@@ -16,7 +16,7 @@ class Protocol:
         momentum: of SGD.
         weight_decay: of SGD.
         batch_size: images in a step; a smaller set is one batch.
-        augmentation: a preset of `augment.PRESETS`; ``None`` takes the data set's.
+        augmentation: a preset of `presets.PRESETS`; ``None`` takes the data set's.
         decay: whether the learning rate falls at all; experts keep theirs.
 
     Reference:

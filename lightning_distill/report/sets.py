@@ -109,6 +109,7 @@ def _facts(run: Run) -> str:
         "settings": plain(card.get("hyper_parameters")),
         "versions": plain(card.get("versions")),
         "use": plain(card.get("use")),
+        "valid augmentation": plain(card.get("augmentation")),
         "sha256": plain(card.get("sha256")),
     }
     return "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts.items() if text)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from reference import dsa, gradient
 
-from lightning_distill.augment import PRESETS
 from lightning_distill.bench import textbook
 from lightning_distill.bench.jobs import Job, Size, make_ours, make_textbook, noise, write_walks
 from lightning_distill.evaluation import Protocol, School, TrainingSet
 from lightning_distill.isolation import derive_seed, sandbox
+from lightning_distill.presets import PRESETS
 
 SIZE = Size(3, 3, 8, 2, 5, None, "convnet_w16", 2, 2, 2)
 SIDE = 8

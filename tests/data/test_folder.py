@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 import shutil
 import tracemalloc
 import warnings
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -519,6 +522,7 @@ def test_scans_are_windowed_grouped_and_described(scans, tmp_path):
 def test_several_windows_are_channels(scans):
     data = FolderDataModule(str(scans()), window=["lung", "bone"], size=16, val_fraction=0.5)
     assert data.spec.shape == (2, 16, 16)
+    assert data.spec.augmentation == "dsa_grey_noflip"  # saturation would mix the windows
     with pytest.raises(ValueError, match="color='grey' with several windows"):
         FolderDataModule(str(scans()), window=["lung", "bone"], color="grey").setup()
 
@@ -540,6 +544,71 @@ def test_photometric_interpretations_do_not_mix_unless_accepted(scans):
     FolderDataModule(str(folder), window="lung", mixed_photometric=True, val_fraction=0.5).setup()
 
 
+@pytest.mark.parametrize("window", ["lung", (-600, 1500)])
+def test_a_file_without_rescale_tags_does_not_pass_beside_others(scans, window):
+    folder = scans()
+    path = max((folder / "ill").iterdir())
+    ds = pydicom.dcmread(path)
+    del ds.RescaleSlope, ds.RescaleIntercept
+    ds.save_as(path)
+    for on_error in ("error", "skip"):  # a wrong setting, perhaps: never skipped
+        with pytest.raises(ValueError, match=r"ill/.*7.dcm (has no rescale slope|does not say).*assume_hu=True"):
+            FolderDataModule(str(folder), window=window, on_error=on_error).setup()
+    FolderDataModule(str(folder), window=window, assume_hu=True, val_fraction=0.5).setup()
+    for path in folder.rglob("*.dcm"):  # none has any: numbers are as they are stored
+        ds = pydicom.dcmread(path)
+        for keyword in ("RescaleSlope", "RescaleIntercept"):
+            ds.pop(keyword, None)
+        ds.save_as(path)
+    FolderDataModule(str(folder), window=(400, 1500), val_fraction=0.5).setup()
+
+
+@pytest.mark.parametrize("cut", ["x.nii", "x.nii.gz", "x.dcm"])
+def test_truncated_scans_are_named_or_left_out_and_counted(scans, tmp_path, cut):
+    folder = scans()
+    if cut != "x.dcm":
+        shutil.rmtree(folder)
+        for place, name in enumerate(("healthy", "ill")):
+            for n in range(4):
+                volume = np.random.default_rng(4 * place + n).integers(0, 255, (6, 6, 6)).astype(np.int16)
+                (folder / name).mkdir(parents=True, exist_ok=True)
+                nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / name / f"{n}-{cut}")
+    path = max((folder / "ill").iterdir())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    options = {"window": (100, 300), "val_fraction": 0.5}
+    with pytest.raises(ValueError, match=rf"cannot read ill/{re.escape(path.name)}: .*on_error='skip' leaves"):
+        FolderDataModule(str(folder), **options).setup()
+    data = FolderDataModule(str(folder), on_error="skip", **options)
+    with pytest.warns(UserWarning, match="1 of 8 files cannot be read and are left out"):
+        data.setup()
+    assert data.skipped == [f"ill/{path.name}"]
+    assert sum(len(labels) for _, labels in data.splits.values()) == 7
+
+
+def test_a_table_with_a_class_in_val_that_train_lacks_is_refused(root):
+    rows = twenty(split=lambda name, n: "val" if name == "ill" else "train")
+    table = write_table(root, rows, columns=("path", "label", "split"))
+    with pytest.raises(ValueError, match="val has the class 'ill', of which train has no images; correct the labels"):
+        FolderDataModule(str(root), table=table).setup()
+
+
+def test_a_name_that_is_not_utf8_is_one_file_like_others(root):
+    """A table in UTF-8 cannot name it; class folders read it, and messages about it can be printed."""
+    name = os.fsdecode(b"M\xfcller.png")
+    try:
+        save(root / "ill" / "0.png", grey(10)).rename(root / "ill" / name)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    data = FolderDataModule(str(root))
+    data.setup()
+    assert sum(len(labels) for _, labels in data.splits.values()) == 20
+    (root / "ill" / name).write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot read ill/M") as error:
+        FolderDataModule(str(root)).setup()
+    str(error.value).encode()
+    assert FolderDataModule(str(root), on_error="skip").spec.num_classes == 2
+
+
 def test_slopes_that_differ_need_one_window(scans):
     folder = scans()
     path = next((folder / "ill").iterdir())
@@ -559,6 +628,33 @@ def test_frames_of_one_file_belong_together(tmp_path):
     data = FolderDataModule(str(tmp_path / "root"), frames="all", window=(1000000, 500000))
     data.load()
     assert data.groups["train"].tolist() == [n for n in range(4) for _ in range(15)]
+
+
+@pytest.mark.parametrize(
+    ("options", "preset"),
+    [
+        ({}, "dsa_noflip"),
+        ({"modality": "histology"}, "dsa"),
+        ({"modality": "chest_xray"}, "dsa_noflip"),
+        ({"modality": "ct"}, "dsa_grey_noflip"),
+        ({"augmentation": "crop_scale_rotate"}, "crop_scale_rotate"),
+    ],
+)
+def test_a_modality_chooses_the_augmentation(root, options, preset):
+    data = FolderDataModule(str(root), **options)
+    assert data.spec.augmentation == preset
+    assert data.recipe == {key: value for key, value in options.items() if key == "modality"}
+
+
+def test_the_card_says_which_augmentation_is_valid(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["coreset", "--ipc=1", "--data=FolderDataModule", f"--data.root={root}", "--data.modality=oct", "--out=c"])
+    card = json.loads((tmp_path / "c" / "card.json").read_text())
+    assert card["data"]["augmentation"] == "dsa"
+    assert card["augmentation"] == (
+        "dsa: brightness and contrast; shift by an eighth; cutout of half a side; mirror left-right; scale to 1.2; "
+        "turn to 15 degrees"
+    )
 
 
 def test_groups_need_an_identifier(scans):
@@ -621,6 +717,8 @@ def test_old_cards_are_read_as_having_no_scale(root):
         ({"groups": "patient"}, "unknown groups='patient'; use dicom, or a patient column in the table"),
         ({"size": 0}, "size=0; it must be at least 1"),
         ({"window": "liver"}, "unknown window='liver'"),
+        ({"modality": "chest-xray"}, r"unknown modality='chest-xray' \(did you mean 'chest_xray'"),
+        ({"modality": "ct", "augmentation": "dsa"}, "modality='ct' and augmentation='dsa' both choose; leave one out"),
         ({"multi_label": True}, "multi_label=True is for a table"),
         ({"real_per_class": 0}, "real_per_class=0"),
     ],

@@ -14,8 +14,8 @@ import torchvision
 from conftest import REAL
 
 from lightning_distill import MNISTDataModule
-from lightning_distill.augment import PRESETS
 from lightning_distill.data.idx import read_idx
+from lightning_distill.presets import PRESETS
 
 #: code of a type in an idx file's header, and the type as it lies in the file
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}

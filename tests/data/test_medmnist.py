@@ -11,8 +11,23 @@ import pytest
 import torch
 
 from lightning_distill import MedMNISTDataModule
-from lightning_distill.augment import PRESETS
+from lightning_distill.presets import MODALITIES, PRESETS, describe
 
+#: What each set shows, and the preset that it is therefore given.
+SHOWS = {
+    "pathmnist": ("histology", "dsa"),
+    "chestmnist": ("chest_xray", "dsa_noflip"),
+    "dermamnist": ("dermatoscopy", "dsa"),
+    "octmnist": ("oct", "dsa"),
+    "pneumoniamnist": ("chest_xray", "dsa_noflip"),
+    "retinamnist": ("fundus", "dsa"),
+    "breastmnist": ("breast_ultrasound", "dsa"),
+    "bloodmnist": ("blood_smear", "dsa"),
+    "tissuemnist": ("fluorescence", "dsa"),
+    "organamnist": ("ct", "dsa_grey_noflip"),
+    "organcmnist": ("ct", "dsa_grey_noflip"),
+    "organsmnist": ("ct", "dsa_grey_noflip"),
+}
 #: name: (channels, classes, task, may be mirrored)
 SETS = {
     "pathmnist": (3, 9, "multi-class", True),
@@ -59,6 +74,12 @@ def test_every_set_is_read_with_its_shape_classes_task_and_valid_augmentation(tm
     assert spec.task == task
     assert spec.license == medmnist.INFO[name]["license"]
     assert ("flip" in PRESETS[spec.augmentation]) == mirrored
+    modality, preset = SHOWS[name]
+    assert spec.augmentation == MODALITIES[modality] == preset
+    words = describe(spec.augmentation, channels)
+    assert ("mirror left-right" in words) == mirrored
+    assert ("saturation" in words) == (channels == 3)  # colours change only where there are some
+    assert "up-down" not in words
     assert spec.source == "not the official file"
     assert (spec.pixel, spec.low, spec.high) == ("uint8", 0.0, 255.0)
     for split in ("train", "val", "test"):

@@ -137,6 +137,33 @@ def test_no_changed_byte_gives_other_arrays_or_another_error(tmp_path, save, map
     assert outcomes == {"ValueError: cannot read toy.npz:"}
 
 
+@pytest.mark.parametrize("map_above", [ALWAYS, NEVER])
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, map_above):
+    zeros = np.zeros((2000, 100, 100), np.uint8)
+    np.savez_compressed(tmp_path / "toy.npz", **{**arrays(), "train_images": zeros})
+    assert read_npz(tmp_path / "toy.npz")["train_images"].shape == zeros.shape  # black images of a sane size
+    monkeypatch.setattr("lightning_distill.data.npz.BOMB_ABOVE", 1 << 20)
+    with pytest.raises(ValueError, match=r"cannot read toy.npz: its [\d,]+ bytes would unpack to 20,00\d,\d+, more "
+                       r"than 200 times as many; .* numpy.savez if that is true"):  # fmt: skip
+        read_npz(tmp_path / "toy.npz", map_above)
+    assert not (tmp_path / "toy").exists()
+    np.savez(tmp_path / "toy.npz", **{**arrays(), "train_images": zeros})
+    assert read_npz(tmp_path / "toy.npz")["train_images"].shape == zeros.shape
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+@pytest.mark.parametrize("map_above", [ALWAYS, NEVER])
+def test_an_absurd_shape_is_refused_before_room_is_made(tmp_path, version, map_above):
+    memory = io.BytesIO()
+    about = {"descr": "|u1", "fortran_order": False, "shape": (10**7, 10**5, 10**5)}
+    write = np.lib.format.write_array_header_1_0 if version == (1, 0) else np.lib.format.write_array_header_2_0
+    write(memory, about)
+    with zipfile.ZipFile(tmp_path / "toy.npz", "w") as archive:
+        archive.writestr("train_images.npy", memory.getvalue() + bytes(100))
+    with pytest.raises(ValueError, match=r"cannot read toy.npz: it is truncated or corrupted; get the file again"):
+        read_npz(tmp_path / "toy.npz", map_above)
+
+
 @pytest.mark.parametrize("name", ["gone.npz", "folder"])
 def test_a_missing_file_is_named_with_its_folder(tmp_path, name):
     (tmp_path / "folder").mkdir()

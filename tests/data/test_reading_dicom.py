@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+import tracemalloc
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from lightning_distill.data.reading import WINDOWS, ReadOptions, Refused, Unreadable, read_image
 from lightning_distill.data.reading.dicom import TAGS, patient_of
@@ -354,6 +356,25 @@ def test_an_absurd_size_is_refused_before_room_is_made(edited):
         read_image(edited(NumberOfFrames=2000000000), ReadOptions(frames="all"))
     with pytest.raises(Unreadable, match="says it holds -3 x 128 x 128 x 1 pixels; get the file again"):
         read_image(edited(NumberOfFrames=-3))
+
+
+def test_a_deflated_bomb_is_refused_before_it_is_unpacked(edited, tmp_path):
+    whole = edited("CT_small.dcm")
+    ds = pydicom.dcmread(whole)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(tmp_path / "small.dcm")
+    np.testing.assert_array_equal(read_image(tmp_path / "small.dcm").pixels, read_image(whole).pixels)
+    ds.add_new(0x7FE10010, "OB", bytes(1 << 26))
+    ds.save_as(tmp_path / "bomb.dcm")
+    assert (tmp_path / "bomb.dcm").stat().st_size < 1 << 18
+    assert read_image(tmp_path / "bomb.dcm").pixels.shape == (1, 128, 128)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Unreadable, match=r"bomb.dcm: it unpacks to more than 17177216 bytes, .*; raise max_pixels"):
+            read_image(tmp_path / "bomb.dcm", ReadOptions(max_pixels=100_000))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    finally:
+        tracemalloc.stop()
 
 
 def test_another_photometric_interpretation_is_refused(edited):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -163,6 +164,35 @@ def test_truncated_and_absurd_files_are_unreadable(write, tmp_path, name):
         read_image(path)
     with pytest.raises(Unreadable, match="more than max_pixels=100000"):
         read_image(write(np.ones((20, 20, 20), np.int16)), ReadOptions(spacing=0.1, max_pixels=100000))
+
+
+@pytest.mark.parametrize("name", ["x.nii", "x.nii.gz"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+@pytest.mark.parametrize("order", "<>")
+def test_voxels_that_begin_absurdly_late_are_refused_before_anything_is_unpacked(tmp_path, name, kind, order):
+    path = tmp_path / name
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.int16)
+    nib.save(kind(np.ones((4, 4, 4), np.int16), np.eye(4), header), path)
+    read_image(path)
+    content = bytearray(gzip.decompress(path.read_bytes()) if name.endswith("gz") else path.read_bytes())
+    place, code = (108, "f4") if kind is nib.Nifti1Image else (168, "i8")
+    for begin in (1 << 30, -352, float("nan")) if code == "f4" else (1 << 30, -352):
+        content[place : place + int(code[1])] = np.array([begin], order + code).tobytes()
+        path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        with pytest.raises(Unreadable, match=f"cannot read {name}: it says its voxels begin at byte"):
+            read_image(path)
+
+
+def test_what_follows_the_voxels_is_not_unpacked(write, tmp_path):
+    content = gzip.decompress(write(np.ones((4, 4, 4), np.int16)).read_bytes())
+    (tmp_path / "bomb.nii.gz").write_bytes(gzip.compress(content + bytes(1 << 26)))
+    tracemalloc.start()
+    try:
+        assert read_image(tmp_path / "bomb.nii.gz").pixels.shape == (1, 4, 4)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    finally:
+        tracemalloc.stop()
 
 
 def test_without_nibabel_the_error_says_how_to_get_it(monkeypatch):

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+#: Deflated explicit little endian.
+DEFLATED = "1.2.840.10008.1.2.1.99"
 _PREAMBLE = 128
 _HEAD = 1 << 12  # bytes that are looked at: what comes before the SOP class is a few short elements
 _SOP_CLASS, _SYNTAX = (0x0008, 0x0016), (0x0002, 0x0010)
@@ -45,6 +47,16 @@ def is_bare(path: Path) -> bool:
         return False
     ways = (_implicit(head), _explicit(head))
     return any(tag in (_SOP_CLASS, _SYNTAX) and value.startswith(_ROOT) for way in ways for tag, value in _rising(way))
+
+
+def is_deflated(path: Path) -> bool:
+    """Whether what such a file begins with names the deflated transfer syntax, which may unpack to any size.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return DEFLATED.encode() in file.read(_HEAD)
 
 
 def _rising(elements: Iterator[Element]) -> Iterator[Element]:

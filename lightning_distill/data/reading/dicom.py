@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_distill.data.layout import Array
-from lightning_distill.data.reading.bare import is_bare, is_marked
+from lightning_distill.data.reading.bare import DEFLATED, is_bare, is_deflated, is_marked
 from lightning_distill.data.reading.extra import need
 from lightning_distill.data.reading.picture import (
     EIGHT_BIT,
@@ -19,6 +20,7 @@ from lightning_distill.data.reading.picture import (
     Picture,
     ReadOptions,
     Refused,
+    Rescale,
     Unreadable,
     as_unit,
     check_room,
@@ -41,6 +43,8 @@ TAGS = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths", "PixelData", "FloatPixelData", "DoubleFloatPixelData",
 ]  # fmt: skip
+_META = 144  # preamble, mark and the length of the group itself
+_BYTES, _HEADER = 4, 1 << 24  # of a pixel, and of all that is not pixels, where a file is deflated as a whole
 _KINDS: dict[str, Kind] = {
     "MONOCHROME1": INVERTED,
     "MONOCHROME2": "grey",
@@ -90,6 +94,7 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
         Refused: a window in HU for numbers that are not, floats without a window, a window for colour.
         MissingExtra: pydicom or a decoder is not installed.
     """
+    _check_inflated(path, options.max_pixels, name)
     ds, decoders = _open(path, name, specific_tags=list(TAGS)), need("pydicom.pixels", "DICOM files")
     if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise Unreadable(f"cannot read {name}: it holds no picture; leave out reports and structures")
@@ -117,7 +122,8 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
     if len(scales) > 1:
         raise Refused(f"{name} has frames of several scales; give window=(center, width) for one, or frames='middle'")
     several = len(parse_windows(options.window)) > 1
-    return Picture(np.stack(frames), scales.pop(), "windows" if several else _KINDS[photometric])
+    kind: Kind = "windows" if several else _KINDS[photometric]
+    return Picture(np.stack(frames), scales.pop(), kind, "none" if options.assume_hu else _rescale(ds, chosen[0]))
 
 
 def patient_of(path: Path, salt: bytes, name: str) -> int:
@@ -141,6 +147,27 @@ def patient_of(path: Path, salt: bytes, name: str) -> int:
         return int.from_bytes(hashlib.sha256(salt + f"{issuer}\0{patient}".encode()).digest(), "big")
 
 
+def _check_inflated(path: Path, max_pixels: int, name: str) -> None:
+    """Refuse a deflated file that unpacks to more than its pixels can be, before it is unpacked into memory."""
+    if not is_marked(path):
+        return
+    meta = need("pydicom.filereader", "DICOM files").read_file_meta_info(path)
+    if str(meta.get("TransferSyntaxUID")) != DEFLATED:
+        return
+    with path.open("rb") as file:
+        file.seek(_META + int(meta.FileMetaInformationGroupLength))
+        inflate, size, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, _BYTES * max_pixels + _HEADER
+        while packed := file.read(1 << 20):
+            while packed:
+                size += len(inflate.decompress(packed, 1 << 22))
+                packed = inflate.unconsumed_tail
+                if size > most:
+                    raise Unreadable(
+                        f"cannot read {name}: it unpacks to more than {most} bytes, room for max_pixels={max_pixels}; "
+                        "raise max_pixels if that is true"
+                    )
+
+
 def _open(path: Path, name: str, **options: object) -> FileDataset:
     """The data set of a file that has DICOM's mark, or begins as only a data set does.
 
@@ -152,6 +179,8 @@ def _open(path: Path, name: str, **options: object) -> FileDataset:
             f"cannot read {name}: it is not marked as DICOM and does not begin as a data set does; get the file again, "
             "or export it with a meta header"
         )
+    if not is_marked(path) and is_deflated(path):
+        raise Unreadable(f"cannot read {name}: it is deflated and has no preamble; export it again with one")
     ds: FileDataset = need("pydicom", "DICOM files").dcmread(path, force=True, **options)
     return ds
 
@@ -231,6 +260,17 @@ def _modality(ds: Dataset, frame: int, name: str) -> Modality:
     ends = (-(2.0 ** (depth - 1)), 2.0 ** (depth - 1) - 1) if ds.PixelRepresentation else (0.0, 2.0**depth - 1)
     low, high = sorted(by * end + plus for end in ends)
     return Modality(by, plus, low, high, hounsfield)
+
+
+def _rescale(ds: Dataset, frame: int) -> Rescale:
+    """Whether the file says what its stored numbers become."""
+    group = _group(ds, "PixelValueTransformationSequence", frame)
+    slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
+    if "ModalityLUTSequence" in ds:
+        return "other"
+    if slope is None or intercept is None:
+        return "absent"
+    return "identity" if (float(slope), float(intercept)) == (1, 0) else "other"
 
 
 def _own_window(values: NDArray[np.float64], ds: Dataset, frame: int, name: str) -> NDArray[np.float32]:

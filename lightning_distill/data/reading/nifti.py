@@ -30,7 +30,8 @@ def read_nifti(path: Path, options: ReadOptions, name: str, mask: Path | None = 
         or by what the stored integers can become; ``(slices, H, W)`` or, with several windows, ``(slices, H, W, C)``.
 
     Raises:
-        Unreadable: too many voxels, NaN or infinite ones, a mask that marks nothing or does not fit the volume.
+        Unreadable: too many voxels, NaN or infinite ones, voxels that begin absurdly far into the file, a mask that
+            marks nothing or does not fit the volume.
         Refused: not three dimensions, floats without a window, a named window without ``assume_hu``, no mask where one
             is asked for.
         MissingExtra: nibabel is not installed.

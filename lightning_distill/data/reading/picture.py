@@ -18,6 +18,7 @@ from lightning_distill.data.reading.windows import Windows, parse_windows
 
 Frames = Literal["middle", "first", "all", "mask"]
 Axis = Literal["axial", "coronal", "sagittal"]
+Rescale = Literal["none", "absent", "identity", "other"]
 Kind = Literal["grey", "grey (stored inverted)", "colour", "windows"]
 EIGHT_BIT = "8 bit, 0 to 255"
 INVERTED: Kind = "grey (stored inverted)"
@@ -44,11 +45,14 @@ class Picture:
         pixels: uint8 as stored, or float32 in [0, 1]; ``(frames, H, W)`` or ``(frames, H, W, C)``.
         scale: what the values stand for, e.g. ``8 bit, 0 to 255``; pictures of two scales do not belong together.
         kind: grey, grey whose file held it inverted (MONOCHROME1), colour, or a channel a window.
+        rescale: of a DICOM file, whether its tags say what its stored numbers become: ``absent``, the ``identity``, or
+            ``other``. ``none`` where that is no question: other formats, or numbers that were said to be HU.
     """
 
     pixels: Array
     scale: str
     kind: Kind
+    rescale: Rescale = "none"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +13,9 @@ from numpy.typing import NDArray
 from lightning_distill.data.reading.extra import need
 from lightning_distill.data.reading.picture import ReadOptions, Refused, Unreadable, check_room
 
+#: Bytes before the voxels: a header of 540 and extensions, which are text. What says more is damaged, or meant to fill
+#: memory when it is unpacked.
+_MOST_BEFORE = 1 << 24
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -41,10 +46,11 @@ def load_volume(path: Path, max_pixels: int, name: str) -> Volume:
         name: what errors call it.
 
     Raises:
-        Unreadable: too many voxels, NaN or infinite ones.
+        Unreadable: too many voxels, NaN or infinite ones, voxels that begin absurdly far into the file.
         Refused: not three dimensions, or not one number a voxel.
         MissingExtra: nibabel is not installed.
     """
+    _check_offset(path, name)
     image = need("nibabel", "NIfTI files").load(path)
     shape = tuple(int(edge) for edge in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
@@ -66,6 +72,18 @@ def load_volume(path: Path, max_pixels: int, name: str) -> Volume:
         ends = np.iinfo(stored)
         low, high = sorted((slope * ends.min + intercept, slope * ends.max + intercept))
     return Volume(values, image.affine, 8 * stored.itemsize, low, high)
+
+
+def _check_offset(path: Path, name: str) -> None:
+    """Refuse a file whose voxels begin absurdly far away: all before them would be unpacked, extensions into memory."""
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        header = file.read(540)
+    for order in "<>":
+        for size, place, kind in ((348, 108, "f"), (540, 168, "q")):  # NIfTI-1 and NIfTI-2
+            if len(header) >= size and struct.unpack_from(f"{order}i", header)[0] == size:
+                begin = struct.unpack_from(order + kind, header, place)[0]
+                if not 0 <= begin <= _MOST_BEFORE:
+                    raise Unreadable(f"cannot read {name}: it says its voxels begin at byte {begin:g}; get it again")
 
 
 def cut_volume(volume: Volume, options: ReadOptions, black: float, name: str) -> NDArray[np.float64]:
