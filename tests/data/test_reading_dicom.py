@@ -377,6 +377,16 @@ def test_a_deflated_bomb_is_refused_before_it_is_unpacked(edited, tmp_path):
         tracemalloc.stop()
 
 
+def test_a_deflated_file_without_preamble_is_refused_whatever_it_unpacks_to(edited, tmp_path):
+    ds = pydicom.dcmread(edited("CT_small.dcm"))
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(tmp_path / "whole.dcm")
+    bare = tmp_path / "bare.dcm"
+    bare.write_bytes((tmp_path / "whole.dcm").read_bytes()[132:])
+    with pytest.raises(Unreadable, match=r"bare.dcm: it is deflated and has no preamble; export it again with one"):
+        read_image(bare)
+
+
 def test_another_photometric_interpretation_is_refused(edited):
     with pytest.raises(Refused, match="convert it to MONOCHROME2 or RGB"):
         read_image(edited(PhotometricInterpretation="HSV"))
