@@ -1,6 +1,6 @@
 """The study of the indicator: how far does the accuracy of random subsets tell the accuracy of distilled sets?
 
-    python benchmarks/indicator.py                       # medical.csv, mnist.csv, dm.csv of benchmarks/results
+    python benchmarks/indicator.py                       # those of FILES in benchmarks/results
     python benchmarks/indicator.py medical.csv mine.csv  # others
     python benchmarks/indicator.py --draws 200           # fewer resamples
 
@@ -44,7 +44,7 @@ from lightning_distill.indicator.rules import BASELINES, fit_line, left_out_erro
 from lightning_distill.indicator.statistics import pearson, within
 
 HERE = Path(__file__).parent
-FILES = ("medical.csv", "mnist.csv", "dm.csv")
+FILES = ("medical.csv", "mnist.csv", "dm.csv", "selection.csv")
 JSON = HERE.parent / "lightning_distill" / "indicator" / "study.json"
 POOLED = "all methods"
 COLUMNS = ("method", "quantity", "unit", "value", "low", "high", "points", "data_sets", "left_out", "note")

@@ -21,10 +21,10 @@ from lightning_distill.evaluation.predictions import Predictions
 #: name: (classes, task, volumes of train, val and test, may be mirrored)
 SETS = {
     "organmnist3d": (11, "multi-class", (971, 161, 610), False),
-    "nodulemnist3d": (2, "binary", (1158, 165, 310), True),
-    "adrenalmnist3d": (2, "binary", (1188, 98, 298), True),
-    "fracturemnist3d": (3, "multi-class", (1027, 103, 240), True),
-    "vesselmnist3d": (2, "binary", (1335, 191, 382), True),
+    "nodulemnist3d": (2, "binary", (1158, 165, 310), False),
+    "adrenalmnist3d": (2, "binary", (1188, 98, 298), False),
+    "fracturemnist3d": (3, "multi-class", (1027, 103, 240), False),
+    "vesselmnist3d": (2, "binary", (1335, 191, 382), False),
     "synapsemnist3d": (2, "binary", (1230, 177, 352), True),
 }
 
