@@ -179,7 +179,7 @@ def largest(monkeypatch):
         monkeypatch.setattr(place, 20 * 192)
     monkeypatch.setattr("lightning_distill.coresets.AT_ONCE", 10 * 192)
     monkeypatch.setattr("lightning_distill.indicator.predictors.NUMBERS", 30 * 192)
-    monkeypatch.setattr("lightning_distill.audit.likeness.QUERIES", 40)
+    monkeypatch.setattr("lightning_distill.audit.likeness.AT_ONCE", 40)
     return seen
 
 

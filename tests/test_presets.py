@@ -19,7 +19,8 @@ def test_every_modality_has_a_preset_that_can_be_made():
 
 def test_images_with_sides_are_not_mirrored_and_grey_channels_not_mixed():
     mirrored = {modality for modality, preset in MODALITIES.items() if "flip" in PRESETS[preset]}
-    either = {"breast_ultrasound", "oct", "fundus", "dermatoscopy", "histology", "blood_smear", "fluorescence"}
+    either = {"breast_ultrasound", "oct", "fundus", "dermatoscopy", "histology", "blood_smear", "fluorescence",
+              "electron_microscopy"}  # fmt: skip
     assert mirrored == either
     assert {modality for modality in MODALITIES if "color" not in PRESETS[valid_for(modality)]} == {"ct", "mr"}
 
