@@ -23,7 +23,7 @@ def script(monkeypatch):
 
 
 def clinic():
-    """Two classes, 120 train and 40 test images of 8x8 px, two images a patient."""
+    """Two classes, 160 train, 40 val and 40 test images of 8x8 px, two images a patient."""
     random = np.random.default_rng(0)
 
     def split(count):
@@ -31,8 +31,8 @@ def clinic():
         images = random.integers(0, 120, (count, 1, 8, 8)) + 100 * labels[:, None, None, None]
         return images.astype(np.uint8), labels
 
-    groups = {"train": np.arange(120) // 2, "test": 1000 + np.arange(40) // 2}
-    return ArrayDataModule(split(120), test=split(40), channels="first", name="clinic", groups=groups)
+    groups = {"train": np.arange(160) // 2, "val": 500 + np.arange(40) // 2, "test": 1000 + np.arange(40) // 2}
+    return ArrayDataModule(split(160), split(40), split(40), channels="first", name="clinic", groups=groups)
 
 
 def rows_of(path):
