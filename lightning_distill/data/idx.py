@@ -17,8 +17,9 @@ from lightning_distill.data.layout import Array
 from lightning_distill.presets import valid_for
 
 _FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
-#: md5 of the unpacked training images.
+#: The augmentation each has where none is named.
 _OWN = {"mnist": valid_for("digits"), "fashionmnist": "dsa"}
+#: md5 of the unpacked training images.
 _MD5 = {"mnist": "6bbc9ace898e44ae57da46a324031adb", "fashionmnist": "f4a8712d7a061bf5bd6d2ca38dc4d50a"}
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.groups import OnOverlap
 from lightning_distill.data.layout import Array
 from lightning_distill.data.medmnist_file import MedMNISTFile
+from lightning_distill.data.medmnist_set import MedMNISTSet
 from lightning_distill.data.npz import groups_of, splits_of
-from lightning_distill.presets import valid_for
 
 #: What the images are: `presets.MODALITIES` says which augmentation that allows.
 _MODALITIES = {
@@ -28,7 +25,7 @@ _MODALITIES = {
 }
 
 
-class MedMNISTDataModule(ArrayDataModule):
+class MedMNISTDataModule(MedMNISTSet):
     """A MedMNIST 2D set: classes, task, licence and a valid augmentation come with it.
 
     Args:
@@ -72,12 +69,12 @@ class MedMNISTDataModule(ArrayDataModule):
         seed: int = 0,
         on_overlap: OnOverlap = "error",
     ) -> None:
-        self.file = MedMNISTFile(name, size, root, download)
+        file = MedMNISTFile(name, size, root, download)
         super().__init__(
-            **self.file.about,
-            name=self.file.name,
-            augmentation=augmentation or valid_for(_MODALITIES[name]),
-            source=source or "official file",
+            file,
+            _MODALITIES[name],
+            augmentation,
+            source,
             channels="last",
             real_per_class=real_per_class,
             batch_size=batch_size,
@@ -87,26 +84,10 @@ class MedMNISTDataModule(ArrayDataModule):
             seed=seed,
             on_overlap=on_overlap,
         )
-        self._source = source
-
-    @property
-    def recipe(self) -> dict[str, object]:
-        """Name, size where it is not 28, source, and what else is not the default."""
-        size = {"size": self.file.size} if self.file.size != 28 else {}
-        return {"name": self.file.flag, **size, "source": self.spec.source, **super().recipe}
-
-    @property
-    def path(self) -> Path:
-        """The npz file: in ``root``, else in ``$MEDMNIST_ROOT``, else where the medmnist package keeps it."""
-        return self.file.path
-
-    def prepare_data(self) -> None:
-        """Download a missing file, if allowed."""
-        self.file.fetch()
 
     def load(self) -> dict[str, tuple[Array, Array] | None]:
         """The splits of the file; its checksum decides what it is called."""
         arrays = self.file.read()
         self.groups, splits = groups_of(arrays), splits_of(arrays, self.path.name)
-        self._about = (*self._about[:4], self._source or self.file.provenance())
+        self.name_source()
         return splits

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.data.arrays import ArrayDataModule
 from lightning_distill.data.groups import PATIENT, OnOverlap
 from lightning_distill.data.layout import Array
 from lightning_distill.data.medmnist_file import MedMNISTFile
+from lightning_distill.data.medmnist_set import MedMNISTSet
 from lightning_distill.data.npz import groups_of, splits_of
 from lightning_distill.data.slices import SliceRule, Slices, VolumeAxis
-from lightning_distill.presets import valid_for
 
 #: What the volumes are: `presets.MODALITIES` says which augmentation that allows.
 _MODALITIES = {
@@ -26,7 +23,7 @@ _MODALITIES = {
 }
 
 
-class MedMNIST3DDataModule(ArrayDataModule):
+class MedMNIST3DDataModule(MedMNISTSet):
     """A MedMNIST 3D set distilled as 2D images: one slice, or several, of each volume, with the volume's label.
 
     MedMNIST documents no orientation, so ``axis`` counts the axes of a volume's array and is not called axial or
@@ -88,47 +85,36 @@ class MedMNIST3DDataModule(ArrayDataModule):
         seed: int = 0,
         on_overlap: OnOverlap = "error",
     ) -> None:
-        self.file = MedMNISTFile(name, size, root, download, volumes=True)
-        self.rule = SliceRule(slices, axis, count, step, foreground_above)
-        self.rule.check(size)
+        file = MedMNISTFile(name, size, root, download, volumes=True)
+        rule = SliceRule(slices, axis, count, step, foreground_above)
+        rule.check(size)
         super().__init__(
-            **self.file.about,
-            name=self.file.name,
-            augmentation=augmentation or valid_for(_MODALITIES[name]),
-            source=source or "official file",
+            file,
+            _MODALITIES[name],
+            augmentation,
+            source,
             real_per_class=real_per_class,
             batch_size=batch_size,
             steps_per_epoch=steps_per_epoch,
             seed=seed,
             on_overlap=on_overlap,
         )
-        self._source = source
+        self.rule = rule
 
     @property
     def recipe(self) -> dict[str, object]:
-        """Name, size and slices where they are not the default, what the file is called, and what else is not."""
+        """The slices too, where they are not the default; the source without them."""
         rule, plain = self.rule, SliceRule()
         given = {"slices": rule.slices, "axis": rule.axis, "count": rule.count, "step": rule.step}
         chosen = {key: value for key, value in given.items() if value != getattr(plain, key)}
         above = {"foreground_above": rule.above} if rule.above != plain.above else {}
-        size = {"size": self.file.size} if self.file.size != 28 else {}
-        source = self.spec.source.removesuffix(f", {rule}")
-        return {"name": self.file.flag, **chosen, **above, **size, "source": source, **super().recipe}
-
-    @property
-    def path(self) -> Path:
-        """The npz file: in ``root``, else in ``$MEDMNIST_ROOT``, else where the medmnist package keeps it."""
-        return self.file.path
-
-    def prepare_data(self) -> None:
-        """Download a missing file, if allowed."""
-        self.file.fetch()
+        return {**super().recipe, "source": self.spec.source.removesuffix(f", {rule}"), **chosen, **above}
 
     def load(self) -> dict[str, tuple[Array, Array] | None]:
         """Slices of the volumes, with their volumes' labels; those of one volume are a group."""
         arrays = self.file.read()
         volumes = splits_of(arrays, self.path.name)
-        self._about = (*self._about[:4], f"{self._source or self.file.provenance()}, {self.rule}")
+        self.name_source(f", {self.rule}")
         self.groups = self._group({split: len(given[1]) for split, given in volumes.items() if given}, arrays)
         return {split: self._cut(split, *given) if given else None for split, given in volumes.items()}
 

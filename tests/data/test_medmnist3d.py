@@ -260,7 +260,7 @@ def test_the_command_scores_slices_and_compares_volumes(tmp_path, monkeypatch, c
     main(["evaluate", "--ipc=2", "--data=MedMNIST3DDataModule", "--data.name=nodulemnist3d", "--data.axis=2",
           "--data.count=3", "--baselines=[random,herding]", "--students=2", "--architectures=[mlp]",
           "--protocol=quick", "--out=r.csv", "--predictions=p", "--accelerator=cpu"])  # fmt: skip
-    assert "--data.axis 2 --data.count 3 --data.source 'not the official file'" in Path("r.csv").read_text()
+    assert "--data.source 'not the official file' --data.axis 2 --data.count 3" in Path("r.csv").read_text()
     said = Predictions.read("p/random.safetensors")
     assert said.groups.tolist() == [n for n in said.groups.unique().tolist() for _ in range(3)]
     assert len(said.groups.unique()) == 6
