@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_distill.data.layout import Array
-from lightning_distill.data.reading.bare import DEFLATED, is_bare, is_deflated, is_marked
+from lightning_distill.data.reading.dicom_file import check_decoder, check_inflated, open_dicom, settle_syntax
 from lightning_distill.data.reading.extra import need
 from lightning_distill.data.reading.picture import (
     EIGHT_BIT,
@@ -29,7 +28,7 @@ from lightning_distill.data.reading.picture import (
 from lightning_distill.data.reading.windows import Window, describe, parse_windows
 
 if TYPE_CHECKING:
-    from pydicom import Dataset, FileDataset
+    from pydicom import Dataset
 
 #: All that is asked of a file beside its meta group; names, dates and vendors' own tags are passed over.
 TAGS = [
@@ -43,8 +42,6 @@ TAGS = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths", "PixelData", "FloatPixelData", "DoubleFloatPixelData",
 ]  # fmt: skip
-_META = 144  # preamble, mark and the length of the group itself
-_BYTES, _HEADER = 4, 1 << 24  # of a pixel, and of all that is not pixels, where a file is deflated as a whole
 _KINDS: dict[str, Kind] = {
     "MONOCHROME1": INVERTED,
     "MONOCHROME2": "grey",
@@ -94,15 +91,15 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
         Refused: a window in HU for numbers that are not, floats without a window, a window for colour.
         MissingExtra: pydicom or a decoder is not installed.
     """
-    _check_inflated(path, options.max_pixels, name)
-    ds, decoders = _open(path, name, specific_tags=list(TAGS)), need("pydicom.pixels", "DICOM files")
+    check_inflated(path, options.max_pixels, name)
+    ds, decoders = open_dicom(path, name, specific_tags=list(TAGS)), need("pydicom.pixels", "DICOM files")
     if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise Unreadable(f"cannot read {name}: it holds no picture; leave out reports and structures")
     photometric = str(ds.PhotometricInterpretation)
     if photometric not in _KINDS:
         raise Refused(f"{name} has a photometric interpretation that is not read; convert it to MONOCHROME2 or RGB")
-    _settle_syntax(ds, name)
-    _check_decoder(ds, name)
+    settle_syntax(ds, name)
+    check_decoder(ds, name)
     count = int(ds.get("NumberOfFrames") or 1)
     wanted = count if options.frames == "all" else min(count, 1)
     check_room(name, (wanted, int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel)), options.max_pixels)
@@ -140,70 +137,11 @@ def patient_of(path: Path, salt: bytes, name: str) -> int:
     """
     with decoding(name):
         wanted = ["PatientID", "IssuerOfPatientID"]
-        ds = _open(path, name, stop_before_pixels=True, specific_tags=wanted)
+        ds = open_dicom(path, name, stop_before_pixels=True, specific_tags=wanted)
         if not (patient := str(ds.get("PatientID") or "").strip()):
             raise Refused(f"{name} has no PatientID; give a table with a patient column, or leave groups out")
         issuer = str(ds.get("IssuerOfPatientID") or "").strip()
         return int.from_bytes(hashlib.sha256(salt + f"{issuer}\0{patient}".encode()).digest(), "big")
-
-
-def _check_inflated(path: Path, max_pixels: int, name: str) -> None:
-    """Refuse a deflated file that unpacks to more than its pixels can be, before it is unpacked into memory."""
-    if not is_marked(path):
-        return
-    meta = need("pydicom.filereader", "DICOM files").read_file_meta_info(path)
-    if str(meta.get("TransferSyntaxUID")) != DEFLATED:
-        return
-    with path.open("rb") as file:
-        file.seek(_META + int(meta.FileMetaInformationGroupLength))
-        inflate, size, most = zlib.decompressobj(-zlib.MAX_WBITS), 0, _BYTES * max_pixels + _HEADER
-        while packed := file.read(1 << 20):
-            while packed:
-                size += len(inflate.decompress(packed, 1 << 22))
-                packed = inflate.unconsumed_tail
-                if size > most:
-                    raise Unreadable(
-                        f"cannot read {name}: it unpacks to more than {most} bytes, room for max_pixels={max_pixels}; "
-                        "raise max_pixels if that is true"
-                    )
-
-
-def _open(path: Path, name: str, **options: object) -> FileDataset:
-    """The data set of a file that has DICOM's mark, or begins as only a data set does.
-
-    Raises:
-        Unreadable: any other file.
-    """
-    if not (is_marked(path) or is_bare(path)):
-        raise Unreadable(
-            f"cannot read {name}: it is not marked as DICOM and does not begin as a data set does; get the file again, "
-            "or export it with a meta header"
-        )
-    if not is_marked(path) and is_deflated(path):
-        raise Unreadable(f"cannot read {name}: it is deflated and has no preamble; export it again with one")
-    ds: FileDataset = need("pydicom", "DICOM files").dcmread(path, force=True, **options)
-    return ds
-
-
-def _settle_syntax(ds: FileDataset, name: str) -> None:
-    """Where no meta header names the transfer syntax, it is the plain one that the file was read by.
-
-    Raises:
-        Refused: compressed pixels, which nothing then says how to decode.
-    """
-    if "TransferSyntaxUID" in ds.file_meta:
-        return
-    if "PixelData" in ds and ds["PixelData"].is_undefined_length:
-        raise Refused(f"{name} is compressed, and without a meta header nobody knows how; export it again with one")
-    uids, (implicit, little) = need("pydicom.uid", "DICOM files"), ds.original_encoding
-    plain = uids.ImplicitVRLittleEndian if implicit else uids.ExplicitVRLittleEndian
-    ds.file_meta.TransferSyntaxUID = plain if little else uids.ExplicitVRBigEndian
-
-
-def _check_decoder(ds: FileDataset, name: str) -> None:
-    syntax = ds.file_meta.TransferSyntaxUID
-    if not need("pydicom.pixels", "DICOM files").get_decoder(syntax).is_available:
-        raise Refused(f"{name} is compressed as {syntax.name}: pip install 'lightning-distill[dicom]' to decode it")
 
 
 def _colour(stored: Array, depth: int, options: ReadOptions, name: str) -> tuple[Array, str]:
