@@ -14,7 +14,8 @@ from lightning_distill.evaluation.uncertainty import Estimate, over_images, over
 from lightning_distill.report.curves import against_ipc
 from lightning_distill.report.diagrams import figures
 from lightning_distill.report.drawing import svg_picture
-from lightning_distill.report.results import THEMES, Group, called, grouped, without_paths
+from lightning_distill.report.paths import without_paths
+from lightning_distill.report.results import THEMES, Group, called, grouped
 from lightning_distill.report.runs import Run
 from lightning_distill.report.sets import Neighbours, plain, set_section
 from lightning_distill.report.style import STYLE

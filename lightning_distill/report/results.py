@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from lightning_distill.evaluation.derived import Derived, derive
 from lightning_distill.evaluation.uncertainty import Estimate
 from lightning_distill.report.numbers import estimate
+from lightning_distill.report.paths import without_paths, without_paths_of_command
 
 #: Columns without which a row says nothing.
 REQUIRED = ("dataset", "trained_on", "ipc", "images", "split", "students", "acc")
@@ -246,24 +245,6 @@ def called(name: str) -> str:
     return BASELINES.get(first, first.removesuffix("Distiller") or first) + bracket + rest
 
 
-def without_paths(text: str) -> str:
-    """Text whose absolute paths are cut to their last part: where a file lay says who made it."""
-    return re.sub(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\",;]+){2,}[/\\]?", _last_part, text)
-
-
-def without_paths_of_command(command: str) -> str:
-    """A command line, likewise; arguments with spaces keep their quotes."""
-    try:
-        words = shlex.split(command)
-    except ValueError:  # an open quote: not a command of ours
-        return without_paths(command)
-    short = []
-    for word in words:
-        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
-        short.append(option + equals + (_name(value) if _absolute(value) else without_paths(value)))
-    return shlex.join(short)
-
-
 def _check(result: Result, file: str, line: int) -> None:
     scores = score_columns([result])
     beside = [f"{name}_{ending}" for name in scores for ending in ("std", "ci95", "low", "high")]
@@ -286,16 +267,3 @@ def _check(result: Result, file: str, line: int) -> None:
 
 def _place(result: Result) -> int:
     return len(BASELINES) if result.baseline is None else list(BASELINES).index(result.baseline)
-
-
-def _last_part(match: re.Match[str]) -> str:
-    return _name(match[0])
-
-
-def _name(path: str) -> str:
-    pure: type[PurePath] = PureWindowsPath if "\\" in path else PurePosixPath
-    return pure(path).name
-
-
-def _absolute(path: str) -> bool:
-    return path.startswith(("/", "~/", "~\\")) or PureWindowsPath(path).is_absolute()

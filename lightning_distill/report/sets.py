@@ -17,7 +17,7 @@ from lightning_distill.pictures import image_grid
 from lightning_distill.report.drawing import png_picture
 from lightning_distill.report.neighbours import Nearest
 from lightning_distill.report.numbers import bracket, estimate, spread
-from lightning_distill.report.results import without_paths
+from lightning_distill.report.paths import without_paths
 from lightning_distill.report.runs import Run
 from lightning_distill.report.tags import figure_tag, image_tag
 

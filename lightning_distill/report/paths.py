@@ -1,0 +1,38 @@
+"""Text without the folders of the machine that made it: where a file lay says who made it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+
+
+def without_paths(text: str) -> str:
+    """Text whose absolute paths are cut to their last part."""
+    return re.sub(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\",;]+){2,}[/\\]?", _last_part, text)
+
+
+def without_paths_of_command(command: str) -> str:
+    """A command line, likewise; arguments with spaces keep their quotes."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # an open quote: not a command of ours
+        return without_paths(command)
+    short = []
+    for word in words:
+        option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
+        short.append(option + equals + (_name(value) if _absolute(value) else without_paths(value)))
+    return shlex.join(short)
+
+
+def _last_part(match: re.Match[str]) -> str:
+    return _name(match[0])
+
+
+def _name(path: str) -> str:
+    pure: type[PurePath] = PureWindowsPath if "\\" in path else PurePosixPath
+    return pure(path).name
+
+
+def _absolute(path: str) -> bool:
+    return path.startswith(("/", "~/", "~\\")) or PureWindowsPath(path).is_absolute()
