@@ -24,7 +24,7 @@ def class_shares(classes: int, shares: Sequence[float], balance: float | None, s
     Args:
         classes: K.
         shares: w, S numbers above zero.
-        balance: around 0.3 very uneven, 1 uneven, 10 nearly as in the whole; ``None`` exactly as in the whole.
+        balance: around 0.3 very uneven, 2 uneven, 10 nearly as in the whole; ``None`` exactly as in the whole.
         seed: of g.
 
     Reference:
@@ -60,8 +60,8 @@ def site_of(labels: Rows, groups: Rows | None, shares: NDArray[np.float64], seed
             counts = 1 + np.floor(share * (len(members) - len(share))).astype(np.int64)
         else:
             counts = np.zeros(len(share), np.int64)
-        left = len(members) - int(counts.sum())
-        counts[np.argsort(-share, kind="stable")[np.arange(left) % len(share)]] += 1 if left <= len(share) else 0
+        left = len(members) - int(counts.sum())  # fewer than there are sites
+        counts[np.argsort(-share, kind="stable")[:left]] += 1
         sites[members] = np.repeat(np.arange(len(share)), counts)
     return sites[units]
 
@@ -77,7 +77,8 @@ class SitesDataModule(ArrayDataModule):
         data: what is cut; each of its splits is, by its groups where it has some.
         site: which part, counted from 0.
         shares: sizes of the sites, in any unit.
-        balance: how alike the sites' class shares are, see `class_shares`.
+        balance: how alike the sites' class shares are, see `class_shares`; at 1 a site of two classes may be left with
+            a handful of test images.
         real_per_class: real images of each class in a training batch.
         batch_size: images in a validation or test batch.
         steps_per_epoch: batches between two validations, see `ArrayDataModule`.
@@ -92,7 +93,7 @@ class SitesDataModule(ArrayDataModule):
         data: ArrayDataModule,
         site: int,
         shares: list[float] = [0.6, 0.3, 0.1],  # noqa: B006  (never changed, and shown in the command's help)
-        balance: float | None = 1.0,
+        balance: float | None = 2.0,
         real_per_class: int = 256,
         batch_size: int = 256,
         steps_per_epoch: int | None = None,

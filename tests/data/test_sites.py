@@ -106,4 +106,4 @@ def test_sites_that_cannot_be_are_refused(options, message):
 
 def test_a_command_makes_the_site_again():
     recipe = SitesDataModule(source("a", 12), 1).recipe
-    assert recipe == {"data": "ArrayDataModule", "site": 1, "shares": [0.6, 0.3, 0.1], "balance": 1.0, "seed": 0}
+    assert recipe == {"data": "ArrayDataModule", "site": 1, "shares": [0.6, 0.3, 0.1], "balance": 2.0, "seed": 0}
