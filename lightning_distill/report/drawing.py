@@ -1,4 +1,4 @@
-"""How figures look, and how they get into a page: as data, once for light and once for dark surroundings."""
+"""How figures look, and how they get into a page: as data, drawn for light surroundings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 INK, MUTED, LINE, BLUE = "#1f2933", "#66727f", "#d5dbe1", "#2a6f97"
-#: What each colour of a figure becomes in the dark.
-DARK = {
-    INK: "#e4e7eb", MUTED: "#9aa5b1", LINE: "#3e4c59", BLUE: "#4089b0", "#0072b2": "#56a8e0", "#b35900": "#f0a04b",
-    "#00795a": "#3ec9a0", "#a8437d": "#e08fbd", "#6b4fa0": "#b39ddb", "#8c6d1f": "#d9b650",
-}  # fmt: skip
 #: Lines of distilled sets; legible on both grounds and apart for colour-blind eyes (after Okabe and Ito).
 COLOURS = ("#0072b2", "#b35900", "#00795a", "#a8437d", "#6b4fa0", "#8c6d1f")
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -27,19 +22,20 @@ FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as ``data:`` URIs.
+    """A picture as a ``data:`` URI.
 
     Args:
-        light: for light surroundings and paper.
-        dark: for dark ones; ``None`` shows the light one on a plate.
+        uri: for light surroundings and paper.
         width: in CSS pixels.
         height: in CSS pixels.
+        drawn: lines and text, which the page turns from dark on light into light on dark where its surroundings are
+            dark; photographs stay as they are.
     """
 
-    light: str
-    dark: str | None
+    uri: str
     width: int
     height: int
+    drawn: bool
 
 
 def new_figure(
@@ -80,27 +76,28 @@ def wrapped(name: str, width: int = 20, lines: int = 2) -> str:
 
 
 def svg_picture(figure: Figure) -> Picture:
-    """A figure as SVG with its text as text, set in the reader's own font."""
+    """A figure as SVG with its text as text, set in the reader's own font; hundredths of a point are enough."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's font draws it
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawn = buffer.getvalue()
-    light = re.sub(
-        r"'DejaVu Sans'[^;\"]*sans-serif", FONTS, drawn[drawn.index("<svg") :]
-    )  # the doctype names a web page
-    dark = light
-    for colour, other in DARK.items():
-        dark = dark.replace(colour, other)
+    drawn = drawn[drawn.index("<svg") :]  # the doctype names a web page
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r" font-family: 'DejaVu Sans'[^;\"]*sans-serif;", "", drawn)
+    drawn = drawn.replace("<svg ", f'<svg font-family="{FONTS}" ', 1)
+    drawn = re.sub(r"(?<=[ \"(\-])\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", drawn)
+    drawn = re.sub(r">\s+<", "><", re.sub(r"\s*\n\s*", " ", drawn))
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return Picture(_uri(light.encode(), "svg+xml"), _uri(dark.encode(), "svg+xml"), width, height)
+    return Picture(_uri(drawn.encode(), "svg+xml"), width, height, drawn=True)
 
 
 def png_picture(image: Image.Image, scale: float = 1.0) -> Picture:
     """A picture of pixels; ``scale`` of them make one CSS pixel."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
-    return Picture(_uri(buffer.getvalue(), "png"), None, round(image.width / scale), round(image.height / scale))
+    width, height = round(image.width / scale), round(image.height / scale)
+    return Picture(_uri(buffer.getvalue(), "png"), width, height, drawn=False)
 
 
 def _uri(content: bytes, kind: str) -> str:

@@ -14,6 +14,7 @@ STYLE = """
     --paper: #14181d; --ink: #e4e7eb; --muted: #9aa5b1; --line: #323f4b; --faint: #1f262d; --accent: #7fb9d6;
     --warn: #2e2614; --warn-ink: #f1d9a3; --warn-line: #a87b22; --plate: #f4f4f2;
   }
+  @media screen { img.drawn { filter: invert(.88) hue-rotate(180deg); } }
 }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }

@@ -15,8 +15,6 @@ def figure_tag(picture: Picture, alt: str, caption: str, kind: str = "") -> str:
 
 
 def image_tag(picture: Picture, alt: str) -> str:
-    """The picture alone, in the dark its dark rendition."""
-    image = f"<img src='{picture.light}' width={picture.width} height={picture.height} alt='{escape(alt)}'>"
-    if picture.dark is None:
-        return image
-    return f"<picture><source media='(prefers-color-scheme: dark)' srcset='{picture.dark}'>{image}</picture>"
+    """The picture alone."""
+    look = " class=drawn" if picture.drawn else ""
+    return f"<img{look} src='{picture.uri}' width={picture.width} height={picture.height} alt='{escape(alt)}'>"
