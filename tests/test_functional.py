@@ -136,9 +136,9 @@ def test_nothing_is_said_where_nothing_was_to_be_compiled(monkeypatch):
     monkeypatch.setattr(functional, "compiler_found", lambda: False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Stateless(SMALL, flops=0)
-        Stateless(SMALL, compile="off")
-        Stateless(partial(create_network, "convnet_batch", 1, 3, (8, 8)), flops=1e15)
+        assert Stateless(SMALL, flops=0)._compiled == {}
+        assert Stateless(SMALL, compile="off")._compiled == {}
+        assert Stateless(partial(create_network, "convnet_batch", 1, 3, (8, 8)), flops=1e15)._compiled == {}
 
 
 def broken(*_):

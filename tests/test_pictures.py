@@ -72,7 +72,8 @@ def test_floats_are_spread_over_the_range_of_the_data_and_clipped(value, shown):
 
 
 def test_a_range_of_nothing_draws_something():
-    image_grid(torch.zeros(3, 1, 8, 6), torch.arange(3), spec(low=0.0, high=0.0))
+    grid = image_grid(torch.zeros(3, 1, 8, 6), torch.arange(3), spec(low=0.0, high=0.0), cell=8)
+    assert len(np.unique(cells(grid, 3, 1, 8, 6))) == 1
 
 
 def test_images_are_in_the_row_of_their_class_whatever_their_order():

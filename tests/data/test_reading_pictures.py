@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -170,10 +169,14 @@ def test_a_truncated_file_is_unreadable(save, name, share):
 def test_no_changed_byte_of_a_png_gives_another_error(save):
     path = save(GREY8)
     content = path.read_bytes()
+    refused = 0
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
-        with suppress(Unreadable, Refused):
+        try:
             read_image(path)
+        except (Unreadable, Refused):
+            refused += 1
+    assert refused > len(content) / 2
 
 
 def test_missing_and_unknown_files_are_named(tmp_path):
