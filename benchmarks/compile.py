@@ -8,24 +8,30 @@ Two classes of 1x28x28 noise, 256 real and 10 synthetic images a class, ConvNet 
 
 from __future__ import annotations
 
-import csv
-import datetime
 import statistics
 import time
 import warnings
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 import torch._inductor.config
 from lightning import Callback, Trainer
 
-from lightning_distill import ArrayDataModule, DMDistiller, __version__
+from lightning_distill import ArrayDataModule, DMDistiller
+from lightning_distill.bench.results import ABOUT, about, write_rows
 from lightning_distill.functional import count_flops
-from lightning_distill.machine import machine
 from lightning_distill.networks import create_network
 
 STEPS, ROUNDS = 10, 2
+COLUMNS = (
+    "compile", "precision", "first_two_steps_s", "step_s", "ratio_to_eager_float32", "tflops", "difference_of_images",
+    "steps", "rounds", *ABOUT,
+)  # fmt: skip
+Compile = Literal["off", "max"]
+Precision = Literal["32-true", "bf16-mixed"]
+Kind = tuple[Compile, Precision]
 
 
 class Clock(Callback):
@@ -43,7 +49,7 @@ class Clock(Callback):
         self.ends.append(time.perf_counter())
 
 
-def measure(data: ArrayDataModule, compile: str, precision: str) -> tuple[float, float, torch.Tensor]:
+def measure(data: ArrayDataModule, compile: Compile, precision: Precision) -> tuple[float, float, torch.Tensor]:
     """Seconds until the first two steps were done, median seconds of a later one, and the images."""
     clock = Clock()
     trainer = Trainer(
@@ -61,10 +67,10 @@ def main() -> None:
     images = random.integers(0, 256, (600, 28, 28), dtype=np.uint8)
     data = ArrayDataModule((images, np.arange(600) % 2))
     flops = count_flops(lambda: create_network("convnet", 1, 2, (28, 28)), (1, 28, 28)) * 2 * (256 + 3 * 10)
-    kinds = [(compile, precision) for precision in ("32-true", "bf16-mixed") for compile in ("off", "max")]
-    warm: dict[tuple[str, str], float] = {}
-    times: dict[tuple[str, str], list[float]] = {kind: [] for kind in kinds}
-    ends: dict[tuple[str, str], torch.Tensor] = {}
+    kinds: list[Kind] = [(how, number) for number in get_args(Precision) for how in get_args(Compile)]
+    warm: dict[Kind, float] = {}
+    times: dict[Kind, list[float]] = {kind: [] for kind in kinds}
+    ends: dict[Kind, torch.Tensor] = {}
     with warnings.catch_warnings(), torch._inductor.config.patch(force_disable_caches=True):
         warnings.simplefilter("ignore")
         for _ in range(ROUNDS):
@@ -73,22 +79,14 @@ def main() -> None:
                 warm.setdefault(kind, first)
                 times[kind].append(median)
     eager = statistics.median(times[("off", "32-true")])
-    path = Path(__file__).parent / "results" / "compile.csv"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["compile", "precision", "first_two_steps_s", "step_s", "ratio_to_eager_float32", "tflops",
-             "difference_of_images", "steps", "rounds", "machine", "torch", "lightning_distill", "date", "command"]
-        )  # fmt: skip
-        for compile, precision in kinds:
-            step = statistics.median(times[(compile, precision)])
-            apart = (ends[(compile, precision)] - ends[("off", "32-true")]).abs().mean().item()
-            row = [compile, precision, round(warm[(compile, precision)], 1), round(step, 4), round(eager / step, 2)]
-            row += [round(flops / step / 1e12, 3), f"{apart:.1e}", STEPS, ROUNDS, machine(), torch.__version__]
-            row += [__version__, datetime.date.today().isoformat(), "python benchmarks/compile.py"]
-            writer.writerow(row)
-            print(*row[:7], sep="\t")
+    rows = []
+    for kind in kinds:
+        step, apart = statistics.median(times[kind]), (ends[kind] - ends[("off", "32-true")]).abs().mean().item()
+        numbers = round(warm[kind], 1), round(step, 4), round(eager / step, 2), round(flops / step / 1e12, 3)
+        values = *kind, *numbers, f"{apart:.1e}", STEPS, ROUNDS
+        print(*values, sep="\t")
+        rows.append({**dict(zip(COLUMNS, values, strict=False)), **about("python benchmarks/compile.py")})
+    write_rows(Path(__file__).parent / "results" / "compile.csv", COLUMNS, rows)
 
 
 if __name__ == "__main__":

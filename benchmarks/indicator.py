@@ -15,7 +15,7 @@ import argparse
 import datetime
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from statistics import fmean
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -61,6 +62,7 @@ CAUTION = (
     "the test split; nothing was chosen by them."
 )
 Row = dict[str, object]
+Vector = NDArray[np.float64]
 
 
 def study_rows(points: Sequence[Point], draws: int, seed: int) -> list[Row]:
@@ -83,7 +85,7 @@ def association_rows(method: str, own: Sequence[Point], draws: int, seed: int) -
     resample = partial(clustered_bootstrap, clusters=names, draws=draws, seed=seed)
     rows = []
     for name, correlate in CORRELATIONS.items():
-        interval = resample(lambda r, correlate=correlate: correlate(x[r], y[r]))
+        interval = resample(partial(_of_rows, correlate, x, y))
         rows.append(row(method, own, name, "", correlate(x, y), interval))
     for data in dict.fromkeys(names):
         rest = np.array(names) != data
@@ -132,7 +134,7 @@ def error_rows(method: str, own: Sequence[Point], draws: int, seed: int) -> list
     sets = list(each["line"])
     for name in BASELINES:
         gains = 100 * np.array([each[name][data] - each["line"][data] for data in sets])
-        interval = clustered_bootstrap(lambda r, gains=gains: float(gains[r].mean()), sets, draws, seed)
+        interval = clustered_bootstrap(partial(_mean_of_rows, gains), sets, draws, seed)
         note = f"closer on {int((gains > 0).sum())} of {len(gains)} data sets; lines are not fitted again"
         quantity = f"line better than {TITLES[name]} by"
         rows.append(row(method, own, quantity, "points", float(gains.mean()), interval, note))
@@ -195,9 +197,17 @@ def _cell(row: Row | None) -> str:
     return f"{row['value']}{interval}"
 
 
+def _of_rows(correlate: Callable[[Vector, Vector], float], x: Vector, y: Vector, rows: NDArray[np.int64]) -> float:
+    return correlate(x[rows], y[rows])
+
+
+def _mean_of_rows(gains: Vector, rows: NDArray[np.int64]) -> float:
+    return float(gains[rows].mean())
+
+
 def _range(rows: Sequence[Row], method: str) -> str:
     found = [row for row in rows if row["method"] == method and row["quantity"] == "pearson" and row["left_out"]]
-    values = [row["value"] for row in found if row["value"] != ""]
+    values = [float(str(row["value"])) for row in found if row["value"] != ""]
     return f"{min(values)} to {max(values)}" if values else "-"
 
 

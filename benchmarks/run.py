@@ -59,7 +59,8 @@ class Job:
     @property
     def model(self) -> dict[str, Any]:
         """The config as it lies in benchmarks/configs."""
-        return yaml.safe_load((HERE / "configs" / f"{self.config}.yaml").read_text())
+        config: dict[str, Any] = yaml.safe_load((HERE / "configs" / f"{self.config}.yaml").read_text())
+        return config
 
     @property
     def settings(self) -> str:

@@ -54,15 +54,15 @@ def fit(processes: int, size: Size, epochs: int, out: str) -> None:
     students = StudentEvaluation(students=STUDENTS, architectures=[size.network], random_baseline=False)
     students.exam.protocol = Protocol("bench", epochs)
     distiller = make_ours(Job("dm", size, data), "off")
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(
         max_steps=STEPS, devices=processes, strategy="ddp" if processes > 1 else "auto", limit_val_batches=0,
-        accelerator="auto", callbacks=[clock], enable_model_summary=False, **quiet,
+        accelerator="auto", callbacks=[clock], enable_model_summary=False, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False,
     )  # fmt: skip
     with silence():
         trainer.fit(distiller, datamodule=data)
         trainer.limit_val_batches = 1
-        trainer.callbacks.append(students)
+        trainer.callbacks.append(students)  # type: ignore[attr-defined]  # Lightning adds it when it runs
         began = time.perf_counter()
         trainer.validate(distiller, datamodule=data, verbose=False)
     took = time.perf_counter() - began
