@@ -50,9 +50,10 @@ class FolderDataModule(ArrayDataModule):
             a list of these as channels, or ``file`` for each DICOM file's own window. ``None`` takes the bit depth.
         assume_hu: take numbers for HU where a file does not say that they are.
         frames: of a file with several frames, pages or slices: the ``middle`` one, the ``first``, or ``all``; of NIfTI
-            volumes also ``mask``, the slice in which a second volume marks the largest area (whatever is not 0). A mask
-            that marks nothing, or lies on another grid, makes its volume a damaged file. Which slices were taken
-            follows the source in ``spec.source``, which every card shows.
+            volumes also ``mask``, the slice in which a second volume marks the largest area (whatever is not 0, or
+            what is ``mask_label``). A mask that marks nothing, or lies on another grid, makes its volume a damaged
+            file. Which slices were taken follows the source in ``spec.source``, which every card shows.
+        mask_label: the number in the masks that counts, where they outline several things, e.g. 2 of a liver's tumours.
         axis: the direction in which NIfTI volumes are cut.
         spacing: millimetres a voxel that NIfTI volumes are resampled to; ``None`` leaves them.
         mixed_photometric: accept DICOM files that are stored inverted (MONOCHROME1) beside others.
@@ -98,6 +99,7 @@ class FolderDataModule(ArrayDataModule):
         window: Windows = None,
         assume_hu: bool = False,
         frames: Frames = "middle",
+        mask_label: int | None = None,
         axis: Axis = "axial",
         spacing: float | None = None,
         mixed_photometric: bool = False,
@@ -160,7 +162,7 @@ class FolderDataModule(ArrayDataModule):
         self.cache = None if cache is None else Path(cache)
         if self.cache is not None and self.cache.resolve().is_relative_to(self.root.resolve()):
             raise ValueError("cache lies inside root, where it would pass for a class; choose a folder beside root")
-        read = ReadOptions(window, assume_hu, frames, axis, spacing, max_pixels)
+        read = ReadOptions(window, assume_hu, frames, axis, spacing, max_pixels, mask_label)
         self.options = DecodeOptions(read, size, fit, color, mixed_photometric, on_error, groups == "dicom")
         if frames == "mask" and table is None:
             raise ValueError("frames='mask' needs a table that names a mask for each volume; give table=")

@@ -87,6 +87,41 @@ def test_of_equal_areas_the_one_nearest_to_the_middle_is_read(tmp_path):
     np.testing.assert_array_equal(picture.pixels[0], cut(values, "axial", 3))
 
 
+@pytest.mark.parametrize(("label", "place"), [(None, 1), (1, 1), (2, 6), (-5, 8)])
+@pytest.mark.parametrize("slope", [1.0, 0.1])
+def test_of_several_outlines_the_one_asked_for_counts(tmp_path, label, place, slope):
+    values, mask = volume_and_mask()[0], np.zeros((6, 7, 9), np.int16)
+    mask[:4, :4, 1] = mask[0, 0, 6] = 1
+    mask[:2, :2, 6] = mask[5, 5, 1] = 2
+    mask[3, 3, 8] = -5
+    image = nib.Nifti1Image(np.rint(mask / slope).astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(slope, 0.0)
+    nib.save(image, tmp_path / "m.nii")
+    path = save(tmp_path / "v.nii", values)
+    picture = read_image(path, ReadOptions(frames="mask", mask_label=label), mask=tmp_path / "m.nii")
+    np.testing.assert_array_equal(picture.pixels[0], cut(values, "axial", place))
+
+
+def test_a_label_that_a_mask_lacks_is_named_with_those_it_has(tmp_path):
+    values, mask = volume_and_mask()
+    mask[0, 0, 0] = 7
+    path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
+    with pytest.raises(Unreadable, match=r"cannot read v.nii: its mask has no label 2, only 3, 7; ask for one"):
+        read_image(path, ReadOptions(frames="mask", mask_label=2), mask=of_it)
+    save(of_it, np.arange(mask.size, dtype=np.int16).reshape(mask.shape) * 2)
+    with pytest.raises(Unreadable, match=r"no label 3, only 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, \.\.\.; ask"):
+        read_image(path, ReadOptions(frames="mask", mask_label=3), mask=of_it)
+    save(of_it, np.full(mask.shape, 0.3, np.float32))
+    with pytest.raises(Unreadable, match="no label 3, only fractions; ask for one of these"):
+        read_image(path, ReadOptions(frames="mask", mask_label=3), mask=of_it)
+
+
+@pytest.mark.parametrize("options", [{"mask_label": 0, "frames": "mask"}, {"mask_label": 2}])
+def test_a_label_that_cannot_be_asked_for_is_refused(options):
+    with pytest.raises(ValueError, match=rf"mask_label={options['mask_label']}, frames=.*; it is for frames='mask'"):
+        ReadOptions(**options)
+
+
 def test_a_resampled_volume_has_its_mask_resampled_with_it(tmp_path):
     values, mask = np.zeros((4, 4, 4), np.int16), np.zeros((4, 4, 4), np.uint8)
     values[:] = np.array([0, 100, 200, 300])
@@ -212,6 +247,15 @@ def test_a_table_names_the_masks_and_the_source_the_rule(root, column, recwarn):
     assert data.groups == {}
     assert data.recipe == {"frames": "mask", "axis": "coronal"}
     assert not [warning for warning in recwarn if "left out" in str(warning.message)]  # masks are no unlisted images
+
+
+def test_the_label_stands_in_source_recipe_and_cache(root, tmp_path):
+    folder, cache = root(), str(tmp_path / "cache")
+    data = load(folder, mask_label=3, cache=cache)
+    assert data.spec.source == "user files, axial slice of 3D volumes in which label 3 of the mask has its largest area"
+    assert data.recipe == {"frames": "mask", "mask_label": 3}
+    with pytest.raises(ValueError, match="its mask has no label 4, only 3; ask for one of these"):
+        load(folder, mask_label=4, cache=cache).setup()
 
 
 @pytest.mark.parametrize(("frames", "said"), [("middle", "middle axial slice"), ("all", "all axial slices")])

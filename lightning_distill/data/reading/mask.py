@@ -6,19 +6,22 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lightning_distill.data.reading.extra import need
 from lightning_distill.data.reading.picture import ReadOptions, Refused, Unreadable, decoding
 from lightning_distill.data.reading.volume import Volume, cut_volume, load_volume
 from lightning_distill.data.slices import largest
 
+_SHOWN = 10  # labels in a message
 _NEAR = 0.1  # of a voxel's shortest edge: writers round a header's numbers, other grids are further off
 
 
 def most_marked(path: Path, volume: Volume, options: ReadOptions, name: str) -> int:
     """The number of the slice in which a mask has its largest area; of equal ones that nearest to the middle.
 
-    Whatever is not 0 is marked. A volume that is resampled has its mask resampled with it, to shares of marked voxels.
+    Whatever is not 0 is marked, or what is ``options.mask_label``. A volume that is resampled has its mask resampled
+    with it, to shares of marked voxels.
 
     Args:
         path: a NIfTI file on the volume's own grid.
@@ -27,7 +30,8 @@ def most_marked(path: Path, volume: Volume, options: ReadOptions, name: str) -> 
         name: what errors call the volume.
 
     Raises:
-        Unreadable: a damaged mask, one that marks nothing, or one of another shape or place than the volume.
+        Unreadable: a damaged mask, one that marks nothing or has other labels, or one of another shape or place than
+            the volume.
     """
     called = f"the mask of {name}"
     try:
@@ -38,13 +42,26 @@ def most_marked(path: Path, volume: Volume, options: ReadOptions, name: str) -> 
     _check_grid(mask, volume, name)
     if not mask.values.any():
         raise Unreadable(f"cannot read {name}: its mask marks no voxel; outline something, or drop the row")
-    marked = volume._replace(values=(mask.values != 0).astype(np.float64))
+    chosen = _chosen(mask, options.mask_label, name)
+    marked = volume._replace(values=chosen.astype(np.float64))
     areas = cut_volume(marked, options, 0.0, called).sum((1, 2))
     if not areas.any():
         raise Unreadable(
             f"cannot read {name}: its mask falls between the voxels of spacing={options.spacing}; give a smaller one"
         )
     return largest(areas)
+
+
+def _chosen(mask: Volume, label: int | None, name: str) -> NDArray[np.bool_]:
+    """The voxels that count, ``(X, Y, Z)``; labels may come as floats that a header's scale has moved a little."""
+    if label is None:
+        return np.asarray(mask.values != 0)
+    chosen = np.abs(mask.values - label) < 0.5
+    if not chosen.any():
+        there = [int(number) for number in np.unique(np.rint(mask.values)) if number]
+        said = ", ".join(map(str, there[:_SHOWN])) + ", ..." * (len(there) > _SHOWN) or "fractions"
+        raise Unreadable(f"cannot read {name}: its mask has no label {label}, only {said}; ask for one of these")
+    return chosen
 
 
 def _check_grid(mask: Volume, volume: Volume, name: str) -> None:

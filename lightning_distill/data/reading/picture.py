@@ -67,9 +67,11 @@ class ReadOptions:
         axis: the direction in which a NIfTI volume is cut.
         spacing: resample a NIfTI volume to voxels of so many millimetres in all directions.
         max_pixels: refuse a file that says it holds more, before room is made for them.
+        mask_label: the number in a mask that counts, for ``frames="mask"``; ``None`` counts all that are not 0.
 
     Raises:
-        ValueError: an unknown window, frames or axis, a spacing or a limit that is not positive.
+        ValueError: an unknown window, frames or axis, a spacing or a limit that is not positive, a label of the mask
+            that is 0 or is asked for without ``frames="mask"``.
     """
 
     window: Windows = None
@@ -78,6 +80,7 @@ class ReadOptions:
     axis: Axis = "axial"
     spacing: float | None = None
     max_pixels: int = 1 << 28
+    mask_label: int | None = None
 
     def __post_init__(self) -> None:
         for key, known in (("frames", get_args(Frames)), ("axis", get_args(Axis))):
@@ -86,13 +89,18 @@ class ReadOptions:
         for key in ("spacing", "max_pixels"):
             if (number := getattr(self, key)) is not None and not number > 0:
                 raise ValueError(f"{key}={number}; it must be above 0")
+        if self.mask_label is not None and (self.mask_label == 0 or self.frames != "mask"):
+            raise ValueError(
+                f"mask_label={self.mask_label}, frames={self.frames!r}; it is for frames='mask', and 0 is unmarked"
+            )
         parse_windows(self.window)
 
     @property
     def cut(self) -> str:
         """Which slices of a NIfTI volume are read, for cards."""
         if self.frames == "mask":
-            return f"{self.axis} slice of 3D volumes in which the mask has its largest area"
+            what = "the mask" if self.mask_label is None else f"label {self.mask_label} of the mask"
+            return f"{self.axis} slice of 3D volumes in which {what} has its largest area"
         return f"{self.frames} {self.axis} slice{'s' * (self.frames == 'all')} of 3D volumes"
 
     def choose(self, count: int) -> list[int]:
