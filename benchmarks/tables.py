@@ -248,6 +248,25 @@ def spread(learners: list[list[dict[str, str]]]) -> str:
     return f"{means[0]:.1f}" if len(rows) > 1 else cell(rows[0], "balanced_acc")
 
 
+def resolution_table() -> str:
+    """BreastMNIST by the side of its images: scores, and what a fit took."""
+    groups: dict[tuple[int, str], dict[str, dict[str, str]]] = {}
+    for row in read("resolution"):
+        side = int([*row["dataset"].split("_"), "28"][1])
+        groups.setdefault((side, row["ipc"]), {})[row["trained_on"]] = row
+    lines = []
+    for (side, ipc), rows in sorted((key, rows) for key, rows in groups.items() if key[1] != "all"):
+        full, ours = groups.get((side, "all"), {}).get("all real data"), rows.get("DMDistiller")
+        took = f"{float(ours['fit_seconds']):,.0f} s" if ours else "-"
+        source = next(iter(rows.values()))["source"]
+        start = [f"{side} px ({source})", ipc]
+        for metric in ("acc", "balanced_acc"):
+            cells = [cell(row, metric) for row in (rows.get("random"), ours, full)]
+            lines.append([*start, METRICS[metric], *cells, took])
+            start, took = ["", ""], ""
+    return markdown(["BreastMNIST at", "ipc", "", "random subset", "DM", "all real data", "a fit took"], lines)
+
+
 def large_table() -> str:
     """What images on disk take of memory, and what a step takes at 224 and 512 px."""
     names = {("draws", "rows"): "200 batches, rows read from the file", ("draws", "map"): "the same through the map",
@@ -275,6 +294,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "mnist": lambda: grid_table("mnist", ("acc",)),
     "selection": lambda: grid_table("selection", ("acc", "balanced_acc")),
     "sites": sites_table,
+    "resolution": resolution_table,
     "reference": reference_table,
     "fashionmnist": fashionmnist_table,
     "memory": memory_table,

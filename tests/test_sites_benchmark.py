@@ -88,3 +88,20 @@ def test_the_table_has_a_line_for_each_way_to_learn(script, monkeypatch):
     assert lines[2].startswith("| clinic (a file) | its own images, each site alone | 6, 4 | 60.0 (50.0 to 70.0) |")
     assert lines[3] == "| | the three sets together | 6 | 55.0 | 70.0 ± 1.0 | 80.0 ± 1.0 |"
     assert len(lines) == 4
+
+
+def test_resolutions_are_in_the_order_of_their_size(script, monkeypatch):
+    import tables
+
+    def row(side, method, ipc, acc):
+        name = "breastmnist" + ("" if side == 28 else f"_{side}")
+        scores = {f"{metric}{end}": value for metric in ("acc", "balanced_acc") for end, value in
+                  (("", str(acc)), ("_std", "0.02"))}  # fmt: skip
+        return {"dataset": name, "source": "a file", "trained_on": method, "ipc": ipc, "fit_seconds": "12", **scores}
+
+    rows = [row(side, *what) for side in (128, 28) for what in
+            (("random", "1", 0.5), ("DMDistiller", "1", 0.6), ("all real data", "all", 0.9))]  # fmt: skip
+    monkeypatch.setattr(tables, "read", lambda name: rows if name == "resolution" else [])
+    lines = tables.resolution_table().splitlines()
+    assert lines[2] == "| 28 px (a file) | 1 | accuracy | 50.0 ± 2.0 | 60.0 ± 2.0 | 90.0 ± 2.0 | 12 s |"
+    assert lines[4].startswith("| 128 px (a file) | 1 |")
