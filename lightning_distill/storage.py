@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch.utils.data import TensorDataset
 
-from lightning_distill.evaluation.student import TrainingSet
+from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.presets import describe
 from lightning_distill.spec import DataSpec
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_imports_go_one_way(path):
         assert not foreign, f"{part} imports {foreign}; the lowest layer knows torch and kornia only"
     if part in LAYERS["middle"]:
         assert not roots & (LIGHTNING - {"lightning_utilities"}), f"{part} imports Lightning"
+
+
+def test_no_files_import_each_other_not_even_for_types():
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    del modules["lightning_distill"]  # the version is asked of it everywhere
+
+    def needs(path: Path) -> set[str]:
+        lines = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = [f"{node.module}.{alias.name}" for node in lines for alias in node.names]
+        return {name if name in modules else name.rpartition(".")[0] for name in names} & modules.keys()
+
+    graphlib.TopologicalSorter({name: needs(path) for name, path in modules.items()}).prepare()  # else CycleError
 
 
 def test_every_part_has_a_layer():

@@ -16,7 +16,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_distill.evaluation.stored import StoredPixels
-from lightning_distill.evaluation.student import TrainingSet
+from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.spec import FLOAT16_MAX, DataSpec
 
 #: Weights of red, green and blue in grey (ITU-R BT.601), those of kornia's ``rgb_to_grayscale`` and Pillow's mode L.

@@ -14,8 +14,9 @@ from lightning_distill.evaluation.derived import Derived, chance, derive
 from lightning_distill.evaluation.exam import Exam, Sitting
 from lightning_distill.evaluation.predictions import Predictions
 from lightning_distill.evaluation.priors import prior_offset, shares
+from lightning_distill.evaluation.protocol import Tick
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.student import Tick, TrainingSet
+from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.evaluation.uncertainty import Estimate, over_images
 
 Batches = Iterable[tuple[Tensor, Tensor]]

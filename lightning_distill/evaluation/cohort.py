@@ -4,35 +4,49 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
+from lightning_distill.augment import SiameseAugmentation
+from lightning_distill.evaluation.protocol import Protocol, Tick
 from lightning_distill.evaluation.stored import StoredPixels
+from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.functional import Parameters, Stateless
 from lightning_distill.isolation import derive_seed, sandbox
-
-if TYPE_CHECKING:
-    from lightning_distill.evaluation.student import School, Tick, TrainingSet
+from lightning_distill.spec import DataSpec
 
 Drawn = TypeVar("Drawn")
 
 
+@dataclass
 class Cohort:
-    """Trains students of a school together, as many at once as memory holds.
+    """Trains students together, as many at once as memory holds.
 
     Weights, shuffling and augmentation of a student come from its own random stream: up to rounding it becomes the
     student that `School.train` makes.
 
     Args:
-        school: whose network, augmentation and protocol are used.
+        architecture: its name, from which students draw their weights.
+        network: of all students; one that `refusal` does not refuse.
+        augment: of their images.
+        spec: mean and std to normalise by.
+        protocol: how they are trained.
+        device: where.
+        bf16: forward in bfloat16 under autocast.
     """
 
-    def __init__(self, school: School) -> None:
-        self.school = school
-        self._at_once: int | None = None
+    architecture: str
+    network: Stateless
+    augment: SiameseAugmentation
+    spec: DataSpec
+    protocol: Protocol
+    device: torch.device
+    bf16: bool
+    _at_once: int | None = field(default=None, init=False)
 
     def train(self, data: Sequence[TrainingSet], seeds: Sequence[int], tick: Tick) -> list[Parameters]:
         """The trained parameters of one student for each set and seed.
@@ -56,17 +70,16 @@ class Cohort:
                 if group == 1:
                     raise
                 if self._at_once is None:
-                    tried = f"{group} students of {self.school.architecture!r}"
+                    tried = f"{group} students of {self.architecture!r}"
                     warnings.warn(f"{tried} at once do not fit into memory; training fewer at once", stacklevel=2)
                 self._at_once = -(-group // 2)
-                once.rewind(len(trained) * (self.school.protocol.epochs + 1))
+                once.rewind(len(trained) * (self.protocol.epochs + 1))
         return trained
 
     def _train(self, data: Sequence[TrainingSet], seeds: Sequence[int], tick: Tick) -> list[Parameters]:
-        school = self.school
-        hp, network, device = school.protocol, school.network, school.device
+        hp, network, device = self.protocol, self.network, self.device
         with sandbox(0):
-            streams = [_Stream(derive_seed("student", school.architecture, seed)) for seed in seeds]
+            streams = [_Stream(derive_seed("student", self.architecture, seed)) for seed in seeds]
             stacked = _stack([stream(network.fresh, device) for stream in streams])
             weights = network.trainable(stacked)
             sgd = torch.optim.SGD(weights, hp.lr, momentum=hp.momentum, weight_decay=hp.weight_decay)
@@ -79,9 +92,9 @@ class Cohort:
                 for rows in orders.to(device).split(hp.batch_size, dim=1):  # (S, B)
                     pixels = torch.stack([part[own].to(device) for (part, _), own in zip(sets, rows, strict=True)])
                     targets = torch.cat([part[own] for (_, part), own in zip(sets, rows, strict=True)])
-                    x = school.spec.normalize(pixels)  # (S, B, C, H, W)
-                    x = torch.stack([stream(school.augment.plain, own) for stream, own in zip(streams, x, strict=True)])
-                    with torch.autocast(device.type, torch.bfloat16, enabled=school.bf16, cache_enabled=False):
+                    x = self.spec.normalize(pixels)  # (S, B, C, H, W)
+                    x = torch.stack([stream(self.augment.plain, own) for stream, own in zip(streams, x, strict=True)])
+                    with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
                         logits = forward_all(network, stacked, x)  # (S, B, K)
                     # Each student's loss is a mean; their sum has in each student's weights that student's gradient.
                     loss = network.loss(logits.flatten(0, 1), targets) * len(seeds)

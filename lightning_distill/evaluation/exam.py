@@ -12,10 +12,11 @@ from torch import Tensor
 
 from lightning_distill.evaluation.metrics import StudentMetrics, recalls
 from lightning_distill.evaluation.predictions import Predictions
-from lightning_distill.evaluation.protocol import Protocol, get_protocol
+from lightning_distill.evaluation.protocol import Protocol, Tick, get_protocol
 from lightning_distill.evaluation.ranks import gather, place, share
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.student import School, Student, Tick, TrainingSet
+from lightning_distill.evaluation.student import School, Student
+from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.functional import CompileMode
 from lightning_distill.networks import check_network
 from lightning_distill.spec import DataSpec

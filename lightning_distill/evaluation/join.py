@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_distill.evaluation.student import TrainingSet
+from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.presets import PRESETS
 from lightning_distill.spec import DataSpec
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+#: Called once for each student and epoch.
+Tick = Callable[[], object]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from torch import Tensor
 from lightning_distill.augment import SiameseAugmentation
 from lightning_distill.chunks import images_at_once
 from lightning_distill.evaluation.cohort import Cohort, alike, refusal
-from lightning_distill.evaluation.protocol import Protocol
+from lightning_distill.evaluation.protocol import Protocol, Tick
+from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.functional import CompileMode, Parameters, Stateless, count_flops
 from lightning_distill.gradients import descend
 from lightning_distill.isolation import derive_seed, sandbox
@@ -21,35 +22,7 @@ from lightning_distill.networks import create_network
 from lightning_distill.precision import warn_if_emulated
 from lightning_distill.spec import DataSpec
 
-Tick = Callable[[], object]
 Watch = Callable[[int, Parameters], object]
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a student learns from.
-
-    Args:
-        pixels: ``(N, C, H, W)`` in pixel units, any dtype, on the CPU; `stored.StoredPixels` where all real images are
-            meant and lie on disk.
-        labels: ``(N,)`` int64, numbers of `DataSpec.strata`; of multi-label data also 0/1 rows ``(N, K)``.
-        spec: mean and std to normalise by, and the classes.
-        soft: probabilities ``(N, K)`` to learn from instead of the labels, where a set has learned them.
-        lr: learning rate to learn with instead of the protocol's, where a set has learned one.
-    """
-
-    pixels: Tensor
-    labels: Tensor
-    spec: DataSpec
-    soft: Tensor | None = None
-    lr: float | None = None
-
-    @property
-    def targets(self) -> Tensor:
-        """What is learned: labels ``(N,)``, 0/1 rows ``(N, K)`` of multi-label data, or probabilities ``(N, K)``."""
-        if self.soft is not None:
-            return self.soft
-        return self.labels.float() if self.labels.ndim == 2 else self.spec.targets(self.labels)
 
 
 @dataclass
@@ -163,7 +136,9 @@ class School:
         """Where students are trained together; the first time, whether the network allows it is tried."""
         if self._together and self._cohort is None:
             if (reason := refusal(self.network, self.spec.shape, self.device)) is None:
-                self._cohort = Cohort(self)
+                self._cohort = Cohort(
+                    self.architecture, self.network, self.augment, self.spec, self.protocol, self.device, self.bf16
+                )
             else:
                 told = f"students of {self.architecture!r} are trained in turn, slower ({reason})"
                 warnings.warn(told, stacklevel=3)

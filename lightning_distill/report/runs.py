@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_distill.evaluation.predictions import Predictions
-from lightning_distill.evaluation.student import TrainingSet
+from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.report.results import Result, read_results
 from lightning_distill.storage import SET, Card, read_set
 
