@@ -22,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch.utils.data import TensorDataset
 
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.presets import describe
 from lightning_distill.spec import DataSpec
+from lightning_distill.training_set import TrainingSet
 
 SET, CARD = "set.safetensors", "card.json"
 Card = dict[str, object]

@@ -21,7 +21,7 @@ LIGHTNING = {"lightning", "lightning_utilities", "pytorch_lightning"}
 LAYERS = {
     "lowest": {
         "augment", "chunks", "functional", "gradients", "isolation", "machine", "objectives", "precision",
-        "presets", "real", "spec", "unroll",
+        "presets", "real", "spec", "training_set", "unroll",
     },
     "middle": {
         "synthetic", "networks", "coresets", "evaluation", "indicator", "lazy", "storage", "card", "pictures",

@@ -19,10 +19,10 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.adapt import as_shipped
 from lightning_distill.evaluation.baselines import chosen
 from lightning_distill.evaluation.embedding import embed_features, embedding_epochs
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.functional import CompileMode
 from lightning_distill.storage import check_writable, write_set
 from lightning_distill.synthetic import SmallClass, fit_to_classes, images_per_class
+from lightning_distill.training_set import TrainingSet
 
 
 def coreset(

@@ -8,7 +8,7 @@ from lightning_distill.evaluation.predictions import Predictions
 from lightning_distill.evaluation.protocol import PROTOCOLS, Protocol, get_protocol
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.student import School, Student
-from lightning_distill.evaluation.training_set import TrainingSet
+from lightning_distill.training_set import TrainingSet
 
 __all__ = [
     "PROTOCOLS",

@@ -16,8 +16,8 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_distill.evaluation.stored import StoredPixels
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.spec import FLOAT16_MAX, DataSpec
+from lightning_distill.training_set import TrainingSet
 
 #: Weights of red, green and blue in grey (ITU-R BT.601), those of kornia's ``rgb_to_grayscale`` and Pillow's mode L.
 GREY = (0.299, 0.587, 0.114)

@@ -16,8 +16,8 @@ from lightning_distill.evaluation.predictions import Predictions
 from lightning_distill.evaluation.priors import prior_offset, shares
 from lightning_distill.evaluation.protocol import Tick
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.evaluation.uncertainty import Estimate, over_images
+from lightning_distill.training_set import TrainingSet
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from lightning_distill.coresets import Features, select
 from lightning_distill.evaluation.stored import StoredPixels
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.isolation import derive_seed
 from lightning_distill.lazy import stays
 from lightning_distill.spec import DataSpec
+from lightning_distill.training_set import TrainingSet
 
 Arrays = tuple[NDArray[np.generic], NDArray[np.int64]]
 

@@ -14,10 +14,10 @@ from torch.func import vmap
 from lightning_distill.augment import SiameseAugmentation
 from lightning_distill.evaluation.protocol import Protocol, Tick
 from lightning_distill.evaluation.stored import StoredPixels
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.functional import Parameters, Stateless
 from lightning_distill.isolation import derive_seed, sandbox
 from lightning_distill.spec import DataSpec
+from lightning_distill.training_set import TrainingSet
 
 Drawn = TypeVar("Drawn")
 

@@ -16,10 +16,10 @@ from lightning_distill.evaluation.protocol import Protocol, Tick, get_protocol
 from lightning_distill.evaluation.ranks import gather, place, share
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.student import School, Student
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.functional import CompileMode
 from lightning_distill.networks import check_network
 from lightning_distill.spec import DataSpec
+from lightning_distill.training_set import TrainingSet
 
 
 class Exam:

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.presets import PRESETS
 from lightning_distill.spec import DataSpec
+from lightning_distill.training_set import TrainingSet
 
 
 def join(sets: Sequence[TrainingSet], lr: float | None = None) -> TrainingSet:

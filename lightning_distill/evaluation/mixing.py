@@ -14,10 +14,10 @@ from lightning_distill.evaluation.baselines import Arrays, chosen
 from lightning_distill.evaluation.join import join
 from lightning_distill.evaluation.protocol import Protocol
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.evaluation.uncertainty import Estimate, over_students
 from lightning_distill.isolation import derive_seed
 from lightning_distill.spec import DataSpec
+from lightning_distill.training_set import TrainingSet
 
 
 def images_of_set(real: int, ratio: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_distill.evaluation.training_set import TrainingSet
+from lightning_distill.training_set import TrainingSet
 
 
 def shares(data: TrainingSet) -> Tensor:

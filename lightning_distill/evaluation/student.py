@@ -14,13 +14,13 @@ from lightning_distill.augment import SiameseAugmentation
 from lightning_distill.chunks import images_at_once
 from lightning_distill.evaluation.cohort import Cohort, alike, refusal
 from lightning_distill.evaluation.protocol import Protocol, Tick
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.functional import CompileMode, Parameters, Stateless, count_flops
 from lightning_distill.gradients import descend
 from lightning_distill.isolation import derive_seed, sandbox
 from lightning_distill.networks import create_network
 from lightning_distill.precision import warn_if_emulated
 from lightning_distill.spec import DataSpec
+from lightning_distill.training_set import TrainingSet
 
 Watch = Callable[[int, Parameters], object]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightning_distill.evaluation.predictions import Predictions
-from lightning_distill.evaluation.training_set import TrainingSet
 from lightning_distill.report.results import Result, read_results
 from lightning_distill.storage import SET, Card, read_set
+from lightning_distill.training_set import TrainingSet
 
 RESULTS, PREDICTIONS = "results.csv", "predictions"
 #: Where `ExportSyntheticSet` puts sets in its folder; the first that is there is shown.
