@@ -46,29 +46,38 @@ def _keep(x: Tensor) -> Tensor:
     return cast(Tensor, torch.ops.lightning_distill.keep(x))
 
 
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float32 else x.float()
+
+
+def _narrow(y: Tensor, x: Tensor) -> Tensor:
+    """In the dtype of x. PyTorch 2.11 compiles a function that ends in an idle ``to`` to gradients of zero."""
+    return y if y.dtype == x.dtype else y.to(x.dtype)
+
+
 class _NormReluPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-        var, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)  # (B, C, 1, 1)
+        var, mean = torch.var_mean(_wide(x), dim=(2, 3), correction=0, keepdim=True)  # (B, C, 1, 1)
         sigma = torch.rsqrt(var + eps)
         scale = _keep(sigma * weight[:, None, None])
         shift = _keep(bias[:, None, None] - mean * scale)
         ctx.save_for_backward(x, mean, sigma, scale, shift)
-        y = (x.float() * scale + shift).relu()
+        y = (_wide(x) * scale + shift).relu()
         y = y[:, :, ::2] + y[:, :, 1::2]
-        return ((y[..., ::2] + y[..., 1::2]) / 4).to(x.dtype)
+        return _narrow((y[..., ::2] + y[..., 1::2]) / 4, x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         x, mean, sigma, scale, shift = ctx.saved_tensors
         batch, channels, height, width = x.shape
-        pooled = (gradients[0].float() / 4)[:, :, :, None, :, None]
+        pooled = (_wide(gradients[0]) / 4)[:, :, :, None, :, None]
         spread = pooled.expand(batch, channels, height // 2, 2, width // 2, 2).reshape(x.shape)
-        wide, pixels = x.float(), height * width
+        wide, pixels = _wide(x), height * width
         g = torch.where(wide * scale + shift > 0, spread, 0.0)
         by_bias = g.sum((2, 3), keepdim=True)  # of each image
         by_weight = (g * (wide - mean)).sum((2, 3), keepdim=True) * sigma
         slope = _keep(scale * sigma * by_weight / pixels)
         level = _keep(scale * by_bias / pixels - slope * mean)
         by_x = scale * g - (slope * wide + level)
-        return by_x.to(x.dtype), by_weight.sum((0, 2, 3)), by_bias.sum((0, 2, 3)), None
+        return _narrow(by_x, x), by_weight.sum((0, 2, 3)), by_bias.sum((0, 2, 3)), None
