@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 
@@ -26,13 +27,14 @@ def png(rows, depth, colour, width, height):
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def tiff(stored, photometric, bits=16):
-    """An uncompressed grey TIFF written by hand."""
-    height, width = stored.shape
-    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8 + 2 + 12 * 9 + 4),
-            (277, 1), (278, height), (279, 2 * stored.size)]  # fmt: skip
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + stored.astype("<u2").tobytes()
+def tiff(stored, photometric, bits=16, **more):
+    """An uncompressed TIFF written by hand, grey ``(H, W)`` or colour ``(H, W, 3)``; ``t274=6`` is one more tag."""
+    height, width, *samples = stored.shape
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 0, 277: math.prod(samples), 278: height,
+            279: stored.nbytes, **{int(tag[1:]): value for tag, value in more.items()}}  # fmt: skip
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + stored.tobytes()
 
 
 @pytest.fixture
@@ -95,6 +97,20 @@ def test_sixteen_bits_a_colour_are_refused_as_pillow_would_halve_them(tmp_path):
         read_image(tmp_path / "x.png")
 
 
+def test_sixteen_bits_a_colour_are_refused_in_tiff_too(tmp_path):
+    (tmp_path / "x.tif").write_bytes(tiff(RGB.astype("<u2") * 256, 2, bits=16))
+    with pytest.raises(Refused, match=r"x.tif is a TIFF of 16 bits a colour, which pillow reads as 8; convert it"):
+        read_image(tmp_path / "x.tif")
+
+
+def test_signed_bytes_are_refused_as_pillow_takes_minus_one_for_255(tmp_path):
+    (tmp_path / "x.tif").write_bytes(tiff(GREY8.astype(np.int8), 1, bits=8, t339=2))
+    with pytest.raises(Refused, match=r"x.tif has signed pixels; save it as 8-bit or 16-bit grey"):
+        read_image(tmp_path / "x.tif")
+    (tmp_path / "x.tif").write_bytes(tiff(GREY8, 1, bits=8, t339=1))
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels[0], GREY8)
+
+
 def test_two_levels_and_palettes_are_opened_up(save):
     two = np.indices((5, 6)).sum(0) % 2 == 0
     np.testing.assert_array_equal(read_image(save(Image.fromarray(two))).pixels[0], two * 255)
@@ -122,6 +138,20 @@ def test_photographs_are_turned_upright(save):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise
     np.testing.assert_array_equal(read_image(save(GREY8, exif=exif)).pixels[0], np.rot90(GREY8, -1))
+
+
+UPRIGHT = {
+    1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1], 5: lambda x: x.T,
+    6: lambda x: np.rot90(x, -1), 7: lambda x: x[::-1, ::-1].T, 8: np.rot90,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("stored", "bits"), [(GREY8, 8), (GREY16, 16)])
+@pytest.mark.parametrize("way", UPRIGHT)
+def test_scans_that_lie_on_a_side_are_turned_upright(tmp_path, stored, bits, way):
+    (tmp_path / "x.tif").write_bytes(tiff(stored, 1, bits=bits, t274=way))
+    expected = stored if bits == 8 else (stored / 65535).astype(np.float32)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels[0], UPRIGHT[way](expected))
 
 
 def test_pages_of_a_tiff_are_chosen_by_name(save):

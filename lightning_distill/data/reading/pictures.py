@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
-_WHITE_IS_ZERO, _PHOTOMETRIC, _BITS, _PNG_DEPTH = 0, 262, 258, 24
+_BITS, _PHOTOMETRIC, _FORMAT = 258, 262, 339  # tags of TIFF
+_WHITE_IS_ZERO, _SIGNED = 0, 2  # what they may say
+_PNG_DEPTH = 24
 
 
 def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
@@ -33,29 +36,19 @@ def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
 
     Raises:
         Unreadable: too many pixels.
-        Refused: transparency, CMYK, 32 bits or floats, 16-bit colour, a window.
+        Refused: transparency, CMYK, 32 bits or floats, signed pixels, 16-bit colour, a window.
     """
-    from PIL import Image
-
     if options.window is not None:
         raise Refused(f"{name} is a picture, and window= is for DICOM and NIfTI files; leave window out")
-    try:
-        image = Image.open(path, formats=("PNG", "JPEG", "TIFF"))
-    except Image.DecompressionBombError:
-        raise Unreadable(
-            f"cannot read {name}: it says it holds more pixels than pillow takes, {2 * (Image.MAX_IMAGE_PIXELS or 0)}; "
-            "a picture of that size has to be cut or shrunk first"
-        ) from None
-    with image:
+    # not by its path: pillow would map a grey TIFF that lies on its side with width and height exchanged
+    with path.open("rb") as file, _open(file, name) as image:
         pages = options.choose(getattr(image, "n_frames", 1)) if image.format == "TIFF" else [0]
         check_room(name, (len(pages), image.height, image.width), options.max_pixels)
-        if image.format == "PNG" and image.mode in ("RGB", "RGBA", "LA") and _depth(path) == 16:
-            # pillow drops the lower eight bits without a word
-            raise Refused(f"{name} is a PNG of 16 bits a colour, which pillow reads as 8; convert it to 8 bits or grey")
         frames = []
         for page in pages:
             image.seek(page)
             check_room(name, (len(pages), image.height, image.width), options.max_pixels)
+            _check_depth(image, path, name)
             frames.append(_pixels(image, name))
     if len({(frame.shape, frame.dtype) for frame in frames}) > 1:
         raise Refused(f"{name} has pages of several sizes or kinds; choose one with frames='first' or 'middle'")
@@ -64,14 +57,40 @@ def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
     return Picture(pixels, scale, "grey" if pixels.ndim == 3 else "colour")
 
 
+def _open(file: BinaryIO, name: str) -> Image:
+    from PIL import Image
+
+    try:
+        return Image.open(file, formats=("PNG", "JPEG", "TIFF"))
+    except Image.DecompressionBombError:
+        raise Unreadable(
+            f"cannot read {name}: it says it holds more pixels than pillow takes, {2 * (Image.MAX_IMAGE_PIXELS or 0)}; "
+            "a picture of that size has to be cut or shrunk first"
+        ) from None
+
+
+def _tags(image: Image) -> Mapping[int, Any]:
+    """The tags of a TIFF file's page; none of other files."""
+    return getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
+
+
+def _check_depth(image: Image, path: Path, name: str) -> None:
+    """Refuse numbers that pillow makes others of without a word."""
+    depth = _depth(path) if image.format == "PNG" else max(_tags(image).get(_BITS, (8,)))
+    if image.mode in ("RGB", "RGBA", "LA") and depth == 16:  # it drops the lower eight bits
+        kind = f"a {image.format} of 16 bits a colour"
+        raise Refused(f"{name} is {kind}, which pillow reads as 8; convert it to 8 bits or grey")
+    if image.mode in _SIXTEEN and image.format == "TIFF" and depth != 16:  # nor does it spread 12 over 16
+        raise Refused(f"{name} has {depth} bits a pixel; save it as 8-bit or 16-bit grey")
+    if image.mode == "L" and _SIGNED in _tags(image).get(_FORMAT, ()):  # it takes -1 for 255
+        raise Refused(f"{name} has signed pixels; save it as 8-bit or 16-bit grey, which has none below 0")
+
+
 def _pixels(image: Image, name: str) -> Array:
     from PIL import ImageOps
 
     sixteen = image.mode in _SIXTEEN or (image.mode == "I" and image.format == "PNG")
-    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
-    inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    if sixteen and tuple(tags.get(_BITS, (16,))) != (16,):  # pillow has room for 16 but does not spread 12 over it
-        raise Refused(f"{name} has {tags[_BITS][0]} bits a pixel; save it as 8-bit or 16-bit grey")
+    inverted = _tags(image).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     image = ImageOps.exif_transpose(image)
     if sixteen:
         stored = np.asarray(image).astype(np.float64)
