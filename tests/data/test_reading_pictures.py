@@ -166,6 +166,21 @@ def test_pages_of_a_tiff_are_chosen_by_name(save):
         read_image(path, ReadOptions(frames="all"))
 
 
+def test_previews_and_masks_are_no_pages(save):
+    """A file of one picture, with a preview (NewSubfileType 1) and a mask (4) behind it: its middle is the picture."""
+    small = Image.fromarray(GREY8[::2, ::2])
+    pages = [Image.fromarray(GREY8), small, Image.fromarray(GREY8 // 2)]
+    for page, kind in zip(pages, (0, 1, 4), strict=True):
+        page.encoderinfo = {"tiffinfo": {254: kind}}
+    path = save(pages[0], "x.tif", save_all=True, append_images=pages[1:], tiffinfo={254: 0})
+    with Image.open(path) as image:
+        assert [(image.seek(n), image.tag_v2[254])[1] for n in range(3)] == [0, 1, 4]
+    for frames in ("first", "middle", "all"):
+        np.testing.assert_array_equal(read_image(path, ReadOptions(frames=frames)).pixels, GREY8[None])
+    alone = save(small, "y.tif", tiffinfo={254: 1})  # nothing but a preview: that is the picture
+    np.testing.assert_array_equal(read_image(alone).pixels[0], GREY8[::2, ::2])
+
+
 def test_a_window_is_not_for_pictures(save):
     with pytest.raises(Refused, match=r"x.png is a picture, and window= is for DICOM and NIfTI files"):
         read_image(save(GREY8), ReadOptions(window="lung"))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N")
-_BITS, _PHOTOMETRIC, _FORMAT = 258, 262, 339  # tags of TIFF
-_WHITE_IS_ZERO, _SIGNED = 0, 2  # what they may say
+_SUBFILE, _BITS, _PHOTOMETRIC, _FORMAT = 254, 258, 262, 339  # tags of TIFF
+_PREVIEW, _MASK, _WHITE_IS_ZERO, _SIGNED = 1, 4, 0, 2  # what they may say
 _PNG_DEPTH = 24
 
 
@@ -24,7 +24,7 @@ def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
     """Read a PNG, JPEG or TIFF file, upright as its EXIF orientation says.
 
     Palettes become RGB. An alpha channel that is opaque everywhere is dropped. A multi-page TIFF gives the pages of
-    ``options.frames``, every other file its first picture.
+    ``options.frames``, previews and masks of other pages not counted; every other file its first picture.
 
     Args:
         path: the file.
@@ -42,7 +42,8 @@ def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
         raise Refused(f"{name} is a picture, and window= is for DICOM and NIfTI files; leave window out")
     # not by its path: pillow would map a grey TIFF that lies on its side with width and height exchanged
     with path.open("rb") as file, _open(file, name) as image:
-        pages = options.choose(getattr(image, "n_frames", 1)) if image.format == "TIFF" else [0]
+        pages = _pages(image)
+        pages = [pages[number] for number in options.choose(len(pages))]
         check_room(name, (len(pages), image.height, image.width), options.max_pixels)
         frames = []
         for page in pages:
@@ -67,6 +68,18 @@ def _open(file: BinaryIO, name: str) -> Image:
             f"cannot read {name}: it says it holds more pixels than pillow takes, {2 * (Image.MAX_IMAGE_PIXELS or 0)}; "
             "a picture of that size has to be cut or shrunk first"
         ) from None
+
+
+def _pages(image: Image) -> list[int]:
+    """The numbers of a TIFF file's pages that are pictures of their own; the first of any other file."""
+    if image.format != "TIFF":
+        return [0]
+    own, count = [], getattr(image, "n_frames", 1)
+    for page in range(count):
+        image.seek(page)
+        if not _tags(image).get(_SUBFILE, 0) & (_PREVIEW | _MASK):
+            own.append(page)
+    return own or list(range(count))
 
 
 def _tags(image: Image) -> Mapping[int, Any]:
