@@ -17,13 +17,14 @@ GREY16 = np.linspace(0, 65535, 42).astype(np.uint16).reshape(6, 7)
 RGB = np.stack([GREY8, 255 - GREY8, GREY8 // 2], -1)
 
 
-def png(rows, depth, colour, width, height):
-    """A PNG written by hand: signature, IHDR, IDAT, IEND."""
+def png(rows, depth, colour, width, height, transparent=b""):
+    """A PNG written by hand: signature, IHDR, perhaps tRNS, IDAT, IEND."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = chunk(b"IHDR", struct.pack(">2I5B", width, height, depth, colour, 0, 0, 0))
+    header += chunk(b"tRNS", transparent) if transparent else b""
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -126,6 +127,26 @@ def test_an_opaque_alpha_channel_is_dropped_and_a_real_one_refused(save):
         opaque[2, 3, -1] = 254
         with pytest.raises(Refused, match=r"x.png has transparent pixels, which have no grey; flatten it"):
             read_image(save(opaque))
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "row", "there", "elsewhere"),
+    [
+        (1, 0, b"\xc0", b"\0\1", b"\0\0"),
+        (8, 0, b"\5\6", b"\0\5", b"\0\7"),
+        (16, 0, b"\5\6\7\1", b"\5\6", b"\5\7"),
+        (8, 2, b"\5\6\7\1\2\3", b"\0\5\0\6\0\7", b"\0\5\0\6\0\1"),
+    ],
+)
+def test_a_colour_that_means_transparent_is_refused_where_it_occurs(tmp_path, depth, colour, row, there, elsewhere):
+    path, pixels = tmp_path / "x.png", []
+    for transparent in (b"", elsewhere):
+        path.write_bytes(png(b"\0" + row, depth, colour, 2, 1, transparent))
+        pixels.append(read_image(path).pixels)
+    np.testing.assert_array_equal(*pixels)
+    path.write_bytes(png(b"\0" + row, depth, colour, 2, 1, there))
+    with pytest.raises(Refused, match=r"x.png has transparent pixels, which have no grey; flatten it"):
+        read_image(path)
 
 
 @pytest.mark.parametrize(("mode", "name"), [("CMYK", "x.jpg"), ("F", "x.tif"), ("I", "x.tif"), ("LAB", "x.tif")])

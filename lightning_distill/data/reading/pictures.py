@@ -107,18 +107,25 @@ def _pixels(image: Image, name: str) -> Array:
     image = ImageOps.exif_transpose(image)
     if sixteen:
         stored = np.asarray(image).astype(np.float64)
+        _check_opaque(bool((stored != image.info.get("transparency", -1)).all()), name)
         return ((65535 - stored if inverted else stored) / 65535).astype(np.float32)  # pillow inverts up to 8 bits
+    if "transparency" in image.info:  # of one grey or colour, or of entries of the palette
+        image = image.convert("LA" if image.mode in ("1", "L") else "RGBA")
     if image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+        image = image.convert("RGB")
     if image.mode in ("RGBA", "LA"):
-        if np.asarray(image)[..., -1].min() < 255:
-            raise Refused(f"{name} has transparent pixels, which have no grey; flatten it onto a background first")
+        _check_opaque(np.asarray(image)[..., -1].min() == 255, name)
         image = image.convert("RGB" if image.mode == "RGBA" else "L")
     if image.mode in ("1", "YCbCr"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode not in ("L", "RGB"):
         raise Refused(f"{name} has the pixel format {image.mode}; save it as 8-bit grey or RGB, or as 16-bit grey")
     return np.asarray(image)
+
+
+def _check_opaque(opaque: bool, name: str) -> None:
+    if not opaque:
+        raise Refused(f"{name} has transparent pixels, which have no grey; flatten it onto a background first")
 
 
 def _depth(path: Path) -> int:
