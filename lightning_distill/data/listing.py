@@ -126,24 +126,42 @@ def _rows(table: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]
             header = file.readline()
             delimiter = max(",;\t", key=header.count)
             file.seek(0)
-            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             names = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = names
-            needed = [columns.path, columns.label, *([] if columns.mask is None else [columns.mask])]
-            if missing := [name for name in needed if name not in names]:
-                raise ValueError(
-                    f"{table.name} has no column {few(missing)}, only {', '.join(names)}; name yours by path_column, "
-                    "label_column or mask_column"
-                )
-            wanted = [name for name in (*needed, columns.patient, columns.split) if name in names]
+            wanted = _wanted(names, columns, table.name)
             for row in reader:
                 if any(row.get(name) is None for name in wanted):
                     raise ValueError(f"{table.name}, line {reader.line_num} has too few columns; mend the row")
+                if any(cell.strip() for cell in row.get(None, [])):
+                    raise ValueError(
+                        f"{table.name}, line {reader.line_num} has more cells than there are columns; put quotes "
+                        f"around a cell with {delimiter!r} in it"
+                    )
                 yield reader.line_num, {name: row[name].strip() for name in wanted}
     except UnicodeDecodeError:
         raise ValueError(f"{table.name} is not UTF-8; save it as CSV UTF-8 (in Excel: file type 'CSV UTF-8')") from None
     except csv.Error as error:
         raise ValueError(f"{table.name} is no CSV table ({error}); write it again as CSV UTF-8") from None
+
+
+def _wanted(names: list[str], columns: Columns, table: str) -> list[str]:
+    """The columns that concern us.
+
+    Raises:
+        ValueError: one that is needed is missing, or one is there twice. A first line without any of them may be a row,
+            and is not quoted.
+    """
+    needed = [columns.path, columns.label, *([] if columns.mask is None else [columns.mask])]
+    if missing := [name for name in needed if name not in names]:
+        there = f", only {', '.join(names)}" if len(missing) < len(needed) else " in its first line"
+        raise ValueError(
+            f"{table} has no column {few(missing)}{there}; name yours by path_column, label_column or mask_column"
+        )
+    wanted = [name for name in (*needed, columns.patient, columns.split) if name in names]
+    if twice := [name for name in wanted if names.count(name) > 1]:
+        raise ValueError(f"{table} has more than one column {few(twice)}; rename the others")
+    return wanted
 
 
 def _path(cell: str, at: str, what: str = "path") -> str:

@@ -193,6 +193,12 @@ def test_a_table_labels_splits_and_groups(root, delimiter, encoding):
         assert data.groups[split].dtype == np.int64
 
 
+def test_spaces_before_quotes_and_empty_cells_behind_a_row_are_no_part_of_it(root):
+    lines = [f'"{path}", "{label}, perhaps",, ' for path, label in twenty()]
+    (root / "labels.csv").write_text("\n".join(['"path", "label"', *lines, ""]))
+    assert FolderDataModule(str(root), table="labels.csv").spec.class_names == ("healthy, perhaps", "ill, perhaps")
+
+
 def test_columns_and_classes_may_be_called_otherwise(root):
     table = write_table(root, twenty(), columns=("Image Index", "Finding"))
     data = FolderDataModule(str(root), table=str(root / table), path_column="Image Index", label_column="Finding",
@@ -242,6 +248,7 @@ def test_no_finding_is_a_class_where_labels_are_single(root):
         (("ill/gone.png", "ill"), "labels.csv names 'ill/gone.png', which the root does not hold"),
         (("ill/new.png", ""), "line 22 has no label; fill it in, drop the row, or set multi_label=True"),
         (("ill/new.png",), "line 22 has too few columns; mend the row"),
+        (("ill/new.png", "ill", " left"), "line 22 has more cells than there are columns; put quotes around a cell"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(root, row, message):
@@ -271,6 +278,12 @@ def test_tables_that_are_none_are_refused(root):
     (root / "empty.csv").write_text("path,label\n")
     with pytest.raises(ValueError, match=r"empty.csv has no rows below its header"):
         FolderDataModule(str(root), table="empty.csv").setup()
+    write_table(root, [(*row, NAME) for row in twenty()], "headless.csv", ("ill/0.png", "ill", NAME))
+    with pytest.raises(ValueError, match=r"headless.csv has no column 'path', 'label' in its first line; name yours"):
+        FolderDataModule(str(root), table="headless.csv").setup()
+    write_table(root, [(*row, "doubtful") for row in twenty()], "two.csv", ("path", "label", "label "))
+    with pytest.raises(ValueError, match=r"two.csv has more than one column 'label'; rename the others"):
+        FolderDataModule(str(root), table="two.csv").setup()
     (root / "blank.csv").write_text("")
     with pytest.raises(ValueError, match=r"blank.csv has no column 'path', 'label'"):
         FolderDataModule(str(root), table="blank.csv").setup()
