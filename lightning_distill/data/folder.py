@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -210,7 +211,8 @@ class FolderDataModule(ArrayDataModule):
         if max(spec.std) < _FLAT:
             rank_zero_warn(
                 f"the images use little of their fixed range ({self._scale}): their standard deviation is "
-                f"{max(spec.std):.3g} of it; give window=(center, width) or a named one"
+                f"{max(spec.std):.3g} of it; where the files are DICOM or NIfTI give window=(center, width) or a named "
+                "one, else spread their values over all bits (12 bits times 16) and save them again"
             )
         return replace(spec, low=0.0, high=1.0, scale=self._scale)
 
@@ -277,4 +279,9 @@ def _flat(options: DecodeOptions) -> dict[str, object]:
 
 
 def _by_size(name: str) -> tuple[float, str]:
-    return (int(name) if name.isdecimal() else float("inf")), name
+    """Numbers by size, also ``1.0`` as pandas writes a column with gaps, and before names."""
+    try:
+        number = float(name)
+    except ValueError:
+        number = math.inf
+    return (number if math.isfinite(number) else math.inf), name

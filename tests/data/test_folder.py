@@ -215,6 +215,14 @@ def test_numbers_are_classes_in_the_order_of_size(root):
     assert data.spec.class_names == tuple(map(str, range(11)))
 
 
+@pytest.mark.parametrize("form", ["{}.0", "-{}", "{}e0"])
+def test_numbers_of_any_form_are_in_the_order_of_size(root, form):
+    rows = [(path, form.format(n % 11) if n % 11 else "nan") for n, (path, _) in enumerate(twenty())]
+    names = FolderDataModule(str(root), table=write_table(root, rows), val_fraction=0.5).spec.class_names
+    sizes = [float(name) for name in names[:-1]]
+    assert (sizes, names[-1]) == (sorted(sizes), "nan")
+
+
 @pytest.mark.parametrize("cells", [("Mass|Effusion", "No Finding", "Mass", ""), ("Mass | Effusion", "no finding")])
 def test_several_labels_in_a_cell_are_multi_label(root, cells):
     rows = [(path, cells[n % len(cells)]) for n, (path, _) in enumerate(twenty())]
@@ -543,6 +551,16 @@ def test_several_windows_are_channels(scans):
 def test_a_range_that_is_hardly_used_is_said(scans):
     with pytest.warns(UserWarning, match=r"use little of their fixed range \(16 bit, -33792 to 31743 as 0 to 1\)"):
         FolderDataModule(str(scans()), val_fraction=0.5).setup()
+
+
+def test_twelve_bits_in_sixteen_are_told_a_way_out_that_there_is(tmp_path, recwarn):
+    for factor, warned in ((1, True), (16, False)):
+        for n in range(8):
+            save(tmp_path / str(factor) / "ab"[n % 2] / f"{n}.png", grey(n).astype(np.uint16) * 16 * factor)
+        recwarn.clear()
+        FolderDataModule(str(tmp_path / str(factor)), val_fraction=0.25).setup()
+        said = any("else spread their values over all bits (12 bits times 16)" in str(one.message) for one in recwarn)
+        assert said == warned
 
 
 def test_photometric_interpretations_do_not_mix_unless_accepted(scans):
