@@ -206,6 +206,6 @@ def _digest(root: Path, files: Sequence[_File], options: DecodeOptions) -> str:
         try:
             stat = (root / path).stat()
             sha.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        except FileNotFoundError:
+        except OSError:  # absent or closed: reading says so
             sha.update(f"{path}\0absent\n".encode("utf-8", "surrogateescape"))
     return sha.hexdigest()

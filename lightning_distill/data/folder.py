@@ -17,7 +17,7 @@ from lightning_distill.data.decoding import Decoded, DecodeOptions, OnError, dec
 from lightning_distill.data.fitting import Color, Fit
 from lightning_distill.data.groups import PATIENT, OnOverlap
 from lightning_distill.data.layout import Array
-from lightning_distill.data.listing import SPLITS, Columns, Entry, few, list_folders, list_table
+from lightning_distill.data.listing import SPLITS, Columns, Entry, few, list_folders, list_table, naming_below
 from lightning_distill.data.reading import ReadOptions, Windows, is_volume
 from lightning_distill.data.reading.picture import Axis, Frames
 from lightning_distill.data.reading.windows import parse_windows
@@ -217,11 +217,12 @@ class FolderDataModule(ArrayDataModule):
         return replace(spec, low=0.0, high=1.0, scale=self._scale)
 
     def _entries(self) -> list[Entry]:
-        if self.table is None:
-            entries = list_folders(self.root)
-        else:
-            table = self.table if self.table.is_file() or self.table.is_absolute() else self.root / self.table
-            entries = list_table(self.root, table, self.columns, self.multi_label)
+        with naming_below(self.root):
+            if self.table is None:
+                entries = list_folders(self.root)
+            else:
+                table = self.table if self.table.is_file() or self.table.is_absolute() else self.root / self.table
+                entries = list_table(self.root, table, self.columns, self.multi_label)
         return sorted(entries, key=lambda entry: (SPLITS.index(entry.split), entry.path))
 
     def _decode(self, entries: list[Entry]) -> Decoded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -122,8 +123,48 @@ def test_files_that_are_no_images_are_counted(root):
     with pytest.warns(UserWarning, match="left out") as heard:
         FolderDataModule(str(root)).setup()
     said = " ".join(str(warning.message) for warning in heard)
-    assert "1 files below the class folders are no images that can be read; they are left out" in said
+    assert "1 files below the class folders are no images that can be read, or links to folders" in said
     assert "1 images lie beside the class folders and have no label" in said
+
+
+def test_links_are_read_counted_or_missed_but_never_passed_over(root):
+    save(root.parent / "elsewhere" / "x.png", grey())
+    for name, to in (("x.png", "../../elsewhere/x.png"), ("more", "../../elsewhere"), ("again", "."), ("loop", "loop")):
+        (root / "ill" / name).symlink_to(to)
+    data = FolderDataModule(str(root))
+    with pytest.warns(UserWarning, match=r"3 files below the class folders .* or links to folders, which are not foll"):
+        data.setup()
+    assert sum(len(labels) for _, labels in data.splits.values()) == 21
+    for name in ("away.png", "round.png"):
+        (root / "ill" / name).symlink_to(name if name == "round.png" else "../../annex/0.png")
+    with pytest.raises(ValueError, match=r"cannot read ill/away.png: there is no such file; .* on_error='skip' leaves"):
+        FolderDataModule(str(root)).setup()
+    for cache in (None, str(root.parent / "cache")):
+        data = FolderDataModule(str(root), on_error="skip", cache=cache)
+        with pytest.warns(UserWarning, match="2 of 23 files cannot be read"):
+            data.setup()
+        assert data.skipped == ["ill/away.png", "ill/round.png"]
+
+
+@pytest.mark.parametrize("closed", ["ill", "ill/part", "."])
+def test_a_folder_that_may_not_be_looked_into_is_named_and_no_empty_one(root, monkeypatch, closed):
+    save(root / "ill" / "part" / "x.png", grey())
+    scandir, listdir = os.scandir, os.listdir
+
+    def unless(look):
+        def looked(path="."):
+            if os.path.abspath(path) == str((root / closed).resolve()):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return look(path)
+
+        return looked
+
+    monkeypatch.setattr(os, "scandir", unless(scandir))
+    monkeypatch.setattr(os, "listdir", unless(listdir))
+    name = "root" if closed == "." else closed
+    with pytest.raises(PermissionError, match=f"cannot look at {name}: Permission denied; ask for the rights") as heard:
+        FolderDataModule(str(root)).setup()
+    assert str(root.parent) not in str(heard.value)
 
 
 def arrange(root, what):
@@ -254,6 +295,7 @@ def test_no_finding_is_a_class_where_labels_are_single(root):
         (("ill/0.png", "ill"), "labels.csv names 'ill/0.png' more than once; keep one row a file"),
         (("./ill/0.png", "ill"), "labels.csv names 'ill/0.png' more than once"),
         (("ill/gone.png", "ill"), "labels.csv names 'ill/gone.png', which the root does not hold"),
+        (("x" * 300 + ".png", "ill"), "which the root does not hold"),
         (("ill/new.png", ""), "line 22 has no label; fill it in, drop the row, or set multi_label=True"),
         (("ill/new.png",), "line 22 has too few columns; mend the row"),
         (("ill/new.png", "ill", " left"), "line 22 has more cells than there are columns; put quotes around a cell"),
