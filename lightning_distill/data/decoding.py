@@ -23,7 +23,7 @@ from lightning_distill.data.fitting import Alike, Color, Fit, fit_picture
 from lightning_distill.data.layout import Array
 from lightning_distill.data.reading import ReadOptions, Unreadable, read_image
 from lightning_distill.data.reading.dicom import patient_of
-from lightning_distill.storage import write_files
+from lightning_distill.storage import check_writable, write_files
 
 OnError = Literal["error", "skip"]
 _VERSION = 2  # of what the cache holds; another number reads nothing of the older ones
@@ -92,19 +92,21 @@ def decode(
 
     Raises:
         ValueError: a damaged file, files that do not fit each other, none that could be read.
-        OSError: the disk is full, or a folder cannot be read or written.
+        OSError: the disk is full, or a file cannot be read, or the cache not written; of a cache that holds the array
+            already nothing is written.
     """
     files = list(zip(paths, masks or [None] * len(paths), strict=True))
     if cache is None:
         memory = io.BytesIO()
         about = _write(memory, "", root, files, options)
         return _decoded(_view(memory), about, len(paths))
-    cache.mkdir(parents=True, exist_ok=True)
     key = _digest(root, files, options)
     array, note = cache / f"images-{key[:16]}.npy", cache / f"images-{key[:16]}.json"
-    known = _read_note(note, key) if array.is_file() else None
-    about = known or _fill(array, note, key, root, files, options)
-    return _decoded(np.load(array, mmap_mode="r", allow_pickle=False), about, len(paths))
+    if (kept := _kept(array, note, key)) is None:
+        check_writable(cache)
+        about = _fill(array, note, key, root, files, options)
+        kept = np.load(array, mmap_mode="r", allow_pickle=False), about
+    return _decoded(*kept, len(paths))
 
 
 class _Note(TypedDict):
@@ -185,12 +187,16 @@ def _fill(array: Path, note: Path, key: str, root: Path, files: Sequence[_File],
     return about
 
 
-def _read_note(note: Path, key: str) -> _Note | None:
+def _kept(array: Path, note: Path, key: str) -> tuple[Array, _Note] | None:
+    """What an earlier run has written; none where it is not whole, as when it was cut short by being copied."""
     try:
         about = json.loads(note.read_text())
-    except (FileNotFoundError, ValueError):
+        images = np.load(array, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError, EOFError, ValueError):
         return None
-    return cast(_Note, about) if isinstance(about, dict) and about.get("key") == key else None
+    if not (isinstance(about, dict) and about.get("key") == key and about.keys() >= _Note.__annotations__.keys()):
+        return None
+    return (images, cast(_Note, about)) if len(images) == len(about["files"]) else None
 
 
 def _decoded(images: Array, about: _Note, count: int) -> Decoded:

@@ -525,10 +525,44 @@ def test_a_cache_that_was_cut_short_leaves_nothing_and_is_written_again(root, tm
     monkeypatch.setattr(decoding, "read_image", read)
     FolderDataModule(str(root), cache=str(cache)).setup()
     (note,) = cache.glob("*.json")
-    for damage in ("{", json.dumps({"key": "other"}), "[]"):
+    whole = json.loads(note.read_text())
+    for damage in ("{", json.dumps({"key": "other"}), "[]", json.dumps({"key": whole["key"]})):
         note.write_text(damage)
         data = FolderDataModule(str(root), cache=str(cache))
         assert data.spec.shape == (1, 6, 7)
+        assert json.loads(note.read_text()) == whole
+
+
+@pytest.mark.parametrize("left", [0, 50, -1, None])
+def test_an_array_that_was_cut_short_is_written_again(root, tmp_path, left):
+    cache = tmp_path / "cache"
+    FolderDataModule(str(root), cache=str(cache)).setup()
+    (array,) = cache.glob("*.npy")
+    whole = array.read_bytes()
+    if left is None:  # another array, which is as long as it says
+        np.save(array, np.zeros((3, 1, 6, 7), np.uint8))
+    else:
+        array.write_bytes(whole[:left])
+    FolderDataModule(str(root), cache=str(cache)).setup()
+    assert array.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_do_and_one_that_is_full_is_read(root, tmp_path, monkeypatch):
+    from lightning_distill.data import decoding
+
+    def readonly(folder):
+        raise PermissionError(errno.EACCES, f"cannot write to {folder}: Permission denied; choose another folder")
+
+    cache = str(tmp_path / "cache")
+    FolderDataModule(str(root), cache=cache).setup()
+    monkeypatch.setattr(decoding, "check_writable", readonly)
+    FolderDataModule(str(root), cache=cache).setup()
+    with pytest.raises(PermissionError, match=r"cannot write to .*; choose another folder"):
+        FolderDataModule(str(root), size=4, cache=cache).setup()
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match=r"cannot write to .*file: File exists; choose another folder"):
+        FolderDataModule(str(root), cache=str(tmp_path / "file")).setup()
 
 
 def test_a_cache_below_the_root_is_refused(root):
