@@ -377,6 +377,13 @@ def test_a_truncated_file_is_unreadable(tmp_path, name, share):
         read_image(tmp_path / "x.dcm")
 
 
+def test_a_file_that_ends_before_its_pixels_may_be_one_that_was_cut_short(tmp_path):
+    content = Path(get_testdata_file("CT_small.dcm", download=False)).read_bytes()
+    (tmp_path / "x.dcm").write_bytes(content[:2000])
+    with pytest.raises(Unreadable, match=r"no picture; leave out reports .* or get the file again if it was cut short"):
+        read_image(tmp_path / "x.dcm")
+
+
 def test_an_absurd_size_is_refused_before_room_is_made(edited):
     with pytest.raises(Unreadable, match="says it holds 1 x 65535 x 65535 x 1 pixels, more than max_pixels=268435456"):
         read_image(edited(Rows=65535, Columns=65535))

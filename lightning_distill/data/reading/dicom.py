@@ -100,7 +100,10 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
     check_inflated(path, options.max_pixels, name)
     ds, decoders = open_dicom(path, name, specific_tags=list(TAGS)), need("pydicom.pixels", "DICOM files")
     if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise Unreadable(f"cannot read {name}: it holds no picture; leave out reports and structures")
+        raise Unreadable(
+            f"cannot read {name}: it holds no picture; leave out reports and structures, or get the file again if it "
+            "was cut short"
+        )
     photometric = str(ds.PhotometricInterpretation)
     if photometric not in _KINDS:
         raise Refused(f"{name} has a photometric interpretation that is not read; convert it to MONOCHROME2 or RGB")
