@@ -8,7 +8,9 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Literal, TypedDict, cast
@@ -28,6 +30,7 @@ from lightning_distill.storage import check_writable, write_files
 OnError = Literal["error", "skip"]
 _VERSION = 2  # of what the cache holds; another number reads nothing of the older ones
 _FEW = 200  # so many files are read without a progress bar
+_UNDONE, _GIVEN_UP = ".images-", 24 * 3600  # an array that is being written; after so many seconds nobody does any more
 _File = tuple[str, str | None]  # below the root: an image, and the mask of a volume
 
 
@@ -175,7 +178,8 @@ def _view(memory: io.BytesIO) -> Array:
 
 def _fill(array: Path, note: Path, key: str, root: Path, files: Sequence[_File], options: DecodeOptions) -> _Note:
     """Write array and note beside their places and rename them, the note last: it says that the array is whole."""
-    temporary = tempfile.NamedTemporaryFile(dir=array.parent, prefix=".images-", delete=False)  # noqa: SIM115
+    _clear(array.parent)
+    temporary = tempfile.NamedTemporaryFile(dir=array.parent, prefix=_UNDONE, delete=False)  # noqa: SIM115
     try:
         with temporary:
             about = _write(temporary, key, root, files, options)
@@ -185,6 +189,14 @@ def _fill(array: Path, note: Path, key: str, root: Path, files: Sequence[_File],
         raise
     write_files({note: json.dumps(about).encode()})
     return about
+
+
+def _clear(cache: Path) -> None:
+    """Remove what killed runs have left: images that nobody will read, as large as the data."""
+    for left in cache.glob(f"{_UNDONE}*"):
+        with suppress(FileNotFoundError):  # another process was first
+            if time.time() - left.stat().st_mtime > _GIVEN_UP:
+                left.unlink()
 
 
 def _kept(array: Path, note: Path, key: str) -> tuple[Array, _Note] | None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import time
 import tracemalloc
 import warnings
 
@@ -545,6 +546,16 @@ def test_an_array_that_was_cut_short_is_written_again(root, tmp_path, left):
         array.write_bytes(whole[:left])
     FolderDataModule(str(root), cache=str(cache)).setup()
     assert array.read_bytes() == whole
+
+
+def test_what_a_killed_run_has_left_is_removed_and_what_another_writes_is_not(root, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name, hours in ((".images-killed", 25), (".images-alive", 23)):
+        (cache / name).write_bytes(b"images")
+        os.utime(cache / name, (time.time() - 3600 * hours,) * 2)
+    FolderDataModule(str(root), cache=str(cache)).setup()
+    assert sorted(path.suffix or path.name for path in cache.iterdir()) == [".images-alive", ".json", ".npy"]
 
 
 def test_a_cache_that_cannot_be_written_says_what_to_do_and_one_that_is_full_is_read(root, tmp_path, monkeypatch):
