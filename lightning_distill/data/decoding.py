@@ -28,7 +28,7 @@ from lightning_distill.data.reading.dicom import patient_of
 from lightning_distill.storage import check_writable, write_files
 
 OnError = Literal["error", "skip"]
-_VERSION = 2  # of what the cache holds; another number reads nothing of the older ones
+_VERSION = 3  # of what the cache holds; another number reads nothing of the older ones
 _FEW = 200  # so many files are read without a progress bar
 _UNDONE, _GIVEN_UP = ".images-", 24 * 3600  # an array that is being written; after so many seconds nobody does any more
 _File = tuple[str, str | None]  # below the root: an image, and the mask of a volume
