@@ -65,7 +65,7 @@ def _run(argv: list[str]) -> None:
             auto_cli(command, args=words, as_positional=False, prog=f"lightning-distill {argv[0]}")
         else:
             _lightning(argv)
-    except (ValueError, TypeError, FileNotFoundError, PermissionError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         if os.environ.get("LIGHTNING_DISTILL_DEBUG"):
             raise
         print(f"lightning-distill: {error}", file=sys.stderr)

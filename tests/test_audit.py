@@ -193,6 +193,8 @@ def test_too_many_near_copies_block(clean):
     assert found(clean)[NEARLY].status == "blocks"
     assert found(clean, max_near=1)[NEARLY].status == "warns"
     assert found(clean, near=1.0, max_near=0)[NEARLY].status == "blocks"  # mirror images byte by byte
+    clean["val"] = clean["train"][0][: len(clean["val"][0]), :, ::-1], clean["val"][1]
+    assert "; 100 % of val, more than max_near=0.01" in found(clean)[NEARLY].found
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])

@@ -218,6 +218,14 @@ def test_bad_input_ends_with_what_is_wrong_and_the_way_out(arguments, message, m
     assert "Traceback" not in errors
 
 
+def test_a_folder_that_cannot_be_is_one_line_too(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as done:
+        main(["audit-data", "--data=DigitsDataModule", f"--out={tmp_path}/file/audit.csv"])
+    assert done.value.code == 2
+    assert "File exists; choose another folder" in capsys.readouterr().err
+
+
 def test_a_set_that_does_not_fit_the_data_is_refused(medmnist_root, capsys, make_data):
     from lightning_distill.evaluation import TrainingSet
     from lightning_distill.storage import write_set

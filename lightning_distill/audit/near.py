@@ -164,4 +164,4 @@ def judge_near(near: Near, given: Given, threshold: float, max_near: float) -> F
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"

@@ -8,7 +8,9 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Literal, TypedDict, cast
@@ -23,11 +25,12 @@ from lightning_distill.data.fitting import Alike, Color, Fit, fit_picture
 from lightning_distill.data.layout import Array
 from lightning_distill.data.reading import ReadOptions, Unreadable, read_image
 from lightning_distill.data.reading.dicom import patient_of
-from lightning_distill.storage import write_files
+from lightning_distill.storage import check_writable, write_files
 
 OnError = Literal["error", "skip"]
-_VERSION = 2  # of what the cache holds; another number reads nothing of the older ones
+_VERSION = 3  # of what the cache holds; another number reads nothing of the older ones
 _FEW = 200  # so many files are read without a progress bar
+_UNDONE, _GIVEN_UP = ".images-", 24 * 3600  # an array that is being written; after so many seconds nobody does any more
 _File = tuple[str, str | None]  # below the root: an image, and the mask of a volume
 
 
@@ -92,19 +95,21 @@ def decode(
 
     Raises:
         ValueError: a damaged file, files that do not fit each other, none that could be read.
-        OSError: the disk is full, or a folder cannot be read or written.
+        OSError: the disk is full, or a file cannot be read, or the cache not written; of a cache that holds the array
+            already nothing is written.
     """
     files = list(zip(paths, masks or [None] * len(paths), strict=True))
     if cache is None:
         memory = io.BytesIO()
         about = _write(memory, "", root, files, options)
         return _decoded(_view(memory), about, len(paths))
-    cache.mkdir(parents=True, exist_ok=True)
     key = _digest(root, files, options)
     array, note = cache / f"images-{key[:16]}.npy", cache / f"images-{key[:16]}.json"
-    known = _read_note(note, key) if array.is_file() else None
-    about = known or _fill(array, note, key, root, files, options)
-    return _decoded(np.load(array, mmap_mode="r", allow_pickle=False), about, len(paths))
+    if (kept := _kept(array, note, key)) is None:
+        check_writable(cache)
+        about = _fill(array, note, key, root, files, options)
+        kept = np.load(array, mmap_mode="r", allow_pickle=False), about
+    return _decoded(*kept, len(paths))
 
 
 class _Note(TypedDict):
@@ -173,7 +178,8 @@ def _view(memory: io.BytesIO) -> Array:
 
 def _fill(array: Path, note: Path, key: str, root: Path, files: Sequence[_File], options: DecodeOptions) -> _Note:
     """Write array and note beside their places and rename them, the note last: it says that the array is whole."""
-    temporary = tempfile.NamedTemporaryFile(dir=array.parent, prefix=".images-", delete=False)  # noqa: SIM115
+    _clear(array.parent)
+    temporary = tempfile.NamedTemporaryFile(dir=array.parent, prefix=_UNDONE, delete=False)  # noqa: SIM115
     try:
         with temporary:
             about = _write(temporary, key, root, files, options)
@@ -185,12 +191,24 @@ def _fill(array: Path, note: Path, key: str, root: Path, files: Sequence[_File],
     return about
 
 
-def _read_note(note: Path, key: str) -> _Note | None:
+def _clear(cache: Path) -> None:
+    """Remove what killed runs have left: images that nobody will read, as large as the data."""
+    for left in cache.glob(f"{_UNDONE}*"):
+        with suppress(FileNotFoundError):  # another process was first
+            if time.time() - left.stat().st_mtime > _GIVEN_UP:
+                left.unlink()
+
+
+def _kept(array: Path, note: Path, key: str) -> tuple[Array, _Note] | None:
+    """What an earlier run has written; none where it is not whole, as when it was cut short by being copied."""
     try:
         about = json.loads(note.read_text())
-    except (FileNotFoundError, ValueError):
+        images = np.load(array, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError, EOFError, ValueError):
         return None
-    return cast(_Note, about) if isinstance(about, dict) and about.get("key") == key else None
+    if not (isinstance(about, dict) and about.get("key") == key and about.keys() >= _Note.__annotations__.keys()):
+        return None
+    return (images, cast(_Note, about)) if len(images) == len(about["files"]) else None
 
 
 def _decoded(images: Array, about: _Note, count: int) -> Decoded:
@@ -206,6 +224,6 @@ def _digest(root: Path, files: Sequence[_File], options: DecodeOptions) -> str:
         try:
             stat = (root / path).stat()
             sha.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        except FileNotFoundError:
+        except OSError:  # absent or closed: reading says so
             sha.update(f"{path}\0absent\n".encode("utf-8", "surrogateescape"))
     return sha.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -16,7 +17,7 @@ from lightning_distill.data.decoding import Decoded, DecodeOptions, OnError, dec
 from lightning_distill.data.fitting import Color, Fit
 from lightning_distill.data.groups import PATIENT, OnOverlap
 from lightning_distill.data.layout import Array
-from lightning_distill.data.listing import SPLITS, Columns, Entry, few, list_folders, list_table
+from lightning_distill.data.listing import SPLITS, Columns, Entry, few, list_folders, list_table, naming_below
 from lightning_distill.data.reading import ReadOptions, Windows, is_volume
 from lightning_distill.data.reading.picture import Axis, Frames
 from lightning_distill.data.reading.windows import parse_windows
@@ -210,16 +211,18 @@ class FolderDataModule(ArrayDataModule):
         if max(spec.std) < _FLAT:
             rank_zero_warn(
                 f"the images use little of their fixed range ({self._scale}): their standard deviation is "
-                f"{max(spec.std):.3g} of it; give window=(center, width) or a named one"
+                f"{max(spec.std):.3g} of it; where the files are DICOM or NIfTI give window=(center, width) or a named "
+                "one, else spread their values over all bits (12 bits times 16) and save them again"
             )
         return replace(spec, low=0.0, high=1.0, scale=self._scale)
 
     def _entries(self) -> list[Entry]:
-        if self.table is None:
-            entries = list_folders(self.root)
-        else:
-            table = self.table if self.table.is_file() or self.table.is_absolute() else self.root / self.table
-            entries = list_table(self.root, table, self.columns, self.multi_label)
+        with naming_below(self.root):
+            if self.table is None:
+                entries = list_folders(self.root)
+            else:
+                table = self.table if self.table.is_file() or self.table.is_absolute() else self.root / self.table
+                entries = list_table(self.root, table, self.columns, self.multi_label)
         return sorted(entries, key=lambda entry: (SPLITS.index(entry.split), entry.path))
 
     def _decode(self, entries: list[Entry]) -> Decoded:
@@ -277,4 +280,9 @@ def _flat(options: DecodeOptions) -> dict[str, object]:
 
 
 def _by_size(name: str) -> tuple[float, str]:
-    return (int(name) if name.isdecimal() else float("inf")), name
+    """Numbers by size, also ``1.0`` as pandas writes a column with gaps, and before names."""
+    try:
+        number = float(name)
+    except ValueError:
+        number = math.inf
+    return (number if math.isfinite(number) else math.inf), name

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -49,13 +51,31 @@ class Columns:
     mask: str | None = None
 
 
+@contextmanager
+def naming_below(root: Path) -> Iterator[None]:
+    """Name what may not be looked at by its path below the root, and the root by its last part.
+
+    Raises:
+        PermissionError: of a file or folder.
+    """
+    try:
+        yield
+    except PermissionError as error:
+        path = Path(error.filename or root)
+        name = path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else path.name
+        why = f"cannot look at {name}: {error.strerror}; ask for the rights, or leave it out"
+        raise PermissionError(error.errno, why) from None
+
+
 def list_folders(root: Path) -> list[Entry]:
     """Files of ``root/train/ill/x.png`` and so on, or of ``root/ill/x.png`` where there are no splits.
 
-    Files may lie deeper. Hidden ones are passed over; those that are no images are counted in a warning.
+    Files may lie deeper. Hidden ones are passed over; those that are no images, and links to folders below a class, are
+    counted in a warning.
 
     Raises:
         FileNotFoundError: there is no such folder.
+        PermissionError: a folder may not be looked into.
         ValueError: no class folders, one without images, folders beside those of the splits, no train among them.
     """
     _check_root(root)
@@ -109,7 +129,7 @@ def list_table(root: Path, table: Path, columns: Columns, multi_label: bool | No
     if twice:
         raise ValueError(f"{table.name} names {few(twice)} more than once; keep one row a file, a|b for two labels")
     listed = {path for entry in entries for path in (entry.path, entry.mask) if path is not None}
-    if absent := [path for path in sorted(listed) if not (root / path).is_file()]:
+    if absent := [path for path in sorted(listed) if not _is_file(root / path)]:
         raise ValueError(f"{table.name} names {few(absent)}, which the root does not hold; correct root or the paths")
     unlisted = sum(path not in listed for path, _ in _images(root, root, {table.resolve()}))
     if unlisted:
@@ -126,24 +146,42 @@ def _rows(table: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]
             header = file.readline()
             delimiter = max(",;\t", key=header.count)
             file.seek(0)
-            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+            reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             names = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = names
-            needed = [columns.path, columns.label, *([] if columns.mask is None else [columns.mask])]
-            if missing := [name for name in needed if name not in names]:
-                raise ValueError(
-                    f"{table.name} has no column {few(missing)}, only {', '.join(names)}; name yours by path_column, "
-                    "label_column or mask_column"
-                )
-            wanted = [name for name in (*needed, columns.patient, columns.split) if name in names]
+            wanted = _wanted(names, columns, table.name)
             for row in reader:
                 if any(row.get(name) is None for name in wanted):
                     raise ValueError(f"{table.name}, line {reader.line_num} has too few columns; mend the row")
+                if any(cell.strip() for cell in row.get(None, [])):
+                    raise ValueError(
+                        f"{table.name}, line {reader.line_num} has more cells than there are columns; put quotes "
+                        f"around a cell with {delimiter!r} in it"
+                    )
                 yield reader.line_num, {name: row[name].strip() for name in wanted}
     except UnicodeDecodeError:
         raise ValueError(f"{table.name} is not UTF-8; save it as CSV UTF-8 (in Excel: file type 'CSV UTF-8')") from None
     except csv.Error as error:
         raise ValueError(f"{table.name} is no CSV table ({error}); write it again as CSV UTF-8") from None
+
+
+def _wanted(names: list[str], columns: Columns, table: str) -> list[str]:
+    """The columns that concern us.
+
+    Raises:
+        ValueError: one that is needed is missing, or one is there twice. A first line without any of them may be a row,
+            and is not quoted.
+    """
+    needed = [columns.path, columns.label, *([] if columns.mask is None else [columns.mask])]
+    if missing := [name for name in needed if name not in names]:
+        there = f", only {', '.join(names)}" if len(missing) < len(needed) else " in its first line"
+        raise ValueError(
+            f"{table} has no column {few(missing)}{there}; name yours by path_column, label_column or mask_column"
+        )
+    wanted = [name for name in (*needed, columns.patient, columns.split) if name in names]
+    if twice := [name for name in wanted if names.count(name) > 1]:
+        raise ValueError(f"{table} has more than one column {few(twice)}; rename the others")
+    return wanted
 
 
 def _path(cell: str, at: str, what: str = "path") -> str:
@@ -201,18 +239,45 @@ def _classes(root: Path, folder: Path, split: str) -> list[Entry]:
     if loose := sum(path.is_file() and not _hidden(path.name) and is_image(path) for path in folder.iterdir()):
         rank_zero_warn(f"{loose} images lie beside the class folders and have no label; they are left out")
     if others:
-        rank_zero_warn(f"{others} files below the class folders are no images that can be read; they are left out")
+        rank_zero_warn(
+            f"{others} files below the class folders are no images that can be read, or links to folders, which are "
+            "not followed; they are left out"
+        )
     return entries
 
 
 def _images(root: Path, folder: Path, but: set[Path], everything: bool = False) -> Iterator[tuple[str, bool]]:
-    """Paths below the root of the images in a folder, however deep; with ``everything``, of other files too."""
-    for path in sorted(folder.rglob("*")):
+    """Paths below the root of the images in a folder, however deep; with ``everything``, of other files too.
+
+    A link to a folder is not followed, and a file that is no image. One that leads nowhere is what its ending says.
+    """
+    for path in sorted(_walk(folder)):
         below = path.relative_to(root)
-        if path.is_file() and path.resolve() not in but and not any(map(_hidden, below.parts)):
-            is_one = is_image(path)
-            if is_one or everything:
-                yield below.as_posix(), is_one
+        if any(map(_hidden, below.parts)) or not (path.is_symlink() or (path.is_file() and path.resolve() not in but)):
+            continue
+        is_one = is_image(path) and not path.is_dir()
+        if is_one or everything:
+            yield below.as_posix(), is_one
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files and links below a folder; one that may not be looked into is no empty one."""
+
+    def closed(error: OSError) -> None:
+        raise error
+
+    for where, folders, files in os.walk(folder, onerror=closed):
+        yield from (Path(where, name) for name in files)
+        yield from (path for name in folders if (path := Path(where, name)).is_symlink())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        raise
+    except OSError:  # no file can have such a name
+        return False
 
 
 def few(names: Sequence[str]) -> str:

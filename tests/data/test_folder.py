@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
 import shutil
+import time
 import tracemalloc
 import warnings
 
@@ -122,8 +124,48 @@ def test_files_that_are_no_images_are_counted(root):
     with pytest.warns(UserWarning, match="left out") as heard:
         FolderDataModule(str(root)).setup()
     said = " ".join(str(warning.message) for warning in heard)
-    assert "1 files below the class folders are no images that can be read; they are left out" in said
+    assert "1 files below the class folders are no images that can be read, or links to folders" in said
     assert "1 images lie beside the class folders and have no label" in said
+
+
+def test_links_are_read_counted_or_missed_but_never_passed_over(root):
+    save(root.parent / "elsewhere" / "x.png", grey())
+    for name, to in (("x.png", "../../elsewhere/x.png"), ("more", "../../elsewhere"), ("again", "."), ("loop", "loop")):
+        (root / "ill" / name).symlink_to(to)
+    data = FolderDataModule(str(root))
+    with pytest.warns(UserWarning, match=r"3 files below the class folders .* or links to folders, which are not foll"):
+        data.setup()
+    assert sum(len(labels) for _, labels in data.splits.values()) == 21
+    for name in ("away.png", "round.png"):
+        (root / "ill" / name).symlink_to(name if name == "round.png" else "../../annex/0.png")
+    with pytest.raises(ValueError, match=r"cannot read ill/away.png: there is no such file; .* on_error='skip' leaves"):
+        FolderDataModule(str(root)).setup()
+    for cache in (None, str(root.parent / "cache")):
+        data = FolderDataModule(str(root), on_error="skip", cache=cache)
+        with pytest.warns(UserWarning, match="2 of 23 files cannot be read"):
+            data.setup()
+        assert data.skipped == ["ill/away.png", "ill/round.png"]
+
+
+@pytest.mark.parametrize("closed", ["ill", "ill/part", "."])
+def test_a_folder_that_may_not_be_looked_into_is_named_and_no_empty_one(root, monkeypatch, closed):
+    save(root / "ill" / "part" / "x.png", grey())
+    scandir, listdir = os.scandir, os.listdir
+
+    def unless(look):
+        def looked(path="."):
+            if os.path.abspath(path) == str((root / closed).resolve()):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return look(path)
+
+        return looked
+
+    monkeypatch.setattr(os, "scandir", unless(scandir))
+    monkeypatch.setattr(os, "listdir", unless(listdir))
+    name = "root" if closed == "." else closed
+    with pytest.raises(PermissionError, match=f"cannot look at {name}: Permission denied; ask for the rights") as heard:
+        FolderDataModule(str(root)).setup()
+    assert str(root.parent) not in str(heard.value)
 
 
 def arrange(root, what):
@@ -193,6 +235,12 @@ def test_a_table_labels_splits_and_groups(root, delimiter, encoding):
         assert data.groups[split].dtype == np.int64
 
 
+def test_spaces_before_quotes_and_empty_cells_behind_a_row_are_no_part_of_it(root):
+    lines = [f'"{path}", "{label}, perhaps",, ' for path, label in twenty()]
+    (root / "labels.csv").write_text("\n".join(['"path", "label"', *lines, ""]))
+    assert FolderDataModule(str(root), table="labels.csv").spec.class_names == ("healthy, perhaps", "ill, perhaps")
+
+
 def test_columns_and_classes_may_be_called_otherwise(root):
     table = write_table(root, twenty(), columns=("Image Index", "Finding"))
     data = FolderDataModule(str(root), table=str(root / table), path_column="Image Index", label_column="Finding",
@@ -207,6 +255,14 @@ def test_numbers_are_classes_in_the_order_of_size(root):
     rows = [(path, str(n % 11)) for n, (path, _) in enumerate(twenty())]
     data = FolderDataModule(str(root), table=write_table(root, rows), val_fraction=0.5)
     assert data.spec.class_names == tuple(map(str, range(11)))
+
+
+@pytest.mark.parametrize("form", ["{}.0", "-{}", "{}e0"])
+def test_numbers_of_any_form_are_in_the_order_of_size(root, form):
+    rows = [(path, form.format(n % 11) if n % 11 else "nan") for n, (path, _) in enumerate(twenty())]
+    names = FolderDataModule(str(root), table=write_table(root, rows), val_fraction=0.5).spec.class_names
+    sizes = [float(name) for name in names[:-1]]
+    assert (sizes, names[-1]) == (sorted(sizes), "nan")
 
 
 @pytest.mark.parametrize("cells", [("Mass|Effusion", "No Finding", "Mass", ""), ("Mass | Effusion", "no finding")])
@@ -240,8 +296,10 @@ def test_no_finding_is_a_class_where_labels_are_single(root):
         (("ill/0.png", "ill"), "labels.csv names 'ill/0.png' more than once; keep one row a file"),
         (("./ill/0.png", "ill"), "labels.csv names 'ill/0.png' more than once"),
         (("ill/gone.png", "ill"), "labels.csv names 'ill/gone.png', which the root does not hold"),
+        (("x" * 300 + ".png", "ill"), "which the root does not hold"),
         (("ill/new.png", ""), "line 22 has no label; fill it in, drop the row, or set multi_label=True"),
         (("ill/new.png",), "line 22 has too few columns; mend the row"),
+        (("ill/new.png", "ill", " left"), "line 22 has more cells than there are columns; put quotes around a cell"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(root, row, message):
@@ -271,6 +329,12 @@ def test_tables_that_are_none_are_refused(root):
     (root / "empty.csv").write_text("path,label\n")
     with pytest.raises(ValueError, match=r"empty.csv has no rows below its header"):
         FolderDataModule(str(root), table="empty.csv").setup()
+    write_table(root, [(*row, NAME) for row in twenty()], "headless.csv", ("ill/0.png", "ill", NAME))
+    with pytest.raises(ValueError, match=r"headless.csv has no column 'path', 'label' in its first line; name yours"):
+        FolderDataModule(str(root), table="headless.csv").setup()
+    write_table(root, [(*row, "doubtful") for row in twenty()], "two.csv", ("path", "label", "label "))
+    with pytest.raises(ValueError, match=r"two.csv has more than one column 'label'; rename the others"):
+        FolderDataModule(str(root), table="two.csv").setup()
     (root / "blank.csv").write_text("")
     with pytest.raises(ValueError, match=r"blank.csv has no column 'path', 'label'"):
         FolderDataModule(str(root), table="blank.csv").setup()
@@ -462,10 +526,54 @@ def test_a_cache_that_was_cut_short_leaves_nothing_and_is_written_again(root, tm
     monkeypatch.setattr(decoding, "read_image", read)
     FolderDataModule(str(root), cache=str(cache)).setup()
     (note,) = cache.glob("*.json")
-    for damage in ("{", json.dumps({"key": "other"}), "[]"):
+    whole = json.loads(note.read_text())
+    for damage in ("{", json.dumps({"key": "other"}), "[]", json.dumps({"key": whole["key"]})):
         note.write_text(damage)
         data = FolderDataModule(str(root), cache=str(cache))
         assert data.spec.shape == (1, 6, 7)
+        assert json.loads(note.read_text()) == whole
+
+
+@pytest.mark.parametrize("left", [0, 50, -1, None])
+def test_an_array_that_was_cut_short_is_written_again(root, tmp_path, left):
+    cache = tmp_path / "cache"
+    FolderDataModule(str(root), cache=str(cache)).setup()
+    (array,) = cache.glob("*.npy")
+    whole = array.read_bytes()
+    if left is None:  # another array, which is as long as it says
+        np.save(array, np.zeros((3, 1, 6, 7), np.uint8))
+    else:
+        array.write_bytes(whole[:left])
+    FolderDataModule(str(root), cache=str(cache)).setup()
+    assert array.read_bytes() == whole
+
+
+def test_what_a_killed_run_has_left_is_removed_and_what_another_writes_is_not(root, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for name, hours in ((".images-killed", 25), (".images-alive", 23)):
+        (cache / name).write_bytes(b"images")
+        os.utime(cache / name, (time.time() - 3600 * hours,) * 2)
+    FolderDataModule(str(root), cache=str(cache)).setup()
+    assert sorted(path.suffix or path.name for path in cache.iterdir()) == [".images-alive", ".json", ".npy"]
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_do_and_one_that_is_full_is_read(root, tmp_path, monkeypatch):
+    from lightning_distill.data import decoding
+
+    def readonly(folder):
+        raise PermissionError(errno.EACCES, f"cannot write to {folder}: Permission denied; choose another folder")
+
+    cache = str(tmp_path / "cache")
+    FolderDataModule(str(root), cache=cache).setup()
+    monkeypatch.setattr(decoding, "check_writable", readonly)
+    FolderDataModule(str(root), cache=cache).setup()
+    with pytest.raises(PermissionError, match=r"cannot write to .*; choose another folder"):
+        FolderDataModule(str(root), size=4, cache=cache).setup()
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError, match=r"cannot write to .*file: File exists; choose another folder"):
+        FolderDataModule(str(root), cache=str(tmp_path / "file")).setup()
 
 
 def test_a_cache_below_the_root_is_refused(root):
@@ -530,6 +638,16 @@ def test_several_windows_are_channels(scans):
 def test_a_range_that_is_hardly_used_is_said(scans):
     with pytest.warns(UserWarning, match=r"use little of their fixed range \(16 bit, -33792 to 31743 as 0 to 1\)"):
         FolderDataModule(str(scans()), val_fraction=0.5).setup()
+
+
+def test_twelve_bits_in_sixteen_are_told_a_way_out_that_there_is(tmp_path, recwarn):
+    for factor, warned in ((1, True), (16, False)):
+        for n in range(8):
+            save(tmp_path / str(factor) / "ab"[n % 2] / f"{n}.png", grey(n).astype(np.uint16) * 16 * factor)
+        recwarn.clear()
+        FolderDataModule(str(tmp_path / str(factor)), val_fraction=0.25).setup()
+        said = any("else spread their values over all bits (12 bits times 16)" in str(one.message) for one in recwarn)
+        assert said == warned
 
 
 def test_photometric_interpretations_do_not_mix_unless_accepted(scans):

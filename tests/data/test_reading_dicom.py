@@ -163,6 +163,36 @@ def test_signed_twelve_bits_and_a_negative_slope(edited):
     assert picture.scale == f"12 bit, {low} to {high} as 0 to 1"
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_what_lies_above_the_stored_bits_is_no_part_of_the_pixel(edited, signed):
+    """Twelve bits of sixteen; overlays of older files, or anything, in the four above them."""
+    random = np.random.default_rng(0)
+    low = -2048 if signed else 0
+    values = random.integers(low, low + 4096, 128 * 128)
+    stored = (values & 0xFFF) | (random.integers(0, 16, 128 * 128) << 12)
+    path = edited(PixelData=stored.astype("<u2").tobytes(), BitsStored=12, HighBit=11, PixelRepresentation=int(signed),
+                  RescaleSlope=None, RescaleIntercept=None)  # fmt: skip
+    np.testing.assert_allclose(read_image(path).pixels.ravel(), (values - low) / 4095, atol=1e-6)
+
+
+@pytest.mark.parametrize("high", [12, 15])
+def test_bits_that_do_not_begin_at_the_lowest_are_unreadable(edited, high):
+    """pydicom would take the lower bits, which are empty, for the number."""
+    stored = (np.arange(128 * 128) % 4096) << (high - 11)
+    path = edited(PixelData=stored.astype("<u2").tobytes(), BitsStored=12, HighBit=high, PixelRepresentation=0)
+    with pytest.raises(Unreadable, match=r"edited.dcm: its stored bits do not begin at the lowest one.*export it"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "photometric"),
+    [("CT_small.dcm", "RGB"), ("SC_rgb_small_odd.dcm", "MONOCHROME2"), ("SC_rgb_small_odd.dcm", "PALETTE COLOR")],
+)
+def test_grey_is_one_number_a_pixel_and_colour_three(edited, name, photometric):
+    with pytest.raises(Unreadable, match=r"edited.dcm: its samples a pixel do not go with its photometric interp"):
+        read_image(edited(name, PhotometricInterpretation=photometric))
+
+
 def test_a_modality_table_comes_before_the_window(edited):
     table = item(LUTDescriptor=[4096, 0, 16], LUTData=[(n * 7) % 65536 for n in range(4096)], ModalityLUTType="US")
     table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
@@ -344,6 +374,13 @@ def test_a_truncated_file_is_unreadable(tmp_path, name, share):
     content = Path(get_testdata_file(name, download=False)).read_bytes()
     (tmp_path / "x.dcm").write_bytes(content[: int(len(content) * share)])
     with pytest.raises(Unreadable, match=r"cannot read x.dcm: it "):
+        read_image(tmp_path / "x.dcm")
+
+
+def test_a_file_that_ends_before_its_pixels_may_be_one_that_was_cut_short(tmp_path):
+    content = Path(get_testdata_file("CT_small.dcm", download=False)).read_bytes()
+    (tmp_path / "x.dcm").write_bytes(content[:2000])
+    with pytest.raises(Unreadable, match=r"no picture; leave out reports .* or get the file again if it was cut short"):
         read_image(tmp_path / "x.dcm")
 
 

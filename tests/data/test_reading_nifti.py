@@ -195,6 +195,22 @@ def test_what_follows_the_voxels_is_not_unpacked(write, tmp_path):
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("place", ["voxels", "checksum", "length", "end"])
+def test_a_packed_volume_is_held_to_its_checksum(write, tmp_path, place):
+    """Stored without compression, so that a byte that is spoilt on the way is a wrong voxel and no broken stream."""
+    packed = bytearray(gzip.compress(gzip.decompress(write(np.ones((4, 4, 4), np.int16)).read_bytes()), 0))
+    path = tmp_path / "spoilt.nii.gz"
+    path.write_bytes(packed)
+    assert read_image(path).pixels.shape == (1, 4, 4)
+    if place == "end":
+        del packed[-3:]
+    else:
+        packed[{"voxels": -40, "checksum": -8, "length": -4}[place]] ^= 1
+    path.write_bytes(packed)
+    with pytest.raises(Unreadable, match=r"cannot read spoilt.nii.gz: it is truncated, damaged"):
+        read_image(path)
+
+
 def test_without_nibabel_the_error_says_how_to_get_it(monkeypatch):
     def absent(package):
         raise ImportError(package)

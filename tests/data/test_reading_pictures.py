@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 
@@ -16,23 +17,25 @@ GREY16 = np.linspace(0, 65535, 42).astype(np.uint16).reshape(6, 7)
 RGB = np.stack([GREY8, 255 - GREY8, GREY8 // 2], -1)
 
 
-def png(rows, depth, colour, width, height):
-    """A PNG written by hand: signature, IHDR, IDAT, IEND."""
+def png(rows, depth, colour, width, height, transparent=b""):
+    """A PNG written by hand: signature, IHDR, perhaps tRNS, IDAT, IEND."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     header = chunk(b"IHDR", struct.pack(">2I5B", width, height, depth, colour, 0, 0, 0))
+    header += chunk(b"tRNS", transparent) if transparent else b""
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def tiff(stored, photometric, bits=16):
-    """An uncompressed grey TIFF written by hand."""
-    height, width = stored.shape
-    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8 + 2 + 12 * 9 + 4),
-            (277, 1), (278, height), (279, 2 * stored.size)]  # fmt: skip
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + stored.astype("<u2").tobytes()
+def tiff(stored, photometric, bits=16, **more):
+    """An uncompressed TIFF written by hand, grey ``(H, W)`` or colour ``(H, W, 3)``; ``t274=6`` is one more tag."""
+    height, width, *samples = stored.shape
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 0, 277: math.prod(samples), 278: height,
+            279: stored.nbytes, **{int(tag[1:]): value for tag, value in more.items()}}  # fmt: skip
+    tags[273] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + stored.tobytes()
 
 
 @pytest.fixture
@@ -95,6 +98,20 @@ def test_sixteen_bits_a_colour_are_refused_as_pillow_would_halve_them(tmp_path):
         read_image(tmp_path / "x.png")
 
 
+def test_sixteen_bits_a_colour_are_refused_in_tiff_too(tmp_path):
+    (tmp_path / "x.tif").write_bytes(tiff(RGB.astype("<u2") * 256, 2, bits=16))
+    with pytest.raises(Refused, match=r"x.tif is a TIFF of 16 bits a colour, which pillow reads as 8; convert it"):
+        read_image(tmp_path / "x.tif")
+
+
+def test_signed_bytes_are_refused_as_pillow_takes_minus_one_for_255(tmp_path):
+    (tmp_path / "x.tif").write_bytes(tiff(GREY8.astype(np.int8), 1, bits=8, t339=2))
+    with pytest.raises(Refused, match=r"x.tif has signed pixels; save it as 8-bit or 16-bit grey"):
+        read_image(tmp_path / "x.tif")
+    (tmp_path / "x.tif").write_bytes(tiff(GREY8, 1, bits=8, t339=1))
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels[0], GREY8)
+
+
 def test_two_levels_and_palettes_are_opened_up(save):
     two = np.indices((5, 6)).sum(0) % 2 == 0
     np.testing.assert_array_equal(read_image(save(Image.fromarray(two))).pixels[0], two * 255)
@@ -112,6 +129,26 @@ def test_an_opaque_alpha_channel_is_dropped_and_a_real_one_refused(save):
             read_image(save(opaque))
 
 
+@pytest.mark.parametrize(
+    ("depth", "colour", "row", "there", "elsewhere"),
+    [
+        (1, 0, b"\xc0", b"\0\1", b"\0\0"),
+        (8, 0, b"\5\6", b"\0\5", b"\0\7"),
+        (16, 0, b"\5\6\7\1", b"\5\6", b"\5\7"),
+        (8, 2, b"\5\6\7\1\2\3", b"\0\5\0\6\0\7", b"\0\5\0\6\0\1"),
+    ],
+)
+def test_a_colour_that_means_transparent_is_refused_where_it_occurs(tmp_path, depth, colour, row, there, elsewhere):
+    path, pixels = tmp_path / "x.png", []
+    for transparent in (b"", elsewhere):
+        path.write_bytes(png(b"\0" + row, depth, colour, 2, 1, transparent))
+        pixels.append(read_image(path).pixels)
+    np.testing.assert_array_equal(*pixels)
+    path.write_bytes(png(b"\0" + row, depth, colour, 2, 1, there))
+    with pytest.raises(Refused, match=r"x.png has transparent pixels, which have no grey; flatten it"):
+        read_image(path)
+
+
 @pytest.mark.parametrize(("mode", "name"), [("CMYK", "x.jpg"), ("F", "x.tif"), ("I", "x.tif"), ("LAB", "x.tif")])
 def test_other_pixel_formats_are_refused_by_name(save, mode, name):
     with pytest.raises(Refused, match=f"{name} has the pixel format {mode}; save it as 8-bit grey or RGB"):
@@ -124,6 +161,20 @@ def test_photographs_are_turned_upright(save):
     np.testing.assert_array_equal(read_image(save(GREY8, exif=exif)).pixels[0], np.rot90(GREY8, -1))
 
 
+UPRIGHT = {
+    1: lambda x: x, 2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1], 5: lambda x: x.T,
+    6: lambda x: np.rot90(x, -1), 7: lambda x: x[::-1, ::-1].T, 8: np.rot90,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("stored", "bits"), [(GREY8, 8), (GREY16, 16)])
+@pytest.mark.parametrize("way", UPRIGHT)
+def test_scans_that_lie_on_a_side_are_turned_upright(tmp_path, stored, bits, way):
+    (tmp_path / "x.tif").write_bytes(tiff(stored, 1, bits=bits, t274=way))
+    expected = stored if bits == 8 else (stored / 65535).astype(np.float32)
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels[0], UPRIGHT[way](expected))
+
+
 def test_pages_of_a_tiff_are_chosen_by_name(save):
     pages = [Image.fromarray(np.full((4, 5), value, np.uint8)) for value in (10, 20, 30)]
     path = save(pages[0], "x.tif", save_all=True, append_images=pages[1:])
@@ -134,6 +185,21 @@ def test_pages_of_a_tiff_are_chosen_by_name(save):
     path = save(pages[0], "y.tif", save_all=True, append_images=[Image.fromarray(RGB)])
     with pytest.raises(Refused, match=r"y.tif has pages of several sizes or kinds; choose one with frames="):
         read_image(path, ReadOptions(frames="all"))
+
+
+def test_previews_and_masks_are_no_pages(save):
+    """A file of one picture, with a preview (NewSubfileType 1) and a mask (4) behind it: its middle is the picture."""
+    small = Image.fromarray(GREY8[::2, ::2])
+    pages = [Image.fromarray(GREY8), small, Image.fromarray(GREY8 // 2)]
+    for page, kind in zip(pages, (0, 1, 4), strict=True):
+        page.encoderinfo = {"tiffinfo": {254: kind}}
+    path = save(pages[0], "x.tif", save_all=True, append_images=pages[1:], tiffinfo={254: 0})
+    with Image.open(path) as image:
+        assert [(image.seek(n), image.tag_v2[254])[1] for n in range(3)] == [0, 1, 4]
+    for frames in ("first", "middle", "all"):
+        np.testing.assert_array_equal(read_image(path, ReadOptions(frames=frames)).pixels, GREY8[None])
+    alone = save(small, "y.tif", tiffinfo={254: 1})  # nothing but a preview: that is the picture
+    np.testing.assert_array_equal(read_image(alone).pixels[0], GREY8[::2, ::2])
 
 
 def test_a_window_is_not_for_pictures(save):

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_distill.data.layout import Array
-from lightning_distill.data.reading.dicom_file import check_decoder, check_inflated, open_dicom, settle_syntax
+from lightning_distill.data.reading.dicom_file import (
+    check_decoder,
+    check_inflated,
+    check_packing,
+    open_dicom,
+    settle_syntax,
+)
 from lightning_distill.data.reading.extra import need
 from lightning_distill.data.reading.picture import (
     EIGHT_BIT,
@@ -87,18 +93,22 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
         uint8 or float32 in [0, 1]; ``(frames, H, W)``, ``(frames, H, W, 3)``, or a channel a window.
 
     Raises:
-        Unreadable: no picture inside, or too many pixels.
+        Unreadable: no picture inside, too many pixels, or ones that are packed as the standard forbids.
         Refused: a window in HU for numbers that are not, floats without a window, a window for colour.
         MissingExtra: pydicom or a decoder is not installed.
     """
     check_inflated(path, options.max_pixels, name)
     ds, decoders = open_dicom(path, name, specific_tags=list(TAGS)), need("pydicom.pixels", "DICOM files")
     if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise Unreadable(f"cannot read {name}: it holds no picture; leave out reports and structures")
+        raise Unreadable(
+            f"cannot read {name}: it holds no picture; leave out reports and structures, or get the file again if it "
+            "was cut short"
+        )
     photometric = str(ds.PhotometricInterpretation)
     if photometric not in _KINDS:
         raise Refused(f"{name} has a photometric interpretation that is not read; convert it to MONOCHROME2 or RGB")
     settle_syntax(ds, name)
+    check_packing(ds, 3 if _KINDS[photometric] == "colour" and photometric != "PALETTE COLOR" else 1, name)
     check_decoder(ds, name)
     count = int(ds.get("NumberOfFrames") or 1)
     wanted = count if options.frames == "all" else min(count, 1)

@@ -74,6 +74,29 @@ def settle_syntax(ds: FileDataset, name: str) -> None:
     ds.file_meta.TransferSyntaxUID = plain if little else uids.ExplicitVRBigEndian
 
 
+def check_packing(ds: FileDataset, samples: int, name: str) -> None:
+    """Whether the numbers of the pixels lie in the file as the decoders take it.
+
+    Args:
+        ds: with its pixels.
+        samples: numbers a pixel that its photometric interpretation has.
+        name: what errors call the file.
+
+    Raises:
+        Unreadable: other samples a pixel, or numbers that do not begin at their lowest bit, as older files have them.
+    """
+    if int(ds.SamplesPerPixel) != samples:
+        raise Unreadable(
+            f"cannot read {name}: its samples a pixel do not go with its photometric interpretation; get the file again"
+        )
+    high, stored = ds.get("HighBit"), ds.get("BitsStored")
+    if high is not None and stored is not None and int(high) >= int(stored):  # pydicom does not look
+        raise Unreadable(
+            f"cannot read {name}: its stored bits do not begin at the lowest one, as today's standard wants them; "
+            "export it again with a high bit of bits stored - 1"
+        )
+
+
 def check_decoder(ds: FileDataset, name: str) -> None:
     """Whether what is installed can decode the pixels.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +15,8 @@ from lightning_distill.data.reading.extra import need
 from lightning_distill.data.reading.picture import ReadOptions, Refused, Unreadable, check_room
 
 #: Bytes before the voxels: a header of 540 and extensions, which are text. What says more is damaged, or meant to fill
-#: memory when it is unpacked.
-_MOST_BEFORE = 1 << 24
+#: memory when it is unpacked. Behind the voxels nothing is expected, and no more than that looked at.
+_MOST_BEFORE = _MOST_BEHIND = 1 << 24
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -47,6 +48,7 @@ def load_volume(path: Path, max_pixels: int, name: str) -> Volume:
 
     Raises:
         Unreadable: too many voxels, NaN or infinite ones, voxels that begin absurdly far into the file.
+        OSError, EOFError: a packed file that is cut short, or whose checksum is another.
         Refused: not three dimensions, or not one number a voxel.
         MissingExtra: nibabel is not installed.
     """
@@ -63,6 +65,7 @@ def load_volume(path: Path, max_pixels: int, name: str) -> Volume:
     stored = image.get_data_dtype()
     if stored.kind not in "iuf":
         raise Refused(f"{name} holds {stored} voxels, not one number each; write grey volumes")
+    _check_sum(path, math.prod(shape) * stored.itemsize)
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     values = np.asanyarray(image.dataobj).astype(np.float64).reshape(shape)
     if not np.isfinite(values).all():
@@ -84,6 +87,24 @@ def _check_offset(path: Path, name: str) -> None:
                 begin = struct.unpack_from(order + kind, header, place)[0]
                 if not 0 <= begin <= _MOST_BEFORE:
                     raise Unreadable(f"cannot read {name}: it says its voxels begin at byte {begin:g}; get it again")
+
+
+def _check_sum(path: Path, size: int) -> None:
+    """Read a packed file through to its checksum: nibabel stops at the last voxel, and never gets to see it.
+
+    Args:
+        path: the file; one that is not packed has no checksum.
+        size: bytes of all voxels.
+
+    Raises:
+        OSError, EOFError: it is another, or the file is cut short.
+    """
+    if not path.name.lower().endswith(".gz"):
+        return
+    left = _MOST_BEFORE + size + _MOST_BEHIND
+    with gzip.open(path) as file:
+        while left > 0 and (part := file.read(1 << 20)):
+            left -= len(part)
 
 
 def cut_volume(volume: Volume, options: ReadOptions, black: float, name: str) -> NDArray[np.float64]:
