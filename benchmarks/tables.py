@@ -272,17 +272,18 @@ def large_table() -> str:
     names = {("draws", "rows"): "200 batches, rows read from the file", ("draws", "map"): "the same through the map",
              ("fit", "rows"): "DM fit, 10 steps"}  # fmt: skip
     kinds = {"as shipped": "", "keep all": ", all layers kept"}
+    parts = ("draws", "fit", "dm", "dsa")
+
+    def place(row: dict[str, str]) -> tuple[object, ...]:
+        return parts.index(row["work"]), int(row["side"]), row["how"] == "map", float(row["gb"])
+
     lines = []
-    for row in read("large"):
-        work, disk = (row["work"], row["how"]), float(row["gb"]) > 0
+    for row in sorted(read("large"), key=place):
         step = f"{row['work'].upper()} step, {row['ipc']} images a class{kinds.get(row['how'], '')}"
-        what = (
-            f"{row['side']} px, {int(row['images']):,} images, {row['gb']} GB"
-            if disk
-            else f"{row['side']} px in memory"
-        )
+        stored = f"{int(row['images']):,} images, {float(row['gb']):g} GB" if row["images"] else "in memory"
         pace = " and ".join(row[f"{name}_batches_per_s"] for name in ("cold", "warm") if row[f"{name}_batches_per_s"])
-        lines.append([names.get(work, step), what, row["network"] if work[0] != "draws" else "-",
+        lines.append([names.get((row["work"], row["how"]), step), f"{row['side']} px, {stored}",
+                      row["network"] if row["work"] != "draws" else "-",
                       f"{float(row['above_start_mib']):,.0f}", pace or "-", row["s_a_step"] or "-"])  # fmt: skip
     head = ["", "images", "network", "MiB above imports", "batches a second, cold and warm", "s a step"]
     return markdown(head, lines)
