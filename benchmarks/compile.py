@@ -3,7 +3,7 @@
     python benchmarks/compile.py            # writes benchmarks/results/compile.csv
 
 Two classes of 1x28x28 noise, 256 real and 10 synthetic images a class, ConvNet depth 3 width 128. The decision for
-``compile="auto"`` (`functional.WORTH_COMPILING`) rests on these numbers.
+``compile="auto"`` (`compiling.WORTH_COMPILING`) rests on these numbers.
 """
 
 from __future__ import annotations

@@ -1,41 +1,31 @@
-"""Networks as pure functions of their parameters, and the one place that decides what is compiled.
+"""Networks as pure functions of their parameters.
 
 A fresh network every step would recompile nothing if the parameters were arguments of the compiled function; so they
-are. Padding the batch to a few known sizes keeps every shape static. What the compiler makes is kept between runs.
+are. Padding the batch to a few known sizes keeps every shape static.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from types import FunctionType
-from typing import Any, Literal, Protocol, cast
+from typing import Literal, Protocol, cast
 
 import torch
-import torch._functorch.config
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
-from torch.utils._triton import has_triton
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_distill.chunks import even, images_kept
+from lightning_distill.compiling import WORTH_COMPILING, Compiled, CompileMode, compiler_found
 from lightning_distill.objectives.labels import label_entropy
 from lightning_distill.spec import Task
 
 Parameters = dict[str, Tensor]
-CompileMode = Literal["auto", "off", "max"]
-
-#: Below this many floating-point operations a run ends before the compiler's warm-up has paid for itself. Measured:
-#: a warm-up of 8 to 17 s against 0.14 TFLOP/s eager and 0.29 compiled, two CPU cores (benchmarks/results/compile.csv).
-WORTH_COMPILING = 6e12
 
 
 class Embedder(Protocol):
@@ -75,9 +65,6 @@ class Stateless:
         sizes: batch sizes to pad to, so that every shape is static when compiled.
         chunk: images at a time, see `chunks.images_at_once`; ``None`` takes all. Batch norm is never cut.
 
-    Attributes:
-        warm_up: seconds spent in first calls of compiled functions.
-
     Reference:
         PyTorch, ``torch.func.functional_call``.
     """
@@ -101,16 +88,13 @@ class Stateless:
         #: Names of what is trained; the rest of the parameters are buffers, such as running statistics.
         self.weights = tuple(name for name, _ in self._module.named_parameters())
         self._sizes = sorted(set(sizes))
-        self._compiled: dict[str, Callable[..., Tensor]] = {}
-        self._seen: set[tuple[object, ...]] = set()
         self._room: dict[tuple[object, ...], int] = {}
-        self._graphs = False
-        self.warm_up = 0.0
         wanted = compile == "max" or (compile == "auto" and flops >= WORTH_COMPILING)
         able = getattr(self._module.network, "compilable", False) and not self.batch_norm
-        if wanted and able and compiler_found():
-            self._compile(graphs=compile == "max")
-        elif wanted and (able or compile == "max"):
+        found = wanted and able and compiler_found()
+        graphs = compile == "max" and torch.cuda.is_available()
+        self._compiled = Compiled(self._functions(), graphs) if found else Compiled()
+        if wanted and not found and (able or compile == "max"):
             reason = "no C++ compiler (or triton on CUDA) was found" if able else "batch norm and timm models are not"
             warnings.warn(f"the network is not compiled, slower: {reason}", stacklevel=2)
 
@@ -118,6 +102,11 @@ class Stateless:
     def compiled(self) -> bool:
         """Whether it is compiled, or will be at the first call."""
         return bool(self._compiled)
+
+    @property
+    def warm_up(self) -> float:
+        """Seconds spent in first calls of compiled functions."""
+        return self._compiled.warm_up
 
     def fresh(self, device: torch.device | str = "cpu") -> Parameters:
         """Newly drawn parameters and buffers, from torch's current CPU random stream, then moved to ``device``."""
@@ -168,7 +157,7 @@ class Stateless:
         padding = len(padded) - len(x)
         share = F.pad(x.new_full((len(x),), 1 / images), (0, padding))  # padding counts nothing
         given = F.pad(targets, (0, 0) * (targets.ndim - 1) + (0, padding))
-        return self._run("slope", parameters, list(directions), padded, given, share)
+        return self._compiled("slope", parameters, list(directions), padded, given, share)
 
     def loss(self, logits: Tensor, targets: Tensor, reduction: Literal["mean", "sum", "none"] = "mean") -> Tensor:
         """What the network learns by, in float32 or better: cross-entropy, or of several labels `label_entropy`.
@@ -211,17 +200,13 @@ class Stateless:
         return self._room[key]
 
     def _forward(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:
-        found = self._run(kind, parameters, self._pad(x))
+        found = self._compiled(kind, parameters, self._pad(x))
         if found is None:
             return cast(Tensor, functional_call(self._module, parameters, (x, kind == "embed")))
         return found[: len(x)]
 
-    def _compile(self, graphs: bool) -> None:
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "lightning_distill" / "compiled"))
-        options: dict[str, Any] = {"dynamic": False}
-        self._graphs = graphs and torch.cuda.is_available()
-        if self._graphs:
-            options["mode"] = "reduce-overhead"
+    def _functions(self) -> tuple[FunctionType, ...]:
+        """What is compiled: features and logits, to be differentiated once, and the slope of the loss."""
         once = deepcopy(self._module)
         setattr(once.network, "fused", True)  # noqa: B010  (only some networks know the word)
 
@@ -242,31 +227,7 @@ class Stateless:
             weights = tuple(parameters[name] for name in self.weights)
             return cast(Tensor, jvp(loss, weights, tuple(directions))[1])
 
-        # Dynamo counts recompilations by code object and gives up after a few: every network gets copies of its own.
-        for function in (embed, logits, slope):
-            own = FunctionType(
-                function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
-            )
-            self._compiled[function.__name__] = torch.compile(own, **options)
-
-    def _run(self, kind: str, *arguments: Any) -> Tensor | None:
-        """What the compiled function gives, or None where there is none."""
-        if kind not in self._compiled:
-            return None
-        key = (kind, torch.is_grad_enabled(), *(tuple(a.shape) for a in arguments if isinstance(a, Tensor)))
-        began = time.perf_counter()
-        try:
-            with torch._functorch.config.patch(aggressive_recomputation=True):  # else it keeps masks, slowly written
-                result = self._compiled[kind](*arguments)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warnings.warn(f"the network could not be compiled ({first}); running eagerly, slower", stacklevel=2)
-            self._compiled = {}
-            return None
-        if key not in self._seen:
-            self._seen.add(key)
-            self.warm_up += time.perf_counter() - began
-        return result.clone() if self._graphs else result  # the next replay of a CUDA graph writes over its outputs
+        return cast(tuple[FunctionType, ...], (embed, logits, slope))
 
     def _pad(self, x: Tensor) -> Tensor:
         """Zero rows up to the next known batch size, and one memory layout: shapes and strides stay static.
@@ -288,13 +249,6 @@ def uncached_autocast(device: torch.device) -> torch.autocast:
 def wide(tensor: Tensor) -> Tensor:
     """In float32 or better."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def compiler_found() -> bool:
-    """Whether ``torch.compile`` can work here: a C++ compiler for the CPU, triton for CUDA."""
-    if torch.cuda.is_available():
-        return bool(has_triton())
-    return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "cl") if name)
 
 
 def count_flops(build: Callable[[], nn.Module], shape: tuple[int, int, int]) -> int:

@@ -20,7 +20,7 @@ LIGHTNING = {"lightning", "lightning_utilities", "pytorch_lightning"}
 #: What each layer may import of the package itself; the lowest come first.
 LAYERS = {
     "lowest": {
-        "augment", "chunks", "functional", "gradients", "isolation", "machine", "objectives", "precision",
+        "augment", "chunks", "compiling", "functional", "gradients", "isolation", "machine", "objectives", "precision",
         "presets", "real", "spec", "training_set", "unroll",
     },
     "middle": {

@@ -9,8 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_distill import functional
-from lightning_distill.functional import Stateless, compiler_found, count_flops, uncached_autocast
+from lightning_distill import compiling, functional
+from lightning_distill.compiling import compiler_found
+from lightning_distill.functional import Stateless, count_flops, uncached_autocast
 from lightning_distill.networks import create_network
 
 SMALL = partial(create_network, "convnet_w16", 1, 3, (8, 8))
@@ -128,7 +129,7 @@ def test_no_compiler_means_eager_and_says_so(monkeypatch):
     monkeypatch.setattr(functional, "compiler_found", lambda: False)
     for asked in ({"compile": "max"}, {"flops": 1e15}):
         with pytest.warns(UserWarning, match="not compiled, slower: no C\\+\\+ compiler") as told:
-            assert Stateless(SMALL, **asked)._compiled == {}
+            assert Stateless(SMALL, **asked)._compiled.functions == {}
         assert len(told) == 1
 
 
@@ -136,9 +137,9 @@ def test_nothing_is_said_where_nothing_was_to_be_compiled(monkeypatch):
     monkeypatch.setattr(functional, "compiler_found", lambda: False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Stateless(SMALL, flops=0)._compiled == {}
-        assert Stateless(SMALL, compile="off")._compiled == {}
-        assert Stateless(partial(create_network, "convnet_batch", 1, 3, (8, 8)), flops=1e15)._compiled == {}
+        assert Stateless(SMALL, flops=0)._compiled.functions == {}
+        assert Stateless(SMALL, compile="off")._compiled.functions == {}
+        assert Stateless(partial(create_network, "convnet_batch", 1, 3, (8, 8)), flops=1e15)._compiled.functions == {}
 
 
 def broken(*_):
@@ -148,7 +149,7 @@ def broken(*_):
 @pytest.mark.parametrize("kind", ["logits", "embed", "slope"])
 def test_a_failing_compiler_warns_once_and_goes_on_eagerly(kind):
     network, eager = Stateless(SMALL, compile="off", sizes=(4,)), Stateless(SMALL)
-    network._compiled = dict.fromkeys(("logits", "embed", "slope"), broken)
+    network._compiled.functions = dict.fromkeys(("logits", "embed", "slope"), broken)
     parameters, x = network.fresh(), images(2)
     given = (x,)
     if kind == "slope":
@@ -174,7 +175,9 @@ def test_the_compilers_own_failure_warns_and_gives_the_eager_result(monkeypatch)
     def no_backend(*_):
         raise RuntimeError("out of registers")
 
-    network._compiled = {kind: torch.compile(network.pure, backend=no_backend) for kind in ("logits", "slope")}
+    network._compiled.functions = {
+        kind: torch.compile(network.pure, backend=no_backend) for kind in ("logits", "slope")
+    }
     with pytest.warns(UserWarning, match=r"could not be compiled.*eagerly"):
         out = network(parameters, x)
     assert torch.equal(out, Stateless(SMALL)(parameters, x))
@@ -182,12 +185,12 @@ def test_the_compilers_own_failure_warns_and_gives_the_eager_result(monkeypatch)
 
 def test_warm_up_is_the_time_of_first_calls(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr(functional.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(compiling.time, "perf_counter", lambda: float(next(clock)))
     network = Stateless(SMALL, compile="off", sizes=(4,))
     parameters = network.fresh()
     network(parameters, images(4))
     assert network.warm_up == 0.0
-    network._compiled = {"logits": lambda parameters, x: network.pure(parameters, x)}
+    network._compiled.functions = {"logits": lambda parameters, x: network.pure(parameters, x)}
     for rows, seconds in ((4, 1.0), (4, 1.0), (3, 1.0), (5, 2.0), (5, 2.0)):  # three are padded to four
         network(parameters, images(rows))
         assert network.warm_up == seconds

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_distill.functional import Stateless, compiler_found
+from lightning_distill.compiling import compiler_found
+from lightning_distill.functional import Stateless
 from lightning_distill.gradients import descend, differentiate, loss_gradient, mixed_derivative
 from lightning_distill.networks import create_network
 

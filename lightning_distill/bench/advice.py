@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from lightning_distill.bench.turns import Turns
-from lightning_distill.functional import compiler_found
+from lightning_distill.compiling import compiler_found
 from lightning_distill.precision import bf16_is_native
 
 EAGER = "32/off"

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from lightning_distill.bench import textbook
+from lightning_distill.compiling import CompileMode
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
 from lightning_distill.distillers.loops import loops
-from lightning_distill.functional import CompileMode
 from lightning_distill.isolation import sandbox
 from lightning_distill.networks import create_network
 from lightning_distill.presets import PRESETS

@@ -12,11 +12,11 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from lightning_distill.callbacks.progress import student_progress
+from lightning_distill.compiling import CompileMode
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.combinations import frequent, numbered
 from lightning_distill.data.draws import Batches
 from lightning_distill.evaluation import Exam, Predictions, Scores, Sitting, TrainingSet, chosen
-from lightning_distill.functional import CompileMode
 from lightning_distill.isolation import sandbox
 from lightning_distill.spec import DataSpec
 from lightning_distill.storage import read_set

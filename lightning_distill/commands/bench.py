@@ -17,7 +17,7 @@ from lightning_distill.bench.jobs import PATHS, Size, Variant, check_paths
 from lightning_distill.bench.measure import Accelerator, device_of, measure
 from lightning_distill.bench.results import ABOUT, TIMES, about, write_rows
 from lightning_distill.bench.turns import Turns
-from lightning_distill.functional import compiler_found
+from lightning_distill.compiling import compiler_found
 from lightning_distill.machine import machine
 from lightning_distill.networks import check_network
 from lightning_distill.precision import bf16_is_native

@@ -28,6 +28,7 @@ from lightning_distill.commands.subjects import (
     view_of,
     without_augmentation,
 )
+from lightning_distill.compiling import CompileMode
 from lightning_distill.coresets import METHODS, Space
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam
@@ -40,7 +41,6 @@ from lightning_distill.evaluation.protocol import get_protocol
 from lightning_distill.evaluation.rows import append_csv, read_csv
 from lightning_distill.evaluation.table import Row, architecture_table, make_row, rich_table
 from lightning_distill.evaluation.uncertainty import tiny_split_warning
-from lightning_distill.functional import CompileMode
 from lightning_distill.spec import DataSpec
 from lightning_distill.storage import check_writable
 from lightning_distill.synthetic import SmallClass, images_per_class

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from lightning_distill.commands.evaluate import Precision
 from lightning_distill.commands.subjects import student_bar
+from lightning_distill.compiling import CompileMode
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Protocol, School, Sitting, Student, everything
 from lightning_distill.evaluation.student import Watch
-from lightning_distill.functional import CompileMode, Parameters
+from lightning_distill.functional import Parameters
 from lightning_distill.isolation import derive_seed
 from lightning_distill.networks import check_network
 from lightning_distill.spec import DataSpec

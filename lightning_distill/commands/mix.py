@@ -20,6 +20,7 @@ from rich.table import Table
 from lightning_distill import __version__
 from lightning_distill.commands.evaluate import Precision, data_options
 from lightning_distill.commands.subjects import student_bar
+from lightning_distill.compiling import CompileMode
 from lightning_distill.coresets import Ratio, check_labels
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam, Scores, examine, get_protocol
@@ -28,7 +29,6 @@ from lightning_distill.evaluation.mixing import answer, gain, images_of_set, mix
 from lightning_distill.evaluation.rows import append_csv, read_csv, row_from
 from lightning_distill.evaluation.table import percent
 from lightning_distill.evaluation.uncertainty import Estimate
-from lightning_distill.functional import CompileMode
 from lightning_distill.machine import machine
 from lightning_distill.spec import DataSpec
 from lightning_distill.storage import check_writable, read_set

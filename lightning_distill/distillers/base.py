@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -14,16 +13,16 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from lightning_distill.augment import SiameseAugmentation
-from lightning_distill.chunks import halving, images_at_once
+from lightning_distill.chunks import halving
+from lightning_distill.compiling import CompileMode
 from lightning_distill.coresets import Ratio
 from lightning_distill.data import ArrayDataModule, data_of
 from lightning_distill.distillers.checks import refuse_not_finite, refuse_options, refuse_unfit, tell_pace
 from lightning_distill.distillers.remembering import Remembering
 from lightning_distill.distillers.sharing import Sharing
-from lightning_distill.functional import CompileMode, Stateless, count_flops
 from lightning_distill.gradients import differentiate
 from lightning_distill.isolation import derive_seed, sandbox
-from lightning_distill.networks import create_network
+from lightning_distill.networks.stateless import stateless_network
 from lightning_distill.real import RealBatch
 from lightning_distill.synthetic import SmallClass, SyntheticSet
 
@@ -99,11 +98,11 @@ class Distiller(Sharing, Remembering, ABC):
 
     def prepare(self, datamodule: ArrayDataModule) -> None:
         """Build the surrogate network and the augmentation for this data; neither is checkpointed."""
-        hp, spec, passes = self.hparams, datamodule.spec, self.passes(datamodule)
-        build = partial(create_network, hp["network"], spec.shape[0], spec.num_classes, spec.shape[1:])
-        flops = max(self.trainer.max_steps, 0) * sum(passes.values()) * count_flops(build, spec.shape)
-        chunk = hp["chunk"] or images_at_once(build, spec.shape, self.trainer.strategy.root_device)
-        self.network = Stateless(build, spec.task, flops=flops, compile=hp["compile"], sizes=[*passes], chunk=chunk)
+        hp, spec, sizes = self.hparams, datamodule.spec, self.passes(datamodule)
+        passes, device = max(self.trainer.max_steps, 0) * sum(sizes.values()), self.trainer.strategy.root_device
+        self.network = stateless_network(
+            hp["network"], spec, passes, device, hp["compile"], sizes=[*sizes], chunk=hp["chunk"]
+        )
         tell_pace(self.network, self.trainer)
         self.augment = SiameseAugmentation(hp["augmentation"] or spec.augmentation, spec.shape[1:])
 

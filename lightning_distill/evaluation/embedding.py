@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from lightning_distill.compiling import CompileMode
 from lightning_distill.coresets import Features, check_labels
 from lightning_distill.evaluation.baselines import Arrays, everything
 from lightning_distill.evaluation.protocol import Protocol, Tick, get_protocol
 from lightning_distill.evaluation.student import School
-from lightning_distill.functional import CompileMode
 from lightning_distill.isolation import derive_seed, sandbox
 from lightning_distill.networks import check_network
 from lightning_distill.spec import DataSpec

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lightning_distill.compiling import CompileMode
 from lightning_distill.evaluation.metrics import StudentMetrics, recalls
 from lightning_distill.evaluation.predictions import Predictions
 from lightning_distill.evaluation.protocol import Protocol, Tick, get_protocol
 from lightning_distill.evaluation.ranks import gather, place, share
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.student import School, Student
-from lightning_distill.functional import CompileMode
 from lightning_distill.networks import check_network
 from lightning_distill.spec import DataSpec
 from lightning_distill.training_set import TrainingSet

@@ -5,19 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from lightning_distill.augment import SiameseAugmentation
-from lightning_distill.chunks import images_at_once
+from lightning_distill.compiling import CompileMode
 from lightning_distill.evaluation.cohort import Cohort, alike, refusal
 from lightning_distill.evaluation.protocol import Protocol, Tick
-from lightning_distill.functional import CompileMode, Parameters, Stateless, count_flops
+from lightning_distill.functional import Parameters, Stateless
 from lightning_distill.gradients import descend
 from lightning_distill.isolation import derive_seed, sandbox
-from lightning_distill.networks import create_network
+from lightning_distill.networks.stateless import stateless_network
 from lightning_distill.precision import warn_if_emulated
 from lightning_distill.spec import DataSpec
 from lightning_distill.training_set import TrainingSet
@@ -83,11 +82,9 @@ class School:
         self.device, self.bf16 = torch.device(device), bf16
         if bf16:
             warn_if_emulated(device)
-        build = partial(create_network, architecture, spec.shape[0], spec.num_classes, spec.shape[1:])
-        flops = 3.0 * count_flops(build, spec.shape) * images * students * (protocol.epochs + 1)
+        passes = 3.0 * images * students * (protocol.epochs + 1)
         sizes = (min(images, protocol.batch_size), protocol.batch_size)
-        chunk = images_at_once(build, spec.shape, self.device)
-        self.network = Stateless(build, spec.task, flops=flops, compile=compile, sizes=sizes, chunk=chunk)
+        self.network = stateless_network(architecture, spec, passes, self.device, compile, sizes)
         self.augment = SiameseAugmentation(protocol.augmentation or spec.augmentation, spec.shape[1:])
         self._together = self.device.type == "cuda" if together is None else together
         self._cohort: Cohort | None = None

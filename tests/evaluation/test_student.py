@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from conftest import blobs
 
 from lightning_distill.augment import SiameseAugmentation
+from lightning_distill.compiling import compiler_found
 from lightning_distill.evaluation import Exam, Protocol, School, TrainingSet, chosen, everything, examine
-from lightning_distill.functional import compiler_found
 from lightning_distill.isolation import derive_seed
 from lightning_distill.networks import create_network
 
