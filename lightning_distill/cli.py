@@ -102,6 +102,13 @@ def _lightning(argv: list[str]) -> None:
         def subcommands() -> dict[str, set[str]]:
             return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name in LIGHTNING}
 
+        def before_instantiate_classes(self) -> None:
+            if self.subcommand in ("validate", "test") and self.config[self.subcommand].ckpt_path is None:
+                raise ValueError(
+                    f"{self.subcommand} needs --ckpt_path FILE, a checkpoint of fit: without one it would score the "
+                    "images that a run begins with; `lightning-distill evaluate --set` scores a set file"
+                )
+
     DistillCLI(
         Distiller,
         ArrayDataModule,

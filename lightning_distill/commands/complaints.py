@@ -14,6 +14,7 @@ _NOISE = re.compile(
 _KEY = re.compile(r'Parser key "([^"]+)":')
 _OF_CLASS = re.compile(r"Problem with given class_path '(?:[^']*\.)?(\w+)':")
 _NO_CLASS = re.compile(r"Expected a dot import path string: (.*)")
+_NO_MODULE = re.compile(r"No module named (.*)")
 _NO_OPTION = re.compile(r"Option '([^']+)' is not accepted")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _TYPE = re.compile(r"Expected a (?:typing\.)?(?:<class '(\w+)'>|(.+?))(?:\. Got value: (.*))?")
@@ -40,6 +41,9 @@ def complaint(message: str, command: str) -> str:
             owner = of_class[1]
         elif no_class := _NO_CLASS.fullmatch(line):
             return f"--{'.'.join(keys)}: there is no class {no_class[1]!r}; {_known(no_class[1], keys, command)}"
+        elif no_module := _NO_MODULE.fullmatch(line):
+            way = f"`python -m lightning_distill {command}` looks in this folder too"
+            return f"--{'.'.join(keys)}: there is no module {no_module[1]}; {way}"
         elif no_option := _NO_OPTION.fullmatch(line):
             where = ".".join(keys)
             listed = f"`lightning-distill {command} --{where}.help {owner}`"
