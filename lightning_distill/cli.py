@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentError
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 
 from lightning_distill import __version__
@@ -26,12 +28,14 @@ OVERVIEW = f"""lightning-distill {__version__}
   experts      train networks on real data and keep every epoch, for trajectory matching
   bench        what a step takes on this machine, and which knob to turn: under five minutes
 
-Each has --help."""
+Each has --help; fit --model.help DMDistiller and --data.help FolderDataModule show what a method or data can take."""
 #: Commands of our own: each is a function in a module of its name, with ``_`` for ``-``.
 OWN = (
     "quickstart", "audit-data", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator", "experts",
     "bench",
 )  # fmt: skip
+#: Lightning's own.
+LIGHTNING = ("fit", "validate", "test")
 #: The option that words before the first option are a list for.
 POSITIONAL = {"concat": "sets", "compare": "files", "report": "inputs"}
 
@@ -52,7 +56,12 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> None:
+    from lightning_distill.commands.complaints import complaint
+
     try:
+        if argv[0] not in (*OWN, *LIGHTNING) and not argv[0].startswith("-"):
+            close = get_close_matches(argv[0], (*OWN, *LIGHTNING)) or ["lightning-distill --help"]
+            raise ValueError(f"there is no command {argv[0]!r}; see {', '.join(close)}")
         if argv[0] in OWN:
             from jsonargparse import auto_cli
 
@@ -62,14 +71,18 @@ def _run(argv: list[str]) -> None:
             name = argv[0].replace("-", "_")
             command = getattr(import_module(f"lightning_distill.commands.{name}"), name)
             words = spelled_out(argv[1:], command, POSITIONAL.get(argv[0]))
-            auto_cli(command, args=words, as_positional=False, prog=f"lightning-distill {argv[0]}")
+            prog = f"lightning-distill {argv[0]}"
+            auto_cli(command, args=words, as_positional=False, prog=prog, exit_on_error=False)
         else:
             _lightning(argv)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ArgumentError, ValueError, TypeError, OSError, FloatingPointError) as error:
         if os.environ.get("LIGHTNING_DISTILL_DEBUG"):
             raise
-        print(f"lightning-distill: {error}", file=sys.stderr)
+        print(f"lightning-distill: {complaint(str(error), argv[0])}", file=sys.stderr)
         raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        print("lightning-distill: stopped", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _lightning(argv: list[str]) -> None:
@@ -87,11 +100,14 @@ def _lightning(argv: list[str]) -> None:
     class DistillCLI(LightningCLI):
         @staticmethod
         def subcommands() -> dict[str, set[str]]:
-            return {
-                name: skipped
-                for name, skipped in LightningCLI.subcommands().items()
-                if name in ("fit", "validate", "test")
-            }
+            return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name in LIGHTNING}
+
+        def before_instantiate_classes(self) -> None:
+            if self.subcommand in ("validate", "test") and self.config[self.subcommand].ckpt_path is None:
+                raise ValueError(
+                    f"{self.subcommand} needs --ckpt_path FILE, a checkpoint of fit: without one it would score the "
+                    "images that a run begins with; `lightning-distill evaluate --set` scores a set file"
+                )
 
     DistillCLI(
         Distiller,
@@ -101,6 +117,6 @@ def _lightning(argv: list[str]) -> None:
         auto_configure_optimizers=False,
         seed_everything_default=False,
         save_config_kwargs={"overwrite": True},
-        parser_kwargs={"prog": "lightning-distill"},
+        parser_kwargs={"prog": "lightning-distill", "exit_on_error": False},
         args=None if argv == sys.argv[1:] else argv,
     )

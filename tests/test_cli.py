@@ -199,14 +199,28 @@ MEDMNIST = ["fit", "--model=DMDistiller", "--data=MedMNISTDataModule", "--traine
         ([*MEDMNIST, "--data.name=bloodmnist", "--data.download=false"], "bloodmnist.npz is not in"),
         (["evaluate", "--set=nowhere", "--data=DigitsDataModule"], "no set file"),
         (["quickstart", "--protocol=slow"], "unknown protocol 'slow'"),
-        (["evaluate", "--data=DigitsDataModule"], "give either a set file or, for baselines alone, ipc"),
+        (["evaluate", "--data=DigitsDataModule"], "give either a set file (--set) or, for baselines alone,"),
         (["experts", "--data=DigitsDataModule", "--count=0"], "count=0; it must be at least 1"),
         (["experts", "--data=DigitsDataModule", "--network=convnetz"], "closest names: convnet"),
         (["fit", "--model=DCDistiller", "--model.distance=l1", "--data=DigitsDataModule"], "distance"),
         (["fit", "--model=DSADistiller", "--model.outer=0", "--data=DigitsDataModule"], "outer=0"),
         (["fit", "--model=MTTDistiller", "--data=DigitsDataModule", "--trainer.max_steps=1"], "no experts in experts"),
         (["fit", "--model=MTTDistiller", "--model.max_start=0", "--data=DigitsDataModule"], "max_start=0"),
-        (["fitt"], "fit"),
+        (["fitt"], "there is no command 'fitt'; see fit"),
+        (["xyz"], "there is no command 'xyz'; see lightning-distill --help"),
+        (["fit"], "fit needs --data and --model or --config FILE"),
+        (["fit", "--config=nowhere.yaml"], "--config: File does not exist: "),
+        (["fit", "--model=nowhere.Method"], "--model: there is no module 'nowhere'; `python -m lightning_distill fit`"),
+        (["test", *FIT[1:]], "test needs --ckpt_path FILE"),
+        (["validate", *FIT[1:]], "validate needs --ckpt_path FILE"),
+        (["fit", "--model=DMM"], "--model: there is no class 'DMM'; use DMDistiller"),
+        ([*FIT, "--model.ipcs=3"], "DMDistiller has no option --model.ipcs; `lightning-distill fit --model.help DMD"),
+        ([*FIT, "--model.ipc=many"], "--model.ipc: expected int; expected list; given: many"),
+        (["evaluate", "--data=Digits", "--ipc=1"], "--data: there is no class 'Digits'; use DigitsDataModule"),
+        (["evaluate", "--data=MedMNISTDataModule"], "MedMNISTDataModule needs --data.name; see"),
+        (["evaluate", "--split=dev"], "--split: expected one of ['val', 'test'], not dev"),
+        (["compare", "a", "b"], "no file of predictions 'a' in .; evaluate --predictions FOLDER makes them"),
+        (["quickstart", "--steps=0"], "steps=0; at least 1"),
     ],
 )
 def test_bad_input_ends_with_what_is_wrong_and_the_way_out(arguments, message, medmnist_root, capsys):
@@ -216,6 +230,19 @@ def test_bad_input_ends_with_what_is_wrong_and_the_way_out(arguments, message, m
     errors = " ".join(capsys.readouterr().err.split())
     assert message in errors
     assert "Traceback" not in errors
+    assert "usage:" not in errors
+    assert "Union" not in errors
+
+
+def test_a_stopped_command_ends_without_a_traceback(monkeypatch, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lightning_distill.commands.concat.concat", stopped)
+    with pytest.raises(SystemExit) as done:
+        main(["concat"])
+    assert done.value.code == 130
+    assert capsys.readouterr().err == "lightning-distill: stopped\n"
 
 
 def test_a_folder_that_cannot_be_is_one_line_too(tmp_path, capsys):

@@ -117,7 +117,7 @@ def test_images_of_one_patient_are_resampled_together(make_data, tmp_path):
     ("options", "message"),
     [
         ({"ipc": 2, "baselines": ["best"]}, "unknown baseline 'best'; use any of random, .*full_balanced"),
-        ({"baselines": ["random"]}, "give either a set file or, for baselines alone, ipc"),
+        ({"baselines": ["random"]}, "give either a set file"),
         ({"ipc": 2, "architectures": ["resnet19"]}, "closest names: .*resnet1"),
     ],
 )

@@ -8,12 +8,12 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
 
 from lightning_distill.callbacks.students import StudentEvaluation, training_set
 from lightning_distill.card import make_card
 from lightning_distill.distillers import Distiller
-from lightning_distill.storage import check_writable, write_set
+from lightning_distill.storage import SET, check_writable, write_set
 
 
 class ExportSyntheticSet(Callback):
@@ -42,6 +42,16 @@ class ExportSyntheticSet(Callback):
         """Refuse a folder that cannot be written, before the run."""
         if stage == "fit":
             check_writable(self.dirpath)
+
+    @rank_zero_only
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that an earlier run's sets go, unless that run goes on."""
+        earlier = [name for name in ("best", "last") if (self.dirpath / name / SET).is_file()]
+        if earlier and trainer.ckpt_path is None:
+            rank_zero_warn(
+                f"{self.dirpath} holds {' and '.join(earlier)} of an earlier run, which this one replaces; "
+                'another dirpath keeps them, ckpt_path="last" goes on with that run'
+            )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the set, and write it as the best if it is."""

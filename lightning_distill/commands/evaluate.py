@@ -175,7 +175,7 @@ def check(set: str | None, ipc: int | list[int] | None, baselines: Sequence[str]
     if unknown := [name for name in baselines if name not in (*METHODS, *FULL)]:
         raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL))}")
     if (set is None) == (ipc is None):
-        raise ValueError("give either a set file or, for baselines alone, ipc")
+        raise ValueError("give either a set file (--set) or, for baselines alone, images per class (--ipc)")
     if students == 1:
         warnings.warn("students=1: no spread and no interval over students; 2 are needed", stacklevel=3)
 

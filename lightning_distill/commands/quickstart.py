@@ -49,6 +49,8 @@ def quickstart(
         ValueError: bad numbers or names.
         OSError: the folder cannot be written.
     """
+    if steps < 1:
+        raise ValueError(f"steps={steps}; at least 1")
     console, folder = Console(), Path(out)
     check_writable(folder)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -93,14 +93,30 @@ class MedMNISTFile:
         }
 
     def fetch(self) -> None:
-        """Download a missing file, if allowed."""
-        if self.path.is_file() or not self.download:
+        """Download a missing file.
+
+        Raises:
+            FileNotFoundError: it is missing, and downloading is not allowed or has failed.
+        """
+        if self.path.is_file():
             return
+        missing = f"{self.path.name} is not in {self.path.parent}"
+        if not self.download:
+            raise FileNotFoundError(f"{missing}; say by root= or MEDMNIST_ROOT where it is, or set download=True")
         import medmnist
 
-        kind = getattr(medmnist, medmnist.INFO[self.flag]["python_class"])
+        info = medmnist.INFO[self.flag]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        kind(split="train", root=str(self.path.parent), size=self.size, download=True)
+        try:
+            getattr(medmnist, info["python_class"])(
+                split="train", root=str(self.path.parent), size=self.size, download=True
+            )
+        except (RuntimeError, OSError) as error:  # medmnist's word for whatever failed
+            url = info["url" if self.size == 28 else f"url_{self.size}"]
+            raise FileNotFoundError(
+                f"{missing} and cannot be downloaded; put it there from {url}, or say by root= or MEDMNIST_ROOT "
+                "where it is"
+            ) from error
 
     def read(self) -> dict[str, Array]:
         """The arrays of the file, fetched if it is missing; see `read_npz`."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 from lightning_distill.data.arrays import ArrayDataModule
+from lightning_distill.data.layout import Array
 from lightning_distill.data.medmnist_file import MedMNISTFile
 from lightning_distill.presets import valid_for
 
 
-class MedMNISTSet(ArrayDataModule):
+class MedMNISTSet(ArrayDataModule, ABC):
     """A set read from one npz file; subclasses say how its arrays become images.
 
     Args:
@@ -47,6 +49,10 @@ class MedMNISTSet(ArrayDataModule):
     def prepare_data(self) -> None:
         """Download a missing file, if allowed."""
         self.file.fetch()
+
+    @abstractmethod
+    def load(self) -> dict[str, tuple[Array, Array] | None]:
+        """The splits of the file as images and labels, with ``groups`` and `name_source` seen to."""
 
     def name_source(self, rule: str = "") -> None:
         """Say in ``spec.source`` what the file is, by its checksum where nobody said, and what was cut of it."""

@@ -47,7 +47,7 @@ def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
             than 200 times its size.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path.name} is not in {path.parent}; check the folder, or let it be downloaded")
+        raise FileNotFoundError(f"{path.name} is not in {path.parent}; check the path")
     arrays: dict[str, Array] = {}
     try:
         with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as file:

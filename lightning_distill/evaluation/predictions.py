@@ -132,7 +132,7 @@ class Predictions:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(
-                f"no file of predictions {path.name!r} in {path.parent}; make one by Predictions.write"
+                f"no file of predictions {path.name!r} in {path.parent}; evaluate --predictions FOLDER makes them"
             )
         try:
             with safe_open(path, framework="pt") as file:

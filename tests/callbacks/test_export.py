@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +67,19 @@ def test_best_score_survives_a_resume(make_data, make_trainer, tmp_path):
     other.load_state_dict(export.state_dict())
     assert other.best_score == export.best_score == pytest.approx(trainer.checkpoint_callback.best_model_score.item())
     assert not other._better(export.best_score)
+
+
+def test_a_run_into_the_folder_of_another_says_that_its_sets_go(tmp_path):
+    export = ExportSyntheticSet(str(tmp_path))
+    for name in ("best", "last"):
+        (tmp_path / name).mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        export.on_fit_start(SimpleNamespace(ckpt_path=None), None)  # nothing there yet
+        (tmp_path / "best" / "set.safetensors").touch()
+        export.on_fit_start(SimpleNamespace(ckpt_path="last.ckpt"), None)  # the same run goes on
+    with pytest.warns(UserWarning, match="holds best of an earlier run, which this one replaces; another dirpath"):
+        export.on_fit_start(SimpleNamespace(ckpt_path=None), None)
 
 
 def test_unwritable_folder_is_refused_before_the_run(make_data, make_trainer, tmp_path):

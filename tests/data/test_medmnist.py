@@ -166,6 +166,15 @@ def test_a_missing_file_is_fetched_through_the_package_when_downloading_is_on(tm
     assert asked == [("train", str(tmp_path / "new"), 64, True)]
 
 
+def test_a_download_that_fails_says_where_the_file_is_to_be_had(tmp_path, monkeypatch):
+    def fetch(**_):
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(medmnist, medmnist.INFO["bloodmnist"]["python_class"], fetch)
+    with pytest.raises(FileNotFoundError, match=r"cannot be downloaded; put it there from http.*bloodmnist_64\.npz"):
+        MedMNISTDataModule("bloodmnist", size=64, root=str(tmp_path)).prepare_data()
+
+
 @pytest.mark.parametrize("share", [0.2, 0.9])
 def test_a_truncated_file_is_refused(tmp_path, share):
     write(tmp_path, "breastmnist")

@@ -243,7 +243,7 @@ def test_rows_are_read_by_people_and_the_dictionary_by_machines():
     rows = dict(derived.rows())
     assert rows["against all real images"] == "-41.0 points"
     assert rows["against random images"] == "+19.0 points"
-    assert rows["LRS"] == "0.2246"
+    assert rows["label-robust score (LRS)"] == "0.2246"
     assert rows["bytes kept"] == "0.2 %"
     assert Derived().rows() == []
     assert dict(Derived(break_even=math.inf).rows()) == {"trainings until distilling has paid": "never"}

@@ -210,7 +210,7 @@ def test_what_a_row_of_a_grid_lacks_follows_from_the_rows_beside_it(tmp_path):
     known = {"against all real images": "-10.0 points", "against random images": "+10.0 points", "score kept": "87.5 %",
              "bytes kept": "1 %"}  # fmt: skip
     a = 0.5 * 0.1 - 0.5 * 0.1
-    known["LRS"] = f"{(math.exp(a) - math.exp(-1)) / (math.e - math.exp(-1)):.4f}"
+    known["label-robust score (LRS)"] = f"{(math.exp(a) - math.exp(-1)) / (math.e - math.exp(-1)):.4f}"
     assert derived["DM"] == known
     assert derived["DC"]["against random images"] == "+2.0 points"  # what the row says counts
     assert {row.name: group.derived(row) for row in group.results if math.isinf(row.ipc)} == {"all real data": {}}
