@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_distill.callbacks.students import StudentEvaluation, training_set
 from lightning_distill.card import make_card
@@ -68,6 +68,7 @@ class ExportSyntheticSet(Callback):
         """Write the last set, and hand the best to W&B."""
         self._write(trainer, pl_module, "last")
         best = self.dirpath / ("best" if self.best_score is not None else "last")
+        rank_zero_info(f"The set: {best / SET}")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger) and isinstance(pl_module, Distiller):
                 import wandb
