@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
-from types import FunctionType
 from typing import Literal, Protocol, cast
 
 import torch
@@ -21,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_distill.chunks import even, images_kept
-from lightning_distill.compiling import WORTH_COMPILING, Compiled, CompileMode, compiler_found
+from lightning_distill.compiling import WORTH_COMPILING, Compiled, CompileMode, Function, compiler_found
 from lightning_distill.objectives.labels import label_entropy
 from lightning_distill.spec import Task
 
@@ -124,7 +123,7 @@ class Stateless:
 
     def pure(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Logits by the plain eager network, all images at once: what ``torch.func`` and two backwards understand."""
-        return cast(Tensor, functional_call(self._module, parameters, (x, False)))
+        return self._eager("logits", parameters, x)
 
     def slope(
         self, parameters: Parameters, directions: Sequence[Tensor], x: Tensor, targets: Tensor, images: int
@@ -141,23 +140,21 @@ class Stateless:
             images: the sum of their losses is divided by as many.
         """
         with uncached_autocast(x.device):
-            found = self._compiled_slope(parameters, directions, x, targets, images) if self._compiled else None
-            if found is None:
-                loss = self.loss(self.pure(parameters, x), targets, "sum") / images
-                weights = [parameters[name] for name in self.weights]
-                with torch.autocast(x.device.type, enabled=False):
-                    gradients = torch.autograd.grad(loss, weights, create_graph=True)
-                found = torch.stack([(v * g).sum() for v, g in zip(directions, gradients, strict=True)]).sum()
-            return found
+            share = x.new_full((len(x),), 1 / images)
+            padded, room = self._pad(x), (0, len(self._pad(x)) - len(x))
+            given = F.pad(targets, (0, 0) * (targets.ndim - 1) + room)
+            found = self._compiled("slope", None, parameters, list(directions), padded, given, F.pad(share, room))
+            return self._slope(parameters, directions, x, targets, share) if found is None else found
 
-    def _compiled_slope(
-        self, parameters: Parameters, directions: Sequence[Tensor], x: Tensor, targets: Tensor, images: int
-    ) -> Tensor | None:
-        padded = self._pad(x)
-        padding = len(padded) - len(x)
-        share = F.pad(x.new_full((len(x),), 1 / images), (0, padding))  # padding counts nothing
-        given = F.pad(targets, (0, 0) * (targets.ndim - 1) + (0, padding))
-        return self._compiled("slope", parameters, list(directions), padded, given, share)
+    def _slope(
+        self, parameters: Parameters, directions: Sequence[Tensor], x: Tensor, targets: Tensor, share: Tensor
+    ) -> Tensor:
+        """By two backwards; ``share`` ``(B,)`` is what every image's loss counts, padding none."""
+        loss = (self.loss(self.pure(parameters, x), targets, "none") * share).sum()
+        weights = [parameters[name] for name in self.weights]
+        with torch.autocast(x.device.type, enabled=False):
+            gradients = torch.autograd.grad(loss, weights, create_graph=True)
+        return torch.stack([(v * g).sum() for v, g in zip(directions, gradients, strict=True)]).sum()
 
     def loss(self, logits: Tensor, targets: Tensor, reduction: Literal["mean", "sum", "none"] = "mean") -> Tensor:
         """What the network learns by, in float32 or better: cross-entropy, or of several labels `label_entropy`.
@@ -200,13 +197,14 @@ class Stateless:
         return self._room[key]
 
     def _forward(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:
-        found = self._compiled(kind, parameters, self._pad(x))
-        if found is None:
-            return cast(Tensor, functional_call(self._module, parameters, (x, kind == "embed")))
-        return found[: len(x)]
+        found = self._compiled(kind, len(x), parameters, self._pad(x))
+        return self._eager(kind, parameters, x) if found is None else found
 
-    def _functions(self) -> tuple[FunctionType, ...]:
-        """What is compiled: features and logits, to be differentiated once, and the slope of the loss."""
+    def _eager(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:
+        return cast(Tensor, functional_call(self._module, parameters, (x, kind == "embed")))
+
+    def _functions(self) -> dict[str, tuple[Function, Function]]:
+        """What is compiled, features and logits to be differentiated once and the slope; and the same eager."""
         once = deepcopy(self._module)
         setattr(once.network, "fused", True)  # noqa: B010  (only some networks know the word)
 
@@ -227,7 +225,11 @@ class Stateless:
             weights = tuple(parameters[name] for name in self.weights)
             return cast(Tensor, jvp(loss, weights, tuple(directions))[1])
 
-        return cast(tuple[FunctionType, ...], (embed, logits, slope))
+        return {
+            "embed": (embed, partial(self._eager, "embed")),
+            "logits": (logits, partial(self._eager, "logits")),
+            "slope": (slope, self._slope),
+        }
 
     def _pad(self, x: Tensor) -> Tensor:
         """Zero rows up to the next known batch size, and one memory layout: shapes and strides stay static.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from functools import partial
@@ -181,6 +182,50 @@ def test_the_compilers_own_failure_warns_and_gives_the_eager_result(monkeypatch)
     with pytest.warns(UserWarning, match=r"could not be compiled.*eagerly"):
         out = network(parameters, x)
     assert torch.equal(out, Stateless(SMALL)(parameters, x))
+
+
+@compiles
+@pytest.mark.parametrize(
+    ("wrong", "off"),
+    [
+        (lambda right: right.detach() + 0 * right, "100%"),  # what PyTorch 2.11 made: true values, no gradients
+        (lambda right: 2 * right, "100%"),
+        (lambda right: right * float("nan"), "inf%"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["logits", "slope"])
+def test_what_is_compiled_wrongly_is_found_at_its_first_call_and_not_used(kind, wrong, off):
+    network, eager, x = Stateless(SMALL, compile="max"), Stateless(SMALL), images(2).requires_grad_()
+    parameters, right = network.fresh(), network._compiled._plain[kind]
+    network._compiled.functions = {kind: lambda *arguments: wrong(right(*arguments))}
+    weights = network.trainable(parameters)
+    given = (x,) if kind == "logits" else (weights, x, torch.tensor([0, 1]), 2)
+    call = {"logits": "__call__", "slope": "slope"}[kind]
+    arguments = (parameters, *given) if kind == "logits" else (parameters, weights, *given[1:])
+    with pytest.warns(UserWarning, match=rf"is compiled wrongly by PyTorch .*, off by {off}; running eagerly"):
+        found = getattr(network, call)(*arguments)
+    assert not network.compiled
+    expected = getattr(eager, call)(*arguments)
+    assert torch.equal(found, expected)
+    for one, other in zip(*(torch.autograd.grad(y.sum(), [x, *weights]) for y in (found, expected)), strict=True):
+        assert torch.equal(one, other)
+    assert all(weight.grad is None for weight in weights)
+
+
+def test_how_far_apart_functions_are_is_the_worst_of_value_and_gradients():
+    x, w = torch.tensor([3.0, 4.0], requires_grad=True), torch.tensor([1.0], requires_grad=True)
+
+    def share(one):
+        return compiling.apart(lambda x, w: one(x, w["w"]), lambda x, w: x * w["w"], [x, {"w": w}])
+
+    same, value = share(lambda x, w: w * x), share(lambda x, w: x * w + torch.tensor([0.0, 1.0]))
+    slope = share(lambda x, w: x * w.detach() + 0.75 * (w - w.detach()))
+    assert same == 0.0
+    assert value == pytest.approx(1 / 5)
+    along = 3 + 4 * math.cos(1)  # the direction is cos(0), cos(1)
+    assert slope == pytest.approx(abs(0.75 * (1 + math.cos(1)) - along) / along)
+    assert compiling.apart(lambda x: x, lambda x: x * float("nan"), [x]) == 0.0
+    assert (x.grad, w.grad) == (None, None)
 
 
 def test_warm_up_is_the_time_of_first_calls(monkeypatch):
