@@ -142,7 +142,7 @@ class Undecided(torch.nn.Module):
 
 
 def test_what_vmap_refuses_is_trained_in_turn_after_one_warning(monkeypatch):
-    monkeypatch.setitem(School.__init__.__globals__, "create_network", lambda *_: Undecided())
+    monkeypatch.setattr("lightning_distill.networks.stateless.create_network", lambda *_: Undecided())
     school, data = make_school(architecture="undecided"), [a_set(0)] * 2
     train = partial(school.train_all, data, SEEDS[:2])
     (students, _), said = heard(train, train)
