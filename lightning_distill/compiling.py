@@ -23,7 +23,7 @@ Function = Callable[..., Tensor]
 #: Below this many floating-point operations a run ends before the compiler's warm-up has paid for itself. Measured:
 #: a warm-up of 8 to 17 s against 0.14 TFLOP/s eager and 0.29 compiled, two CPU cores (benchmarks/results/compile.csv).
 WORTH_COMPILING = 6e12
-#: A value or gradient further than this share from the eager one is wrong; rounding in bf16 reaches a tenth of it.
+#: A value or gradient further than this share from the eager one is wrong; rounding in bf16 makes up to some 0.1.
 WRONG = 0.5
 
 
@@ -37,9 +37,9 @@ def compiler_found() -> bool:
 class Compiled:
     """Functions that are compiled when they are first called; none of them any more after one could not be.
 
-    What the compiler makes is kept between runs. The first time that a function is called with arguments of new shapes,
-    its value and its gradients are held against those of a plain function: PyTorch 2.11 made gradients of zero out of
-    what 2.15 compiles well.
+    What the compiler makes is kept between runs. The first time that a function is called with new shapes, or asked for
+    other gradients, its value and gradients are held against those of a plain function: PyTorch 2.11 made gradients of
+    zero out of what 2.15 compiles well.
 
     Args:
         functions: by name what is compiled, and what gives the same without a compiler, a tensor each; no functions
@@ -79,7 +79,8 @@ class Compiled:
         """
         if name not in self.functions:
             return None
-        key = (name, torch.is_grad_enabled(), *(tuple(a.shape) for a in arguments if isinstance(a, Tensor)))
+        tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+        key = (name, torch.is_grad_enabled(), *((tuple(t.shape), t.requires_grad) for t in tensors))
         began = time.perf_counter()
         try:
             with torch._functorch.config.patch(aggressive_recomputation=True):  # else it keeps masks, slowly written
@@ -97,7 +98,7 @@ class Compiled:
         return result.clone() if self._graphs else result  # the next replay of a CUDA graph writes over its outputs
 
     def _is_right(self, name: str, made: Function, rows: int | None, arguments: Sequence[Any]) -> bool:
-        share = apart(made, _cut(self._plain[name], rows), arguments) if name in self._plain else 0.0
+        share = apart(made, _cut(self._plain[name], rows), arguments)
         if share > WRONG:
             self._give_up(f"is compiled wrongly by PyTorch {torch.__version__}, off by {share:.0%}")
         return share <= WRONG

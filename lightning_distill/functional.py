@@ -140,10 +140,12 @@ class Stateless:
             images: the sum of their losses is divided by as many.
         """
         with uncached_autocast(x.device):
-            share = x.new_full((len(x),), 1 / images)
-            padded, room = self._pad(x), (0, len(self._pad(x)) - len(x))
-            given = F.pad(targets, (0, 0) * (targets.ndim - 1) + room)
-            found = self._compiled("slope", None, parameters, list(directions), padded, given, F.pad(share, room))
+            share, found = x.new_full((len(x),), 1 / images), None
+            if self._compiled:
+                padded = self._pad(x)
+                room = 0, len(padded) - len(x)
+                given = F.pad(targets, (0, 0) * (targets.ndim - 1) + room)
+                found = self._compiled("slope", None, parameters, list(directions), padded, given, F.pad(share, room))
             return self._slope(parameters, directions, x, targets, share) if found is None else found
 
     def _slope(
@@ -197,7 +199,7 @@ class Stateless:
         return self._room[key]
 
     def _forward(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:
-        found = self._compiled(kind, len(x), parameters, self._pad(x))
+        found = self._compiled(kind, len(x), parameters, self._pad(x)) if self._compiled else None
         return self._eager(kind, parameters, x) if found is None else found
 
     def _eager(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:

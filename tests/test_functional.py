@@ -150,7 +150,7 @@ def broken(*_):
 @pytest.mark.parametrize("kind", ["logits", "embed", "slope"])
 def test_a_failing_compiler_warns_once_and_goes_on_eagerly(kind):
     network, eager = Stateless(SMALL, compile="off", sizes=(4,)), Stateless(SMALL)
-    network._compiled.functions = dict.fromkeys(("logits", "embed", "slope"), broken)
+    network._compiled.functions = network._compiled._plain = dict.fromkeys(("logits", "embed", "slope"), broken)
     parameters, x = network.fresh(), images(2)
     given = (x,)
     if kind == "slope":
@@ -235,7 +235,7 @@ def test_warm_up_is_the_time_of_first_calls(monkeypatch):
     parameters = network.fresh()
     network(parameters, images(4))
     assert network.warm_up == 0.0
-    network._compiled.functions = {"logits": lambda parameters, x: network.pure(parameters, x)}
+    network._compiled.functions = network._compiled._plain = {"logits": network.pure}
     for rows, seconds in ((4, 1.0), (4, 1.0), (3, 1.0), (5, 2.0), (5, 2.0)):  # three are padded to four
         network(parameters, images(rows))
         assert network.warm_up == seconds
