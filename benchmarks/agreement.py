@@ -28,7 +28,7 @@ from lightning_distill.bench.accuracy import (
     score_set,
     score_textbook_students,
 )
-from lightning_distill.bench.jobs import PATHS, Job, Size, Variant
+from lightning_distill.bench.cases import PATHS, Job, Size, Variant
 from lightning_distill.bench.measure import device_of
 from lightning_distill.bench.results import Book, about
 from lightning_distill.commands.experts import experts

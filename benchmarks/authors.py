@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_distill.bench.jobs import IMAGE_LR, Job, hold
-from lightning_distill.distillers.loops import loops
+from lightning_distill.bench.cases import IMAGE_LR, Job, hold
+from lightning_distill.distillers.dc_loops import loops
 
 FILES = ("networks.py", "utils.py")
 PATHS = ("dm", "dsa", "student")

@@ -19,14 +19,14 @@ from script import folder, options
 from torch import Tensor
 from torch.func import grad, vmap
 
+from lightning_distill.bench.interleaved import Turns
 from lightning_distill.bench.measure import device_of
 from lightning_distill.bench.results import TIMES, Book, about
-from lightning_distill.bench.turns import Turns
-from lightning_distill.chunks import images_at_once
-from lightning_distill.functional import Parameters, Stateless
-from lightning_distill.gradients import loss_gradient
-from lightning_distill.machine import machine
+from lightning_distill.functional.chunking import images_at_once
+from lightning_distill.functional.gradients import loss_gradient
+from lightning_distill.functional.network import Parameters, Stateless
 from lightning_distill.networks import create_network
+from lightning_distill.utils.hardware import machine
 
 PAIRS = 5
 

@@ -21,7 +21,7 @@ from lightning import Callback, Trainer
 
 from lightning_distill import ArrayDataModule, DMDistiller
 from lightning_distill.bench.results import ABOUT, about, write_rows
-from lightning_distill.functional import count_flops
+from lightning_distill.functional.network import count_flops
 from lightning_distill.networks import create_network
 
 STEPS, ROUNDS = 10, 2

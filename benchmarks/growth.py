@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from script import folder, listed, options
 
-from lightning_distill.bench.jobs import Size, Variant
+from lightning_distill.bench.cases import Size, Variant
 from lightning_distill.bench.measure import measure
 from lightning_distill.bench.results import TIMES, Book, about
 

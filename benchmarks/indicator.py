@@ -40,9 +40,16 @@ from lightning_distill.indicator import (
     partial_correlation,
     read_points,
 )
+from lightning_distill.indicator.correlation import pearson, within
 from lightning_distill.indicator.points import Metric
-from lightning_distill.indicator.rules import BASELINES, fit_line, left_out_errors, line, mean_error, root_mean_square
-from lightning_distill.indicator.statistics import pearson, within
+from lightning_distill.indicator.regression import (
+    BASELINES,
+    fit_line,
+    left_out_errors,
+    line,
+    mean_error,
+    root_mean_square,
+)
 
 HERE = Path(__file__).parent
 FILES = ("medical.csv", "mnist.csv", "dm.csv", "selection.csv")

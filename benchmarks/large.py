@@ -30,13 +30,14 @@ from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from script import folder, listed, options
 
-from lightning_distill import ArrayDataModule, chunks
-from lightning_distill.bench.jobs import Job, Size, make_ours, noise
+from lightning_distill import ArrayDataModule
+from lightning_distill.bench.cases import Job, Size, make_ours, noise
 from lightning_distill.bench.measure import quiet_trainer, silence
-from lightning_distill.bench.peak import peak_mib, resident_mib
+from lightning_distill.bench.memory import peak_mib, resident_mib
 from lightning_distill.bench.results import Book, about
 from lightning_distill.data import Draws
-from lightning_distill.data.layout import pixel_statistics
+from lightning_distill.data.checks.arrays import pixel_statistics
+from lightning_distill.functional import chunking as chunks
 
 PARTS = ("draws", "fit", "step")
 COLUMNS = ("images", "network", "classes", "ipc", "real_per_class", "steps", "peak_mib", "above_start_mib", "own_mib",

@@ -26,7 +26,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from lightning_distill import ArrayDataModule, MedMNISTDataModule
 from lightning_distill.bench.results import Book, Row, about
 from lightning_distill.data import Batches
-from lightning_distill.data.groups import overlaps
+from lightning_distill.data.checks.groups import overlaps
 from lightning_distill.evaluation import Exam, Protocol, TrainingSet, examine, get_protocol
 from lightning_distill.spec import DataSpec
 

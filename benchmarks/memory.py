@@ -20,12 +20,12 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from script import folder, options
 
-from lightning_distill.bench import textbook
-from lightning_distill.bench.jobs import Job, Size, Variant, make_ours, noise, write_walks
+from lightning_distill.augmentation.presets import PRESETS
+from lightning_distill.bench import reference as textbook
+from lightning_distill.bench.cases import Job, Size, Variant, make_ours, noise, write_walks
 from lightning_distill.bench.measure import device_of, quiet_trainer, silence
-from lightning_distill.bench.peak import peak_mib
+from lightning_distill.bench.memory import peak_mib
 from lightning_distill.bench.results import Book, about
-from lightning_distill.presets import PRESETS
 
 EAGER, BFLOAT = Variant(), Variant("bf16-mixed", "max")
 

@@ -26,7 +26,7 @@ from lightning import Callback, Trainer
 from safetensors.torch import load_file, save_file
 from script import folder, options
 
-from lightning_distill.bench.jobs import Job, Size, make_ours, noise
+from lightning_distill.bench.cases import Job, Size, make_ours, noise
 from lightning_distill.bench.measure import silence
 from lightning_distill.bench.results import Book, about
 from lightning_distill.callbacks import StudentEvaluation

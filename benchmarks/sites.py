@@ -31,10 +31,10 @@ from lightning_distill.bench.results import Book, about
 from lightning_distill.data import ArrayDataModule, Batches
 from lightning_distill.evaluation import Exam, Protocol, Sitting, TrainingSet, get_protocol
 from lightning_distill.evaluation.baselines import Arrays, chosen, everything_weighted
-from lightning_distill.evaluation.join import join
-from lightning_distill.evaluation.predictions import Predictions
-from lightning_distill.evaluation.uncertainty import over_images
-from lightning_distill.storage import read_set
+from lightning_distill.evaluation.metrics.intervals import over_images
+from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.sets.merge import join
+from lightning_distill.sets.storage import read_set
 
 SHARES, SHARING = [0.45, 0.25, 0.1, 0.2], 3  # the first three share, the fourth shares nothing
 BALANCE = 2.0  # at 1 a site of two classes may be left with five test images

@@ -19,12 +19,12 @@ import authors
 import torch._inductor.config
 from script import folder, listed, options
 
-from lightning_distill.bench.jobs import PATHS, Rival, Size, Variant, make_textbook
+from lightning_distill.bench.cases import PATHS, Rival, Size, Variant, make_textbook
+from lightning_distill.bench.interleaved import Turns
 from lightning_distill.bench.measure import device_of, measure
 from lightning_distill.bench.results import TIMES, Book, about
-from lightning_distill.bench.turns import Turns
-from lightning_distill.machine import machine
-from lightning_distill.precision import bf16_is_native
+from lightning_distill.utils.hardware import machine
+from lightning_distill.utils.precision import bf16_is_native
 
 EAGER, FLOAT, BFLOAT = Variant(), Variant("32-true", "max"), Variant("bf16-mixed", "max")
 VARIANTS = {

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     )
     from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
     from lightning_distill.networks import create_network, list_networks
+    from lightning_distill.sets.storage import load_set
+    from lightning_distill.sets.synthetic import SyntheticSet
     from lightning_distill.spec import DataSpec
-    from lightning_distill.storage import load_set
-    from lightning_distill.synthetic import SyntheticSet
 
 __version__ = "0.1.0"
 

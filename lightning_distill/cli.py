@@ -56,7 +56,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> None:
-    from lightning_distill.commands.complaints import complaint
+    from lightning_distill.commands._errors import complaint
 
     try:
         if argv[0] not in (*OWN, *LIGHTNING) and not argv[0].startswith("-"):
@@ -66,7 +66,7 @@ def _run(argv: list[str]) -> None:
             from jsonargparse import auto_cli
 
             import lightning_distill.data  # noqa: F401  (short class names in --data)
-            from lightning_distill.commands.words import spelled_out
+            from lightning_distill.commands._argv import spelled_out
 
             name = argv[0].replace("-", "_")
             command = getattr(import_module(f"lightning_distill.commands.{name}"), name)

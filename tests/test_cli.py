@@ -16,7 +16,7 @@ from conftest import ROOT, blobs
 
 from lightning_distill import DigitsDataModule
 from lightning_distill.cli import main
-from lightning_distill.storage import read_set
+from lightning_distill.sets.storage import read_set
 
 CONFIGS = sorted((ROOT / "benchmarks/configs").glob("*.yaml"))
 METHODS = {"dc": "DCDistiller", "dm": "DMDistiller", "dsa": "DSADistiller", "mtt": "MTTDistiller"}
@@ -255,7 +255,7 @@ def test_a_folder_that_cannot_be_is_one_line_too(tmp_path, capsys):
 
 def test_a_set_that_does_not_fit_the_data_is_refused(medmnist_root, capsys, make_data):
     from lightning_distill.evaluation import TrainingSet
-    from lightning_distill.storage import write_set
+    from lightning_distill.sets.storage import write_set
 
     spec = make_data().spec
     write_set("other", TrainingSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), spec), {})
@@ -312,8 +312,8 @@ def test_experts_are_made_once_and_a_cut_off_one_is_made_again(medmnist_root, ca
 def test_experts_never_begin_where_evaluated_students_do(medmnist_root):
     from safetensors.torch import load_file
 
+    from lightning_distill.distillers.mtt.experts import epoch_path
     from lightning_distill.evaluation import Protocol, School, TrainingSet
-    from lightning_distill.trajectories import epoch_path
 
     main([
         "experts", "--data=DigitsDataModule", "--data.real_per_class=8", "--out=e", "--count=3", "--epochs=1",
@@ -353,7 +353,7 @@ def test_words_are_brought_into_the_form_the_parser_knows(typed, known):
     from importlib import import_module
 
     from lightning_distill.cli import POSITIONAL
-    from lightning_distill.commands.words import spelled_out
+    from lightning_distill.commands._argv import spelled_out
 
     command = getattr(import_module(f"lightning_distill.commands.{typed[0]}"), typed[0])
     assert spelled_out(typed[1:], command, POSITIONAL.get(typed[0])) == known

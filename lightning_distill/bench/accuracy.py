@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from lightning_distill.bench import textbook
-from lightning_distill.bench.jobs import Job, Variant, make_ours, make_textbook
+from lightning_distill.augmentation.presets import PRESETS
+from lightning_distill.bench import reference as textbook
+from lightning_distill.bench.cases import Job, Variant, make_ours, make_textbook
 from lightning_distill.bench.measure import quiet_trainer, silence
-from lightning_distill.callbacks.students import training_set
+from lightning_distill.callbacks.student_evaluation import training_set
 from lightning_distill.data import ArrayDataModule, DigitsDataModule, MNISTDataModule
 from lightning_distill.evaluation import Exam, Protocol, Scores, TrainingSet, examine
-from lightning_distill.isolation import sandbox
-from lightning_distill.presets import PRESETS
+from lightning_distill.utils.rng import sandbox
 
 
 def real_data(real_per_class: int = 256) -> ArrayDataModule:

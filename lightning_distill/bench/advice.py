@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from lightning_distill.bench.turns import Turns
-from lightning_distill.compiling import compiler_found
-from lightning_distill.precision import bf16_is_native
+from lightning_distill.bench.interleaved import Turns
+from lightning_distill.functional.compile import compiler_found
+from lightning_distill.utils.precision import bf16_is_native
 
 EAGER = "32/off"
 #: Less than this is no difference.

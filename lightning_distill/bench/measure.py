@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from lightning_distill.bench.jobs import (
+from lightning_distill.bench.cases import (
     Job,
     Precision,
     Rival,
@@ -23,7 +23,7 @@ from lightning_distill.bench.jobs import (
     noise,
     write_walks,
 )
-from lightning_distill.bench.turns import Turns
+from lightning_distill.bench.interleaved import Turns
 from lightning_distill.evaluation import Protocol, School, TrainingSet
 
 Accelerator = Literal["auto", "cpu", "gpu"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from lightning_distill import __version__
-from lightning_distill.machine import machine
+from lightning_distill.utils.hardware import machine
 
 Row = dict[str, str]
 #: Of two sides in turn: milliseconds of a step with quartiles, ratio, and the seconds until ours was warm.

@@ -13,15 +13,15 @@ from rich.table import Table
 
 from lightning_distill import __version__
 from lightning_distill.audit import Finding, Place, audit, work
-from lightning_distill.audit.composition import class_counts, class_names
-from lightning_distill.audit.whole import MAX_NEAR, NEAR
+from lightning_distill.audit.classes import class_counts, class_names
+from lightning_distill.audit.run import MAX_NEAR, NEAR
+from lightning_distill.commands._candidates import student_bar
 from lightning_distill.commands.evaluate import data_options
-from lightning_distill.commands.subjects import student_bar
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.data.groups import PATIENT
-from lightning_distill.data.splits import Given
-from lightning_distill.evaluation.rows import append_csv
-from lightning_distill.storage import check_writable
+from lightning_distill.data.checks.groups import PATIENT
+from lightning_distill.data.checks.splits import Given
+from lightning_distill.sets.storage import check_writable
+from lightning_distill.utils.csv_rows import append_csv
 
 STYLES = {"blocks": "bold red", "warns": "yellow", "unknown": "dim", "ok": "green"}
 #: Examples of a finding that are shown; the CSV has all.

@@ -13,15 +13,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from lightning_distill.bench.advice import EAGER, advise
-from lightning_distill.bench.jobs import PATHS, Size, Variant, check_paths
+from lightning_distill.bench.cases import PATHS, Size, Variant, check_paths
+from lightning_distill.bench.interleaved import Turns
 from lightning_distill.bench.measure import Accelerator, device_of, measure
 from lightning_distill.bench.results import ABOUT, TIMES, about, write_rows
-from lightning_distill.bench.turns import Turns
-from lightning_distill.compiling import compiler_found
-from lightning_distill.machine import machine
+from lightning_distill.functional.compile import compiler_found
 from lightning_distill.networks import check_network
-from lightning_distill.precision import bf16_is_native
-from lightning_distill.storage import check_writable
+from lightning_distill.sets.storage import check_writable
+from lightning_distill.utils.hardware import machine
+from lightning_distill.utils.precision import bf16_is_native
 
 NAMES = {
     EAGER: "eager float32", "32/max": "compiled float32", "bf16/max": "compiled bf16", "bf16/off": "eager bf16",

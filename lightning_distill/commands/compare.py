@@ -9,9 +9,9 @@ from statistics import fmean as mean
 from rich.console import Console
 from rich.table import Table
 
-from lightning_distill.evaluation.metrics import measure
-from lightning_distill.evaluation.predictions import Predictions
-from lightning_distill.evaluation.uncertainty import Comparison, paired
+from lightning_distill.evaluation.metrics.classification import measure
+from lightning_distill.evaluation.metrics.intervals import Comparison, paired
+from lightning_distill.evaluation.metrics.predictions import Predictions
 
 #: Better is lower.
 LOSSES = ("ece", "brier", "nll", "mae")

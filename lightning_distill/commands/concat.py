@@ -8,9 +8,9 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from rich.console import Console
 
-from lightning_distill.card import UNCHANGED, make_card, strongest, warning
-from lightning_distill.evaluation.join import join
-from lightning_distill.storage import check_writable, read_set, write_set
+from lightning_distill.sets.card import UNCHANGED, make_card, strongest, warning
+from lightning_distill.sets.merge import join
+from lightning_distill.sets.storage import check_writable, read_set, write_set
 
 
 def concat(sets: list[str], out: str = "concat", lr: float | None = None) -> Path:

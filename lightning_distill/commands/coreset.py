@@ -11,18 +11,18 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from rich.console import Console
 
-from lightning_distill.card import UNCHANGED, make_card
+from lightning_distill.commands._candidates import student_bar
 from lightning_distill.commands.evaluate import Precision
-from lightning_distill.commands.subjects import student_bar
-from lightning_distill.compiling import CompileMode
-from lightning_distill.coresets import Ratio, Space, check_labels, check_method, counts_like
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.evaluation.adapt import as_shipped
 from lightning_distill.evaluation.baselines import chosen
-from lightning_distill.evaluation.embedding import embed_features, embedding_epochs
-from lightning_distill.storage import check_writable, write_set
-from lightning_distill.synthetic import SmallClass, fit_to_classes, images_per_class
-from lightning_distill.training_set import TrainingSet
+from lightning_distill.evaluation.features import embed_features, embedding_epochs
+from lightning_distill.functional.compile import CompileMode
+from lightning_distill.sets.adapt import as_shipped
+from lightning_distill.sets.card import UNCHANGED, make_card
+from lightning_distill.sets.coresets import Ratio, Space, check_labels, check_method, counts_like
+from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.sets.storage import check_writable, write_set
+from lightning_distill.sets.synthetic import SmallClass, fit_to_classes, images_per_class
 
 
 def coreset(

@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from lightning_distill.commands.subjects import (
+from lightning_distill.commands._candidates import (
     FULL,
     Split,
     baseline,
@@ -28,22 +28,22 @@ from lightning_distill.commands.subjects import (
     view_of,
     without_augmentation,
 )
-from lightning_distill.compiling import CompileMode
-from lightning_distill.coresets import METHODS, Space
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam
-from lightning_distill.evaluation.adapt import adapted
-from lightning_distill.evaluation.assessment import Assessment, Subject, View, assess, judge
 from lightning_distill.evaluation.baselines import everything
-from lightning_distill.evaluation.derived import Derived, bytes_of_arrays
-from lightning_distill.evaluation.priors import shares
-from lightning_distill.evaluation.protocol import get_protocol
-from lightning_distill.evaluation.rows import append_csv, read_csv
-from lightning_distill.evaluation.table import Row, architecture_table, make_row, rich_table
-from lightning_distill.evaluation.uncertainty import tiny_split_warning
+from lightning_distill.evaluation.metrics.intervals import tiny_split_warning
+from lightning_distill.evaluation.metrics.prior_correction import shares
+from lightning_distill.evaluation.metrics.relative import Derived, bytes_of_arrays
+from lightning_distill.evaluation.result import Assessment, Subject, View, assess, judge
+from lightning_distill.evaluation.result_table import Row, architecture_table, make_row, rich_table
+from lightning_distill.evaluation.students.protocol import get_protocol
+from lightning_distill.functional.compile import CompileMode
+from lightning_distill.sets.adapt import adapted
+from lightning_distill.sets.coresets import METHODS, Space
+from lightning_distill.sets.storage import check_writable
+from lightning_distill.sets.synthetic import SmallClass, images_per_class
 from lightning_distill.spec import DataSpec
-from lightning_distill.storage import check_writable
-from lightning_distill.synthetic import SmallClass, images_per_class
+from lightning_distill.utils.csv_rows import append_csv, read_csv
 
 Precision = Literal["32-true", "bf16-mixed"]
 

@@ -9,18 +9,18 @@ from typing import Literal
 import torch
 from rich.console import Console
 
+from lightning_distill.commands._candidates import student_bar
 from lightning_distill.commands.evaluate import Precision
-from lightning_distill.commands.subjects import student_bar
-from lightning_distill.compiling import CompileMode
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers.mtt.experts import CARD, epochs_in, read_expert_card, write_epoch, write_expert_card
 from lightning_distill.evaluation import Protocol, School, Sitting, Student, everything
-from lightning_distill.evaluation.student import Watch
-from lightning_distill.functional import Parameters
-from lightning_distill.isolation import derive_seed
+from lightning_distill.evaluation.students.trainer import Watch
+from lightning_distill.functional.compile import CompileMode
+from lightning_distill.functional.network import Parameters
 from lightning_distill.networks import check_network
+from lightning_distill.sets.storage import check_writable
 from lightning_distill.spec import DataSpec
-from lightning_distill.storage import check_writable
-from lightning_distill.trajectories import CARD, epochs_in, read_expert_card, write_epoch, write_expert_card
+from lightning_distill.utils.rng import derive_seed
 
 
 def experts(

@@ -19,15 +19,15 @@ from rich.table import Table
 
 from lightning_distill.bench.results import write_rows
 from lightning_distill.commands.evaluate import data_options
-from lightning_distill.compiling import CompileMode
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam, Scores, TrainingSet, chosen, everything, examine
-from lightning_distill.evaluation.protocol import get_protocol
-from lightning_distill.evaluation.table import percent
+from lightning_distill.evaluation.result_table import percent
+from lightning_distill.evaluation.students.protocol import get_protocol
+from lightning_distill.functional.compile import CompileMode
 from lightning_distill.indicator import Cheap, Line, Study, look, read_study
 from lightning_distill.indicator.predictors import NEIGHBOURS
-from lightning_distill.storage import check_writable
-from lightning_distill.synthetic import SmallClass, fit_to_classes, images_per_class
+from lightning_distill.sets.storage import check_writable
+from lightning_distill.sets.synthetic import SmallClass, fit_to_classes, images_per_class
 
 Precision = Literal["32-true", "bf16-mixed"]
 #: What a job is called, images of a subset, who learns from it, and what student i is given.

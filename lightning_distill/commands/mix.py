@@ -18,20 +18,20 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_distill import __version__
+from lightning_distill.commands._candidates import student_bar
 from lightning_distill.commands.evaluate import Precision, data_options
-from lightning_distill.commands.subjects import student_bar
-from lightning_distill.compiling import CompileMode
-from lightning_distill.coresets import Ratio, check_labels
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Exam, Scores, examine, get_protocol
-from lightning_distill.evaluation.adapt import fit_to
+from lightning_distill.evaluation.metrics.intervals import Estimate
 from lightning_distill.evaluation.mixing import answer, gain, images_of_set, mixed, real_counts, same_steps
-from lightning_distill.evaluation.rows import append_csv, read_csv, row_from
-from lightning_distill.evaluation.table import percent
-from lightning_distill.evaluation.uncertainty import Estimate
-from lightning_distill.machine import machine
+from lightning_distill.evaluation.result_table import percent
+from lightning_distill.functional.compile import CompileMode
+from lightning_distill.sets.adapt import fit_to
+from lightning_distill.sets.coresets import Ratio, check_labels
+from lightning_distill.sets.storage import check_writable, read_set
 from lightning_distill.spec import DataSpec
-from lightning_distill.storage import check_writable, read_set
+from lightning_distill.utils.csv_rows import append_csv, read_csv, row_from
+from lightning_distill.utils.hardware import machine
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from lightning_distill.callbacks import ExportSyntheticSet, StudentEvaluation
 from lightning_distill.commands.evaluate import evaluate
 from lightning_distill.data import DigitsDataModule
 from lightning_distill.distillers import DMDistiller
-from lightning_distill.evaluation.table import Row
-from lightning_distill.pictures import image_grid
-from lightning_distill.storage import check_writable, read_set
+from lightning_distill.evaluation.result_table import Row
+from lightning_distill.sets.storage import check_writable, read_set
+from lightning_distill.visualization.image_grid import image_grid
 
 
 def quickstart(

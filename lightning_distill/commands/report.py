@@ -15,8 +15,8 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.report.neighbours import check_fits, nearest, neighbour_bands, parts
 from lightning_distill.report.page import page
 from lightning_distill.report.runs import Run, read_input
-from lightning_distill.report.sets import Neighbours
-from lightning_distill.storage import check_writable, write_files
+from lightning_distill.report.sections import Neighbours
+from lightning_distill.sets.storage import check_writable, write_files
 
 #: Validation images whose own nearest training image is looked for, as something to hold the set's against.
 REAL = 256

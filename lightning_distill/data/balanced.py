@@ -8,9 +8,9 @@ import torch
 from lightning import LightningDataModule
 from torch import Tensor
 
-from lightning_distill.data.arrays import ArrayDataModule
-from lightning_distill.data.layout import Array, Channels
-from lightning_distill.isolation import sandbox
+from lightning_distill.data.base import ArrayDataModule
+from lightning_distill.data.checks.arrays import Array, Channels
+from lightning_distill.utils.rng import sandbox
 
 
 class BalancedDataModule(ArrayDataModule):

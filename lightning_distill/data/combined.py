@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.data.arrays import ArrayDataModule
-from lightning_distill.data.layout import Array
-from lightning_distill.isolation import derive_seed
-from lightning_distill.lazy import join, take
+from lightning_distill.data.base import ArrayDataModule
+from lightning_distill.data.checks.arrays import Array
+from lightning_distill.utils.lazy_arrays import join, take
+from lightning_distill.utils.rng import derive_seed
 
 
 class CombinedDataModule(ArrayDataModule):

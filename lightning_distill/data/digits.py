@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from lightning_distill.data.arrays import ArrayDataModule
-from lightning_distill.data.layout import Array
-from lightning_distill.presets import valid_for
+from lightning_distill.augmentation.presets import valid_for
+from lightning_distill.data.base import ArrayDataModule
+from lightning_distill.data.checks.arrays import Array
 
 
 class DigitsDataModule(ArrayDataModule):

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.data.arrays import ArrayDataModule
-from lightning_distill.data.groups import SPLITS, OnOverlap, number_groups
-from lightning_distill.data.layout import Array, Channels
+from lightning_distill.data.base import ArrayDataModule
+from lightning_distill.data.checks.arrays import Array, Channels
+from lightning_distill.data.checks.groups import SPLITS, OnOverlap, number_groups
 
 #: Packed arrays above this many bytes are unpacked to disk and mapped from there instead of read into memory.
 MAP_ABOVE = 1 << 30

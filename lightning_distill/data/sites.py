@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.data.arrays import ArrayDataModule
-from lightning_distill.data.layout import Array
-from lightning_distill.isolation import derive_seed
-from lightning_distill.lazy import take
+from lightning_distill.data.base import ArrayDataModule
+from lightning_distill.data.checks.arrays import Array
+from lightning_distill.utils.lazy_arrays import take
+from lightning_distill.utils.rng import derive_seed
 
 Rows = NDArray[np.int64]
 

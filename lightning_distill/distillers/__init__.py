@@ -1,8 +1,8 @@
 """The methods: one file a family."""
 
 from lightning_distill.distillers.base import Distiller
+from lightning_distill.distillers.dc import DCDistiller, DSADistiller
 from lightning_distill.distillers.dm import DMDistiller
-from lightning_distill.distillers.gradient_matching import DCDistiller, DSADistiller
-from lightning_distill.distillers.mtt import MTTDistiller
+from lightning_distill.distillers.mtt.distiller import MTTDistiller
 
 __all__ = ["DCDistiller", "DMDistiller", "DSADistiller", "Distiller", "MTTDistiller"]

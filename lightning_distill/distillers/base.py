@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from lightning_distill.augment import SiameseAugmentation
-from lightning_distill.chunks import halving
-from lightning_distill.compiling import CompileMode
-from lightning_distill.coresets import Ratio
+from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.data import ArrayDataModule, data_of
-from lightning_distill.distillers.checks import refuse_not_finite, refuse_options, refuse_unfit, tell_pace
-from lightning_distill.distillers.remembering import Remembering
-from lightning_distill.distillers.sharing import Sharing
-from lightning_distill.gradients import differentiate
-from lightning_distill.isolation import derive_seed, sandbox
-from lightning_distill.networks.stateless import stateless_network
-from lightning_distill.real import RealBatch
-from lightning_distill.synthetic import SmallClass, SyntheticSet
+from lightning_distill.distillers._checkpoint import Remembering
+from lightning_distill.distillers._sharding import Sharing
+from lightning_distill.distillers._validation import refuse_not_finite, refuse_options, refuse_unfit, tell_pace
+from lightning_distill.distillers.real_batch import RealBatch
+from lightning_distill.functional.build import stateless_network
+from lightning_distill.functional.chunking import halving
+from lightning_distill.functional.compile import CompileMode
+from lightning_distill.functional.gradients import differentiate
+from lightning_distill.sets.coresets import Ratio
+from lightning_distill.sets.synthetic import SmallClass, SyntheticSet
+from lightning_distill.utils.rng import derive_seed, sandbox
 
 
 class Distiller(Sharing, Remembering, ABC):

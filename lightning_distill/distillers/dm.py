@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lightning_distill.distillers.base import Distiller
-from lightning_distill.functional import Parameters
+from lightning_distill.distillers.real_batch import RealBatch
+from lightning_distill.functional.network import Parameters
 from lightning_distill.objectives import mean_embedding_distance
-from lightning_distill.real import RealBatch
 
 
 class DMDistiller(Distiller):

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_distill.coresets import Features, select
-from lightning_distill.evaluation.stored import StoredPixels
-from lightning_distill.isolation import derive_seed
-from lightning_distill.lazy import stays
+from lightning_distill.sets.coresets import Features, select
+from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.sets.lazy_images import StoredPixels
 from lightning_distill.spec import DataSpec
-from lightning_distill.training_set import TrainingSet
+from lightning_distill.utils.lazy_arrays import stays
+from lightning_distill.utils.rng import derive_seed
 
 Arrays = tuple[NDArray[np.generic], NDArray[np.int64]]
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_distill.coresets import Ratio, counts_like
 from lightning_distill.evaluation.baselines import Arrays, chosen
-from lightning_distill.evaluation.join import join
-from lightning_distill.evaluation.protocol import Protocol
+from lightning_distill.evaluation.metrics.intervals import Estimate, over_students
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.uncertainty import Estimate, over_students
-from lightning_distill.isolation import derive_seed
+from lightning_distill.evaluation.students.protocol import Protocol
+from lightning_distill.sets.coresets import Ratio, counts_like
+from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.sets.merge import join
 from lightning_distill.spec import DataSpec
-from lightning_distill.training_set import TrainingSet
+from lightning_distill.utils.rng import derive_seed
 
 
 def images_of_set(real: int, ratio: float) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from scipy import stats
 
 from lightning_distill.indicator.points import Point
-from lightning_distill.indicator.rules import (
+from lightning_distill.indicator.regression import (
     BASELINES,
     fit_line,
     left_out_errors,

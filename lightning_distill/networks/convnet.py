@@ -7,7 +7,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from lightning_distill.networks.fused import norm_relu_pool
+from lightning_distill.networks.fused_ops import norm_relu_pool
 
 Norm = Literal["instance", "batch", "layer", "group", "none"]
 Activation = Literal["relu", "leaky", "sigmoid", "swish"]

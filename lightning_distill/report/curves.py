@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_distill.report.drawing import COLOURS, INK, LINE, MUTED, heading, new_figure
 from lightning_distill.report.results import BASELINES, Group, Result, Score
+from lightning_distill.visualization.style import COLOURS, INK, LINE, MUTED, heading, new_figure
 
 MARKERS = dict(zip(BASELINES, ("o", "s", "^", "D"), strict=True))
 

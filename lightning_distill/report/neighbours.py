@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from lightning_distill.report.drawing import INK, LINE, MUTED
 from lightning_distill.spec import DataSpec
+from lightning_distill.visualization.style import INK, LINE, MUTED
 
 Array = NDArray[np.generic]
 Tick = Callable[[], object]

@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from lightning_distill import __version__
-from lightning_distill.evaluation.metrics import measure
-from lightning_distill.evaluation.predictions import Predictions
-from lightning_distill.evaluation.uncertainty import Estimate, over_images, over_students
+from lightning_distill.evaluation.metrics.classification import measure
+from lightning_distill.evaluation.metrics.intervals import Estimate, over_images, over_students
+from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.report.captions import against_words, confusion_words, recall_words, reliability_words
 from lightning_distill.report.curves import against_ipc
-from lightning_distill.report.diagrams import figures
-from lightning_distill.report.drawing import svg_picture
-from lightning_distill.report.paths import without_paths
+from lightning_distill.report.html import figure_tag
+from lightning_distill.report.redact import without_paths
 from lightning_distill.report.results import THEMES, Group, called, grouped
 from lightning_distill.report.runs import Run
-from lightning_distill.report.sets import Neighbours, plain, set_section
-from lightning_distill.report.style import STYLE
+from lightning_distill.report.sections import Neighbours, plain, set_section
+from lightning_distill.report.stylesheet import STYLE
 from lightning_distill.report.tables import derived_table, estimates_table, making_list, numbering, results_table
-from lightning_distill.report.tags import figure_tag
-from lightning_distill.report.words import against_words, confusion_words, recall_words, reliability_words
+from lightning_distill.visualization.figures import figures
+from lightning_distill.visualization.style import svg_picture
 
 #: Scores that are drawn against images per class.
 DRAWN = ("acc", "balanced_acc")

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from lightning_distill.evaluation.derived import Derived, derive
-from lightning_distill.evaluation.uncertainty import Estimate
-from lightning_distill.report.numbers import estimate
-from lightning_distill.report.paths import without_paths, without_paths_of_command
+from lightning_distill.evaluation.metrics.intervals import Estimate
+from lightning_distill.evaluation.metrics.relative import Derived, derive
+from lightning_distill.report.redact import without_paths, without_paths_of_command
+from lightning_distill.visualization.format import estimate
 
 #: Columns without which a row says nothing.
 REQUIRED = ("dataset", "trained_on", "ipc", "images", "split", "students", "acc")

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lightning_distill.evaluation.predictions import Predictions
+from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.report.results import Result, read_results
-from lightning_distill.storage import SET, Card, read_set
-from lightning_distill.training_set import TrainingSet
+from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.sets.storage import SET, Card, read_set
 
 RESULTS, PREDICTIONS = "results.csv", "predictions"
 #: Where `ExportSyntheticSet` puts sets in its folder; the first that is there is shown.

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from lightning_distill.evaluation.uncertainty import Estimate
-from lightning_distill.report.numbers import NO_SPREAD, bracket, spread
+from lightning_distill.evaluation.metrics.intervals import Estimate
 from lightning_distill.report.results import Group, Result, Score
+from lightning_distill.visualization.format import NO_SPREAD, bracket, spread
 
 #: As wide as a digit: keeps numbers of fewer digits under each other.
 FIGURE_SPACE = "\u2007"

@@ -8,7 +8,7 @@ import pytest
 
 import lightning_distill.commands.bench as command
 from lightning_distill.bench.advice import advise
-from lightning_distill.bench.turns import Turns
+from lightning_distill.bench.interleaved import Turns
 from lightning_distill.cli import main
 
 SMALL = [

@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from lightning_distill import DigitsDataModule
-from lightning_distill.presets import PRESETS
+from lightning_distill.augmentation.presets import PRESETS
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from reference.mean_embedding import mean_embedding_distance as reference
+from reference.distribution_matching import mean_embedding_distance as reference
 
 from lightning_distill import ArrayDataModule, DMDistiller
-from lightning_distill.distillers.sharing import Sharing
-from lightning_distill.isolation import derive_seed
+from lightning_distill.distillers._sharding import Sharing
 from lightning_distill.networks import create_network
+from lightning_distill.utils.rng import derive_seed
 
 
 def plain_dm(data, ipc: int, steps: int, network: str, seed: int) -> torch.Tensor:
@@ -175,7 +175,7 @@ def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
 
 
 def test_float16_is_refused_with_bf16_offered(make_data):
-    from lightning_distill.distillers.checks import refuse_unfit
+    from lightning_distill.distillers._validation import refuse_unfit
 
     with pytest.raises(ValueError, match=r"16-mixed.*bf16-mixed"):
         refuse_unfit(make_data().spec, "16-mixed", None)

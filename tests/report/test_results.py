@@ -10,9 +10,9 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from lightning_distill.report.numbers import bracket, estimate, half_interval, spread
-from lightning_distill.report.paths import without_paths, without_paths_of_command
+from lightning_distill.report.redact import without_paths, without_paths_of_command
 from lightning_distill.report.results import REQUIRED, Result, grouped, read_results
+from lightning_distill.visualization.format import bracket, estimate, half_interval, spread
 
 RESULTS = ROOT / "benchmarks/results"
 ROW = {

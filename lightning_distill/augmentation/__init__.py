@@ -1,0 +1,1 @@
+"""Differentiable siamese augmentation (Kornia) and its presets."""

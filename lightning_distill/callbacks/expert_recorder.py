@@ -1,0 +1,84 @@
+"""``ExpertTrajectories``: the way a network's parameters take while it learns, for trajectory matching."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor, nn
+
+from lightning_distill.distillers.mtt.experts import epoch_path, write_epoch, write_expert_card
+from lightning_distill.sets.storage import check_writable
+from lightning_distill.spec import DataSpec
+
+
+class ExpertTrajectories(Callback):
+    """Writes the parameters of any LightningModule, or of one of its networks, before training and after every epoch.
+
+    Works in any Lightning project; nothing of the training is touched. `MTTDistiller` takes the folder above
+    ``dirpath`` as ``experts``. Parameters are stored as float32 safetensors under the network's own names; buffers
+    (running statistics) are not.
+
+    >>> callback = ExpertTrajectories("experts/000", module="model", network="resnet18_batch")
+
+    Args:
+        dirpath: folder of this one expert, checked before the run.
+        module: attribute that holds the network, e.g. ``model`` or ``model.backbone``; ``None`` is the whole module.
+        network: its name in our zoo or timm's, for the card; ``None`` takes the name of its class.
+
+    Raises:
+        OSError: the folder cannot be written.
+        ValueError: the folder holds another expert; there is no such attribute.
+    """
+
+    def __init__(self, dirpath: str, module: str | None = None, network: str | None = None) -> None:
+        self.dirpath, self.module, self.network = Path(dirpath), module, network
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a bad folder or attribute before the run."""
+        if stage == "fit":
+            self._network(pl_module)
+            check_writable(self.dirpath)
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the card and the parameters before training; a resumed run goes on with the files it has."""
+        if trainer.current_epoch > 0:
+            return
+        if epoch_path(self.dirpath, 0).exists():
+            raise ValueError(f"{self.dirpath.name} holds an expert already; choose another folder, or resume its run")
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        spec = getattr(data, "spec", None)
+        network = self._network(pl_module)
+        write_expert_card(
+            self.dirpath,
+            self.network or type(network).__name__,
+            spec if isinstance(spec, DataSpec) else None,
+            {"module": type(pl_module).__name__, "max_epochs": trainer.max_epochs},
+        )
+        self._write(pl_module, 0)
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the parameters after this epoch."""
+        self._write(pl_module, trainer.current_epoch + 1)
+
+    def _write(self, pl_module: LightningModule, epoch: int) -> None:
+        write_epoch(self.dirpath, epoch, dict(_named_parameters(self._network(pl_module))))
+
+    def _network(self, pl_module: LightningModule) -> nn.Module:
+        try:
+            network = pl_module if self.module is None else attrgetter(self.module)(pl_module)
+        except AttributeError as error:
+            raise ValueError(f"{type(pl_module).__name__} has no {self.module!r} to record; give module=...") from error
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"{self.module!r} is a {type(network).__name__}, not a network")
+        return network
+
+
+def _named_parameters(network: nn.Module) -> dict[str, Tensor]:
+    """Under the names the network has when it is not compiled."""
+    return {name.replace("_orig_mod.", ""): tensor for name, tensor in network.named_parameters()}

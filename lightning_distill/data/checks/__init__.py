@@ -1,0 +1,1 @@
+"""Validation of arrays, splits, groups and label combinations before a run starts."""

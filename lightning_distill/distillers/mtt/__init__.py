@@ -1,0 +1,1 @@
+"""Matching training trajectories (MTT): distiller, expert files, inner loop."""

@@ -1,0 +1,159 @@
+"""Expert trajectories on disk: the parameters of a network after every epoch of its training, without pickle.
+
+A folder holds one expert: ``epoch-000.safetensors`` (before training), ``epoch-001.safetensors``, ... and
+``card.json``. Each file appears whole or not at all, so a training that was cut off leaves a shorter trajectory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lightning_distill.sets.storage import Card, write_files
+from lightning_distill.spec import DataSpec
+
+CARD = "card.json"
+
+
+def write_epoch(folder: str | Path, epoch: int, parameters: Mapping[str, Tensor]) -> None:
+    """Write ``epoch-NNN.safetensors``: float32 parameters by name.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    tensors = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in parameters.items()}
+    write_files({epoch_path(folder, epoch): save(tensors)})
+
+
+def write_expert_card(folder: str | Path, network: str, spec: DataSpec | None, training: Mapping[str, object]) -> None:
+    """Write ``card.json``: what was trained, on what and how.
+
+    Args:
+        folder: made if absent.
+        network: its name.
+        spec: of the data; ``None`` where it is not known.
+        training: plain data, e.g. the optimizer's settings.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    card = {"network": network, "data": None if spec is None else spec.to_dict(), "training": dict(training)}
+    write_files({Path(folder) / CARD: json.dumps(card, indent=2, ensure_ascii=False).encode()})
+
+
+def read_expert_card(folder: str | Path) -> Card:
+    """The card of one expert.
+
+    Raises:
+        FileNotFoundError: it has none.
+        ValueError: it cannot be read.
+    """
+    try:
+        card: Card = json.loads((Path(folder) / CARD).read_text())
+        card["network"], card["data"], card["training"]
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        name = Path(folder).name
+        raise ValueError(f"the card of expert {name} cannot be read ({error}); make the expert again") from error
+    return card
+
+
+def epoch_path(folder: str | Path, epoch: int) -> Path:
+    """The file of one epoch; 0 is before training."""
+    return Path(folder) / f"epoch-{epoch:03d}.safetensors"
+
+
+def epochs_in(folder: str | Path) -> int:
+    """Epochs of training a folder holds without a gap; -1 where not even the beginning is there."""
+    epoch = 0
+    while epoch_path(folder, epoch).is_file():
+        epoch += 1
+    return epoch - 1
+
+
+class Experts:
+    """All experts below a folder, checked before they are used.
+
+    Args:
+        folder: holds one folder for each expert.
+        network: the name they must have.
+        parameters: what a network of that name has; names and shapes must be the same.
+        spec: of the data they must have been trained on.
+        epochs: they must have been trained for at least as many.
+
+    Raises:
+        FileNotFoundError: no experts in the folder.
+        ValueError: another architecture, image size or data set; too few epochs; a damaged file.
+    """
+
+    def __init__(
+        self, folder: str | Path, network: str, parameters: Mapping[str, Tensor], spec: DataSpec, epochs: int
+    ) -> None:
+        self.folders: Sequence[Path] = sorted(path.parent for path in Path(folder).glob(f"*/{CARD}"))
+        if not self.folders:
+            raise FileNotFoundError(
+                f"no experts in {folder}: make them with `lightning-distill experts --data ... --out {folder}` or the "
+                "callback ExpertTrajectories, one folder each"
+            )
+        for one in self.folders:
+            _refuse_strangers(one, network, spec)
+            if (there := epochs_in(one)) < epochs:
+                raise ValueError(
+                    f"expert {one.name} has {max(there, 0)} epochs, max_start + expert_epochs needs {epochs}; train "
+                    "experts for longer or lower max_start"
+                )
+            for epoch in range(epochs + 1):
+                _refuse_damaged(epoch_path(one, epoch), parameters)
+
+    def __len__(self) -> int:
+        return len(self.folders)
+
+    def last(self, expert: int) -> int:
+        """The last epoch of an expert."""
+        return epochs_in(self.folders[expert])
+
+    def at(self, expert: int, epoch: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """Parameters by name of one expert after an epoch."""
+        return load_file(epoch_path(self.folders[expert], epoch), device=str(device))
+
+
+def _refuse_strangers(folder: Path, network: str, spec: DataSpec) -> None:
+    card = read_expert_card(folder)
+    theirs, data = card["network"], card["data"]
+    made_on = None if data is None else DataSpec.from_dict(data)  # type: ignore[arg-type]
+    if theirs != network:
+        raise ValueError(f"expert {folder.name} is a {theirs}, not a {network}; use network={theirs!r} or new experts")
+    if made_on is None:
+        return
+    if made_on.shape != spec.shape:
+        raise ValueError(f"expert {folder.name} saw images {made_on.shape}, {spec.name} has {spec.shape} (C, H, W)")
+    if (made_on.name, made_on.class_names) != (spec.name, spec.class_names):
+        raise ValueError(
+            f"expert {folder.name} was trained on {made_on.name} ({', '.join(made_on.class_names)}), not on "
+            f"{spec.name} ({', '.join(spec.class_names)}); make experts for these data"
+        )
+    ours, others = (torch.tensor([s.mean, s.std]) for s in (spec, made_on))
+    if not torch.allclose(ours, others, rtol=0.02):
+        raise ValueError(
+            f"expert {folder.name} saw {spec.name} with mean {made_on.mean} and std {made_on.std}, here they are "
+            f"{spec.mean} and {spec.std}; make experts for these data"
+        )
+
+
+def _refuse_damaged(path: Path, parameters: Mapping[str, Tensor]) -> None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        name = f"{path.parent.name}/{path.name}"
+        raise ValueError(f"{name} is truncated or damaged ({error}); make this expert again") from error
+    expected = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
+    if shapes != expected:
+        odd = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))[0]
+        raise ValueError(
+            f"expert {path.parent.name} has other parameters than the network: {odd} is {shapes.get(odd, 'absent')}, "
+            f"not {expected.get(odd, 'there')}"
+        )

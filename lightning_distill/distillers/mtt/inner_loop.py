@@ -1,0 +1,71 @@
+"""The steps that trajectory matching has a student take on the synthetic set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_distill.augmentation.siamese import SiameseAugmentation
+from lightning_distill.functional.gradients import loss_gradient, mixed_derivative
+from lightning_distill.functional.network import Parameters, Stateless, uncached_autocast
+from lightning_distill.functional.unroll import Inner
+from lightning_distill.sets.synthetic import SyntheticSet
+from lightning_distill.utils.rng import derive_seed
+
+
+class StudentSteps(Inner):
+    """The loss of a student on a batch of the set, augmented; differentiated by images and soft labels.
+
+    Args:
+        network: the student's.
+        buffers: what the network has beside weights.
+        synthetic: the set.
+        augment: in its plain form.
+        rows: of the batch of every step.
+        seed: what step t draws depends on (seed, t) alone.
+    """
+
+    def __init__(
+        self,
+        network: Stateless,
+        buffers: Parameters,
+        synthetic: SyntheticSet,
+        augment: SiameseAugmentation,
+        rows: Sequence[Tensor],
+        seed: int,
+    ) -> None:
+        super().__init__([synthetic.images] if synthetic.soft is None else [synthetic.images, synthetic.soft])
+        self.network, self.buffers, self.synthetic = network, buffers, synthetic
+        self.augment, self.rows, self.seed = augment, rows, seed
+
+    def loss(self, t: int, weights: list[Tensor]) -> Tensor:
+        """The mean over the batch of step t."""
+        images, targets = self._batch(t)
+        with uncached_autocast(images.device):
+            return self.network.loss(self.network.pure(self._with(weights), images), targets)
+
+    def gradient(self, t: int, weights: list[Tensor]) -> list[Tensor]:
+        """By the weights, compiled where the network is."""
+        with torch.no_grad():
+            images, targets = self._batch(t)
+        return loss_gradient(self.network, self._with(weights), images, targets)
+
+    def mixed(
+        self, t: int, weights: list[Tensor], directions: list[Tensor]
+    ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
+        """The same way, then back through augmentation and softmax."""
+        images, targets = self._batch(t)
+        by_weights, *by_batch = mixed_derivative(self.network, self._with(weights), images, targets, directions)
+        batch = [(b, g) for b, g in zip((images, targets), by_batch, strict=False) if b.requires_grad and g is not None]
+        outputs, gradients = zip(*batch, strict=True)
+        return by_weights, torch.autograd.grad(outputs, self.inputs, gradients)
+
+    def _batch(self, t: int) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(derive_seed(self.seed, "inner", t))
+        rows = self.rows[t]
+        return self.augment.plain(self.synthetic.images[rows]), self.synthetic.targets()[rows]
+
+    def _with(self, weights: list[Tensor]) -> Parameters:
+        return self.buffers | dict(zip(self.network.weights, weights, strict=True))

@@ -1,0 +1,1 @@
+"""Metrics of students' predictions, their intervals, and what is derived from them."""

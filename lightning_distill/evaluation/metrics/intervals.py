@@ -1,0 +1,240 @@
+"""How far a score can be trusted: over students, over test images, and between two sets on the same images."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from lightning_distill.evaluation.metrics.bootstrap import Floats, Rows, Statistic, affordable, bootstrap, statistic
+from lightning_distill.evaluation.metrics.predictions import Predictions
+
+SPLITS = {"val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score with what is known of its error.
+
+    Args:
+        mean: the score itself, over the students and images there are; a fraction, or whatever the metric is in.
+        std: over students, their sample standard deviation; over images, the standard error of the mean.
+        low: lower end of the interval of the mean; NaN without one.
+        high: upper end.
+        level: of the interval: .95 holds the truth 19 times of 20.
+        n: how many of ``over`` there are.
+        over: what varies: ``students``, ``images`` or ``groups`` of images.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    level: float
+    n: int
+    over: str
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def text(self, percent: bool = True) -> str:
+        """``84.3 ± 1.2 (82.1 to 86.5)`` in percent, or ``0.843 ± 0.012 (0.821 to 0.865)``; what is unknown left out."""
+        mean, std, low, high = (
+            f"{100 * value:.1f}" if percent else f"{value:.3f}" for value in (self.mean, self.std, self.low, self.high)
+        )
+        spread = "" if math.isnan(self.std) else f" ± {std}"
+        return f"{mean}{spread}" + ("" if math.isnan(self.low) else f" ({low} to {high})")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two sets on the same images.
+
+    Args:
+        difference: score of the first less score of the second.
+        p: two-sided: how often resampled images would turn the sign of the difference, twice.
+    """
+
+    difference: Estimate
+    p: float
+
+    def __str__(self) -> str:
+        return f"{self.difference}, p = {self.p:.3f}"
+
+
+def over_students(values: Sequence[float], level: float | None = 0.95) -> Estimate:
+    """Mean and t-interval over students: ``mean ± t_{n-1, (1+level)/2} std / sqrt(n)``.
+
+    It says how far the mean of many more students of the same set would be, on the same test images. It is not cut to
+    [0, 1]: with two students near 1 it may well reach beyond, and then says that two are too few.
+
+    Args:
+        values: one score a student; a single NaN makes everything NaN, for none is dropped silently.
+        level: of the interval; ``None`` asks for none, and then one student will do.
+
+    Raises:
+        ValueError: fewer than two students and an interval is asked, or none at all.
+    """
+    n = len(values)
+    if n < (1 if level is None else 2):
+        raise ValueError(f"students={n}; an interval needs at least 2, a mean alone (level=None) at least 1")
+    scores = np.asarray(values, np.float64)
+    mean, std = float(scores.mean()), float(scores.std(ddof=1)) if n > 1 else math.nan
+    if level is None:
+        return Estimate(mean, std, math.nan, math.nan, math.nan, n, "students")
+    _check_level(level)
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * std / math.sqrt(n)
+    return Estimate(mean, std, mean - half, mean + half, level, n, "students")
+
+
+def over_images(
+    predictions: Predictions, metric: str = "acc", level: float = 0.95, resamples: int | None = None, seed: int = 0
+) -> Estimate:
+    """Percentile bootstrap of the mean over students of a metric, over test images or whole groups of them.
+
+    It says how far the score of these very students would be on other images from the same source. Where images of
+    one patient or lesion come together, they are resampled together. Below some twenty groups it is too narrow, as
+    every bootstrap is. Calibration error is pushed up by resampling (`metrics.calibration_scores`): its interval may
+    lie above the score itself.
+
+    Args:
+        predictions: of one set's students.
+        metric: a key of `metrics.measure`.
+        level: of the interval.
+        resamples: default 1000; 200 for those that have to be measured anew (ece, kappa, map, ...).
+        seed: of the resampling.
+
+    Raises:
+        ValueError: an unknown metric, or fewer than two images or groups.
+    """
+    _check_level(level)
+    score = statistic(metric, predictions.logits, predictions.targets, predictions.spec)
+    units = _units(predictions.groups, len(predictions.targets))
+    drawn = bootstrap(score, units, affordable(metric) if resamples is None else resamples, seed)
+    return _estimate(score, drawn, units, predictions.groups is not None, level)
+
+
+def paired(
+    a: Predictions,
+    b: Predictions,
+    metric: str = "acc",
+    level: float = 0.95,
+    resamples: int | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Score of a less score of b, bootstrapped over the images (or groups) that both were scored on.
+
+    Each resample scores both on the same images, so that images which are hard for both cancel. With d* the
+    differences of R resamples, ``p = min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (R + 1))``: small where the interval
+    leaves zero out. It holds for these students; another training of them is not in it (see `over_students`).
+
+    Args:
+        a: predictions of the first set's students.
+        b: of the second's, for the same images in the same order; their number may differ.
+        metric: a key of `metrics.measure`.
+        level: of the interval.
+        resamples: see `over_images`.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: other targets, classes, split or groups.
+    """
+    _check_level(level)
+    _check_same(a, b)
+    first = statistic(metric, a.logits, a.targets, a.spec)
+    second = statistic(metric, b.logits, b.targets, b.spec)
+
+    def score(counts: Floats) -> Floats:
+        return first(counts) - second(counts)
+
+    groups = a.groups if a.groups is not None else b.groups
+    units = _units(groups, len(a.targets))
+    drawn = bootstrap(score, units, affordable(metric) if resamples is None else resamples, seed)
+    known = drawn[~np.isnan(drawn)]
+    tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    p = min(1.0, 2 * (1 + tail) / (1 + len(known))) if len(known) else math.nan
+    return Comparison(_estimate(score, drawn, units, groups is not None, level), p)
+
+
+def tiny_split(n: int, acc: float, level: float = 0.95) -> float:
+    """Half the width of the Wilson interval of an accuracy measured on n images: what the size of a split implies.
+
+    ``z / (1 + z²/n) * sqrt(p (1 - p) / n + z² / 4n²)``, z the normal quantile of ``(1 + level) / 2`` and p the nearest
+    share of n to ``acc``. Images of one patient count for less than n.
+
+    Args:
+        n: images of the split; of grouped ones, the number of groups is the careful choice.
+        acc: accuracy measured, or expected, on them; .5 is the widest.
+        level: of the interval.
+
+    Raises:
+        ValueError: no images, or an accuracy that is no fraction.
+
+    Reference:
+        Wilson: Probable Inference, the Law of Succession, and Statistical Inference, JASA 22, 1927.
+    """
+    if n < 1:
+        raise ValueError(f"n={n} images; an accuracy needs at least 1")
+    if not 0 <= acc <= 1:
+        raise ValueError(f"acc={acc} is not a fraction; divide percent by 100")
+    _check_level(level)
+    ends = stats.binomtest(round(acc * n), n).proportion_ci(level, method="wilson")
+    return float(ends.high - ends.low) / 2
+
+
+def tiny_split_warning(
+    n: int, acc: float, split: str = "val", limit: float = 0.05, level: float = 0.95, over: str = "images"
+) -> str | None:
+    """A sentence for people where a split is so small that accuracy is not known to ``limit``; else ``None``.
+
+    >>> tiny_split_warning(78, 0.75)
+    '78 validation images: accuracy is known to ± 9.5 points'
+    """
+    if (half := tiny_split(n, acc, level)) <= limit:
+        return None
+    return f"{n} {SPLITS.get(split, split)} {over}: accuracy is known to ± {100 * half:.1f} points"
+
+
+def _units(groups: Tensor | None, images: int) -> Rows:
+    return np.arange(images) if groups is None else np.unique(groups.numpy(), return_inverse=True)[1]
+
+
+def _estimate(score: Statistic, drawn: Floats, units: Rows, grouped: bool, level: float) -> Estimate:
+    """The score of the images as they are, with the percentiles of its resamples."""
+    known = drawn[~np.isnan(drawn)]
+    if len(known) < 0.99 * len(drawn):  # a few do not move the percentiles
+        lost = f"{len(drawn) - len(known)} of {len(drawn)} resamples hold too few classes for this metric"
+        warnings.warn(f"{lost}; the interval is of the others", stacklevel=3)
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if len(known) else (math.nan, math.nan)
+    std = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    mean, over = float(score(np.ones((1, len(units))))[0]), "groups" if grouped else "images"
+    return Estimate(mean, std, float(low), float(high), level, int(units.max()) + 1, over)
+
+
+def _check_same(a: Predictions, b: Predictions) -> None:
+    """Refuse to compare what was not said of the same images."""
+    if a.spec.class_names != b.spec.class_names or a.split != b.split:
+        ours, theirs = (f"{len(of.spec.class_names)} classes on {of.split}" for of in (a, b))
+        raise ValueError(f"the first predictions are of {ours}, the second of {theirs}; compare on the same images")
+    if a.targets.shape != b.targets.shape or not torch.equal(a.targets, b.targets):
+        sizes = f"{len(a.targets)} and {len(b.targets)} images"
+        raise ValueError(f"the targets differ ({sizes}); score both sets on the same images in the same order")
+    if a.groups is not None and b.groups is not None and not _same_parts(a.groups, b.groups):
+        raise ValueError("the groups differ; score both sets on the same images in the same order")
+
+
+def _same_parts(a: Tensor, b: Tensor) -> bool:
+    """Whether two numberings of the images put the same ones together; the numbers themselves mean nothing."""
+    pairs = torch.stack([a, b], 1).unique(dim=0)  # (U, 2)
+    return len(a) == len(b) and len(pairs) == len(a.unique()) == len(b.unique())
+
+
+def _check_level(level: float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}; it must lie between 0 and 1, as .95 does")

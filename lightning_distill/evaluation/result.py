@@ -1,0 +1,167 @@
+"""One thing under test, assessed: students trained on it, shown the real images, and what may be said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lightning_distill.evaluation.metrics.calibration import calibrated
+from lightning_distill.evaluation.metrics.intervals import Estimate, over_images
+from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.evaluation.metrics.prior_correction import prior_offset, shares
+from lightning_distill.evaluation.metrics.relative import Derived, chance, derive
+from lightning_distill.evaluation.scores import Scores
+from lightning_distill.evaluation.students.evaluator import Exam, Sitting
+from lightning_distill.evaluation.students.protocol import Tick
+from lightning_distill.sets.labeled_set import TrainingSet
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What students learn from.
+
+    Args:
+        name: in tables.
+        counts: images of each class; ``None`` for a whole training set.
+        exam: which students.
+        draw: ``draw(i)`` is what student i learns from.
+        path: of the file, where it is one.
+        own: whether it is what is being judged, not a baseline.
+        prior: ``(K,)``, the class shares that its students' probabilities are corrected to; ``None`` corrects nothing.
+    """
+
+    name: str
+    counts: list[int] | None
+    exam: Exam
+    draw: Callable[[int], TrainingSet]
+    path: Path | None = None
+    own: bool = False
+    prior: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """Real images to score on.
+
+    Args:
+        split: their name, ``val`` or ``test``.
+        batches: in pixel units, with labels; gone through once for each subject.
+        val: images to find temperatures on, where ``batches`` are not these.
+        groups: ``(N,)``, one number for images of one patient or lesion.
+    """
+
+    split: str
+    batches: Batches
+    val: Batches | None = None
+    groups: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What came out.
+
+    Args:
+        subject: what was learned from.
+        images: how many of them.
+        scores: of the students on the split; with a val split also ``temperature`` and what it makes of ``ece``,
+            ``brier`` and ``nll``.
+        predictions: of the students on the split.
+        over_images: bootstrapped over images (or their groups), by metric: ``acc``, ``balanced_acc``, ``auroc``.
+        seconds: to train one student.
+    """
+
+    subject: Subject
+    images: int
+    scores: Scores
+    predictions: Predictions
+    over_images: dict[str, Estimate]
+    seconds: float
+
+    def of(self, architecture: str) -> Assessment:
+        """The same of the students of one architecture alone."""
+        rows = [i for i, name in enumerate(self.predictions.architectures) if name == architecture]
+        said = self.predictions
+        names, seeds = [architecture] * len(rows), [said.seeds[i] for i in rows]
+        some = replace(said, logits=said.logits[rows], seeds=seeds, architectures=names)
+        scores = replace(
+            self.scores,
+            students=[self.scores.students[i] for i in rows],
+            seeds=seeds,
+            architectures=names,
+            recalls=[self.scores.recalls[i] for i in rows],
+            diverged=[seed for seed in seeds if seed in self.scores.diverged],
+        )
+        return replace(self, scores=scores, predictions=some, over_images=intervals(some))
+
+
+def assess(
+    subject: Subject, view: View, device: torch.device | str, bf16: bool = False, tick: Tick = lambda: None
+) -> Assessment:
+    """Train the students of a subject, show them val and the split, and score them. Nothing is chosen on the split.
+
+    Args:
+        subject: what they learn from.
+        view: what they are shown.
+        device: where to compute.
+        bf16: forward in bfloat16.
+        tick: called after every epoch of every student.
+    """
+    first = subject.draw(0)
+    sitting = subject.exam.train(subject.draw, device, bf16, tick)
+    if subject.prior is not None:
+        offset = prior_offset(shares(first), subject.prior)
+        sitting.students = [replace(student, offset=offset) for student in sitting.students]
+    scores = sitting.show(view.batches).scores()
+    said = sitting.predictions(view.split, view.groups)
+    if view.val is not None:
+        on_val = Sitting(sitting.students, first.spec, device, sitting.began).show(view.val).predictions("val")
+        for student, scaled in zip(scores.students, calibrated(said, on_val), strict=True):
+            student.update(scaled)
+    seconds = sitting.trained / len(sitting.students)
+    return Assessment(subject, len(first.labels), scores, said, intervals(said), seconds)
+
+
+def intervals(said: Predictions) -> dict[str, Estimate]:
+    """The three scores that every table has, bootstrapped over images."""
+    return {metric: over_images(said, metric) for metric in ("acc", "balanced_acc", "auroc")}
+
+
+def judge(
+    mine: Assessment,
+    others: Sequence[Assessment],
+    real_bytes: float,
+    distillation_seconds: float = float("nan"),
+    plain: dict[str, float] | None = None,
+) -> Derived:
+    """What the accuracy of one subject means beside that of random images and of all real images.
+
+    Args:
+        mine: the subject.
+        others: what was assessed by the same students; ``random`` and ``all real data`` are looked for.
+        real_bytes: of the training data.
+        distillation_seconds: to make the set, where known.
+        plain: accuracy of students without augmentation, by subject, where measured.
+    """
+    by_name = {other.subject.name: other for other in others}
+    random, full = by_name.get("random"), by_name.get("all real data")
+    nothing, plain = float("nan"), plain or {}
+    path = mine.subject.path
+    return derive(
+        mine.scores.mean("acc"),
+        full.scores.mean("acc") if full else nothing,
+        random.scores.mean("acc") if random else nothing,
+        chance("acc", mine.predictions.targets, mine.predictions.spec),
+        syn_plain=plain.get(mine.subject.name, nothing),
+        random_plain=plain.get("random", nothing),
+        shipped_bytes=path.stat().st_size if path else nothing,
+        real_bytes=real_bytes,
+        full_seconds=full.seconds if full else nothing,
+        syn_seconds=mine.seconds,
+        distillation_seconds=distillation_seconds,
+    )

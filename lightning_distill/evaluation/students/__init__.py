@@ -1,0 +1,1 @@
+"""Student networks: training protocol, trainer, evaluator."""

@@ -1,0 +1,1 @@
+"""Synthetic sets: parameters, file format, card, coresets, merging and adapting."""

@@ -1,0 +1,108 @@
+"""Several sets as one: what several sites have sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_distill.augmentation.presets import PRESETS
+from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.spec import DataSpec
+
+
+def join(sets: Sequence[TrainingSet], lr: float | None = None) -> TrainingSet:
+    r"""All images of all sets, ordered by class, normalised by common statistics.
+
+    Pixels are in pixel units, which equal pixel types share, so they are put together as they are. With
+    :math:`w_s` the share of set s in the images, per channel
+
+    :math:`\mu = \sum_s w_s \mu_s, \quad \sigma^2 = \sum_s w_s (\sigma_s^2 + (\mu_s - \mu)^2)`,
+
+    the mean and std of data drawn from the sets' training data in the shares of their images. Where some sets have
+    learned probabilities, the labels of the others become certain ones (one-hot).
+
+    Args:
+        sets: of one shape, one pixel type, the same classes in the same order.
+        lr: learning rate to train with; needed where the sets' learned ones differ.
+
+    Returns:
+        One set; where augmentations differ it has the one with the fewest operations.
+
+    Raises:
+        ValueError: sets that do not belong together, naming which; learned rates that differ and no ``lr``.
+    """
+    if not sets:
+        raise ValueError("no sets to put together; give at least two")
+    if lr is not None and not 0 < lr < float("inf"):
+        raise ValueError(f"lr={lr}; a learning rate is above 0")
+    first = sets[0].spec
+    for number, other in enumerate((part.spec for part in sets[1:]), 2):
+        _check_alike(first, other, number)
+    rates = {part.lr for part in sets}
+    if lr is None and len(rates) > 1:
+        found = ", ".join("none" if part.lr is None else f"{part.lr:.4g}" for part in sets)
+        raise ValueError(f"the sets' learned rates differ ({found}); give the one to train with, such as --lr 0.01")
+    common = _common([part.spec for part in sets], [len(part.labels) for part in sets])
+    labels = torch.cat([_numbers(part, common) for part in sets])
+    order = torch.argsort(labels, stable=True)
+    soft = None
+    if any(part.soft is not None for part in sets):
+        soft = torch.cat([probabilities(part) for part in sets])[order]
+    pixels = torch.cat([part.pixels for part in sets])[order]
+    rate = sets[0].lr if lr is None else lr
+    return TrainingSet(pixels, labels[order], common, soft, rate)
+
+
+def probabilities(set: TrainingSet) -> Tensor:
+    """What a set teaches, as probabilities ``(N, K)`` float32."""
+    if set.soft is None and not set.spec.multi_label:
+        return F.one_hot(set.labels, set.spec.num_classes).float()
+    return set.targets.float()
+
+
+def _numbers(set: TrainingSet, common: DataSpec) -> Tensor:
+    """The labels; of multi-label data the numbers of their combinations among those of all sets."""
+    return common.numbers(set.spec.targets(set.labels)) if common.multi_label else set.labels
+
+
+def _check_alike(first: DataSpec, other: DataSpec, number: int) -> None:
+    way = "fit one to the other's data by lightning_distill.sets.adapt.fit_to first"
+    for what, ours, theirs in (
+        ("images (C, H, W)", first.shape, other.shape),
+        ("classes", ", ".join(first.class_names), ", ".join(other.class_names)),
+        ("tasks", first.task, other.task),
+        ("pixel type", first.pixel, other.pixel),
+    ):
+        if ours != theirs:
+            raise ValueError(f"sets of different {what}: {ours} in set 1, {theirs} in set {number}; {way}")
+
+
+def _common(specs: Sequence[DataSpec], images: Sequence[int]) -> DataSpec:
+    first = specs[0]
+    mean, std = first.mean, first.std
+    if any((spec.mean, spec.std) != (mean, std) for spec in specs):  # else rounding would change equal statistics
+        share = torch.tensor(images, dtype=torch.float64)[:, None] / sum(images)  # (S, 1)
+        means, stds = (torch.tensor(v, dtype=torch.float64) for v in ([s.mean for s in specs], [s.std for s in specs]))
+        common = (share * means).sum(0)  # (C,)
+        variance = (share * (stds.square() + (means - common).square())).sum(0)
+        mean, std = tuple(common.tolist()), tuple(variance.sqrt().tolist())
+    return replace(
+        first,
+        name=_listed(spec.name for spec in specs),
+        license=_listed(spec.license for spec in specs),
+        source=_listed(spec.source for spec in specs),
+        mean=mean,
+        std=std,
+        low=min(spec.low for spec in specs),
+        high=max(spec.high for spec in specs),
+        combinations=tuple(dict.fromkeys(row for spec in specs for row in spec.combinations)),
+        augmentation=min((spec.augmentation for spec in specs), key=lambda preset: len(PRESETS[preset])),
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " + ".join(dict.fromkeys(names))

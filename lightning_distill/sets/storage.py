@@ -1,0 +1,156 @@
+"""The shared file: one safetensors file that carries images, labels and its own card, and the same card as JSON.
+
+``set.safetensors`` holds ``images`` (N, C, H, W) uint8 or float16, ``labels`` (N,) int64 (of multi-label data 0/1 rows
+(N, K)), ``mean`` and ``std`` (C,) float32 in the images' units, and the card in its metadata; where a method has
+learned them, also ``soft_labels`` (N, K) float32 (probabilities to train on instead of the labels) and ``lr`` ()
+float32 (the learning rate to train with). Reading needs safetensors and numpy alone; a student sees
+``(images - mean) / std``. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from torch.utils.data import TensorDataset
+
+from lightning_distill.augmentation.presets import describe
+from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.spec import DataSpec
+
+SET, CARD = "set.safetensors", "card.json"
+Card = dict[str, object]
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def write_set(folder: str | Path, data: TrainingSet, card: Card) -> Path:
+    """Write ``set.safetensors`` and ``card.json``; an older pair survives any failure.
+
+    Args:
+        folder: made if absent.
+        data: pixels ``(N, C, H, W)`` as they are shipped, labels, spec, and what else was learned.
+        card: anything JSON can hold; `to_card` makes one. The spec and the hash are added here.
+
+    Returns:
+        The path of ``set.safetensors``.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: Arrays = {
+        "images": np.ascontiguousarray(data.pixels.numpy()),
+        "labels": (data.spec.targets(data.labels) if data.labels.ndim == 1 else data.labels).numpy().astype(np.int64),
+        "mean": np.array(data.spec.mean, np.float32),
+        "std": np.array(data.spec.std, np.float32),
+    }
+    if data.soft is not None:
+        arrays["soft_labels"] = np.ascontiguousarray(data.soft.numpy().astype(np.float32))
+    if data.lr is not None:
+        arrays["lr"] = np.array(data.lr, np.float32)
+    augmentation = describe(data.spec.augmentation, data.spec.shape[0])
+    card = {**card, "data": data.spec.to_dict(), "augmentation": augmentation, "sha256": digest(arrays)}
+    text = json.dumps(card, indent=2, ensure_ascii=False)
+    write_files({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
+    return folder / SET
+
+
+def read_set(path: str | Path) -> tuple[TrainingSet, Card]:
+    """Read a set and its card, and verify that the tensors are the ones the card was written for.
+
+    Args:
+        path: ``set.safetensors``, or the folder that holds it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a set file, or tensors that do not match their hash.
+    """
+    path = Path(path)
+    path = path / SET if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"no set file {path.name!r} in {path.parent}; give set.safetensors or its folder")
+    try:
+        with safe_open(path, framework="np") as file:
+            card: Card = json.loads((file.metadata() or {})["card"])
+            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        expected, spec = card["sha256"], DataSpec.from_dict(card["data"])  # type: ignore[arg-type]
+        labels = torch.from_numpy(arrays["labels"])
+        labels = spec.numbers(labels) if spec.multi_label else labels
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path.name} is not a distilled set: {error}; ask its sender for the file again") from error
+    same_units = all(np.array_equal(np.float32(getattr(spec, name)), arrays[name]) for name in ("mean", "std"))
+    if digest(arrays) != expected or not same_units:
+        raise ValueError(f"{path.name} was changed after it was written (sha256 differs); ask its sender for it again")
+    soft = torch.from_numpy(arrays["soft_labels"]) if "soft_labels" in arrays else None
+    lr = float(arrays["lr"]) if "lr" in arrays else None
+    return TrainingSet(torch.from_numpy(arrays["images"]), labels, spec, soft, lr), card
+
+
+def load_set(path: str | Path) -> TensorDataset:
+    """A set as a plain ``TensorDataset``: normalised images ``(N, C, H, W)`` float32, labels ``(N,)`` int64.
+
+    Where a method has learned soft labels, they come instead: ``(N, K)`` float32 probabilities, which
+    ``torch.nn.functional.cross_entropy`` takes just as well. Of multi-label data the labels are 0/1 float32 ``(N, K)``,
+    for ``binary_cross_entropy_with_logits``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a set file, or changed since it was written.
+    """
+    data, _ = read_set(path)
+    return TensorDataset(data.spec.normalize(data.pixels), data.targets)
+
+
+def digest(arrays: Arrays) -> str:
+    """sha256 over name, dtype, shape and little-endian bytes of each array, in the order of names."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make the folder and try to write into it, before a long run instead of after it.
+
+    Raises:
+        OSError: it cannot be written; the message names it.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(error.errno, f"cannot write to {folder}: {error.strerror}; choose another folder") from error
+
+
+def write_files(contents: dict[Path, bytes]) -> None:
+    """Write every file beside its old self, and only when all are on the disk rename them.
+
+    Raises:
+        OSError: a folder cannot be written, or the disk is full; older files are left as they were.
+    """
+    written: dict[Path, str] = {}
+    try:
+        for path, content in contents.items():
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
+                written[path] = temporary.name
+                temporary.write(content)
+                temporary.flush()
+                os.fsync(temporary.fileno())
+            os.chmod(temporary.name, 0o644)
+        for path, name in written.items():
+            os.replace(name, path)
+    finally:
+        for name in written.values():
+            Path(name).unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""Taking turns: who is timed when, and what is made of the times."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from lightning_distill.bench.cases import PATHS, Size, Variant
+from lightning_distill.bench.interleaved import Turns
+from lightning_distill.bench.measure import measure
+from lightning_distill.bench.results import Book, about, read_rows
+
+SMALL = Size(2, 1, 8, 2, 4, None, "convnet_w16", 2, 1, 2)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is set by hand."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    return now
+
+
+def run(turns, clock, ours):
+    """Steps of ours of these seconds, until it is enough."""
+    for count, seconds in enumerate(ours, start=1):
+        clock[0] += seconds
+        if turns():
+            return count
+    return None
+
+
+def test_both_are_timed_in_turn_and_the_warm_up_is_kept_apart(clock):
+    theirs = iter([50.0, 4.0, 6.0, 8.0])
+    turns = Turns(lambda: clock.__setitem__(0, clock[0] + next(theirs)), warmup=1, pairs=3)
+    assert run(turns, clock, [20.0, 2.0, 3.0, 4.0, 9.0]) == 4
+    assert turns.ours == [20.0, 2.0, 3.0, 4.0]
+    assert turns.theirs == [50.0, 4.0, 6.0, 8.0]
+    assert turns.ratio == 2.0
+    assert turns.quartiles(turns.ours) == (2.5, 3.5)
+    assert turns.row() == {
+        "ours_ms": 3000.0, "ours_q1": 2500.0, "ours_q3": 3500.0, "textbook_ms": 6000.0, "textbook_q1": 5000.0,
+        "textbook_q3": 7000.0, "ratio": 2.0, "pairs": 3, "warm_up_s": 20.0,
+    }  # fmt: skip
+
+
+def test_time_after_the_warm_up_ends_it_but_one_pair_is_always_measured(clock):
+    assert run(Turns(warmup=1, pairs=9, seconds=0.0), clock, [30.0, 1.0, 1.0]) == 2
+    assert run(Turns(warmup=2, pairs=9, seconds=2.5), clock, [30.0, 30.0, 1.0, 1.0, 1.0, 1.0]) == 5
+
+
+def test_ours_alone_has_no_ratio(clock):
+    turns = Turns(pairs=1)
+    run(turns, clock, [1.0, 2.0])
+    assert math.isnan(turns.ratio)
+    assert turns.row() == {"ours_ms": 2000.0, "ours_q1": 2000.0, "ours_q3": 2000.0, "pairs": 1, "warm_up_s": 1.0}
+
+
+def test_the_other_draws_anew_every_time_and_does_not_touch_our_stream():
+    drawn = []
+    turns = Turns(lambda: drawn.append(torch.rand(()).item()), pairs=3)
+    torch.manual_seed(0)
+    expected = torch.rand(2)
+    torch.manual_seed(0)
+    turns()
+    turns()
+    assert torch.equal(torch.rand(2), expected)
+    assert len(set(drawn)) == 2
+
+
+@pytest.mark.parametrize("name", ["warmup", "pairs"])
+def test_nothing_to_measure_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=0; it must be at least 1"):
+        Turns(**{name: 0})
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_every_path_takes_turns_with_the_textbook(path, precision):
+    turns = measure(path, SMALL, Variant(precision), warmup=1, pairs=2, accelerator="cpu")
+    assert len(turns.ours) == len(turns.theirs) == 3
+    assert turns.ratio > 0
+
+
+@pytest.mark.parametrize("path", ["dm", "student"])
+def test_a_path_is_measured_alone_and_stops_when_time_is_over(path):
+    turns = measure(path, SMALL, Variant(), pairs=50, seconds=0.0, accelerator="cpu", rival=None)
+    assert len(turns.ours) == 2
+    assert turns.theirs == []
+
+
+def test_a_book_keeps_rows_of_this_version_only(tmp_path, monkeypatch):
+    path = tmp_path / "rows.csv"
+    book = Book(path, ["work"], ["ours_ms"])
+    assert book.lacks("dm")
+    for work, ms in (("dm", 2), ("dsa", 3), ("dm", 1)):
+        book.put({"work": work, "ours_ms": ms, **about("a command")})
+    assert not book.lacks("dm")
+    assert [(row["work"], row["ours_ms"]) for row in read_rows(path)] == [("dm", "1"), ("dsa", "3")]
+    assert not Book(path, ["work"], ["ours_ms"]).lacks("dsa")
+    assert Book(path, ["work"], ["ours_ms"], again=True).lacks("dsa")
+    monkeypatch.setattr("lightning_distill.bench.results.__version__", "9")
+    assert Book(path, ["work"], ["ours_ms"]).lacks("dsa")

@@ -1,0 +1,186 @@
+"""The grid runner: rows, skipping, failing and going on. Commands run in this process, small."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from lightning_distill.cli import main as command
+from lightning_distill.sets.coresets import METHODS
+
+GRIDS = sorted((ROOT / "benchmarks/grids").glob("*.yaml"))
+SMALL = {
+    "out": "out.csv",
+    "folder": "runs",
+    "configs": ["digits_dc", "digits_mtt"],
+    "ipc": [1],
+    "baselines": ["random"],
+    "fit": {
+        "model.network": "convnet_w16", "data.real_per_class": 8, "trainer.max_steps": 2, "trainer.accelerator": "cpu",
+        "trainer.limit_val_batches": 0, "trainer.enable_model_summary": "false",
+    },
+    "evaluate": {"protocol": "tiny", "students": 2, "architectures": "[convnet_w16]", "accelerator": "cpu"},
+    "experts": {"count": 1, "epochs": 2, "accelerator": "cpu"},
+    "rules": [{"match": "*_mtt-*", "fit": {"model.max_start": 1, "model.expert_epochs": 1, "model.syn_steps": 2}}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def runner(tmp_path, monkeypatch):
+    """benchmarks/run.py as a module, in an empty folder, with every call noted and done in this process."""
+    spec = importlib.util.spec_from_file_location("grid_runner", ROOT / "benchmarks" / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "grid_runner", module)
+    spec.loader.exec_module(module)
+    module.calls = []
+
+    def call(arguments, log):
+        module.calls.append(arguments)
+        log.write_text("said something\n")
+        try:
+            command(arguments)
+        except SystemExit as stop:
+            raise RuntimeError(f"{arguments[0]} ended with {stop.code}") from stop
+
+    monkeypatch.setattr(module, "call", call)
+    monkeypatch.chdir(tmp_path)
+    return module
+
+
+def write(grid, **changes):
+    with open("grid.yaml", "w") as file:
+        yaml.safe_dump({**grid, **changes}, file)
+    return ["grid.yaml"]
+
+
+def rows():
+    with open("out.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_row_a_job_and_none_is_done_twice(runner, capsys):
+    arguments = write(SMALL)
+    assert runner.main(arguments) == 0
+    found = {row["job"]: row for row in rows()}
+    assert list(found) == ["digits_random-1", "digits_dc-1", "digits_mtt-1"]
+    assert [row["trained_on"] for row in found.values()] == ["random", "DCDistiller", "MTTDistiller"]
+    assert [row["fit_steps"] for row in found.values()] == ["", "2", "2"]
+    assert [row["fit_attempts"] for row in found.values()] == ["", "1", "1"]
+    assert float(found["digits_dc-1"]["fit_seconds"]) > 0
+    for row in found.values():
+        assert 0 <= float(row["acc"]) <= 1
+        for column in ("machine", "torch", "date", "seeds", "seconds", "command"):
+            assert row[column], column
+    assert "runs/digits_dc-1" in found["digits_dc-1"]["command"]
+    assert [call[0] for call in runner.calls] == ["evaluate", "fit", "evaluate", "experts", "fit", "evaluate"]
+    runner.calls.clear()
+    assert runner.main(arguments) == 0
+    assert runner.calls == []
+    assert "digits_dc-1: done" in capsys.readouterr().out
+
+
+def test_what_was_killed_between_fit_and_row_is_only_scored(runner, monkeypatch):
+    arguments = write(SMALL, configs=["digits_dc"], baselines=[])
+    whole = runner.call
+
+    def killed(call, log):
+        if call[0] == "evaluate":
+            raise KeyboardInterrupt
+        whole(call, log)
+
+    monkeypatch.setattr(runner, "call", killed)
+    with pytest.raises(KeyboardInterrupt):
+        runner.main(arguments)
+    monkeypatch.setattr(runner, "call", whole)
+    runner.calls.clear()
+    assert runner.main(arguments) == 0
+    assert [call[0] for call in runner.calls] == ["evaluate"]
+    assert len(rows()) == 1
+
+
+def test_a_fit_that_was_killed_goes_on_from_its_checkpoint(runner, monkeypatch):
+    fit = {**SMALL["fit"], "trainer.max_steps": 4, "data.steps_per_epoch": 2, "trainer.limit_val_batches": 1}
+    students = {"protocol": "tiny", "students": 1, "architectures": ["convnet_w16"]}
+    arguments = write(SMALL, configs=["digits_dc"], baselines=[], fit={**fit, "students": students})
+    whole = runner.call
+
+    def half(call, log):
+        whole([*call, "--trainer.max_steps=2"], log)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(runner, "call", half)
+    assert runner.main(arguments) == 1
+    monkeypatch.setattr(runner, "call", whole)
+    runner.calls.clear()
+    assert runner.main(arguments) == 0
+    assert any(option.startswith("--ckpt_path=") and "last.ckpt" in option for option in runner.calls[0])
+    (row,) = rows()
+    assert row["fit_attempts"] == "2"
+    assert json.loads(Path("runs/digits_dc-1/last/card.json").read_text())["steps"] == 4
+
+
+def test_a_job_that_fails_is_named_and_the_others_go_on(runner, capsys):
+    rules = [{"match": "digits_dc-1", "fit": {"model.outer": 0}}]
+    assert runner.main(write(SMALL, configs=["digits_dc"], rules=rules)) == 1
+    assert [row["job"] for row in rows()] == ["digits_random-1"]
+    assert "failed: digits_dc-1" in capsys.readouterr().err
+    assert json.loads(Path("runs/digits_dc-1/fit.json").read_text()) == pytest.approx(
+        {"seconds": 0, "attempts": 1, "ended": False}, abs=60
+    )
+
+
+def test_a_row_of_other_settings_is_never_taken_for_this_one(runner, capsys):
+    assert runner.main(write(SMALL, configs=["digits_dc"])) == 0
+    before = rows()
+    changed = write(SMALL, configs=["digits_dc"], fit={**SMALL["fit"], "model.lr": 0.2})
+    assert runner.main(changed) == 1
+    assert "digits_dc-1: its row was made with other settings; remove the row" in capsys.readouterr().err
+    assert rows() == before
+
+
+def test_bad_grids_are_refused(runner):
+    with pytest.raises(ValueError, match=r"unknown \['config'\]; use any of"):
+        runner.main(write(SMALL, config=["digits_dc"]))
+    with pytest.raises(ValueError, match="no config 'digits_dcc' in benchmarks/configs"):
+        runner.main(write(SMALL, configs=["digits_dcc"]))
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda path: path.stem)
+def test_shipped_grids_can_be_read(grid, runner):
+    jobs, out, _ = runner.read_grid(grid)
+    assert len({job.name for job in jobs}) == len(jobs)
+    assert out.parent.as_posix() == "benchmarks/results"
+    given = yaml.safe_load(grid.read_text()).get("baselines", [])
+    assert {job.baseline for job in jobs} - {None} == set(given) <= {*METHODS, "full", "full_balanced"}
+    for job in jobs:
+        assert len(job.settings) == 12
+
+
+def test_rows_in_results_are_those_of_the_grids(runner):
+    found = 0
+    for grid in GRIDS:
+        jobs, out, _ = runner.read_grid(grid)
+        there = runner.read_rows(ROOT / out)
+        for job in jobs:
+            if job.name in there:
+                assert there[job.name]["settings"] == job.settings, f"{job.name}: made with other settings"
+                found += 1
+    if not found:
+        pytest.skip("no grid has been run yet")
+
+
+def test_the_script_runs_as_a_script(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/run.py", ROOT / "benchmarks/grids/medical.yaml", "--list", "--only=*-10"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "[1/15] breastmnist_random-10: no row" in done.stdout

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from conftest import blobs
+
+from lightning_distill.evaluation import Protocol, School, TrainingSet
+from lightning_distill.evaluation.students.vectorized import Cohort
+from lightning_distill.spec import DataSpec
+
+SEEDS = [3, 5, 11, 2]
+SPEC = DataSpec("blobs", (1, 8, 8), ("0", "1", "2"), (90.0,), (60.0,))
+PROTOCOL = Protocol("p", 3, batch_size=8, augmentation="dsa")  # three batches an epoch, the last one smaller
+
+
+def a_set(seed: int, **learned) -> TrainingSet:
+    images, labels = blobs(3, 6, seed=seed)
+    return TrainingSet(torch.from_numpy(images[:, None]), torch.from_numpy(labels).long().flatten(), SPEC, **learned)
+
+
+def soft(seed: int) -> torch.Tensor:
+    return torch.rand(18, 3, generator=torch.Generator().manual_seed(seed)).mul(3).softmax(1)
+
+
+def make_school(protocol=PROTOCOL, architecture="convnet_w16", **options):
+    return School(architecture, SPEC, protocol, 18, 4, **{"compile": "off", "together": True, **options})
+
+
+def in_turn(school, data):
+    return [school.train(part, seed) for part, seed in zip(data, SEEDS, strict=False)]
+
+
+def together(school, data, tick=lambda: None):
+    """Fails where a student is trained alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(School, "train", lambda *_, **__: pytest.fail("a student was trained alone"))
+        return school.train_all(data, SEEDS[: len(data)], tick)
+
+
+def heard(*calls):
+    """What the calls return, and every warning they give."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        results = [call() for call in calls]
+    return results, [str(warning.message) for warning in caught]
+
+
+def assert_equal(students, others, rtol=1e-4, atol=1e-5):
+    assert [student.seed for student in students] == [other.seed for other in others]
+    for student, other in zip(students, others, strict=True):
+        for name, tensor in student.parameters.items():
+            assert not tensor.requires_grad
+            torch.testing.assert_close(tensor, other.parameters[name], rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "data"),
+    [
+        (PROTOCOL, [a_set(0)] * 3),
+        (PROTOCOL, [a_set(i) for i in range(3)]),
+        (PROTOCOL, [a_set(i, soft=soft(i)) for i in range(3)]),
+        (replace(PROTOCOL, decay=False), [a_set(0, soft=soft(0), lr=0.03)] * 3),
+        (replace(PROTOCOL, batch_size=256, augmentation="none"), [a_set(i, lr=0.03) for i in range(3)]),
+        (replace(PROTOCOL, augmentation="dc_students"), [a_set(0)] * 3),
+    ],
+    ids=["dsa", "own sets", "soft", "soft and rate, no decay", "one batch, plain", "an augmentation for each image"],
+)
+def test_together_equals_in_turn(protocol, data):
+    school = make_school(protocol)
+    students = together(school, data)
+    assert_equal(students, in_turn(school, data))
+    apart = students[0].parameters["network.head.weight"] - students[1].parameters["network.head.weight"]
+    assert apart.abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet", "convnet_pool_max", "convnet_layer", "convnet_group"])
+def test_other_architectures(name):
+    school, data = make_school(replace(PROTOCOL, epochs=0), name), [a_set(0), a_set(1)]
+    assert_equal(together(school, data), in_turn(school, data), atol=1e-4)  # rounding may choose another maximum
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize(("bf16", "atol"), [(False, 1e-3), (True, 5e-2)])
+def test_cuda_trains_together_unless_told_otherwise(bf16, atol):
+    school, data = make_school(device="cuda", together=None, bf16=bf16), [a_set(0)] * 3
+    assert_equal(together(school, data), in_turn(school, data), atol=atol)
+
+
+def test_a_cpu_trains_in_turn_unless_told_otherwise():
+    school, data = make_school(together=None), [a_set(0)] * 2
+    with pytest.raises(pytest.fail.Exception, match="trained alone"):
+        together(school, data)
+    assert_equal(school.train_all(data, SEEDS[:2]), in_turn(school, data), rtol=0, atol=0)
+
+
+def test_bf16_stays_within_the_rounding_of_bf16():
+    """Twelve steps; autocast rounds more operations of a student alone than of students together."""
+    school, data = make_school(bf16=True), [a_set(0)] * 3
+    students, expected = together(school, data), in_turn(school, data)
+    assert_equal(students, expected, rtol=0, atol=5e-2)
+    x = SPEC.normalize(data[0].pixels)
+    for student, other in zip(students, expected, strict=True):
+        assert student.parameters["network.head.weight"].dtype == torch.float32
+        torch.testing.assert_close(student.predict(x).softmax(1), other.predict(x).softmax(1), rtol=0, atol=5e-2)
+
+
+def test_the_random_stream_and_inference_mode_outside_are_left_alone():
+    school, data = make_school(), [a_set(0)] * 2
+    torch.manual_seed(0)
+    expected = torch.rand(2)
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        inside = together(school, data)
+        assert torch.equal(torch.rand(2), expected)
+    assert_equal(inside, together(school, data), rtol=0, atol=0)
+
+
+def test_batch_norm_is_trained_in_turn_after_one_warning():
+    school, data = make_school(architecture="convnet_batch"), [a_set(0)] * 2
+    ticks = []
+    train = partial(school.train_all, data, SEEDS[:2], lambda: ticks.append(1))
+    (students, again), said = heard(train, train)
+    assert said == ["students of 'convnet_batch' are trained in turn, slower (batch norm keeps running statistics)"]
+    assert len(ticks) == 2 * 2 * 4
+    assert_equal(students, in_turn(school, data), rtol=0, atol=0)
+    assert_equal(students, again, rtol=0, atol=0)
+
+
+class Undecided(torch.nn.Module):
+    """A network whose path depends on what it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.head(x.flatten(1) if x.sum() > 0 else -x.flatten(1))
+
+
+def test_what_vmap_refuses_is_trained_in_turn_after_one_warning(monkeypatch):
+    monkeypatch.setattr("lightning_distill.functional.build.create_network", lambda *_: Undecided())
+    school, data = make_school(architecture="undecided"), [a_set(0)] * 2
+    train = partial(school.train_all, data, SEEDS[:2])
+    (students, _), said = heard(train, train)
+    assert len(said) == 1
+    assert "'undecided' are trained in turn, slower (vmap: " in said[0]
+    assert_equal(students, in_turn(school, data), rtol=0, atol=0)
+
+
+def test_unlike_sets_are_trained_in_turn():
+    school = make_school()
+    one, other = a_set(0), a_set(0, lr=0.1)
+    smaller = replace(one, pixels=one.pixels[::2], labels=one.labels[::2])
+    for data in ([one, other], [one, smaller]):
+        assert_equal(school.train_all(data, SEEDS[:2]), in_turn(school, data), rtol=0, atol=0)
+
+
+def narrow_memory(monkeypatch, most: int, epoch: int):
+    """Every attempt with more students than ``most`` ends in the given epoch. Returns the sizes that were tried."""
+    tried, train = [], Cohort._train
+
+    def attempt(self, data, seeds, tick):
+        tried.append(len(seeds))
+        if len(seeds) <= most:
+            return train(self, data, seeds, tick)
+        for _ in range(epoch * len(seeds)):
+            tick()
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Cohort, "_train", attempt)
+    return tried
+
+
+@pytest.mark.parametrize(("most", "tries"), [(4, [4]), (2, [4, 2, 2]), (1, [4, 2, 1, 1, 1, 1])])
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_fewer_at_once_where_memory_ends_same_result_same_ticks(most, tries, epoch, monkeypatch):
+    school, data, ticks = make_school(), [a_set(i) for i in range(4)], []
+    tried = narrow_memory(monkeypatch, most, epoch)
+    (students,), said = heard(lambda: together(school, data, lambda: ticks.append(1)))
+    once = ["4 students of 'convnet_w16' at once do not fit into memory; training fewer at once"]
+    assert said == (once if most < 4 else [])
+    assert tried == tries
+    assert len(ticks) == 4 * 4
+    assert_equal(students, in_turn(school, data))
+    together(school, data)
+    assert set(tried[len(tries) :]) == {most}  # what was learned about memory is kept
+
+
+def test_a_single_student_that_does_not_fit_is_an_error(monkeypatch):
+    narrow_memory(monkeypatch, 0, 0)
+    with pytest.warns(UserWarning, match="do not fit"), pytest.raises(torch.OutOfMemoryError):
+        together(make_school(), [a_set(0)] * 2)

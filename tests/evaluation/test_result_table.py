@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+import torch
+from rich.console import Console
+
+from lightning_distill.evaluation import Exam, Predictions, Scores
+from lightning_distill.evaluation.metrics.relative import Derived
+from lightning_distill.evaluation.result import Assessment, Subject, intervals
+from lightning_distill.evaluation.result_table import architecture_table, make_row, percent
+from lightning_distill.utils.csv_rows import append_csv
+
+
+def assessed(make_data, acc=0.9, networks=("mlp",)):
+    students = len(networks) * 2
+    scores = Scores(
+        [{"acc": acc, "balanced_acc": acc, "auroc": 0.95, "worst_recall": 0.5, "ece": 0.1}] * students,
+        [4, 5] * len(networks), [name for name in networks for _ in range(2)], 1.5, [{"0": 1.0, "1": 0.5}] * students,
+    )  # fmt: skip
+    data = make_data()
+    targets = torch.from_numpy(data.splits["test"][1]) if data.spec else None
+    logits = torch.randn(students, len(targets), 2, generator=torch.Generator().manual_seed(0))
+    said = Predictions(logits, targets, data.spec, scores.seeds, scores.architectures)
+    subject = Subject("DM", [2, 2], Exam("quick", 2, list(networks), seed=4), lambda i: None, own=True)
+    return Assessment(subject, 4, scores, said, intervals(said), 0.5)
+
+
+def row(make_data, acc=0.9):
+    return make_row(assessed(make_data, acc), Derived(gain_random=0.25), make_data().spec, "test", False, "a command")
+
+
+def test_rows_are_added_and_read_back(make_data, tmp_path):
+    path = tmp_path / "new" / "r.csv"
+    append_csv(path, [row(make_data)])
+    append_csv(path, [row(make_data, 0.5)])
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [r["acc"] for r in rows] == ["0.9", "0.5"]
+    assert rows[0]["ipc"] == "2"
+    assert rows[0]["seeds"] == "4-5"
+    assert rows[0]["epochs"] == "301"
+    empty = {name for name, value in rows[0].items() if not value}
+    assert {"kappa", "map", "temperature", "gap_full"} < empty, "what was not measured is an empty cell"
+    assert not empty & {"acc_std", "acc_low", "auroc_high", "worst_class", "gain_random", "machine", "date"}
+    assert float(rows[0]["acc_low"]) < float(rows[0]["acc_high"])
+    assert (rows[0]["worst_class"], rows[0]["gain_random"], rows[0]["resampled"]) == ("1", "0.25", "images")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_with_other_columns_is_left_alone(make_data, tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="other columns"):
+        append_csv(path, [row(make_data)])
+    assert path.read_text() == "a,b\n1,2\n"
+
+
+def test_a_crash_while_writing_loses_nothing(make_data, tmp_path, monkeypatch):
+    path = tmp_path / "r.csv"
+    append_csv(path, [row(make_data)])
+    before = path.read_text()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lightning_distill.utils.csv_rows.os.replace", full)
+    with pytest.raises(OSError, match="No space"):
+        append_csv(path, [row(make_data)])
+    assert path.read_text() == before
+
+
+def test_networks_apart_and_how_far_a_set_travels(make_data):
+    found = assessed(make_data, networks=("convnet", "mlp", "lenet"))
+    names = found.subject.exam.architectures
+    rows = [make_row(found.of(name), Derived(), make_data().spec, "test", False, "c", name) for name in names]
+    assert [(row.network, row.students) for row in rows] == [(name, 2) for name in names]
+    assert found.of("mlp").predictions.logits.equal(found.predictions.logits[2:4])
+    moved = [replace(row, acc=acc) for row, acc in zip(rows, (0.9, 0.8, 0.6), strict=True)]
+    console = Console(width=140, record=True, file=io.StringIO())
+    console.print(architecture_table(moved, "title"))
+    shown = " ".join(console.export_text().split())
+    assert "70.0 │ 60.0 lenet │ +20.0" in shown
+
+
+def test_percent():
+    assert percent(0.8432, 0.0121) == "84.3 ± 1.2"
+    assert percent(0.8432, 0.0121, 0.81, 0.8711) == "84.3 ± 1.2 (81.0 to 87.1)"
+    assert percent(0.8432, float("nan")) == "84.3"
