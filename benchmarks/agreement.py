@@ -28,11 +28,11 @@ from lightning_distill.bench.accuracy import (
     score_set,
     score_textbook_students,
 )
-from lightning_distill.bench.cases import PATHS, Job, Size, Variant
+from lightning_distill.bench.cases import PATHS, BenchmarkCase, Size, Variant
 from lightning_distill.bench.measure import device_of
-from lightning_distill.bench.results import Book, about
+from lightning_distill.bench.results import ResumableCsv, about
 from lightning_distill.commands.experts import experts
-from lightning_distill.evaluation import Scores, chosen
+from lightning_distill.evaluation import Scores, coreset_sampler
 
 SIDES = {"textbook": None, "32/max": Variant("32-true", "max"), "bf16/max": Variant("bf16-mixed", "max")}
 
@@ -68,7 +68,7 @@ class Trial:
         size = Size(ipc=scale.ipc, real_per_class=scale.real_per_class, network=scale.network)
         if work == "mtt" and not any(Path(walks).iterdir()):
             experts(self.data, walks, count=1, epochs=scale.expert_epochs, network=scale.network)
-        self.job = Job(work, size, self.data, device, walks)
+        self.job = BenchmarkCase(work, size, self.data, device, walks)
 
     @property
     def what(self) -> str:
@@ -83,7 +83,7 @@ class Trial:
         if job.path == "student":
             spec = self.data.spec
             counts = [scale.ipc] * spec.num_classes
-            subset = chosen("random", self.data.train_arrays(), counts, spec, job.seed)(0)
+            subset = coreset_sampler("random", self.data.train_arrays(), counts, spec, job.seed)(0)
             if variant is None:
                 return score_textbook_students(subset, job, scale.epochs, scale.students)
             return score_set(subset, self.data, scale.network, scale.epochs, scale.students, job.device, variant)
@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     scale, made = QUICK if given.quick else Scale(), about("python benchmarks/agreement.py" + " --quick" * given.quick)
     columns = ("acc", "acc_std", "accs", "points_off", "points_off_ci95", "seconds", "of")
-    book = Book(folder(given) / "agreement.csv", ("work", "side"), columns, again=given.again)
+    book = ResumableCsv(folder(given) / "agreement.csv", ("work", "side"), columns, again=given.again)
     for work in listed(parser, given.only, PATHS):
         with tempfile.TemporaryDirectory() as walks:
             for side in ("textbook", *listed(parser, given.sides, tuple(SIDES))):

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lightning_distill.bench.cases import IMAGE_LR, Job, hold
-from lightning_distill.distillers.dc_loops import loops
+from lightning_distill.bench.cases import IMAGE_LR, BenchmarkCase, keep_resident
+from lightning_distill.distillers.dc_loops import default_loops
 
 FILES = ("networks.py", "utils.py")
 PATHS = ("dm", "dsa", "student")
@@ -41,7 +41,7 @@ def load(folder: str) -> ModuleType:
 class Authors:
     """One path by their functions; ``step`` is one image step, or a student's epoch."""
 
-    def __init__(self, theirs: ModuleType, job: Job) -> None:
+    def __init__(self, theirs: ModuleType, job: BenchmarkCase) -> None:
         spec, self.job, self.theirs = job.data.spec, job, theirs
         begun = job.begin()
         self.images, self.labels = begun.images.detach().to(job.device).requires_grad_(), begun.labels.to(job.device)
@@ -52,12 +52,12 @@ class Authors:
         )  # fmt: skip
         self.criterion = torch.nn.CrossEntropyLoss().to(job.device)
         self.model = job.size.network.replace("convnet", "ConvNet").replace("_w", "W")
-        self.shape, self.taken, self.rounds = spec.shape, 0, loops(job.size.ipc, job.size.outer, job.size.inner)
+        self.shape, self.taken, self.rounds = spec.shape, 0, default_loops(job.size.ipc, job.size.outer, job.size.inner)
         self.step = {"dm": self._dm, "dsa": self._dsa, "student": self._epoch}[job.path]
         if job.path == "student":
             self._begin_network(0.9, 5e-4)
         else:
-            self.real = hold(job)
+            self.real = keep_resident(job)
 
     def _network(self) -> Any:
         network = self.theirs.get_network(self.model, self.shape[0], self.job.data.spec.num_classes, self.shape[1:])

@@ -19,19 +19,19 @@ from script import folder, options
 from torch import Tensor
 from torch.func import grad, vmap
 
-from lightning_distill.bench.interleaved import Turns
+from lightning_distill.bench.interleaved import InterleavedTimer
 from lightning_distill.bench.measure import device_of
-from lightning_distill.bench.results import TIMES, Book, about
-from lightning_distill.functional.chunking import images_at_once
+from lightning_distill.bench.results import TIMES, ResumableCsv, about
+from lightning_distill.functional.chunking import auto_chunk_size
 from lightning_distill.functional.gradients import loss_gradient
-from lightning_distill.functional.network import Parameters, Stateless
+from lightning_distill.functional.network import FunctionalNetwork, Parameters
 from lightning_distill.networks import create_network
-from lightning_distill.utils.hardware import machine
+from lightning_distill.utils.hardware import machine_description
 
 PAIRS = 5
 
 
-def by_loop(network: Stateless, parameters: Parameters, x: Tensor) -> list[Tensor]:
+def by_loop(network: FunctionalNetwork, parameters: Parameters, x: Tensor) -> list[Tensor]:
     """Gradients ``(K, ...)``, one a weight, of images ``(K, B, C, H, W)``; class after class, in chunks."""
     found = [
         loss_gradient(network, parameters, images, torch.full((len(images),), label, device=x.device))
@@ -40,28 +40,28 @@ def by_loop(network: Stateless, parameters: Parameters, x: Tensor) -> list[Tenso
     return [torch.stack(parts) for parts in zip(*found, strict=True)]
 
 
-def by_vmap(network: Stateless, parameters: Parameters, x: Tensor) -> list[Tensor]:
+def by_vmap(network: FunctionalNetwork, parameters: Parameters, x: Tensor) -> list[Tensor]:
     """The same, all classes at once."""
 
     def loss(weights: Parameters, images: Tensor, label: Tensor) -> Tensor:
-        return F.cross_entropy(network.pure(weights, images), label.expand(len(images)))
+        return F.cross_entropy(network.eager(weights, images), label.expand(len(images)))
 
     weights = {name: tensor.detach() for name, tensor in parameters.items()}
     found = vmap(grad(loss), in_dims=(None, 0, 0))(weights, x, torch.arange(len(x), device=x.device))
-    return [found[name] for name in network.weights]
+    return [found[name] for name in network.weight_names]
 
 
-def compare(classes: int, images: int, name: str, side: int, pairs: int) -> tuple[Turns, float]:
+def compare(classes: int, images: int, name: str, side: int, pairs: int) -> tuple[InterleavedTimer, float]:
     """Both in turn; "ours" of the turns is the loop."""
     device = torch.device(device_of("auto"))
     build = partial(create_network, name, 3, classes, (side, side))
-    network = Stateless(build, compile="off", chunk=images_at_once(build, (3, side, side), device))
-    parameters = network.fresh(device)
+    network = FunctionalNetwork(build, compile="off", chunk=auto_chunk_size(build, (3, side, side), device))
+    parameters = network.init_params(device)
     x = torch.randn(classes, images, 3, side, side, device=device)
     loop, together = (partial(function, network, parameters, x) for function in (by_loop, by_vmap))
     one, other = (torch.cat([part.flatten() for part in run()]) for run in (loop, together))
     apart = float((one - other).abs().max() / one.abs().max())
-    turns = Turns(together, warmup=1, pairs=pairs, device=device)
+    turns = InterleavedTimer(together, warmup=1, pairs=pairs, device=device)
     turns.begin()
     while loop() and not turns():
         pass
@@ -74,9 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
     made = about("python benchmarks/class_gradients.py" + " --quick" * given.quick)
     columns = [name.replace("ours", "loop").replace("textbook", "vmap") for name in TIMES[:6]]
     columns += ["loop_is_faster", "difference"]
-    book = Book(folder(given) / "class_gradients.csv", ("images", "machine"), columns, again=given.again)
+    book = ResumableCsv(folder(given) / "class_gradients.csv", ("images", "machine"), columns, again=given.again)
     for images in (2, 4) if given.quick else (10, 64):
-        if book.lacks(images, machine()):
+        if book.lacks(images, machine_description()):
             turns, apart = compare(classes, images, name, side, pairs)
             times = {k.replace("ours", "loop").replace("textbook", "vmap"): v for k, v in turns.row().items()}
             row = {"images": images, **times, "loop_is_faster": times["ratio"], "difference": f"{apart:.1e}"}

@@ -18,7 +18,7 @@ from script import folder, listed, options
 
 from lightning_distill.bench.cases import Size, Variant
 from lightning_distill.bench.measure import measure
-from lightning_distill.bench.results import TIMES, Book, about
+from lightning_distill.bench.results import TIMES, ResumableCsv, about
 
 SERIES: dict[str, tuple[int, ...]] = {
     "classes": (2, 5, 10, 20, 50, 100), "ipc": (1, 10, 20, 50), "real": (2_560, 25_000, 250_000),
@@ -27,7 +27,7 @@ SIZE, PAIRS = Size(network="convnet_w32"), 5
 TINY, TINY_SERIES = Size(2, 1, 8, 2, 4, None, "convnet_w16"), {"classes": (2, 3), "ipc": (1, 2), "real": (20, 40)}
 
 
-def add_line(book: Book, series: str) -> None:
+def add_line(book: ResumableCsv, series: str) -> None:
     """Slope and straightness of a series, and each step's time a unit and against the first."""
     rows = sorted((row for row in book.rows if row["series"] == series), key=lambda row: int(row["value"]))
     x, y = [float(row["value"]) for row in rows], [float(row["ours_ms"]) for row in rows]
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     size, series, pairs = (TINY, TINY_SERIES, 1) if given.quick else (SIZE, SERIES, PAIRS)
     made = about("python benchmarks/growth.py" + " --quick" * given.quick)
     columns = (*TIMES[:3], *TIMES[7:], "ms_a_unit", "to_first", "slope_ms", "r2")
-    book = Book(folder(given) / "growth.csv", ("series", "value"), columns, again=given.again)
+    book = ResumableCsv(folder(given) / "growth.csv", ("series", "value"), columns, again=given.again)
     for name in listed(parser, given.only, tuple(SERIES)):
         for value in series[name]:
             if book.lacks(name, value):

@@ -188,7 +188,7 @@ def tell(study: Study, points: Sequence[Point], left_out: Sequence[str], console
     """What the numbers are worth, in words."""
     console.print(study.about(), highlight=False)
     for fitted in study.lines:
-        console.print(f"  {fitted.worth()}", highlight=False)
+        console.print(f"  {fitted.describe_error()}", highlight=False)
     for point in points:
         if point.differs:
             name = f"{point.file}: {point.method} on {point.dataset} at ipc {point.ipc}"

@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from script import folder, listed, options
 
 from lightning_distill import ArrayDataModule
-from lightning_distill.bench.cases import Job, Size, make_ours, noise
+from lightning_distill.bench.cases import BenchmarkCase, Size, make_ours, noise
 from lightning_distill.bench.measure import quiet_trainer, silence
 from lightning_distill.bench.memory import peak_mib, resident_mib
-from lightning_distill.bench.results import Book, about
-from lightning_distill.data import Draws
+from lightning_distill.bench.results import ResumableCsv, about
+from lightning_distill.data import ClassBalancedLoader
 from lightning_distill.data.checks.arrays import pixel_statistics
 from lightning_distill.functional import chunking as chunks
 
@@ -152,7 +152,7 @@ def draw(case: Case, path: Path) -> dict[str, object]:
     if case.how == "map":
         images = mapped.transpose(0, 3, 1, 2)
         pixel_statistics(images)
-        draws = Draws(images, labels, 10, case.size.real_per_class, case.steps, 0)
+        draws = ClassBalancedLoader(images, labels, 10, case.size.real_per_class, case.steps, 0)
     else:
         draws = _data(case, path).train_dataloader()
     setup, paces = time.perf_counter() - began, []
@@ -169,10 +169,10 @@ def fit(case: Case, path: Path) -> dict[str, object]:
     """DM on the file, or DM and DSA beside noise in memory."""
     data = _data(case, path) if case.work == "fit" else noise(case.size)
     if case.how == "keep all":
-        chunks.CPU_KEPT = 2**50
+        chunks.CPU_BACKWARD_BYTES = 2**50
     clock = Clock()
     with silence():
-        distiller = make_ours(Job("dm" if case.work == "fit" else case.work, case.size, data), "off")
+        distiller = make_ours(BenchmarkCase("dm" if case.work == "fit" else case.work, case.size, data), "off")
         quiet_trainer(case.steps, "32-true", "cpu", [clock]).fit(distiller, datamodule=data)
     return {"s_a_step": clock.seconds()}
 
@@ -204,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(json.dumps(child(given.child)))
         return
     made, todo = about("python benchmarks/large.py" + " --quick" * given.quick), cases(given.quick)
-    book = Book(folder(given) / "large.csv", ("work", "how", "gb", "side"), COLUMNS, again=given.again)
+    book = ResumableCsv(folder(given) / "large.csv", ("work", "how", "gb", "side"), COLUMNS, again=given.again)
     with tempfile.TemporaryDirectory() as place:
         for part in listed(parser, given.only, PARTS):
             for case in (case for case in todo[part] if book.lacks(*case.key.values())):

@@ -24,10 +24,10 @@ from script import folder, options
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from lightning_distill import ArrayDataModule, MedMNISTDataModule
-from lightning_distill.bench.results import Book, Row, about
-from lightning_distill.data import Batches
+from lightning_distill.bench.results import ResumableCsv, Row, about
+from lightning_distill.data import SequentialLoader
 from lightning_distill.data.checks.groups import overlaps
-from lightning_distill.evaluation import Exam, Protocol, TrainingSet, examine, get_protocol
+from lightning_distill.evaluation import LabeledSet, Protocol, StudentEvaluator, evaluate_students, get_protocol
 from lightning_distill.spec import DataSpec
 
 METRICS = ("acc", "balanced_acc", "auroc")
@@ -45,7 +45,7 @@ Pool = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def pooled(data: ArrayDataModule) -> Pool:
     """Images, labels and lesions of all splits of a file together."""
-    given = data.given()
+    given = data.load_splits()
     images, labels = (np.concatenate(parts) for parts in zip(*given.splits.values(), strict=True))
     return images, labels, np.concatenate([given.groups[split] for split in given.splits])
 
@@ -76,10 +76,10 @@ def student(split: str, pool: Pool, spec: DataSpec, protocol: Protocol, seed: in
     shared = overlaps({"train": lesions[train], "test": lesions[test]})
     x = images[train].astype(np.float64)
     spec = replace(spec, mean=tuple(x.mean((0, 2, 3)).tolist()), std=tuple(x.std((0, 2, 3)).tolist()))
-    learned = TrainingSet(torch.from_numpy(images[train]), torch.from_numpy(labels[train]), spec)
-    exam = Exam(protocol, 1, [NETWORK], seed, compile="off")
+    learned = LabeledSet(torch.from_numpy(images[train]), torch.from_numpy(labels[train]), spec)
+    exam = StudentEvaluator(protocol, 1, [NETWORK], seed, compile="off")
     began = time.perf_counter()
-    scores = examine(exam, lambda _: learned, Batches(images[test], labels[test], 256))
+    scores = evaluate_students(exam, lambda _: learned, SequentialLoader(images[test], labels[test], 256))
     seconds = time.perf_counter() - began
     counts = {"train": len(train), "test": len(test), "shared": sum(len(found.rows[1]) for found in shared)}
     return {**{metric: scores.mean(metric) for metric in METRICS}, **counts, "seconds": seconds}
@@ -136,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
         "augmentation": protocol.augmentation or spec.augmentation, "epochs": protocol.epochs + 1,
         **about(f"python benchmarks/leak.py{typed}"),
     }  # fmt: skip
-    book = Book(folder(given) / "leak.csv", ("dataset", "split", "seeds"), COLUMNS, again=given.again)
+    book = ResumableCsv(folder(given) / "leak.csv", ("dataset", "split", "seeds"), COLUMNS, again=given.again)
     for seed in range(seeds):
         for split in SPLITS:
             if book.lacks(spec.name, split, seed):

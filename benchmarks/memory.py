@@ -22,10 +22,10 @@ from script import folder, options
 
 from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench import reference as textbook
-from lightning_distill.bench.cases import Job, Size, Variant, make_ours, noise, write_walks
+from lightning_distill.bench.cases import BenchmarkCase, Size, Variant, make_ours, noise, write_expert_files
 from lightning_distill.bench.measure import device_of, quiet_trainer, silence
 from lightning_distill.bench.memory import peak_mib
-from lightning_distill.bench.results import Book, about
+from lightning_distill.bench.results import ResumableCsv, about
 
 EAGER, BFLOAT = Variant(), Variant("bf16-mixed", "max")
 
@@ -78,7 +78,7 @@ def peaks(case: Case) -> dict[str, int]:
     start = peak_mib()
     if case.side == "textbook":
         data = noise(replace(size, real=None))
-        job, count = Job(case.work, size, data, device), size.real or 0
+        job, count = BenchmarkCase(case.work, size, data, device), size.real or 0
         images, labels = torch.randn(count, *data.spec.shape), torch.arange(count) % size.classes
         real, groups = textbook.Real(images.to(device), labels, size.classes), PRESETS[data.spec.augmentation]
         dm = textbook.DM(real, job.begin().images.to(device), job.build, groups, size.real_per_class)
@@ -88,9 +88,9 @@ def peaks(case: Case) -> dict[str, int]:
         data = noise(size)
         with tempfile.TemporaryDirectory() as walks, silence():
             if case.work == "mtt":
-                write_walks(walks, size.network, data.spec)
+                write_expert_files(walks, size.network, data.spec)
             more = {"constant_memory": case.constant_memory} if case.work == "mtt" else {}
-            distiller = make_ours(Job(case.work, size, data, device, walks), case.variant.compile, **more)
+            distiller = make_ours(BenchmarkCase(case.work, size, data, device, walks), case.variant.compile, **more)
             quiet_trainer(case.steps, case.variant.precision, device, []).fit(distiller, datamodule=data)
     numbers = {"peak_mib": round(peak_mib()), "above_start_mib": round(peak_mib() - start)}
     return numbers | ({"cuda_mib": round(torch.cuda.max_memory_allocated() / 2**20)} if device == "cuda" else {})
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
     todo = cases(tiny, 40, (2, 3)) if given.quick else cases(Size(), 50_000, (2, 10, 100))
     made = about("python benchmarks/memory.py" + " --quick" * given.quick)
     keys = tuple(todo[0].key)
-    book = Book(folder(given) / "memory.csv", keys, ("real_images", "peak_mib", "above_start_mib", "cuda_mib"),
+    book = ResumableCsv(folder(given) / "memory.csv", keys, ("real_images", "peak_mib", "above_start_mib", "cuda_mib"),
                 again=given.again)  # fmt: skip
     for case in todo:
         if not book.lacks(*case.key.values()):

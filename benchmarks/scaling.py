@@ -26,9 +26,9 @@ from lightning import Callback, Trainer
 from safetensors.torch import load_file, save_file
 from script import folder, options
 
-from lightning_distill.bench.cases import Job, Size, make_ours, noise
+from lightning_distill.bench.cases import BenchmarkCase, Size, make_ours, noise
 from lightning_distill.bench.measure import silence
-from lightning_distill.bench.results import Book, about
+from lightning_distill.bench.results import ResumableCsv, about
 from lightning_distill.callbacks import StudentEvaluation
 from lightning_distill.evaluation import Protocol
 
@@ -53,7 +53,7 @@ def fit(processes: int, size: Size, epochs: int, out: str) -> None:
     data, clock = noise(size), Clock()
     students = StudentEvaluation(students=STUDENTS, architectures=[size.network], random_baseline=False)
     students.exam.protocol = Protocol("bench", epochs)
-    distiller = make_ours(Job("dm", size, data), "off")
+    distiller = make_ours(BenchmarkCase("dm", size, data), "off")
     trainer = Trainer(
         max_steps=STEPS, devices=processes, strategy="ddp" if processes > 1 else "auto", limit_val_batches=0,
         accelerator="auto", callbacks=[clock], enable_model_summary=False, logger=False, enable_checkpointing=False,
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     size, epochs = (TINY, 1) if given.quick else (SIZE, EPOCHS)
     made = about("python benchmarks/scaling.py" + " --quick" * given.quick) | {"threads": "1 a process"}
     columns = ("step_ms", "step_ratio", "students_s", "students_ratio", "difference")
-    book = Book(folder(given) / "scaling.csv", ("processes", "machine"), columns, again=given.again)
+    book = ResumableCsv(folder(given) / "scaling.csv", ("processes", "machine"), columns, again=given.again)
     with tempfile.TemporaryDirectory() as place:
         one, images = run(1, size, epochs, Path(place, "1"))
         two, others = run(2, size, epochs, Path(place, "2"))

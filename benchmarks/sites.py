@@ -26,14 +26,14 @@ import torch
 from lightning import Trainer
 from script import HERE, folder, listed, options
 
-from lightning_distill import DigitsDataModule, DMDistiller, ExportSyntheticSet, MedMNISTDataModule, SitesDataModule
-from lightning_distill.bench.results import Book, about
-from lightning_distill.data import ArrayDataModule, Batches
-from lightning_distill.evaluation import Exam, Protocol, Sitting, TrainingSet, get_protocol
-from lightning_distill.evaluation.baselines import Arrays, chosen, everything_weighted
-from lightning_distill.evaluation.metrics.intervals import over_images
+from lightning_distill import DigitsDataModule, DMDistiller, MedMNISTDataModule, SitesDataModule, SyntheticSetExport
+from lightning_distill.bench.results import ResumableCsv, about
+from lightning_distill.data import ArrayDataModule, SequentialLoader
+from lightning_distill.evaluation import LabeledSet, Protocol, StudentEvaluator, TrainedStudents, get_protocol
+from lightning_distill.evaluation.baselines import Arrays, class_weighted_full_data, coreset_sampler
+from lightning_distill.evaluation.metrics.intervals import bootstrap_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
-from lightning_distill.sets.merge import join
+from lightning_distill.sets.merge import merge_sets
 from lightning_distill.sets.storage import read_set
 
 SHARES, SHARING = [0.45, 0.25, 0.1, 0.2], 3  # the first three share, the fourth shares nothing
@@ -52,7 +52,7 @@ COLUMNS = (
     "tested_images", *(f"{metric}{end}" for metric in METRICS for end in ("", "_std", "_low", "_high")), "seconds",
 )  # fmt: skip
 
-Draw = Callable[[int], TrainingSet]
+Draw = Callable[[int], LabeledSet]
 
 
 def sites_of(make: Callable[[], ArrayDataModule]) -> list[SitesDataModule]:
@@ -60,7 +60,7 @@ def sites_of(make: Callable[[], ArrayDataModule]) -> list[SitesDataModule]:
     return [SitesDataModule(make(), site, SHARES, BALANCE, real_per_class=64) for site in range(len(SHARES))]
 
 
-def distilled(site: SitesDataModule, steps: int, place: Path) -> TrainingSet:
+def distilled(site: SitesDataModule, steps: int, place: Path) -> LabeledSet:
     """What a site shares: its set by DM, made once; with fewer images of a class that it has fewer of."""
     if not (place / "last" / "set.safetensors").is_file():
         there = np.bincount(site.train_arrays()[1], minlength=site.spec.num_classes)
@@ -71,7 +71,7 @@ def distilled(site: SitesDataModule, steps: int, place: Path) -> TrainingSet:
             enable_checkpointing=False,
             enable_model_summary=False,
             limit_val_batches=0,
-            callbacks=[ExportSyntheticSet(str(place))],
+            callbacks=[SyntheticSetExport(str(place))],
         )
         ipc = [min(IPC, int(count)) for count in there]
         trainer.fit(DMDistiller(ipc=ipc, network=NETWORK, compile="off"), datamodule=site)
@@ -84,32 +84,34 @@ def pooled(sites: list[SitesDataModule]) -> Arrays:
     return np.concatenate(images), np.concatenate(labels)
 
 
-def always(data: TrainingSet) -> Draw:
+def always(data: LabeledSet) -> Draw:
     """The same for every student."""
     return lambda student: data
 
 
 def learners(
-    sites: list[SitesDataModule], sets: list[TrainingSet], whole: ArrayDataModule
+    sites: list[SitesDataModule], sets: list[LabeledSet], whole: ArrayDataModule
 ) -> Iterator[tuple[str, Draw]]:
     """What students learn from, by name."""
     spec, sharing = whole.spec, sites[:SHARING]
-    own = [everything_weighted(site.train_arrays(), site.spec)(0) for site in sharing]
-    picks = [chosen("random", site.train_arrays(), np.bincount(made.labels, minlength=spec.num_classes).tolist(),
+    own = [class_weighted_full_data(site.train_arrays(), site.spec)(0) for site in sharing]
+    picks = [coreset_sampler("random", site.train_arrays(), np.bincount(made.labels, minlength=spec.num_classes).tolist(),
                     site.spec, site.site) for site, made in zip(sharing, sets, strict=True)]  # fmt: skip
-    everyone = everything_weighted(pooled(sharing), spec)
+    everyone = class_weighted_full_data(pooled(sharing), spec)
     for number in range(SHARING):
         yield f"own images of site {number}", always(own[number])
         yield f"set of site {number}", always(sets[number])
-    yield "sets of all sharing", always(join(sets))
-    yield "random images, as many", lambda i: join([pick(i) for pick in picks])
+    yield "sets of all sharing", always(merge_sets(sets))
+    yield "random images, as many", lambda i: merge_sets([pick(i) for pick in picks])
     for number in range(SHARING):
         others = [made for site, made in enumerate(sets) if site != number]
-        yield f"own images of site {number} and the others' sets", always(join([own[number], *others]))
+        yield f"own images of site {number} and the others' sets", always(merge_sets([own[number], *others]))
     yield "all images of all sharing", everyone
 
 
-def tests_of(sites: list[SitesDataModule], whole: ArrayDataModule) -> dict[str, tuple[Batches, torch.Tensor | None]]:
+def tests_of(
+    sites: list[SitesDataModule], whole: ArrayDataModule
+) -> dict[str, tuple[SequentialLoader, torch.Tensor | None]]:
     """The test images of every site and of all, with their groups where they have some."""
     names = [f"site {site.site}" + (" (shares nothing)" if site.site >= SHARING else "") for site in sites]
     data = dict(zip([*names, "all sites"], [*sites, whole], strict=True))
@@ -118,7 +120,7 @@ def tests_of(sites: list[SitesDataModule], whole: ArrayDataModule) -> dict[str, 
         images, labels = module.splits["test"]
         groups = module.groups.get("test")
         numbers = None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1].reshape(-1))
-        found[name] = Batches(images, labels, 256), numbers
+        found[name] = SequentialLoader(images, labels, 256), numbers
     return found
 
 
@@ -126,14 +128,14 @@ def cells(said: Predictions, scores: dict[str, list[float]]) -> dict[str, str]:
     """Mean and std over students of every metric, and the interval over images (over lesions where they are known)."""
     row: dict[str, str] = {}
     for metric, values in scores.items():
-        interval = over_images(said, metric)
+        interval = bootstrap_interval(said, metric)
         numbers = (float(np.mean(values)), float(np.std(values, ddof=1)), interval.low, interval.high)
         row |= {f"{metric}{end}": f"{n:.5f}" for end, n in zip(("", "_std", "_low", "_high"), numbers, strict=True)}
     return row
 
 
 def measure(
-    name: str, make: Callable[[], ArrayDataModule], protocol: Protocol, steps: int, book: Book, place: Path
+    name: str, make: Callable[[], ArrayDataModule], protocol: Protocol, steps: int, book: ResumableCsv, place: Path
 ) -> None:
     """Every row of a data set that is not there."""
     sites, whole = sites_of(make), make()
@@ -146,10 +148,10 @@ def measure(
             continue
         images, began = len(draw(0).labels), time.perf_counter()
         way = protocol.for_real_data(images) if "images of" in learned else protocol
-        sitting = Exam(way, STUDENTS, [NETWORK], compile="off").train(draw)
+        sitting = StudentEvaluator(way, STUDENTS, [NETWORK], compile="off").train(draw)
         seconds = time.perf_counter() - began
         for tested, (batches, groups) in tests.items():
-            seen = Sitting(sitting.students, sitting.spec, "cpu", began).show(batches)
+            seen = TrainedStudents(sitting.students, sitting.spec, "cpu", began).update_all(batches)
             scores, said = seen.scores(), seen.predictions("test", groups)
             book.put({
                 "dataset": name, "learned": learned, "tested": tested, "source": whole.spec.source,
@@ -176,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     makes = {"digits": DigitsDataModule} if given.quick else makes
     protocol, steps = (get_protocol("tiny"), 2) if given.quick else (SHORT, 300)
-    book = Book(folder(given) / "sites.csv", ("dataset", "learned", "tested"), COLUMNS, again=given.again)
+    book = ResumableCsv(folder(given) / "sites.csv", ("dataset", "learned", "tested"), COLUMNS, again=given.again)
     place = (folder(given) if given.quick else HERE.parent / "runs") / "sites"
     for name, make in makes.items():
         measure(name, make, protocol, steps, book, place)

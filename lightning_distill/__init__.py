@@ -5,71 +5,153 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lightning_distill._version import __version__
+
 if TYPE_CHECKING:
     from lightning_distill.callbacks import (
-        ExpertTrajectories,
-        ExportSyntheticSet,
-        StudentEvaluation,
-        SyntheticImages,
+        ExpertTrajectoryRecorder as ExpertTrajectoryRecorder,
     )
-    from lightning_distill.commands.evaluate import evaluate
+    from lightning_distill.callbacks import (
+        StudentEvaluation as StudentEvaluation,
+    )
+    from lightning_distill.callbacks import (
+        SyntheticImageLogger as SyntheticImageLogger,
+    )
+    from lightning_distill.callbacks import (
+        SyntheticSetExport as SyntheticSetExport,
+    )
+    from lightning_distill.commands.evaluate import (
+        evaluate as evaluate,
+    )
     from lightning_distill.data import (
-        ArrayDataModule,
-        BalancedDataModule,
-        CombinedDataModule,
-        DigitsDataModule,
-        FolderDataModule,
-        MedMNIST3DDataModule,
-        MedMNISTDataModule,
-        MNISTDataModule,
-        NpzDataModule,
-        SitesDataModule,
+        ArrayDataModule as ArrayDataModule,
     )
-    from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
-    from lightning_distill.networks import create_network, list_networks
-    from lightning_distill.sets.storage import load_set
-    from lightning_distill.sets.synthetic import SyntheticSet
-    from lightning_distill.spec import DataSpec
+    from lightning_distill.data import (
+        BalancedDataModule as BalancedDataModule,
+    )
+    from lightning_distill.data import (
+        CombinedDataModule as CombinedDataModule,
+    )
+    from lightning_distill.data import (
+        DigitsDataModule as DigitsDataModule,
+    )
+    from lightning_distill.data import (
+        FolderDataModule as FolderDataModule,
+    )
+    from lightning_distill.data import (
+        MedMNIST3DDataModule as MedMNIST3DDataModule,
+    )
+    from lightning_distill.data import (
+        MedMNISTDataModule as MedMNISTDataModule,
+    )
+    from lightning_distill.data import (
+        MNISTDataModule as MNISTDataModule,
+    )
+    from lightning_distill.data import (
+        NpzDataModule as NpzDataModule,
+    )
+    from lightning_distill.data import (
+        SitesDataModule as SitesDataModule,
+    )
+    from lightning_distill.distillers import (
+        DCDistiller as DCDistiller,
+    )
+    from lightning_distill.distillers import (
+        Distiller as Distiller,
+    )
+    from lightning_distill.distillers import (
+        DMDistiller as DMDistiller,
+    )
+    from lightning_distill.distillers import (
+        DSADistiller as DSADistiller,
+    )
+    from lightning_distill.distillers import (
+        MTTDistiller as MTTDistiller,
+    )
+    from lightning_distill.distillers.real_batch import (
+        RealBatch as RealBatch,
+    )
+    from lightning_distill.evaluation.metrics.intervals import (
+        paired_bootstrap as paired_bootstrap,
+    )
+    from lightning_distill.evaluation.metrics.predictions import (
+        Predictions as Predictions,
+    )
+    from lightning_distill.evaluation.students.protocol import (
+        Protocol as Protocol,
+    )
+    from lightning_distill.functional.network import (
+        FunctionalNetwork as FunctionalNetwork,
+    )
+    from lightning_distill.networks import (
+        create_network as create_network,
+    )
+    from lightning_distill.networks import (
+        list_networks as list_networks,
+    )
+    from lightning_distill.sets.storage import (
+        load_set as load_set,
+    )
+    from lightning_distill.sets.storage import (
+        save_set as save_set,
+    )
+    from lightning_distill.sets.synthetic import (
+        SyntheticSet as SyntheticSet,
+    )
+    from lightning_distill.spec import (
+        DataSpec as DataSpec,
+    )
 
-__version__ = "0.1.0"
+#: Public names and the modules they are imported from on first access.
+_EXPORTS = {
+    "ArrayDataModule": "data",
+    "BalancedDataModule": "data",
+    "CombinedDataModule": "data",
+    "DCDistiller": "distillers",
+    "DMDistiller": "distillers",
+    "DSADistiller": "distillers",
+    "DataSpec": "spec",
+    "DigitsDataModule": "data",
+    "Distiller": "distillers",
+    "ExpertTrajectoryRecorder": "callbacks",
+    "FolderDataModule": "data",
+    "FunctionalNetwork": "functional.network",
+    "MNISTDataModule": "data",
+    "MTTDistiller": "distillers",
+    "MedMNIST3DDataModule": "data",
+    "MedMNISTDataModule": "data",
+    "NpzDataModule": "data",
+    "Predictions": "evaluation.metrics.predictions",
+    "Protocol": "evaluation.students.protocol",
+    "RealBatch": "distillers.real_batch",
+    "SitesDataModule": "data",
+    "StudentEvaluation": "callbacks",
+    "SyntheticImageLogger": "callbacks",
+    "SyntheticSet": "sets.synthetic",
+    "SyntheticSetExport": "callbacks",
+    "create_network": "networks",
+    "evaluate": "commands.evaluate",
+    "list_networks": "networks",
+    "load_set": "sets.storage",
+    "paired_bootstrap": "evaluation.metrics.intervals",
+    "save_set": "sets.storage",
+}
 
-__all__ = [
-    "ArrayDataModule",
-    "BalancedDataModule",
-    "CombinedDataModule",
-    "DCDistiller",
-    "DMDistiller",
-    "DSADistiller",
-    "DataSpec",
-    "DigitsDataModule",
-    "Distiller",
-    "ExpertTrajectories",
-    "ExportSyntheticSet",
-    "FolderDataModule",
-    "MNISTDataModule",
-    "MTTDistiller",
-    "MedMNIST3DDataModule",
-    "MedMNISTDataModule",
-    "NpzDataModule",
-    "SitesDataModule",
-    "StudentEvaluation",
-    "SyntheticImages",
-    "SyntheticSet",
-    "__version__",
-    "create_network",
-    "evaluate",
-    "list_networks",
-    "load_set",
-]
-
-_HOMES = ("distillers", "data", "callbacks", "networks", "spec", "storage", "synthetic", "commands.evaluate")
+__all__ = ["__version__", *_EXPORTS]
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for: importing the package costs nothing."""
-    if name in __all__:
-        for home in _HOMES:
-            module = import_module(f"{__name__}.{home}")
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Import a public name on first access, so that importing the package stays cheap."""
+    if name in _EXPORTS:
+        value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
+        globals()[name] = value
+        return value
+    from lightning_distill._renamed import renamed_attribute
+
+    hint = renamed_attribute(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted({*globals(), *_EXPORTS})

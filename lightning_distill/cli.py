@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
-from lightning_distill import __version__
+from lightning_distill._version import __version__
 
 OVERVIEW = f"""lightning-distill {__version__}
 
@@ -30,12 +30,12 @@ OVERVIEW = f"""lightning-distill {__version__}
 
 Each has --help; fit --model.help DMDistiller and --data.help FolderDataModule show what a method or data can take."""
 #: Commands of our own: each is a function in a module of its name, with ``_`` for ``-``.
-OWN = (
+COMMANDS = (
     "quickstart", "audit-data", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator", "experts",
     "bench",
 )  # fmt: skip
 #: Lightning's own.
-LIGHTNING = ("fit", "validate", "test")
+LIGHTNING_COMMANDS = ("fit", "validate", "test")
 #: The option that words before the first option are a list for.
 POSITIONAL = {"concat": "sets", "compare": "files", "report": "inputs"}
 
@@ -56,21 +56,21 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> None:
-    from lightning_distill.commands._errors import complaint
+    from lightning_distill.commands._errors import format_parser_error
 
     try:
-        if argv[0] not in (*OWN, *LIGHTNING) and not argv[0].startswith("-"):
-            close = get_close_matches(argv[0], (*OWN, *LIGHTNING)) or ["lightning-distill --help"]
+        if argv[0] not in (*COMMANDS, *LIGHTNING_COMMANDS) and not argv[0].startswith("-"):
+            close = get_close_matches(argv[0], (*COMMANDS, *LIGHTNING_COMMANDS)) or ["lightning-distill --help"]
             raise ValueError(f"there is no command {argv[0]!r}; see {', '.join(close)}")
-        if argv[0] in OWN:
+        if argv[0] in COMMANDS:
             from jsonargparse import auto_cli
 
             import lightning_distill.data  # noqa: F401  (short class names in --data)
-            from lightning_distill.commands._argv import spelled_out
+            from lightning_distill.commands._argv import normalize_argv
 
             name = argv[0].replace("-", "_")
             command = getattr(import_module(f"lightning_distill.commands.{name}"), name)
-            words = spelled_out(argv[1:], command, POSITIONAL.get(argv[0]))
+            words = normalize_argv(argv[1:], command, POSITIONAL.get(argv[0]))
             prog = f"lightning-distill {argv[0]}"
             auto_cli(command, args=words, as_positional=False, prog=prog, exit_on_error=False)
         else:
@@ -78,7 +78,7 @@ def _run(argv: list[str]) -> None:
     except (ArgumentError, ValueError, TypeError, OSError, FloatingPointError) as error:
         if os.environ.get("LIGHTNING_DISTILL_DEBUG"):
             raise
-        print(f"lightning-distill: {complaint(str(error), argv[0])}", file=sys.stderr)
+        print(f"lightning-distill: {format_parser_error(str(error), argv[0])}", file=sys.stderr)
         raise SystemExit(2) from error
     except KeyboardInterrupt:
         print("lightning-distill: stopped", file=sys.stderr)
@@ -100,7 +100,7 @@ def _lightning(argv: list[str]) -> None:
     class DistillCLI(LightningCLI):
         @staticmethod
         def subcommands() -> dict[str, set[str]]:
-            return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name in LIGHTNING}
+            return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name in LIGHTNING_COMMANDS}
 
         def before_instantiate_classes(self) -> None:
             if self.subcommand in ("validate", "test") and self.config[self.subcommand].ckpt_path is None:

@@ -8,9 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Pixel = Literal["uint8", "float16"]
+StorageDtype = Literal["uint8", "float16"]
 #: The largest number a float16 pixel can hold.
 FLOAT16_MAX = 65504.0
+#: Keys of `DataSpec.to_dict` that differ from the field's name: checkpoints and cards keep the keys of version 0.1.0.
+FILE_KEYS = {"min_value": "low", "max_value": "high", "storage_dtype": "pixel", "intensity_scale": "scale"}
 Task = Literal["binary", "multi-class", "ordinal", "multi-label"]
 
 
@@ -44,14 +46,14 @@ class DataSpec:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    low: float = 0.0
-    high: float = 255.0
-    pixel: Pixel = "uint8"
+    min_value: float = 0.0
+    max_value: float = 255.0
+    storage_dtype: StorageDtype = "uint8"
     task: Task = "multi-class"
     augmentation: str = "dsa"
     license: str = "unknown"
     source: str = "user arrays"
-    scale: str = ""
+    intensity_scale: str = ""
     combinations: tuple[tuple[int, ...], ...] = ()
 
     @property
@@ -65,7 +67,7 @@ class DataSpec:
         return self.task == "multi-label"
 
     @property
-    def strata(self) -> tuple[str, ...]:
+    def balance_groups(self) -> tuple[str, ...]:
         """What a set's images are ordered by and a batch is balanced over: classes, or combinations of labels.
 
         >>> DataSpec("x", (1, 8, 8), ("a", "b"), (0.0,), (1.0,), task="multi-label",
@@ -83,7 +85,7 @@ class DataSpec:
             return strata
         return torch.tensor(self.combinations, dtype=torch.float32, device=strata.device)[strata]
 
-    def numbers(self, targets: Tensor) -> Tensor:
+    def group_indices(self, targets: Tensor) -> Tensor:
         """Which stratum each 0/1 row of ``(N, K)`` is, ``(N,)`` int64: the inverse of `targets` for multi-label data.
 
         Raises:
@@ -108,12 +110,14 @@ class DataSpec:
 
     def to_dict(self) -> dict[str, object]:
         """Plain lists, strings and numbers, for JSON and for ``weights_only`` checkpoints."""
-        return {key: _thawed(value) for key, value in asdict(self).items() if key != "combinations" or value}
+        state = {FILE_KEYS.get(key, key): _tuples_to_lists(value) for key, value in asdict(self).items()}
+        return {key: value for key, value in state.items() if key != "combinations" or value}
 
     @classmethod
     def from_dict(cls, state: dict[str, object]) -> DataSpec:
         """The inverse of `to_dict`; what older cards lack gets its default."""
-        return cls(**{key: _frozen(value) for key, value in state.items()})  # type: ignore[arg-type]
+        fields = {key: field for field, key in FILE_KEYS.items()}
+        return cls(**{fields.get(key, key): _lists_to_tuples(value) for key, value in state.items()})  # type: ignore[arg-type]
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         device = like.device
@@ -121,9 +125,9 @@ class DataSpec:
         return mean, torch.tensor(self.std, device=device).view(-1, 1, 1)
 
 
-def _frozen(value: object) -> object:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+def _lists_to_tuples(value: object) -> object:
+    return tuple(map(_lists_to_tuples, value)) if isinstance(value, list) else value
 
 
-def _thawed(value: object) -> object:
-    return list(map(_thawed, value)) if isinstance(value, tuple) else value
+def _tuples_to_lists(value: object) -> object:
+    return list(map(_tuples_to_lists, value)) if isinstance(value, tuple) else value

@@ -98,7 +98,7 @@ def test_config_fits(config, medmnist_root):
     folders = [c["init_args"].get("dirpath", f"runs/{config.stem}") for c in settings["trainer"]["callbacks"]]
     assert {"/".join(folder.split("/")[:2]) for folder in folders} == {f"runs/{config.stem}"}
     main(["fit", "--config", str(config), *small(out), *experts_for(config, medmnist_root)])
-    synthetic, card = read_set(out / "ExportSyntheticSet" / "best")
+    synthetic, card = read_set(out / "SyntheticSetExport" / "best")
     assert synthetic.spec.name == config.stem.rsplit("_", 1)[0]
     assert card["method"] == METHODS[config.stem.rsplit("_", 1)[1]]
     assert card["steps"] == 2
@@ -119,10 +119,10 @@ def test_config_validates_and_tests_and_its_set_is_evaluated(config, medmnist_ro
     assert "val/acc" in capsys.readouterr().out
     main(["test", *options, f"--ckpt_path={checkpoint}"])
     assert "test/acc" in capsys.readouterr().out
-    folder = out / "ExportSyntheticSet" / "best"
+    folder = out / "SyntheticSetExport" / "best"
     _, card = read_set(folder)
     assert card["hyper_parameters"]["ipc"] == 1
-    assert (out / "SyntheticImages" / "step-2.png").is_file()
+    assert (out / "SyntheticImageLogger" / "step-2.png").is_file()
     module = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule"}.get(name, "MedMNISTDataModule")
     data = [module] if name == "digits" else [module, f"--data.name={name}"]
     main([
@@ -203,7 +203,7 @@ MEDMNIST = ["fit", "--model=DMDistiller", "--data=MedMNISTDataModule", "--traine
         (["experts", "--data=DigitsDataModule", "--count=0"], "count=0; it must be at least 1"),
         (["experts", "--data=DigitsDataModule", "--network=convnetz"], "closest names: convnet"),
         (["fit", "--model=DCDistiller", "--model.distance=l1", "--data=DigitsDataModule"], "distance"),
-        (["fit", "--model=DSADistiller", "--model.outer=0", "--data=DigitsDataModule"], "outer=0"),
+        (["fit", "--model=DSADistiller", "--model.outer_loop=0", "--data=DigitsDataModule"], "outer_loop=0"),
         (["fit", "--model=MTTDistiller", "--data=DigitsDataModule", "--trainer.max_steps=1"], "no experts in experts"),
         (["fit", "--model=MTTDistiller", "--model.max_start=0", "--data=DigitsDataModule"], "max_start=0"),
         (["fitt"], "there is no command 'fitt'; see fit"),
@@ -254,11 +254,11 @@ def test_a_folder_that_cannot_be_is_one_line_too(tmp_path, capsys):
 
 
 def test_a_set_that_does_not_fit_the_data_is_refused(medmnist_root, capsys, make_data):
-    from lightning_distill.evaluation import TrainingSet
-    from lightning_distill.sets.storage import write_set
+    from lightning_distill.evaluation import LabeledSet
+    from lightning_distill.sets.storage import save_set
 
     spec = make_data().spec
-    write_set("other", TrainingSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), spec), {})
+    save_set("other", LabeledSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), spec), {})
     for data, message in (
         (["DigitsDataModule"], "the set's classes are 0, 1; those of digits are 0, 1, 2"),
         (["MedMNISTDataModule", "--data.name=breastmnist"], "the set's images are (1, 8, 8) but breastmnist"),
@@ -313,19 +313,19 @@ def test_experts_never_begin_where_evaluated_students_do(medmnist_root):
     from safetensors.torch import load_file
 
     from lightning_distill.distillers.mtt.experts import epoch_path
-    from lightning_distill.evaluation import Protocol, School, TrainingSet
+    from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
 
     main([
         "experts", "--data=DigitsDataModule", "--data.real_per_class=8", "--out=e", "--count=3", "--epochs=1",
         "--network=convnet_w16", "--accelerator=cpu",
     ])  # fmt: skip
     spec = DigitsDataModule().spec
-    data = TrainingSet(torch.zeros(2, *spec.shape, dtype=torch.uint8), torch.tensor([0, 1]), spec)
+    data = LabeledSet(torch.zeros(2, *spec.shape, dtype=torch.uint8), torch.tensor([0, 1]), spec)
     begun = []
-    school = School("convnet_w16", spec, Protocol("tiny", 1), 2, 1)
+    school = StudentTrainer("convnet_w16", spec, Protocol("tiny", 1), 2, 1)
     for seed in range(3):
         watch = lambda epoch, p: epoch or begun.append(p["network.head.weight"].detach().clone())  # noqa: E731
-        school.train(data, seed, watch=watch)
+        school.fit(data, seed, on_epoch_parameters=watch)
     experts = [load_file(epoch_path(f"e/00{number}", 0))["head.weight"] for number in range(3)]
     assert not any(torch.equal(a, b) for a in begun for b in experts)
     assert len(begun) == 3
@@ -353,7 +353,7 @@ def test_words_are_brought_into_the_form_the_parser_knows(typed, known):
     from importlib import import_module
 
     from lightning_distill.cli import POSITIONAL
-    from lightning_distill.commands._argv import spelled_out
+    from lightning_distill.commands._argv import normalize_argv
 
     command = getattr(import_module(f"lightning_distill.commands.{typed[0]}"), typed[0])
-    assert spelled_out(typed[1:], command, POSITIONAL.get(typed[0])) == known
+    assert normalize_argv(typed[1:], command, POSITIONAL.get(typed[0])) == known

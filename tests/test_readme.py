@@ -87,13 +87,13 @@ def test_every_option_that_is_shown_exists():
     """Of our own commands, in code blocks and in tables; what ``fit`` takes is tested with the configs."""
     from importlib import import_module
 
-    from lightning_distill.cli import OWN
+    from lightning_distill.cli import COMMANDS
 
     text = README.replace("\\\n", " ")
     shown = re.findall(r"(?:lightning-distill |`)([\w-]+)((?: [^`\n]*)?)(?:`|\n)", text)
     found = 0
     for command, rest in shown:
-        if command in OWN:
+        if command in COMMANDS:
             name = command.replace("-", "_")
             known = inspect.signature(getattr(import_module(f"lightning_distill.commands.{name}"), name)).parameters
             for option in re.findall(r"--([\w-]+)", rest):

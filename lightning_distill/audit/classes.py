@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from lightning_distill.audit.findings import Finding, Place, plural
 from lightning_distill.data.checks.groups import PATIENT, overlaps
-from lightning_distill.data.checks.splits import Given
+from lightning_distill.data.checks.splits import RawSplits
 
 
-def class_names(given: Given) -> list[str]:
+def class_names(given: RawSplits) -> list[str]:
     """The names of the classes; numbers for those that have labels but no name."""
     names = list(given.class_names or ())
     for _, labels in given.splits.values():
@@ -19,7 +19,7 @@ def class_names(given: Given) -> list[str]:
     return names
 
 
-def class_counts(given: Given) -> dict[str, NDArray[np.int64]]:
+def class_counts(given: RawSplits) -> dict[str, NDArray[np.int64]]:
     """Images of each class by split, ``(K,)``; an image of several classes counts for each."""
     classes = len(class_names(given))
     return {
@@ -28,7 +28,7 @@ def class_counts(given: Given) -> dict[str, NDArray[np.int64]]:
     }
 
 
-def judge_classes(given: Given) -> list[Finding]:
+def report_classes(given: RawSplits) -> list[Finding]:
     """A class that train lacks blocks, since nobody can learn it; one that val or test lacks is not scored there."""
     names, counts = class_names(given), class_counts(given)
     lacking = {split: [names[c] for c in np.flatnonzero(count == 0)] for split, count in counts.items()}
@@ -47,7 +47,7 @@ def judge_classes(given: Given) -> list[Finding]:
     return [absent, Finding("a label without a class", "blocks", len(odd), f"labels above {known - 1}", tuple(odd))]
 
 
-def judge_groups(given: Given) -> Finding:
+def report_groups(given: RawSplits) -> Finding:
     """A patient in two splits blocks; where a split does not say whose its images are, nobody knows."""
     check, without = "a patient or lesion in two splits", [split for split in given.splits if split not in given.groups]
     if found := overlaps(given.groups):

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from lightning_distill.audit.findings import Finding, Place, Tick, Where, plural
+from lightning_distill.audit.findings import Finding, Place, ProgressCallback, Where, plural
 from lightning_distill.audit.image_checks import chunks
 from lightning_distill.data.checks.splits import Split
 
@@ -17,7 +17,7 @@ Copies = list[tuple[str, int]]
 
 
 def find_copies(
-    splits: dict[str, Split], skip: Set[Where] = frozenset(), tick: Tick = lambda images: None
+    splits: dict[str, Split], skip: Set[Where] = frozenset(), tick: ProgressCallback = lambda images: None
 ) -> list[Copies]:
     """Images with the same sha256 of their bytes, in the order of splits and rows; only those that are there twice.
 
@@ -37,7 +37,7 @@ def find_copies(
     return [copies for copies in found.values() if len(copies) > 1]
 
 
-def judge_copies(copies: list[Copies], splits: dict[str, Split]) -> list[Finding]:
+def report_copies(copies: list[Copies], splits: dict[str, Split]) -> list[Finding]:
     """Copies in two splits block and those within one warn; copies with different labels likewise."""
     across, within = list(_across(copies, list(splits))), list(_within(copies))
     torn = [same for same in copies if len({_label(splits, place) for place in same}) > 1]

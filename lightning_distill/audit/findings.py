@@ -9,7 +9,7 @@ from typing import Literal
 #: ``blocks``: scores on these data would be wrong. ``warns``: look at it. ``unknown``: could not be looked for.
 Status = Literal["blocks", "warns", "ok", "unknown"]
 #: Called with the number of images that have been looked at.
-Tick = Callable[[int], object]
+ProgressCallback = Callable[[int], object]
 #: A split and a row.
 Where = tuple[str, "int | None"]
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
-from lightning_distill.audit.findings import Finding, Place, Tick, plural
+from lightning_distill.audit.findings import Finding, Place, ProgressCallback, plural
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.splits import Split
 
 #: Numbers of an image array that are held as float32 at once: 64 MiB of them.
-AT_ONCE = 1 << 24
+CHUNK_BYTES = 1 << 24
 #: Below this height or width, letters are a smear: the heuristic was right for 28 % of BreastMNIST's suspects at 64 px.
 READABLE = 96
 #: From this excess of strokes on, an image is suspected. At 128 px, 39 of the 61 suspects of BreastMNIST have writing.
@@ -24,12 +24,12 @@ CONTRAST = 0.31
 
 def chunks(images: Array) -> Iterator[tuple[int, Array]]:
     """Parts of images ``(N, C, H, W)`` with the row each begins at; no more of them in memory than is good."""
-    step = max(1, AT_ONCE // max(1, int(np.prod(images.shape[1:]))))
+    step = max(1, CHUNK_BYTES // max(1, int(np.prod(images.shape[1:]))))
     for start in range(0, len(images), step):
         yield start, np.asarray(images[start : start + step])
 
 
-def find_constant(splits: dict[str, Split], tick: Tick = lambda images: None) -> list[Place]:
+def find_constant(splits: dict[str, Split], tick: ProgressCallback = lambda images: None) -> list[Place]:
     """Images whose every channel has one value only."""
     found = []
     for split, (images, _) in splits.items():
@@ -40,14 +40,14 @@ def find_constant(splits: dict[str, Split], tick: Tick = lambda images: None) ->
     return found
 
 
-def judge_constant(constant: list[Place]) -> Finding:
+def report_constant(constant: list[Place]) -> Finding:
     """An image without anything on it is worth a look."""
     count = len(constant)
     found = f"{plural(count)} of one value only: export them again, or leave them out" if count else "none"
     return Finding("images with nothing on them", "warns" if count else "ok", count, found, tuple(constant))
 
 
-def find_writing(splits: dict[str, Split], tick: Tick = lambda images: None) -> list[Place] | None:
+def find_text(splits: dict[str, Split], tick: ProgressCallback = lambda images: None) -> list[Place] | None:
     r"""Images that may have letters burnt into them, the most suspect first; ``None`` where they are too small to tell.
 
     A stroke is a pixel that rises above the 3x3 opening of its image by `CONTRAST` of the range of train:
@@ -73,7 +73,7 @@ def find_writing(splits: dict[str, Split], tick: Tick = lambda images: None) -> 
     found = []
     for split, (images, _) in splits.items():
         for start, part in chunks(images):
-            excess = crowding(part.mean(1, dtype=np.float32), CONTRAST * (high - low))
+            excess = edge_density(part.mean(1, dtype=np.float32), CONTRAST * (high - low))
             found += [
                 Place(split, start + int(row), value=float(excess[row])) for row in np.flatnonzero(excess >= SUSPECT)
             ]
@@ -81,7 +81,7 @@ def find_writing(splits: dict[str, Split], tick: Tick = lambda images: None) -> 
     return sorted(found, key=lambda place: -(place.value or 0))
 
 
-def crowding(grey: NDArray[np.float32], contrast: float) -> NDArray[np.float32]:
+def edge_density(grey: NDArray[np.float32], contrast: float) -> NDArray[np.float32]:
     """How much denser strokes are in a window of letters than around it, at most, ``(N,)``, of images ``(N, H, W)``."""
     height, width = grey.shape[1:]
     opened = maximum_filter(minimum_filter(grey, (1, 3, 3)), (1, 3, 3))
@@ -94,7 +94,7 @@ def crowding(grey: NDArray[np.float32], contrast: float) -> NDArray[np.float32]:
     return np.asarray((density(0.04, 0.16) - density(0.16, 0.5)).max((1, 2)), np.float32)
 
 
-def judge_writing(suspects: list[Place] | None, splits: dict[str, Split]) -> Finding:
+def report_text(suspects: list[Place] | None, splits: dict[str, Split]) -> Finding:
     """Letters may name a patient, or tell the class: a suspicion that somebody should look at."""
     check = "writing in the image (suspicion)"
     if suspects is None:

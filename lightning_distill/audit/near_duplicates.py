@@ -10,20 +10,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.audit.findings import Finding, Place, Tick, Where
+from lightning_distill.audit.findings import Finding, Place, ProgressCallback, Where
 from lightning_distill.audit.image_checks import chunks
-from lightning_distill.audit.similarity import Features, Likeness, nearest, small
-from lightning_distill.audit.transforms import Family, families
+from lightning_distill.audit.similarity import Features, ImageSimilarity, nearest, small
+from lightning_distill.audit.transforms import TransformFamily, families
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import Rows
-from lightning_distill.data.checks.splits import Given
+from lightning_distill.data.checks.splits import RawSplits
 
 #: Training images whose nearest ones of other patients tell what chance alone gives.
 CONTROLS = 2000
 
 
 @dataclass(frozen=True)
-class Near:
+class NearDuplicates:
     """What the search has found.
 
     Args:
@@ -36,19 +36,19 @@ class Near:
     chance: float | None
 
 
-def find_near(
-    given: Given,
+def find_near_duplicates(
+    given: RawSplits,
     threshold: float,
     skip: Set[Where] = frozenset(),
-    tick: Tick = lambda images: None,
-) -> Near:
+    tick: ProgressCallback = lambda images: None,
+) -> NearDuplicates:
     """Images whose nearest one in an earlier split is as like as the threshold, as it lies or after a move is undone.
 
     Of an image that is found as it lies, no move is told; of one that is found mirrored or turned, no shift.
 
     Args:
         given: the data.
-        threshold: of `likeness.Likeness`.
+        threshold: of `likeness.ImageSimilarity`.
         skip: splits and rows to leave out: exact copies, which are told of elsewhere, and constant images.
         tick: called with the number of images looked at.
     """
@@ -57,7 +57,7 @@ def find_near(
     controls = None if groups is None else controls_of(groups)
     strays = np.zeros(0 if controls is None else len(controls), bool)
     for family in families(*train.shape[2:]):
-        likeness, least = Likeness(train, family.straight), family.least(threshold)
+        likeness, least = ImageSimilarity(train, family.straight), family.threshold_for(threshold)
         pools: dict[str, Features] = {}
         for split, (images, _) in given.splits.items():
             pools[split] = np.concatenate(list(likeness.features(images)))
@@ -70,9 +70,9 @@ def find_near(
                     found.setdefault((earlier, place.where), place)
             tick(len(images))
         if groups is not None and controls is not None:
-            strays |= of_others(likeness, family, pools["train"], train[controls], groups, controls, least)
+            strays |= matches_of_controls(likeness, family, pools["train"], train[controls], groups, controls, least)
     chance = float(strays.mean()) if len(strays) else None
-    return Near(tuple(sorted(found.values(), key=lambda place: -(place.value or 0))), chance)
+    return NearDuplicates(tuple(sorted(found.values(), key=lambda place: -(place.value or 0))), chance)
 
 
 class Match(NamedTuple):
@@ -83,11 +83,11 @@ class Match(NamedTuple):
     kind: str
 
 
-def matches(likeness: Likeness, family: Family, pool: Features, images: Array) -> Iterator[Match]:
+def matches(likeness: ImageSimilarity, family: TransformFamily, pool: Features, images: Array) -> Iterator[Match]:
     """For each of the images ``(N, C, H, W)`` the best match in a pool ``(M, F)``, over all looks of the family."""
     for _, part in chunks(images):
-        reduced, names = small(part), list(family.looks)
-        seen = [nearest(pool, likeness.seen(reduced, look)) for look in family.looks.values()]
+        reduced, names = small(part), list(family.views)
+        seen = [nearest(pool, likeness.num_components(reduced, look)) for look in family.views.values()]
         rows, values = (np.stack(arrays, 1) for arrays in zip(*seen, strict=True))  # (n, looks)
         for row, (place, value) in enumerate(zip(values.argmax(1), values.max(1), strict=True)):
             yield Match(int(rows[row, place]), float(value), names[place])
@@ -105,9 +105,9 @@ def controls_of(groups: Rows, seed: int = 0) -> NDArray[np.int64]:
     return np.random.default_rng(seed).permutation(len(groups))[:CONTROLS]
 
 
-def of_others(
-    likeness: Likeness,
-    family: Family,
+def matches_of_controls(
+    likeness: ImageSimilarity,
+    family: TransformFamily,
     pool: Features,
     images: Array,
     groups: Rows,
@@ -126,17 +126,17 @@ def of_others(
         threshold: of the likeness.
     """
     hits = np.zeros(len(images), bool)
-    for look in family.looks.values():
+    for look in family.views.values():
         done = 0
         for _, part in chunks(images):
             place = slice(done, done + len(part))
-            _, values = nearest(pool, likeness.seen(small(part), look), groups, groups[controls[place]])
+            _, values = nearest(pool, likeness.num_components(small(part), look), groups, groups[controls[place]])
             hits[place] |= values >= threshold
             done += len(part)
     return hits
 
 
-def judge_near(near: Near, given: Given, threshold: float, max_near: float) -> Finding:
+def report_near_copies(near: NearDuplicates, given: RawSplits, threshold: float, max_near: float) -> Finding:
     """Near copies warn, as some may be two pictures that look alike; where a split has too many of them they block."""
     check = "nearly the same image in two splits"
     labels = {split: labels for split, (_, labels) in given.splits.items()}

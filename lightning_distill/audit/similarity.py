@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from lightning_distill.audit.image_checks import chunks
-from lightning_distill.audit.transforms import Look, reduced, whole
+from lightning_distill.audit.transforms import TransformedView, identity, reduced
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import Rows
 
@@ -19,10 +19,10 @@ Features = NDArray[np.float32]
 #: Components kept, and images they are found on.
 COMPONENTS, SAMPLE = 64, 10_000
 #: Images that are made small at once, and pairs of images that are compared at once.
-AT_ONCE, PAIRS = 1024, 1 << 22
+CHUNK_IMAGES, PAIRS = 1024, 1 << 22
 
 
-class Likeness:
+class ImageSimilarity:
     r"""Cosine of partly whitened, small images: 1 is the same picture, near 0 two pictures that have nothing to do.
 
     An image is brought to 14x14 pixels, loses the mean of each channel and is scaled to length one, so that brightness
@@ -50,11 +50,11 @@ class Likeness:
         seed: of the choice of `SAMPLE` of them, where there are more.
     """
 
-    def __init__(self, train: Array, straight: Look = whole, seed: int = 0) -> None:
+    def __init__(self, train: Array, straight: TransformedView = identity, seed: int = 0) -> None:
         rows = np.arange(len(train))
         if len(rows) > SAMPLE:
             rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
-        parts = [train[rows[start : start + AT_ONCE]] for start in range(0, len(rows), AT_ONCE)]
+        parts = [train[rows[start : start + CHUNK_IMAGES]] for start in range(0, len(rows), CHUNK_IMAGES)]
         seen = np.concatenate([_flat(straight(small(part))) for part in parts])
         self._straight = straight
         count = max(1, min(COMPONENTS, len(seen) - 1, seen.shape[1]))
@@ -65,9 +65,9 @@ class Likeness:
     def features(self, images: Array) -> Iterator[Features]:
         """Features ``(n, 64)`` of images ``(N, C, H, W)`` as they lie, part by part."""
         for _, part in chunks(images):
-            yield self.seen(small(part), self._straight)
+            yield self.num_components(small(part), self._straight)
 
-    def seen(self, images: Tensor, look: Look) -> Features:
+    def num_components(self, images: Tensor, look: TransformedView) -> Features:
         """Features ``(n, 64)`` of length one, of what a look sees of reduced images ``(n, C, H, W)``."""
         features = self._pca.transform(_flat(look(images))) * self._scale
         length = np.linalg.norm(features, axis=1, keepdims=True)

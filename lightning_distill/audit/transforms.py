@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 #: What is seen of reduced images ``(n, C, H, W)``: small pictures ``(n, C, h, w)``.
-Look = Callable[[Tensor], Tensor]
+TransformedView = Callable[[Tensor], Tensor]
 #: Pixels of the side that images are reduced to, of the small picture of a whole, and of that of a middle.
 REDUCED, WHOLE, MIDDLE = 28, 14, 11
 #: Shifts by up to so many of the 28 reduced pixels are looked for, in each direction.
@@ -20,7 +20,7 @@ SLACK = 0.6
 
 
 @dataclass(frozen=True)
-class Family:
+class TransformFamily:
     """Moves that are looked for together; of an image, the one that makes it most like another is told.
 
     Args:
@@ -30,11 +30,11 @@ class Family:
             has many goes.
     """
 
-    straight: Look
-    looks: dict[str, Look]
+    straight: TransformedView
+    views: dict[str, TransformedView]
     slack: float = 1.0
 
-    def least(self, threshold: float) -> float:
+    def threshold_for(self, threshold: float) -> float:
         """The likeness from which a move is told, where unmoved copies are told from the threshold on."""
         return 1 - (1 - threshold) * self.slack
 
@@ -44,32 +44,36 @@ def reduced(images: Tensor) -> Tensor:
     return _pool(images, REDUCED)
 
 
-def families(height: int, width: int) -> list[Family]:
+def families(height: int, width: int) -> list[TransformFamily]:
     """All that is looked for in images of this size, in pixels: unmoved copies, mirrored and turned ones, shifted ones.
 
     Quarter turns need a small picture that is square, shifts a side of 10 pixels.
     """
     square = min(WHOLE, height) == min(WHOLE, width)
-    return [Family(whole, {"": whole}), Family(whole, turns(square)), *shifts(height, width)]
+    return [
+        TransformFamily(identity, {"": identity}),
+        TransformFamily(identity, rotations(square)),
+        *shifts(height, width),
+    ]
 
 
-def turns(square: bool = True) -> dict[str, Look]:
+def rotations(square: bool = True) -> dict[str, TransformedView]:
     """The ways of laying a square, or else a rectangle, on itself. Turns are clockwise, after mirroring."""
-    half: dict[str, Look] = {
-        "mirrored left-right": lambda x: whole(x).flip(3),
-        "mirrored up-down": lambda x: whole(x).flip(2),
-        "turned by 180": lambda x: whole(x).flip(2, 3),
+    half: dict[str, TransformedView] = {
+        "mirrored left-right": lambda x: identity(x).flip(3),
+        "mirrored up-down": lambda x: identity(x).flip(2),
+        "turned by 180": lambda x: identity(x).flip(2, 3),
     }
-    quarter: dict[str, Look] = {
-        "turned by 90": lambda x: whole(x).rot90(1, (2, 3)),
-        "turned by 270": lambda x: whole(x).rot90(3, (2, 3)),
-        "mirrored left-right and turned by 90": lambda x: whole(x).rot90(1, (2, 3)).flip(3),
-        "mirrored left-right and turned by 270": lambda x: whole(x).rot90(3, (2, 3)).flip(3),
+    quarter: dict[str, TransformedView] = {
+        "turned by 90": lambda x: identity(x).rot90(1, (2, 3)),
+        "turned by 270": lambda x: identity(x).rot90(3, (2, 3)),
+        "mirrored left-right and turned by 90": lambda x: identity(x).rot90(1, (2, 3)).flip(3),
+        "mirrored left-right and turned by 270": lambda x: identity(x).rot90(3, (2, 3)).flip(3),
     }
     return {**half, **quarter} if square else half
 
 
-def shifts(height: int, width: int) -> list[Family]:
+def shifts(height: int, width: int) -> list[TransformFamily]:
     """The middle of one image beside windows of the other, so that what came in at the border does not count.
 
     Args:
@@ -88,15 +92,15 @@ def shifts(height: int, width: int) -> list[Family]:
         for x in range(-right, right + 1)
         if (y, x) != (0, 0)
     }
-    return [Family(_window(down, right, down, right), looks, SLACK)] if looks else []
+    return [TransformFamily(_window(down, right, down, right), looks, SLACK)] if looks else []
 
 
-def whole(images: Tensor) -> Tensor:
+def identity(images: Tensor) -> Tensor:
     """All of reduced images, ``(n, C, 14, 14)``, or fewer pixels where they have fewer."""
     return _pool(images, WHOLE)
 
 
-def _window(top: int, left: int, down: int, right: int) -> Look:
+def _window(top: int, left: int, down: int, right: int) -> TransformedView:
     """The part of an image that begins there and is smaller by twice these margins."""
 
     def look(images: Tensor) -> Tensor:

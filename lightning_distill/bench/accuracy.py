@@ -9,12 +9,12 @@ import torch
 
 from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench import reference as textbook
-from lightning_distill.bench.cases import Job, Variant, make_ours, make_textbook
+from lightning_distill.bench.cases import BenchmarkCase, Variant, make_ours, make_textbook
 from lightning_distill.bench.measure import quiet_trainer, silence
-from lightning_distill.callbacks.student_evaluation import training_set
+from lightning_distill.callbacks.student_evaluation import exported_set
 from lightning_distill.data import ArrayDataModule, DigitsDataModule, MNISTDataModule
-from lightning_distill.evaluation import Exam, Protocol, Scores, TrainingSet, examine
-from lightning_distill.utils.rng import sandbox
+from lightning_distill.evaluation import LabeledSet, Protocol, Scores, StudentEvaluator, evaluate_students
+from lightning_distill.utils.rng import isolated_rng
 
 
 def real_data(real_per_class: int = 256) -> ArrayDataModule:
@@ -29,27 +29,27 @@ def real_data(real_per_class: int = 256) -> ArrayDataModule:
     return DigitsDataModule(real_per_class=real_per_class)
 
 
-def distil_ours(job: Job, variant: Variant, steps: int) -> TrainingSet:
+def distil_ours(job: BenchmarkCase, variant: Variant, steps: int) -> LabeledSet:
     """What ours makes in so many steps, as it is shipped."""
     distiller = make_ours(job, variant.compile)
     with silence():
         quiet_trainer(steps, variant.precision, job.device, []).fit(distiller, datamodule=job.data)
-    return training_set(distiller.synthetic)
+    return exported_set(distiller.synthetic)
 
 
-def distil_textbook(job: Job, steps: int, make: Callable[[Job], Any] = make_textbook) -> TrainingSet:
+def distil_textbook(job: BenchmarkCase, steps: int, make: Callable[[BenchmarkCase], Any] = make_textbook) -> LabeledSet:
     """What the textbook makes in so many steps from the same images, shipped in the same way."""
-    with sandbox(job.seed):
+    with isolated_rng(job.seed):
         rival = make(job)
         for _ in range(steps):
             rival.step()
     synthetic = job.begin()
     synthetic.images.data.copy_(rival.images.detach())
-    return training_set(synthetic.learn(lr=rival.rate.item() if job.path == "mtt" else None))
+    return exported_set(synthetic.add_learnables(lr=rival.rate.item() if job.path == "mtt" else None))
 
 
 def score_set(
-    given: TrainingSet,
+    given: LabeledSet,
     data: ArrayDataModule,
     network: str,
     epochs: int,
@@ -59,16 +59,18 @@ def score_set(
 ) -> Scores:
     """Our students of ``epochs + 1`` epochs before the validation split."""
     variant = variant or Variant(compile="auto")
-    exam = Exam(Protocol("bench", epochs), students, [network], compile=variant.compile)
-    return examine(exam, lambda student: given, data.val_dataloader(), device, variant.precision == "bf16-mixed")
+    exam = StudentEvaluator(Protocol("bench", epochs), students, [network], compile=variant.compile)
+    return evaluate_students(
+        exam, lambda student: given, data.val_dataloader(), device, variant.precision == "bf16-mixed"
+    )
 
 
-def score_textbook_students(given: TrainingSet, job: Job, epochs: int, students: int) -> Scores:
+def score_textbook_students(given: LabeledSet, job: BenchmarkCase, epochs: int, students: int) -> Scores:
     """The textbook's students of ``epochs + 1`` epochs before the validation split: their ``acc`` alone."""
     spec, found = given.spec, Scores()
     images, labels = spec.normalize(given.pixels).to(job.device), given.labels.to(job.device)
     for seed in range(students):
-        with sandbox(seed):
+        with isolated_rng(seed):
             student = textbook.Student(images, labels, job.build, PRESETS[spec.augmentation], epochs)
             for _ in range(epochs + 1):
                 student.step()
@@ -79,7 +81,7 @@ def score_textbook_students(given: TrainingSet, job: Job, epochs: int, students:
 
 
 @torch.no_grad()
-def _accuracy(network: torch.nn.Module, job: Job) -> float:
+def _accuracy(network: torch.nn.Module, job: BenchmarkCase) -> float:
     right = total = 0
     for x, y in job.data.val_dataloader():
         guess = network(job.data.spec.normalize(x.to(job.device))).argmax(1)

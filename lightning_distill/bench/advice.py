@@ -10,18 +10,18 @@ from pathlib import Path
 
 import torch
 
-from lightning_distill.bench.interleaved import Turns
-from lightning_distill.functional.compile import compiler_found
+from lightning_distill.bench.interleaved import InterleavedTimer
+from lightning_distill.functional.compile import compiler_available
 from lightning_distill.utils.precision import bf16_is_native
 
 EAGER = "32/off"
 #: Less than this is no difference.
 WORTH = 1.05
 #: By path and name of a variant.
-Results = Mapping[tuple[str, str], Turns]
+Results = Mapping[tuple[str, str], InterleavedTimer]
 
 
-def advise(results: Results, device: str) -> list[str]:
+def recommend_settings(results: Results, device: str) -> list[str]:
     """What to change on this machine, the most general first.
 
     Args:
@@ -37,7 +37,7 @@ def of_machine(device: str) -> list[str]:
     lines = []
     if device == "cpu" and torch.cuda.is_available():
         lines.append("a CUDA device lies idle: use --trainer.accelerator gpu")
-    if not compiler_found():
+    if not compiler_available():
         what = "triton" if torch.cuda.is_available() else "g++"
         lines.append(f"no compiler found, everything runs eagerly: install {what} and run this again")
     if not bf16_is_native(device):
@@ -75,8 +75,8 @@ def of_path(path: str, results: Results) -> list[str]:
     eager, best = mine[EAGER], min(mine, key=lambda name: mine[name].median(mine[name].ours))
     before, after = eager.median(eager.ours), mine[best].median(mine[best].ours)
     if before / after < WORTH:
-        return [f"{path}: nothing beats eager float32 here: {knobs(path, EAGER)}"]
-    line = f"{path}: {knobs(path, best)}: {before / after:.1f}x faster than eager float32 here"
+        return [f"{path}: nothing beats eager float32 here: {settings_for(path, EAGER)}"]
+    line = f"{path}: {settings_for(path, best)}: {before / after:.1f}x faster than eager float32 here"
     extra = mine[best].warm_up - eager.warm_up
     if best.endswith("max") and extra > 0:
         steps = math.ceil(extra / (before - after))
@@ -85,7 +85,7 @@ def of_path(path: str, results: Results) -> list[str]:
     return [line]
 
 
-def knobs(path: str, name: str) -> str:
+def settings_for(path: str, name: str) -> str:
     """The options that make a variant: those of `fit`, or for students those of `evaluate`."""
     precision, compile = name.split("/")
     full = "bf16-mixed" if precision == "bf16" else "32-true"

@@ -17,13 +17,13 @@ from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench import reference as textbook
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
-from lightning_distill.distillers.dc_loops import loops
+from lightning_distill.distillers.dc_loops import default_loops
 from lightning_distill.distillers.mtt.experts import epoch_path, write_epoch, write_expert_card
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import create_network
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.rng import sandbox
+from lightning_distill.utils.rng import isolated_rng
 
 Precision = Literal["32-true", "bf16-mixed"]
 METHODS: dict[str, type[Distiller]] = {
@@ -64,7 +64,7 @@ class Size:
     syn_steps: int = 20
 
     def __str__(self) -> str:
-        outer, inner = loops(self.ipc, self.outer, self.inner)
+        outer, inner = default_loops(self.ipc, self.outer, self.inner)
         image = f"{self.channels}x{self.side}x{self.side}"
         return (
             f"{self.classes} classes of {image}, {self.ipc} synthetic and {self.real_per_class} real images a class, "
@@ -85,7 +85,7 @@ class Variant:
 
 
 @dataclass
-class Job:
+class BenchmarkCase:
     """What both sides are given.
 
     Args:
@@ -113,10 +113,10 @@ class Job:
     def begin(self) -> SyntheticSet:
         """The images to begin with: the same for both sides, on the CPU."""
         kind = "noise" if self.path == "dc" else "real"
-        return SyntheticSet.begin(*self.data.train_arrays(), self.data.spec, self.size.ipc, kind, self.seed)
+        return SyntheticSet.from_real_data(*self.data.train_arrays(), self.data.spec, self.size.ipc, kind, self.seed)
 
 
-Rival = Callable[[Job], Any]
+ReferenceStep = Callable[[BenchmarkCase], Any]
 
 
 def check_paths(names: list[str]) -> None:
@@ -135,9 +135,9 @@ def noise(size: Size, seed: int = 0) -> ArrayDataModule:
     return ArrayDataModule((images, labels), few, name="noise", real_per_class=size.real_per_class, channels="first")
 
 
-def write_walks(folder: str | Path, network: str, spec: DataSpec) -> None:
+def write_expert_files(folder: str | Path, network: str, spec: DataSpec) -> None:
     """Experts for timing: fresh networks whose weights take small random steps, no training."""
-    with sandbox(0):
+    with isolated_rng(0):
         for expert in range(EXPERTS):
             place = Path(folder) / f"{expert:03d}"
             write_expert_card(place, network, spec, {"made_for": "timing"})
@@ -148,7 +148,7 @@ def write_walks(folder: str | Path, network: str, spec: DataSpec) -> None:
                 weights = {name: weight + 0.01 * torch.randn_like(weight) for name, weight in weights.items()}
 
 
-def make_ours(job: Job, compile: CompileMode, **more: object) -> Distiller:
+def make_ours(job: BenchmarkCase, compile: CompileMode, **more: object) -> Distiller:
     """Our distiller for a path other than ``student``, with more of its options if need be."""
     size = job.size
     options: dict[str, dict[str, Any]] = {
@@ -170,7 +170,7 @@ def make_ours(job: Job, compile: CompileMode, **more: object) -> Distiller:
     )
 
 
-def make_textbook(job: Job) -> Any:
+def make_textbook(job: BenchmarkCase) -> Any:
     """The textbook's side of a path: an object with ``step()`` and, unless a student, ``images``."""
     spec, size, begun = job.data.spec, job.size, job.begin()
     images, labels, groups = (
@@ -182,14 +182,14 @@ def make_textbook(job: Job) -> Any:
         return textbook.Student(images, labels, job.build, groups)
     if job.path == "mtt":
         return textbook.MTT(images, labels, job.build, _ends(job), groups, size.syn_steps, IMAGE_LR["mtt"])
-    real, batch = hold(job), job.data.real_per_class
+    real, batch = keep_resident(job), job.data.real_per_class
     if job.path == "dm":
         return textbook.DM(real, images, job.build, groups, batch)
-    groups, (outer, inner) = () if job.path == "dc" else groups, loops(size.ipc, size.outer, size.inner)
+    groups, (outer, inner) = () if job.path == "dc" else groups, default_loops(size.ipc, size.outer, size.inner)
     return textbook.GradientMatching(real, images, job.build, groups, batch, outer, inner)
 
 
-def hold(job: Job) -> textbook.Real:
+def keep_resident(job: BenchmarkCase) -> textbook.Real:
     """All real images as public codes hold them; normalised in parts, so that no second copy is ever there."""
     pixels, labels = job.data.train_arrays()
     spec = job.data.spec
@@ -200,8 +200,8 @@ def hold(job: Job) -> textbook.Real:
     return textbook.Real(images, torch.from_numpy(labels), spec.num_classes)
 
 
-def _ends(job: Job) -> Callable[[], tuple[list[torch.Tensor], list[torch.Tensor]]]:
-    """Draws one expert's first stretch; all experts lie in memory."""
+def _ends(job: BenchmarkCase) -> Callable[[], tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    """ClassBalancedLoader one expert's first stretch; all experts lie in memory."""
     from safetensors.torch import load_file
 
     names = [name for name, _ in job.build().named_parameters()]

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from lightning_distill.utils.rng import derive_seed, sandbox
+from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
-class Turns:
+class InterleavedTimer:
     """Seconds of ours, which calls this after each of its steps, and of the other, which then takes one step.
 
     What lies between two calls counts as ours: loading data, logging, everything a user waits for. The other draws
@@ -55,7 +55,7 @@ class Turns:
         """Ours has taken a step: note it, let the other take one, and say whether it is enough."""
         self.ours.append(self._now() - self._resumed)
         if self.other is not None:
-            with sandbox(derive_seed("turns", len(self.ours))):
+            with isolated_rng(derive_seed("turns", len(self.ours))):
                 start = self._now()
                 self.other()
                 self.theirs.append(self._now() - start)

@@ -13,18 +13,18 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from lightning_distill.bench.cases import (
-    Job,
+    BenchmarkCase,
     Precision,
-    Rival,
+    ReferenceStep,
     Size,
     Variant,
     make_ours,
     make_textbook,
     noise,
-    write_walks,
+    write_expert_files,
 )
-from lightning_distill.bench.interleaved import Turns
-from lightning_distill.evaluation import Protocol, School, TrainingSet
+from lightning_distill.bench.interleaved import InterleavedTimer
+from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 
@@ -64,10 +64,10 @@ def silence() -> Iterator[None]:
         logger.setLevel(level)
 
 
-class TakeTurns(Callback):
+class InterleaveCallback(Callback):
     """Calls `Turns` after every step and stops the trainer when it is enough."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: InterleavedTimer) -> None:
         self.turns = turns
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,7 +79,7 @@ class TakeTurns(Callback):
         trainer.should_stop = self.turns()
 
 
-class _EnoughError(Exception):
+class _MeasurementDone(Exception):
     """Ends a student's training."""
 
 
@@ -91,8 +91,8 @@ def measure(
     pairs: int = 5,
     seconds: float = float("inf"),
     accelerator: Accelerator = "auto",
-    rival: Rival | None = make_textbook,
-) -> Turns:
+    rival: ReferenceStep | None = make_textbook,
+) -> InterleavedTimer:
     """Time one path: ours in a variant, in turn with a rival.
 
     Args:
@@ -111,30 +111,30 @@ def measure(
     with tempfile.TemporaryDirectory() as folder, silence():
         data, device = noise(size), device_of(accelerator)
         if path == "mtt":
-            write_walks(folder, size.network, data.spec)
-        job = Job(path, size, data, device, folder)
+            write_expert_files(folder, size.network, data.spec)
+        job = BenchmarkCase(path, size, data, device, folder)
         other = None if rival is None else rival(job).step
-        turns = Turns(other, warmup, pairs, seconds, device)
+        turns = InterleavedTimer(other, warmup, pairs, seconds, device)
         if path == "student":
             _study(job, variant, turns)
         else:
-            trainer = quiet_trainer(warmup + pairs, variant.precision, device, [TakeTurns(turns)])
+            trainer = quiet_trainer(warmup + pairs, variant.precision, device, [InterleaveCallback(turns)])
             trainer.fit(make_ours(job, variant.compile), datamodule=data)
     return turns
 
 
-def _study(job: Job, variant: Variant, turns: Turns) -> None:
+def _study(job: BenchmarkCase, variant: Variant, turns: InterleavedTimer) -> None:
     begun, spec = job.begin(), job.data.spec
     protocol = Protocol("bench", turns.warmup + turns.pairs - 1, augmentation=spec.augmentation)
     images, bf16 = len(begun), variant.precision == "bf16-mixed"
-    school = School(job.size.network, spec, protocol, images, 1, job.device, bf16, variant.compile)
+    school = StudentTrainer(job.size.network, spec, protocol, images, 1, job.device, bf16, variant.compile)
 
     def tick() -> None:
         if turns():
-            raise _EnoughError
+            raise _MeasurementDone
 
     turns.begin()
     try:
-        school.train(TrainingSet(begun.pixels(), begun.labels, spec), job.seed, tick)
-    except _EnoughError:
+        school.fit(LabeledSet(begun.pixels(), begun.labels, spec), job.seed, tick)
+    except _MeasurementDone:
         return

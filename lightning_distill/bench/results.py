@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from lightning_distill import __version__
-from lightning_distill.utils.hardware import machine
+from lightning_distill._version import __version__
+from lightning_distill.utils.hardware import machine_description
 
 Row = dict[str, str]
 #: Of two sides in turn: milliseconds of a step with quartiles, ratio, and the seconds until ours was warm.
@@ -23,7 +23,14 @@ ABOUT = ("machine", "threads", "torch", "lightning_distill", "date", "command")
 
 def about(command: str) -> Row:
     """What every row says of its making; ``command`` is what a reader types to get it again."""
-    values = machine(), torch.get_num_threads(), torch.__version__, __version__, datetime.date.today(), command
+    values = (
+        machine_description(),
+        torch.get_num_threads(),
+        torch.__version__,
+        __version__,
+        datetime.date.today(),
+        command,
+    )
     return dict(zip(ABOUT, map(str, values), strict=True))
 
 
@@ -50,7 +57,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, o
     os.replace(temporary, path)
 
 
-class Book:
+class ResumableCsv:
     """A CSV filled row by row; a row that is there already, made by this version, need not be made again.
 
     Args:

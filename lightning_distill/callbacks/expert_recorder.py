@@ -1,4 +1,4 @@
-"""``ExpertTrajectories``: the way a network's parameters take while it learns, for trajectory matching."""
+"""``ExpertTrajectoryRecorder``: the way a network's parameters take while it learns, for trajectory matching."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lightning_distill.sets.storage import check_writable
 from lightning_distill.spec import DataSpec
 
 
-class ExpertTrajectories(Callback):
+class ExpertTrajectoryRecorder(Callback):
     """Writes the parameters of any LightningModule, or of one of its networks, before training and after every epoch.
 
     Works in any Lightning project; nothing of the training is touched. `MTTDistiller` takes the folder above
     ``dirpath`` as ``experts``. Parameters are stored as float32 safetensors under the network's own names; buffers
     (running statistics) are not.
 
-    >>> callback = ExpertTrajectories("experts/000", module="model", network="resnet18_batch")
+    >>> callback = ExpertTrajectoryRecorder("experts/000", module="model", network="resnet18_batch")
 
     Args:
         dirpath: folder of this one expert, checked before the run.

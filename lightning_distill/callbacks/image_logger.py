@@ -1,4 +1,4 @@
-"""``SyntheticImages``: the set as a picture, wherever the run is looked at."""
+"""``SyntheticImageLogger``: the set as a picture, wherever the run is looked at."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_distill.sets.storage import check_writable
 from lightning_distill.visualization.image_grid import image_grid
 
 
-class SyntheticImages(Callback):
+class SyntheticImageLogger(Callback):
     """After every validation and at the end, draws one row of images for each class as they would be shipped.
 
     Goes to W&B and TensorBoard as ``synthetic/images``, and to ``dirpath`` as ``step-N.png`` if one is given.

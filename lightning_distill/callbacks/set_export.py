@@ -1,4 +1,4 @@
-"""``ExportSyntheticSet``: the best and the last set as files somebody else can train on."""
+"""``SyntheticSetExport``: the best and the last set as files somebody else can train on."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
-from lightning_distill.callbacks.student_evaluation import StudentEvaluation, training_set
+from lightning_distill.callbacks.student_evaluation import StudentEvaluation, exported_set
 from lightning_distill.distillers import Distiller
 from lightning_distill.sets.card import make_card
-from lightning_distill.sets.storage import SET, check_writable, write_set
+from lightning_distill.sets.storage import SET, check_writable, save_set
 
 
-class ExportSyntheticSet(Callback):
+class SyntheticSetExport(Callback):
     """Writes ``dirpath/last`` after every validation and at the end, ``dirpath/best`` where the monitored score rises.
 
     Each holds ``set.safetensors`` (which carries its card) and the same ``card.json``. With a `WandbLogger` the best
@@ -100,7 +100,11 @@ class ExportSyntheticSet(Callback):
             if isinstance(callback, StudentEvaluation):
                 scores["val"] = callback.describe("val")
         hyper_parameters = {key: value for key, value in hp.items() if not key.startswith("_")}
-        learned = [name for name, found in (("soft_labels", synthetic.soft), ("lr", synthetic.lr)) if found is not None]
+        learned = [
+            name
+            for name, found in (("soft_labels", synthetic.soft_label_logits), ("lr", synthetic.lr))
+            if found is not None
+        ]
         method, step = type(pl_module).__name__, trainer.global_step
-        card = make_card(method, hyper_parameters, scores, str(hp["start"]), step, learned)
-        write_set(self.dirpath / name, training_set(synthetic), card)
+        card = make_card(method, hyper_parameters, scores, str(hp["init"]), step, learned)
+        save_set(self.dirpath / name, exported_set(synthetic), card)

@@ -13,20 +13,27 @@ from torch import Tensor
 
 from lightning_distill.callbacks.progress import student_progress
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.data.checks.label_combinations import frequent, numbered
-from lightning_distill.data.loaders import Batches
-from lightning_distill.evaluation import Exam, Predictions, Scores, Sitting, TrainingSet, chosen
+from lightning_distill.data.checks.label_combinations import combination_indices, frequent_combinations
+from lightning_distill.data.loaders import SequentialLoader
+from lightning_distill.evaluation import (
+    LabeledSet,
+    Predictions,
+    Scores,
+    StudentEvaluator,
+    TrainedStudents,
+    coreset_sampler,
+)
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.rng import sandbox
+from lightning_distill.utils.rng import isolated_rng
 
 
 class StudentEvaluation(Callback):
     """Trains fresh students on a set in Lightning's own validation and test loops, and logs what they learned.
 
-    Logs, for the stage ``val`` or ``test``, the students' means of all `metrics.measure` knows (``acc``, ``auroc``,
+    Logs, for the stage ``val`` or ``test``, the students' means of all `compute_metrics` knows (``acc``, ``auroc``,
     ``balanced_acc``, ``worst_recall``, ``macro_f1``, ``ece``, ...), ``acc_std`` over students, and ``gain_random``, the
     accuracy above students of as many real images drawn at random, measured once and kept. So
     ``ModelCheckpoint(monitor="val/acc")``, ``EarlyStopping`` and ``trainer.test(ckpt_path="best")`` work unchanged.
@@ -47,7 +54,7 @@ class StudentEvaluation(Callback):
         random_baseline: measure random subsets too.
         set: ``(images, labels)`` in the space of your loader's images, or the path of a shared set file (whose images
             are then normalised by its own mean and std); ``None`` takes the distiller's.
-        compile: see `functional.Stateless`.
+        compile: see `functional.FunctionalNetwork`.
         figures: send confusion matrix, reliability diagram and recall of each class to W&B, where the run goes there.
 
     Raises:
@@ -61,15 +68,15 @@ class StudentEvaluation(Callback):
         architectures: list[str] | None = None,
         seed: int = 0,
         random_baseline: bool = True,
-        set: str | tuple[Tensor, Tensor] | None = None,
+        synthetic_set: str | tuple[Tensor, Tensor] | None = None,
         compile: CompileMode = "auto",
         figures: bool = True,
     ) -> None:
-        self.exam = Exam(protocol, students, architectures or ["convnet"], seed, compile)
+        self.exam = StudentEvaluator(protocol, students, architectures or ["convnet"], seed, compile)
         self.random_baseline, self.figures = random_baseline, figures
-        self._given = _as_training_set(set)
-        self._sitting: Sitting | None = None
-        self._random_sitting: Sitting | None = None
+        self._given = _as_training_set(synthetic_set)
+        self._sitting: TrainedStudents | None = None
+        self._random_sitting: TrainedStudents | None = None
         self._random_acc: dict[str, float] = {}
         self._key = ""
         self.scores: dict[str, Scores] = {}
@@ -133,24 +140,24 @@ class StudentEvaluation(Callback):
     def _train(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         data = self._training_set(pl_module)
         device, bf16, spread = pl_module.device, "bf16" in str(trainer.precision), _all_ranks_see_all(trainer)
-        epochs = self.exam.epochs_here(spread)
+        epochs = self.exam.epochs_on_this_rank(spread)
         with student_progress(trainer, epochs, f"{len(self.exam.seeds)} students") as tick:
             self._sitting = self.exam.train(lambda _: data, device, bf16, tick, spread)
         self._key = f"{stage}, {_baseline_key(data, self.exam)}"
         real = _real_images(trainer, data.spec) if self.random_baseline and self._key not in self._random_acc else None
         if real is not None:
-            counts = torch.bincount(data.labels, minlength=len(data.spec.strata)).tolist()
-            draw = chosen("random", real.train_arrays(), counts, data.spec, self.exam.seeds[0])
+            counts = torch.bincount(data.labels, minlength=len(data.spec.balance_groups)).tolist()
+            draw = coreset_sampler("random", real.train_arrays(), counts, data.spec, self.exam.seeds[0])
             with student_progress(trainer, epochs, "students of random subsets") as tick:
                 self._random_sitting = self.exam.train(draw, device, bf16, tick, spread)
 
-    def _training_set(self, pl_module: LightningModule) -> TrainingSet:
+    def _training_set(self, pl_module: LightningModule) -> LabeledSet:
         if self._given is not None:
             return self._given
         synthetic = getattr(pl_module, "synthetic", None)
         if not isinstance(synthetic, SyntheticSet):
             raise ValueError(f"{type(pl_module).__name__} has no synthetic set; use StudentEvaluation(set=...)")
-        return training_set(synthetic)
+        return exported_set(synthetic)
 
     def _see(self, pl_module: LightningModule, batch: Any) -> None:
         if self._sitting is None:
@@ -164,7 +171,7 @@ class StudentEvaluation(Callback):
             x = synthetic.spec.normalize(x)
         for sitting in (self._sitting, self._random_sitting):
             if sitting is not None:
-                sitting.see(x, y)
+                sitting.update(x, y)
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         assert self._sitting is not None
@@ -196,26 +203,29 @@ def draw(loggers: Sequence[WandbLogger], stage: str, said: Predictions, step: in
             logger.log_image(f"{stage}/{name}", [figure], step=step)
 
 
-def training_set(synthetic: SyntheticSet) -> TrainingSet:
+def exported_set(synthetic: SyntheticSet) -> LabeledSet:
     """What is shipped of a set, on the CPU: pixels, labels, and what else the method has learned."""
-    soft = None if synthetic.soft is None else synthetic.targets().detach().cpu()
+    soft = None if synthetic.soft_label_logits is None else synthetic.targets().detach().cpu()
     lr = None if synthetic.lr is None else float(synthetic.lr.detach())
-    return TrainingSet(synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec, soft, lr)
+    return LabeledSet(synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec, soft, lr)
 
 
-def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet | None:
+def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> LabeledSet | None:
     if given is None:
         return None
     if isinstance(given, str):
         data, _ = read_set(given)
         images, labels, names = data.spec.normalize(data.pixels), data.labels, data.spec.class_names
-        augmentation, learned, several = data.spec.augmentation, (data.soft, data.lr), data.spec.combinations
+        augmentation, learned, several = data.spec.augmentation, (data.soft_labels, data.lr), data.spec.combinations
     else:
         images, labels = given[0].detach().float().cpu(), given[1].detach().cpu().long()
         augmentation, learned, several = "dsa", (None, None), ()
         if labels.ndim == 2 and labels.shape[1] > 1:
-            several = frequent(labels.numpy(), least=1)
-            names, labels = tuple(map(str, range(labels.shape[1]))), torch.from_numpy(numbered(labels.numpy(), several))
+            several = frequent_combinations(labels.numpy(), least=1)
+            names, labels = (
+                tuple(map(str, range(labels.shape[1]))),
+                torch.from_numpy(combination_indices(labels.numpy(), several)),
+            )
         else:
             labels = labels.flatten()
             names = tuple(str(c) for c in range(int(labels.max()) + 1))
@@ -230,25 +240,25 @@ def _as_training_set(given: str | tuple[Tensor, Tensor] | None) -> TrainingSet |
         class_names=names,
         mean=(0.0,) * channels,
         std=(1.0,) * channels,
-        low=float(images.min()),
-        high=float(images.max()),
-        pixel="float16",
+        min_value=float(images.min()),
+        max_value=float(images.max()),
+        storage_dtype="float16",
         augmentation=augmentation,
         task="multi-label" if several else "multi-class",
         combinations=several,
     )
-    return TrainingSet(images, labels, spec, *learned)
+    return LabeledSet(images, labels, spec, *learned)
 
 
 def _all_ranks_see_all(trainer: Trainer) -> bool:
     """Whether the loader that runs now gives every rank all images; ``trainer.val_dataloaders`` may be a fit's."""
     loader = trainer._evaluation_loop._combined_loader
-    return loader is not None and isinstance(loader.iterables, Batches)
+    return loader is not None and isinstance(loader.iterables, SequentialLoader)
 
 
-def _baseline_key(data: TrainingSet, exam: Exam) -> str:
+def _baseline_key(data: LabeledSet, exam: StudentEvaluator) -> str:
     """Everything a random subset's score depends on beside the stage, as text: a change of any of it measures anew."""
-    counts = torch.bincount(data.labels, minlength=len(data.spec.strata)).tolist()
+    counts = torch.bincount(data.labels, minlength=len(data.spec.balance_groups)).tolist()
     return f"{data.spec.name} {counts}, {exam.protocol}, {exam.architectures}, {exam.seeds}"
 
 
@@ -261,7 +271,7 @@ def _real_images(trainer: Trainer, spec: DataSpec) -> ArrayDataModule | None:
     if datamodule is None and loader is None:
         rank_zero_warn("no training data at hand: gain_random is not measured; give the Trainer a datamodule")
         return None
-    with sandbox(0):
+    with isolated_rng(0):
         batches = list(datamodule.train_dataloader() if datamodule is not None else loader)
         x, y = torch.cat([b[0] for b in batches]), torch.cat([b[1].flatten() for b in batches])
     return ArrayDataModule((x.float().numpy(), y.numpy()), class_names=spec.class_names, channels="first")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 
 
-def spelled_out(words: Sequence[str], command: Callable[..., object], first: str | None = None) -> list[str]:
+def normalize_argv(words: Sequence[str], command: Callable[..., object], first: str | None = None) -> list[str]:
     """``--test-data`` as ``--test_data``, several words as a list, a single one too where the option is a list.
 
     ``--ipc 1 10`` becomes ``--ipc=[1,10]``, ``--baselines random`` becomes ``--baselines=["random"]``; lists in

@@ -20,7 +20,7 @@ _MISSING = re.compile(r"the following arguments are required: (.*)")
 _TYPE = re.compile(r"Expected a (?:typing\.)?(?:<class '(\w+)'>|(.+?))(?:\. Got value: (.*))?")
 
 
-def complaint(message: str, command: str) -> str:
+def format_parser_error(message: str, command: str) -> str:
     """A refusal of jsonargparse in one line, with the option's full name; any other message as it is.
 
     Args:

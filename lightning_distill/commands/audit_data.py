@@ -11,15 +11,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lightning_distill import __version__
-from lightning_distill.audit import Finding, Place, audit, work
+from lightning_distill._version import __version__
+from lightning_distill.audit import Finding, Place, audit, total_work
 from lightning_distill.audit.classes import class_counts, class_names
 from lightning_distill.audit.run import MAX_NEAR, NEAR
 from lightning_distill.commands._candidates import student_bar
 from lightning_distill.commands.evaluate import data_options
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.groups import PATIENT
-from lightning_distill.data.checks.splits import Given
+from lightning_distill.data.checks.splits import RawSplits
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.utils.csv_rows import append_csv
 
@@ -62,7 +62,7 @@ def audit_data(
     Args:
         data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
         near: likeness from which an image is nearly another, as it lies, mirrored, turned or shifted; see
-            `audit.likeness.Likeness`.
+            `audit.likeness.ImageSimilarity`.
         max_near: the share of a split's images above which near copies of earlier splits block. The default, one in a
             hundred, is what can move an accuracy as much as students differ; chance is far below it. 1 only warns.
         out: CSV that the findings are added to, with every image.
@@ -78,11 +78,11 @@ def audit_data(
     """
     if out is not None:
         check_writable(Path(out).parent)
-    given = data.given()
+    given = data.load_splits()
     with student_bar() as bar:
-        task = bar.add_task("images looked at", total=work(given))
+        task = bar.add_task("images looked at", total=total_work(given))
         findings = audit(given, near, max_near, lambda images: bar.advance(task, images))
-        bar.update(task, completed=work(given))
+        bar.update(task, completed=total_work(given))
     show(findings, given, Console())
     if out is not None:
         append_csv(Path(out), rows_of(findings, data, given, near, max_near))
@@ -91,7 +91,7 @@ def audit_data(
     return findings
 
 
-def show(findings: list[Finding], given: Given, console: Console) -> None:
+def show(findings: list[Finding], given: RawSplits, console: Console) -> None:
     """The classes of every split, and what the checks have found."""
     counts = class_counts(given)
     table = Table(title=f"{given.name} ({given.source}), images of each class")
@@ -116,7 +116,7 @@ def show(findings: list[Finding], given: Given, console: Console) -> None:
 
 
 def rows_of(
-    findings: list[Finding], data: ArrayDataModule, given: Given, near: float, max_near: float
+    findings: list[Finding], data: ArrayDataModule, given: RawSplits, near: float, max_near: float
 ) -> list[AuditRow]:
     """A row for each finding, followed by one for each of its images."""
     options = [*data_options("data", data), *(["--near", f"{near:g}"] if near != NEAR else [])]

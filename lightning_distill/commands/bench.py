@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lightning_distill.bench.advice import EAGER, advise
+from lightning_distill.bench.advice import EAGER, recommend_settings
 from lightning_distill.bench.cases import PATHS, Size, Variant, check_paths
-from lightning_distill.bench.interleaved import Turns
+from lightning_distill.bench.interleaved import InterleavedTimer
 from lightning_distill.bench.measure import Accelerator, device_of, measure
 from lightning_distill.bench.results import ABOUT, TIMES, about, write_rows
-from lightning_distill.functional.compile import compiler_found
+from lightning_distill.functional.compile import compiler_available
 from lightning_distill.networks import check_network
 from lightning_distill.sets.storage import check_writable
-from lightning_distill.utils.hardware import machine
+from lightning_distill.utils.hardware import machine_description
 from lightning_distill.utils.precision import bf16_is_native
 
 NAMES = {
@@ -30,7 +30,7 @@ NAMES = {
 LIGHT = ("dm", "student")
 #: Seconds a compiled variant is expected to need before its first step, until one has been seen.
 WARM_UP = 20.0
-Result = dict[tuple[str, str], Turns]
+Result = dict[tuple[str, str], InterleavedTimer]
 
 
 def bench(
@@ -81,13 +81,13 @@ def bench(
         check_writable(Path(out).parent)
     size = Size(classes, channels, side, ipc, real_per_class, None, network, None, inner, syn_steps)
     console = Console()
-    console.print(f"{machine()}: {size}")
+    console.print(f"{machine_description()}: {size}")
     results, left_out = _measure_all(chosen, size, seconds, accelerator, console)
     console.print(_table(results, f"milliseconds a step on {device}; in brackets: times faster than the textbook"))
     if left_out:
         console.print(f"No time left for {', '.join(left_out)}: give more --seconds, or fewer --paths.")
     console.print("Which knob to turn:")
-    for line in advise(results, device) or ["nothing to say: too little was measured"]:
+    for line in recommend_settings(results, device) or ["nothing to say: too little was measured"]:
         console.print(f"  {line}", highlight=False)
     if out is not None:
         made = {"size": str(size), **about(command)}
@@ -109,7 +109,7 @@ def _command(given: dict[str, object]) -> str:
 def _order(paths: Sequence[str], device: str) -> list[tuple[str, Variant]]:
     """What to measure, the most telling first."""
     variants = [Variant(), Variant("bf16-mixed", "max"), Variant("32-true", "max")]
-    if not compiler_found():
+    if not compiler_available():
         variants = [Variant(), Variant("bf16-mixed", "off")]
     if not bf16_is_native(device):  # emulated, its first step alone may take minutes
         variants = [variant for variant in variants if variant.precision == "32-true"]

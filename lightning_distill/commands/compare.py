@@ -9,8 +9,8 @@ from statistics import fmean as mean
 from rich.console import Console
 from rich.table import Table
 
-from lightning_distill.evaluation.metrics.classification import measure
-from lightning_distill.evaluation.metrics.intervals import Comparison, paired
+from lightning_distill.evaluation.metrics.classification import compute_metrics
+from lightning_distill.evaluation.metrics.intervals import Comparison, paired_bootstrap
 from lightning_distill.evaluation.metrics.predictions import Predictions
 
 #: Better is lower.
@@ -53,16 +53,18 @@ def compare(
     read = [Predictions.read(file) for file in files]
     both = first, second = [said.by_group() for said in read] if by_group else read
     names = metrics or ["acc", "balanced_acc", "auroc"]
-    found = {name: paired(first, second, name, resamples=resamples, seed=seed) for name in names}
+    found = {name: paired_bootstrap(first, second, name, resamples=resamples, seed=seed) for name in names}
     one, two = called(files)
     drawn = found[names[0]].difference
-    title = f"{first.spec.name} ({first.spec.source}), {first.split} split, {drawn.n} {drawn.over}, percent"
+    title = f"{first.spec.name} ({first.spec.source}), {first.split} split, {drawn.n} {drawn.unit}, percent"
     table = Table(title=title)
     for column in ("metric", one, two, "difference", "95 % interval", "p", "better"):
         table.add_column(column, justify="left" if column in ("metric", "better") else "right")
     for name, comparison in found.items():
         unit, digits = (1, 2) if name in UNITLESS else (100, 1)
-        scores = [unit * mean(measure(of, said.targets, said.spec)[name] for of in said.logits) for said in both]
+        scores = [
+            unit * mean(compute_metrics(of, said.targets, said.spec)[name] for of in said.logits) for said in both
+        ]
         change, low, high = (unit * getattr(comparison.difference, part) for part in ("mean", "low", "high"))
         table.add_row(
             name,

@@ -8,9 +8,9 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from rich.console import Console
 
-from lightning_distill.sets.card import UNCHANGED, make_card, strongest, warning
-from lightning_distill.sets.merge import join
-from lightning_distill.sets.storage import check_writable, read_set, write_set
+from lightning_distill.sets.card import UNCHANGED, make_card, privacy_warning, strictest_warning
+from lightning_distill.sets.merge import merge_sets
+from lightning_distill.sets.storage import check_writable, read_set, save_set
 
 
 def concat(sets: list[str], out: str = "concat", lr: float | None = None) -> Path:
@@ -37,23 +37,23 @@ def concat(sets: list[str], out: str = "concat", lr: float | None = None) -> Pat
     if Path(out).resolve() in {(p if p.is_dir() else p.parent).resolve() for p in map(Path, sets)}:
         raise ValueError(f"--out {out} holds one of the sets; choose another folder")
     parts, cards = zip(*map(read_set, sets), strict=True)
-    both = join(parts, lr)
+    both = merge_sets(parts, lr)
     check_writable(out)
     sources = [
         {"data": part.spec.name, "images": len(part.labels)}
         | {key: card.get(key) for key in ("method", "start", "warning", "sha256")}
         for part, card in zip(parts, cards, strict=True)
     ]
-    learned = [name for name, found in (("soft_labels", both.soft), ("lr", both.lr)) if found is not None]
-    strong = strongest(cards)
+    learned = [name for name, found in (("soft_labels", both.soft_labels), ("lr", both.lr)) if found is not None]
+    strong = strictest_warning(cards)
     start = str(strong.get("start", "unknown"))
     method = " + ".join(str(card.get("method", "set")) for card in cards)
     card = make_card(method, {"lr": lr}, {}, start, 0, learned)
-    card |= {"warning": str(strong.get("warning") or warning(start)), "sources": sources}
-    path = write_set(out, both, card)
+    card |= {"warning": str(strong.get("warning") or privacy_warning(start)), "sources": sources}
+    path = save_set(out, both, card)
     if start == UNCHANGED:
         rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
-    counts = torch.bincount(both.labels, minlength=len(both.spec.strata)).tolist()
-    named = ", ".join(f"{name} {n}" for name, n in zip(both.spec.strata, counts, strict=True))
+    counts = torch.bincount(both.labels, minlength=len(both.spec.balance_groups)).tolist()
+    named = ", ".join(f"{name} {n}" for name, n in zip(both.spec.balance_groups, counts, strict=True))
     Console().print(f"{len(both.labels)} images of {len(parts)} sets ({named}): {path}", soft_wrap=True)
     return path

@@ -14,15 +14,15 @@ from rich.console import Console
 from lightning_distill.commands._candidates import student_bar
 from lightning_distill.commands.evaluate import Precision
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.evaluation.baselines import chosen
+from lightning_distill.evaluation.baselines import coreset_sampler
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.sets.adapt import as_shipped
+from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.card import UNCHANGED, make_card
-from lightning_distill.sets.coresets import Ratio, Space, check_labels, check_method, counts_like
-from lightning_distill.sets.labeled_set import TrainingSet
-from lightning_distill.sets.storage import check_writable, write_set
-from lightning_distill.sets.synthetic import SmallClass, fit_to_classes, images_per_class
+from lightning_distill.sets.coresets import Ratio, Space, check_labels, check_method, counts_for_ratio
+from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.storage import check_writable, save_set
+from lightning_distill.sets.synthetic import SmallClass, images_per_class, limit_to_available
 
 
 def coreset(
@@ -55,7 +55,7 @@ def coreset(
         seed: of the choice and of the network.
         precision: of the network's forward.
         accelerator: where to compute.
-        compile: see `functional.Stateless`.
+        compile: see `functional.FunctionalNetwork`.
 
     Returns:
         The path of ``set.safetensors``.
@@ -70,8 +70,8 @@ def coreset(
     check_labels(real[1])
     counts = images_per_class(ipc, spec)
     if ratio == "natural":
-        counts = counts_like(real[1], sum(counts), ratio)
-    counts = fit_to_classes(counts, np.bincount(real[1], minlength=len(spec.strata)), spec, on_small_class)
+        counts = counts_for_ratio(real[1], sum(counts), ratio)
+    counts = limit_to_available(counts, np.bincount(real[1], minlength=len(spec.balance_groups)), spec, on_small_class)
     hyper_parameters: dict[str, object] = {"ipc": ipc, "ratio": ratio, "space": space, "seed": seed}
     features = None
     if space == "embedding":
@@ -81,9 +81,9 @@ def coreset(
             task = bar.add_task(f"embedding by {network}", total=embedding_epochs(protocol, len(real[1])))
             tick, bf16 = partial(bar.advance, task), precision == "bf16-mixed"
             features = embed_features(real, spec, network, protocol, seed, device, bf16, compile, tick)
-    picked = chosen(method, real, counts, spec, seed, features)(0)
+    picked = coreset_sampler(method, real, counts, spec, seed, features)(0)
     card = make_card(method, hyper_parameters, {}, UNCHANGED, 0)
-    path = write_set(out, TrainingSet(as_shipped(picked.pixels, spec), picked.labels, spec), card)
+    path = save_set(out, LabeledSet(to_stored_dtype(picked.pixels, spec), picked.labels, spec), card)
     rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
     Console().print(
         f"{len(picked.labels)} real images of {spec.name}, unchanged, chosen by {method}: {path}", soft_wrap=True

@@ -21,24 +21,30 @@ from rich.progress import Progress
 from lightning_distill.commands._candidates import (
     FULL,
     Split,
-    baseline,
-    distilled,
+    baseline_candidate,
     embedding,
+    evaluation_split,
+    set_candidate,
     student_bar,
-    view_of,
     without_augmentation,
 )
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.evaluation import Exam
-from lightning_distill.evaluation.baselines import everything
-from lightning_distill.evaluation.metrics.intervals import tiny_split_warning
-from lightning_distill.evaluation.metrics.prior_correction import shares
-from lightning_distill.evaluation.metrics.relative import Derived, bytes_of_arrays
-from lightning_distill.evaluation.result import Assessment, Subject, View, assess, judge
-from lightning_distill.evaluation.result_table import Row, architecture_table, make_row, rich_table
+from lightning_distill.evaluation import StudentEvaluator
+from lightning_distill.evaluation.baselines import full_data
+from lightning_distill.evaluation.metrics.intervals import small_split_warning
+from lightning_distill.evaluation.metrics.prior_correction import class_priors
+from lightning_distill.evaluation.metrics.relative import RelativeScores, bytes_of_arrays
+from lightning_distill.evaluation.result import (
+    Candidate,
+    EvaluationResult,
+    EvaluationSplit,
+    compare_to_baselines,
+    evaluate_candidate,
+)
+from lightning_distill.evaluation.result_table import ResultRow, architecture_table, make_row, rich_table
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.sets.adapt import adapted
+from lightning_distill.sets.adapt import adapted_sampler
 from lightning_distill.sets.coresets import METHODS, Space
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
@@ -49,7 +55,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 
 def evaluate(
-    set: str | None = None,
+    synthetic_set: str | None = None,
     data: ArrayDataModule | None = None,
     protocol: str = "reference",
     baselines: list[str] | None = None,
@@ -72,7 +78,7 @@ def evaluate(
     on_small_class: SmallClass = "error",
     out: str | None = None,
     predictions: str | None = None,
-) -> list[Row]:
+) -> list[ResultRow]:
     """Train fresh students on a set file and on its baselines, or on baselines alone, and score them on real data.
 
     Probabilities are calibrated on val and the test split is looked at once: nothing is chosen on it.
@@ -101,7 +107,7 @@ def evaluate(
         distillation_seconds: what making the set took, for the number of trainings after which it has paid.
         precision: of the forward.
         accelerator: where to compute.
-        compile: see `functional.Stateless`.
+        compile: see `functional.FunctionalNetwork`.
         on_small_class: for baselines, where a class has fewer images than the set: ``error``, ``fewer``, ``repeat``.
         out: CSV that the rows are added to.
         predictions: folder for what students said of every image, one file a subject, for ``report`` and ``compare``.
@@ -115,7 +121,7 @@ def evaluate(
     """
     if data is None:
         raise ValueError("no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module")
-    check(set, ipc, baselines := baselines or [], students)
+    check(synthetic_set, ipc, baselines := baselines or [], students)
     if prior_correction and data.spec.multi_label:
         raise ValueError(f"prior_correction of {data.spec.name}: its labels do not exclude each other; leave it out")
     if prior_correction and map_classes:
@@ -124,37 +130,44 @@ def evaluate(
         if folder is not None:
             check_writable(folder)
     if out is not None:
-        read_csv(Path(out), Row)
+        read_csv(Path(out), ResultRow)
     way = replace(get_protocol(protocol), augmentation=augmentation)
-    exam = Exam(way, students, architectures or ["convnet"], seed, compile)
+    exam = StudentEvaluator(way, students, architectures or ["convnet"], seed, compile)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
     bf16, scored = precision == "bf16-mixed", test_data or data
-    own = [] if set is None else [distilled(set, scored.spec, exam, map_classes, resize)]
+    own = [] if synthetic_set is None else [set_candidate(synthetic_set, scored.spec, exam, map_classes, resize)]
     counts = (own[0].counts if own else None) or images_per_class(ipc or 1, data.spec)
     features = None
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
         features = embedding(data, exam, device, bf16)
-    others = [baseline(name, data, counts, exam, on_small_class, features) for name in baselines]
+    others = [baseline_candidate(name, data, counts, exam, on_small_class, features) for name in baselines]
     if test_data is not None:
-        others = [replace(o, draw=adapted(o.draw, scored.spec, map_classes, resize)) for o in others]
+        others = [
+            replace(o, make_training_set=adapted_sampler(o.make_training_set, scored.spec, map_classes, resize))
+            for o in others
+        ]
     more = {"space": space, "map_classes": map_classes, "resize": resize, "ars": ars, "on_small_class": on_small_class,
             "prior_correction": prior_correction,
             "distillation_seconds": distillation_seconds}  # fmt: skip
     if prior_correction:
-        real = shares(everything(data.all_train_arrays(), data.spec)(0))
-        own, others = ([replace(subject, prior=real) for subject in some] for some in (own, others))
-    command = command_line(set, ipc, data, baselines, split, exam, precision, test_data, more)
-    view, real_bytes = view_of(scored, split), float(bytes_of_arrays(*data.all_train_arrays()))
-    done: list[Assessment] = []
+        real = class_priors(full_data(data.all_train_arrays(), data.spec)(0))
+        own, others = ([replace(subject, target_priors=real) for subject in some] for some in (own, others))
+    command = command_line(synthetic_set, ipc, data, baselines, split, exam, precision, test_data, more)
+    view, real_bytes = evaluation_split(scored, split), float(bytes_of_arrays(*data.all_train_arrays()))
+    done: list[EvaluationResult] = []
     plain: dict[str, float] = {}
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     with student_bar() as bar:
         for subject in [*others, *own]:
             done.append(found := with_bar(subject, view, device, bf16, bar))
-            if ars and (subject.own or subject.name == "random"):
+            if ars and (subject.distilled or subject.name == "random"):
                 bare = with_bar(without_augmentation(subject), view, device, bf16, bar)
                 plain[subject.name] = bare.scores.mean("acc")
-            known = judge(found, done, real_bytes, distillation_seconds or np.nan, plain) if subject.own else Derived()
+            known = (
+                compare_to_baselines(found, done, real_bytes, distillation_seconds or np.nan, plain)
+                if subject.distilled
+                else RelativeScores()
+            )
             rows += (new := rows_of(found, known, scored.spec, split, bf16, command))
             if out is not None:
                 append_csv(Path(out), new)
@@ -180,23 +193,29 @@ def check(set: str | None, ipc: int | list[int] | None, baselines: Sequence[str]
         warnings.warn("students=1: no spread and no interval over students; 2 are needed", stacklevel=3)
 
 
-def with_bar(subject: Subject, view: View, device: str, bf16: bool, bar: Progress) -> Assessment:
+def with_bar(subject: Candidate, view: EvaluationSplit, device: str, bf16: bool, bar: Progress) -> EvaluationResult:
     """Assess a subject, with a line of its own in the progress display."""
-    exam = subject.exam
+    exam = subject.evaluator
     plain = ", no augmentation" if exam.protocol.augmentation == "none" else ""
     task = bar.add_task(f"{subject.name}, {len(exam.seeds)} students{plain}", total=exam.epochs)
-    return assess(subject, view, device, bf16, partial(bar.advance, task))
+    return evaluate_candidate(subject, view, device, bf16, partial(bar.advance, task))
 
 
-def rows_of(found: Assessment, derived: Derived, spec: DataSpec, split: str, bf16: bool, command: str) -> list[Row]:
+def rows_of(
+    found: EvaluationResult, derived: RelativeScores, spec: DataSpec, split: str, bf16: bool, command: str
+) -> list[ResultRow]:
     """A row, and with several architectures one for each of them before it."""
-    names = found.subject.exam.architectures
+    names = found.candidate.evaluator.architectures
     single = names if len(names) > 1 else []
-    rows = [make_row(found.of(name), Derived(), spec, split, bf16, command, name) for name in single]
+    rows = [
+        make_row(found.for_architecture(name), RelativeScores(), spec, split, bf16, command, name) for name in single
+    ]
     return [*rows, make_row(found, derived, spec, split, bf16, command)]
 
 
-def say(rows: Sequence[Row], last: Assessment, spec: DataSpec, exam: Exam, console: Console) -> None:
+def say(
+    rows: Sequence[ResultRow], last: EvaluationResult, spec: DataSpec, exam: StudentEvaluator, console: Console
+) -> None:
     """Print tables, what follows for the set, and what the size of the split is worth."""
     split = last.predictions.split
     console.print(
@@ -204,12 +223,12 @@ def say(rows: Sequence[Row], last: Assessment, spec: DataSpec, exam: Exam, conso
     )
     if len(exam.architectures) > 1:
         console.print(architecture_table(rows, "accuracy by network; drop: mean of the others against the first"))
-    if last.subject.own:
-        known = Derived(**{name: getattr(rows[-1], name) for name in Derived().to_dict()})
-        for name, text in known.rows():
+    if last.candidate.distilled:
+        known = RelativeScores(**{name: getattr(rows[-1], name) for name in RelativeScores().to_dict()})
+        for name, text in known.table_rows():
             console.print(f"  {name}: {text}", highlight=False)
-    drawn = last.over_images["acc"]
-    if (told := tiny_split_warning(drawn.n, last.scores.mean("acc"), split, over=drawn.over)) is not None:
+    drawn = last.intervals["acc"]
+    if (told := small_split_warning(drawn.n, last.scores.mean("acc"), split, over=drawn.unit)) is not None:
         console.print(told, highlight=False)
 
 
@@ -219,7 +238,7 @@ def command_line(
     data: ArrayDataModule,
     baselines: list[str],
     split: str,
-    exam: Exam,
+    exam: StudentEvaluator,
     precision: Precision,
     test_data: ArrayDataModule | None,
     more: Mapping[str, object],
@@ -247,7 +266,7 @@ def command_line(
 def data_options(name: str, data: ArrayDataModule) -> list[str]:
     """``--data NAME --data.key value``, without any folder of this machine."""
     parts = [f"--{name}", type(data).__name__]
-    for key, value in data.recipe.items():
+    for key, value in data.reproducible_args.items():
         parts += [f"--{name}.{key}", str(value)]
     return parts
 

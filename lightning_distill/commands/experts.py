@@ -13,8 +13,8 @@ from lightning_distill.commands._candidates import student_bar
 from lightning_distill.commands.evaluate import Precision
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers.mtt.experts import CARD, epochs_in, read_expert_card, write_epoch, write_expert_card
-from lightning_distill.evaluation import Protocol, School, Sitting, Student, everything
-from lightning_distill.evaluation.students.trainer import Watch
+from lightning_distill.evaluation import Protocol, Student, StudentTrainer, TrainedStudents, full_data
+from lightning_distill.evaluation.students.trainer import ParametersCallback
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.functional.network import Parameters
 from lightning_distill.networks import check_network
@@ -58,7 +58,7 @@ def experts(
         seed: of the first expert; the next ones count on. An expert never begins where an evaluated student does.
         precision: of the forward.
         accelerator: where to compute.
-        compile: see `functional.Stateless`.
+        compile: see `functional.FunctionalNetwork`.
 
     Returns:
         The experts' folders.
@@ -72,10 +72,12 @@ def experts(
             raise ValueError(f"{name}={value}; it must be at least 1")
     check_network(network)
     check_writable(out)
-    spec, real = data.spec, everything(data.all_train_arrays(), data.spec)(0)
+    spec, real = data.spec, full_data(data.all_train_arrays(), data.spec)(0)
     protocol = Protocol("expert", epochs - 1, lr, momentum, weight_decay, batch_size, augmentation, decay=False)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
-    school = School(network, spec, protocol, len(real.labels), count, device, precision == "bf16-mixed", compile)
+    school = StudentTrainer(
+        network, spec, protocol, len(real.labels), count, device, precision == "bf16-mixed", compile
+    )
     training = {
         "epochs": epochs, "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "batch_size": batch_size,
         "augmentation": augmentation or spec.augmentation, "precision": precision,
@@ -85,8 +87,8 @@ def experts(
         task = bar.add_task(f"{count} experts", total=count * epochs)
         for number, folder in enumerate(folders, seed):
             if not _keep(folder, network, spec, {**training, "seed": number}, epochs):
-                watch = _writer(folder, school.network.weights)
-                student = school.train(real, derive_seed("expert", number), lambda: bar.advance(task), watch)
+                watch = _writer(folder, school.network.weight_names)
+                student = school.fit(real, derive_seed("expert", number), lambda: bar.advance(task), watch)
                 bar.console.print(f"expert {folder.name}: val accuracy {100 * _accuracy(student, data, device):.1f} %")
             else:
                 bar.advance(task, epochs)
@@ -110,7 +112,7 @@ def _keep(folder: Path, network: str, spec: DataSpec, training: dict[str, object
     return epochs_in(folder) >= epochs
 
 
-def _writer(folder: Path, weights: Collection[str]) -> Watch:
+def _writer(folder: Path, weights: Collection[str]) -> ParametersCallback:
     """Writes the weights among what it is shown, under the network's own names."""
 
     def watch(epoch: int, parameters: Parameters) -> None:
@@ -121,7 +123,7 @@ def _writer(folder: Path, weights: Collection[str]) -> Watch:
 
 def _accuracy(student: Student, data: ArrayDataModule, device: str) -> float:
     """On the validation split."""
-    sitting = Sitting([student], data.spec, device, 0.0)
+    sitting = TrainedStudents([student], data.spec, device, 0.0)
     for x, y in data.val_dataloader():
-        sitting.see(data.spec.normalize(x.to(device)), y.to(device))
+        sitting.update(data.spec.normalize(x.to(device)), y.to(device))
     return sitting.scores().mean("acc")

@@ -20,18 +20,25 @@ from rich.table import Table
 from lightning_distill.bench.results import write_rows
 from lightning_distill.commands.evaluate import data_options
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.evaluation import Exam, Scores, TrainingSet, chosen, everything, examine
+from lightning_distill.evaluation import (
+    LabeledSet,
+    Scores,
+    StudentEvaluator,
+    coreset_sampler,
+    evaluate_students,
+    full_data,
+)
 from lightning_distill.evaluation.result_table import percent
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.indicator import Cheap, Line, Study, look, read_study
+from lightning_distill.indicator import DifficultyStats, MethodFit, Study, measure_predictors, read_study
 from lightning_distill.indicator.predictors import NEIGHBOURS
 from lightning_distill.sets.storage import check_writable
-from lightning_distill.sets.synthetic import SmallClass, fit_to_classes, images_per_class
+from lightning_distill.sets.synthetic import SmallClass, images_per_class, limit_to_available
 
 Precision = Literal["32-true", "bf16-mixed"]
 #: What a job is called, images of a subset, who learns from it, and what student i is given.
-Job = tuple[str, int, Exam, Callable[[int], TrainingSet]]
+Job = tuple[str, int, StudentEvaluator, Callable[[int], LabeledSet]]
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,7 @@ def indicator(
         seed: of the first student.
         precision: of the forward.
         accelerator: where to compute.
-        compile: see `functional.Stateless`.
+        compile: see `functional.FunctionalNetwork`.
         on_small_class: where a class has fewer images than asked: ``error``, ``fewer``, ``repeat``.
         study: JSON of another study; by default the one shipped here.
         out: CSV to write the rows to.
@@ -131,10 +138,12 @@ def indicator(
         raise ValueError(f"{spec.name} is multi-label; the study has data with one label an image only")
     train = data.train_arrays()
     available = np.bincount(train[1], minlength=spec.num_classes)
-    counts = [fit_to_classes(images_per_class(n, spec), available, spec, on_small_class) for n in sizes]
-    exam = Exam(get_protocol(protocol), students=students, architectures=[network], seed=seed, compile=compile)
+    counts = [limit_to_available(images_per_class(n, spec), available, spec, on_small_class) for n in sizes]
+    exam = StudentEvaluator(
+        get_protocol(protocol), students=students, architectures=[network], seed=seed, compile=compile
+    )
     jobs: list[Job] = [
-        (f"random subsets, ipc {size}", sum(own), exam, chosen("random", train, own, spec, seed))
+        (f"random subsets, ipc {size}", sum(own), exam, coreset_sampler("random", train, own, spec, seed))
         for size, own in zip(sizes, counts, strict=True)
     ]
     if full:
@@ -146,11 +155,11 @@ def indicator(
     with Progress(*columns) as bar:
         # images that pass are counted, not epochs: the time left then holds for small and for large subsets
         task = bar.add_task("nearest neighbours", total=sum(images * sitters.epochs for _, images, sitters, _ in jobs))
-        cheap = look(train, (batches.images, batches.labels), spec, seed)
+        cheap = measure_predictors(train, (batches.images, batches.labels), spec, seed)
         for name, images, sitters, draw in jobs:
             bar.update(task, description=f"{name}, {students} students")
             tick = partial(bar.advance, task, images)
-            scores.append(examine(sitters, draw, batches, device, precision == "bf16-mixed", tick))
+            scores.append(evaluate_students(sitters, draw, batches, device, precision == "bf16-mixed", tick))
     whole = scores.pop() if full else None
     made: dict[str, Any] = {
         "split": split,
@@ -175,15 +184,15 @@ def indicator(
     return rows
 
 
-def _everything(data: ArrayDataModule, exam: Exam) -> Job:
+def _everything(data: ArrayDataModule, exam: StudentEvaluator) -> Job:
     train = data.train_arrays()
     protocol = exam.protocol.for_real_data(len(train[1]))
-    whole = Exam(protocol, len(exam.seeds), exam.architectures, exam.seeds[0], exam.compile)
-    return "all real data", len(train[1]), whole, everything(train, data.spec)
+    whole = StudentEvaluator(protocol, len(exam.seeds), exam.architectures, exam.seeds[0], exam.compile)
+    return "all real data", len(train[1]), whole, full_data(train, data.spec)
 
 
 def _measured(
-    data: ArrayDataModule, cheap: Cheap, whole: Scores | None, ipc: int, images: int, scores: Scores
+    data: ArrayDataModule, cheap: DifficultyStats, whole: Scores | None, ipc: int, images: int, scores: Scores
 ) -> dict[str, Any]:
     """The columns of a row that were measured here."""
     numbers = {
@@ -203,11 +212,13 @@ def _measured(
     return {**names, **counts, "ipc": ipc, "images": images, **{key: round(n, 5) for key, n in numbers.items()}}
 
 
-def _predicted(study: Study, line: Line, classes: int, ipc: int, random_acc: float, exam: Exam) -> dict[str, Any]:
+def _predicted(
+    study: Study, line: MethodFit, classes: int, ipc: int, random_acc: float, exam: StudentEvaluator
+) -> dict[str, Any]:
     """The columns of a row that the study says."""
     said = line.predict(random_acc)
     numbers = {"predicted_acc": said.acc, "low": said.low, "high": said.high, "error": line.error}
-    outside = study.outside(line, classes, ipc, random_acc, exam.architectures[0], exam.protocol.name)
+    outside = study.out_of_range(line, classes, ipc, random_acc, exam.architectures[0], exam.protocol.name)
     return {
         "method": line.method,
         "outside": "; ".join(outside),
@@ -215,14 +226,16 @@ def _predicted(study: Study, line: Line, classes: int, ipc: int, random_acc: flo
     }
 
 
-def _show(rows: Sequence[Row], cheap: Cheap, study: Study, title: str, console: Console) -> None:
+def _show(rows: Sequence[Row], cheap: DifficultyStats, study: Study, title: str, console: Console) -> None:
     """What was measured, what is predicted, and what that is worth."""
     first = rows[0]
     known = Table(title=title, show_header=False)
     known.add_row("classes", str(cheap.classes))
     known.add_row("training images (smallest class)", f"{cheap.images:,} ({cheap.smallest_class:,})")
     both = f"{100 * cheap.knn_acc:.1f} (balanced {100 * cheap.knn_balanced_acc:.1f})"
-    known.add_row(f"{NEIGHBOURS} nearest neighbours of {cheap.seen:,} images, {cheap.scored:,} scored", both)
+    known.add_row(
+        f"{NEIGHBOURS} nearest neighbours of {cheap.train_images_used:,} images, {cheap.scored:,} scored", both
+    )
     known.add_row("scatter between classes over within", f"{cheap.separability:.3f}")
     if not math.isnan(first.full_acc):
         known.add_row("all real data", f"{100 * first.full_acc:.1f} (balanced {100 * first.full_balanced_acc:.1f})")
@@ -251,7 +264,7 @@ def _show(rows: Sequence[Row], cheap: Cheap, study: Study, title: str, console: 
     if first.split not in study.splits:
         console.print(f"Its accuracies are of {' and '.join(study.splits)} images, these of {first.split} images.")
     for line in study.lines:
-        console.print(f"  {line.worth()}", highlight=False)
+        console.print(f"  {line.describe_error()}", highlight=False)
     if first.dataset in study.datasets:
         told = f"Warning: {first.dataset} is in the study, with sets that were distilled: look there first"
         console.print(told, style="yellow", highlight=False)
@@ -267,7 +280,7 @@ def _show(rows: Sequence[Row], cheap: Cheap, study: Study, title: str, console: 
 def _command(
     data: ArrayDataModule,
     sizes: Sequence[int],
-    exam: Exam,
+    exam: StudentEvaluator,
     full: bool,
     split: str,
     precision: Precision,

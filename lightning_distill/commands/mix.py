@@ -17,21 +17,28 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from lightning_distill import __version__
+from lightning_distill._version import __version__
 from lightning_distill.commands._candidates import student_bar
 from lightning_distill.commands.evaluate import Precision, data_options
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.evaluation import Exam, Scores, examine, get_protocol
+from lightning_distill.evaluation import Scores, StudentEvaluator, evaluate_students, get_protocol
 from lightning_distill.evaluation.metrics.intervals import Estimate
-from lightning_distill.evaluation.mixing import answer, gain, images_of_set, mixed, real_counts, same_steps
+from lightning_distill.evaluation.mixing import (
+    mix_real_and_synthetic,
+    num_synthetic,
+    paired_gain,
+    real_counts,
+    same_steps,
+    summarize,
+)
 from lightning_distill.evaluation.result_table import percent
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.sets.adapt import fit_to
+from lightning_distill.sets.adapt import adapt_set
 from lightning_distill.sets.coresets import Ratio, check_labels
 from lightning_distill.sets.storage import check_writable, read_set
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.csv_rows import append_csv, read_csv, row_from
-from lightning_distill.utils.hardware import machine
+from lightning_distill.utils.csv_rows import append_csv, parse_row, read_csv
+from lightning_distill.utils.hardware import machine_description
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ def mix(
         seed: of the first student.
         precision: of the forward.
         accelerator: where to compute.
-        compile: see `functional.Stateless`.
+        compile: see `functional.FunctionalNetwork`.
         out: CSV that the rows are added to, each as soon as it is measured. Rows that the same command has made there
             of the same set file are kept and not measured again.
 
@@ -130,18 +137,18 @@ def mix(
         raise ValueError("real=[]; say how many real images, such as --real '[20,100,500]'")
     ratios = sorted({0.0, *([0.1, 1.0, 10.0] if ratio is None else ratio)})
     for value in ratios:
-        images_of_set(1, value)
+        num_synthetic(1, value)
     if out is not None:
         check_writable(Path(out).parent)
-    old = [row_from(MixRow, cells) for cells in (read_csv(Path(out), MixRow) if out is not None else [])]
+    old = [parse_row(MixRow, cells) for cells in (read_csv(Path(out), MixRow) if out is not None else [])]
     arrays, spec, way = data.train_arrays(), data.spec, get_protocol(protocol)
     check_labels(arrays[1])
     of_class = {r: real_counts(arrays[1], r, class_ratio, spec) for r in dict.fromkeys(real)}
     given, card = read_set(set)
-    given = fit_to(given, spec, map_classes, resize)
+    given = adapt_set(given, spec, map_classes, resize)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
     plan = [
-        (r, w, Exam(same_steps(way, r, r + images_of_set(r, w)), students, [network], seed, compile))
+        (r, w, StudentEvaluator(same_steps(way, r, r + num_synthetic(r, w)), students, [network], seed, compile))
         for r, w in product(of_class, ratios)
     ]
     options = {"class_ratio": class_ratio, "split": split, "protocol": way.name, "students": students}
@@ -160,15 +167,17 @@ def mix(
                 alone = students_of(row, exam) if w == 0 else alone
                 bar.advance(task, exam.epochs)
                 continue
-            draw = mixed(arrays, of_class[r], given, w, spec, seed)
+            draw = mix_real_and_synthetic(arrays, of_class[r], given, w, spec, seed)
             batches = data.val_dataloader() if split == "val" else data.test_dataloader()
-            scores = examine(exam, draw, batches, device, precision == "bf16-mixed", partial(bar.advance, task))
+            scores = evaluate_students(
+                exam, draw, batches, device, precision == "bf16-mixed", partial(bar.advance, task)
+            )
             alone = scores if w == 0 else alone
-            change = gain(scores, alone)
+            change = paired_gain(scores, alone)
             rows.append(make_row(spec, (*about, r, w), split, exam, scores, change, precision, command))
             if out is not None:
                 append_csv(Path(out), rows[-1:])
-    answers = [answer(change_of(row), row.real, row.set_images, row.ratio) for row in rows if row.ratio]
+    answers = [summarize(change_of(row), row.real, row.set_images, row.ratio) for row in rows if row.ratio]
     console = Console()
     if kept:
         console.print(f"{len(kept)} of {len(plan)} rows were in {out} and are kept", highlight=False)
@@ -182,7 +191,7 @@ def make_row(
     spec: DataSpec,
     about: tuple[str, str, int, int, float],
     split: str,
-    exam: Exam,
+    exam: StudentEvaluator,
     scores: Scores,
     change: Estimate,
     precision: Precision,
@@ -208,7 +217,7 @@ def make_row(
         set_images=set_images,
         real=real,
         ratio=ratio,
-        synthetic=images_of_set(real, ratio),
+        synthetic=num_synthetic(real, ratio),
         split=split,
         network=exam.architectures[0],
         protocol=exam.protocol.name,
@@ -218,7 +227,7 @@ def make_row(
         accs=" ".join(f"{value:.5f}" for value in scores.values("acc")),
         **{name: round(value, 5) for name, value in measured.items()},
         seconds=round(scores.seconds, 1),
-        machine=machine(),
+        machine=machine_description(),
         precision=precision,
         torch=torch.__version__,
         lightning_distill=__version__,
@@ -233,7 +242,7 @@ def made_by(row: MixRow, command: str, about: tuple[str, str, int]) -> bool:
     return made == (command, __version__, *about)
 
 
-def students_of(row: MixRow, exam: Exam) -> Scores:
+def students_of(row: MixRow, exam: StudentEvaluator) -> Scores:
     """The accuracies of a row's students, for the gains of rows to come."""
     accs = [{"acc": float(value)} for value in row.accs.split()]
     return Scores(accs, list(exam.seeds), exam.architectures * len(accs))

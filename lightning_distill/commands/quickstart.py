@@ -11,11 +11,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from PIL import Image
 from rich.console import Console
 
-from lightning_distill.callbacks import ExportSyntheticSet, StudentEvaluation
+from lightning_distill.callbacks import StudentEvaluation, SyntheticSetExport
 from lightning_distill.commands.evaluate import evaluate
 from lightning_distill.data import DigitsDataModule
 from lightning_distill.distillers import DMDistiller
-from lightning_distill.evaluation.result_table import Row
+from lightning_distill.evaluation.result_table import ResultRow
 from lightning_distill.sets.storage import check_writable, read_set
 from lightning_distill.visualization.image_grid import image_grid
 
@@ -28,7 +28,7 @@ def quickstart(
     protocol: str = "quick",
     network: str = "convnet",
     seed: int = 0,
-) -> list[Row]:
+) -> list[ResultRow]:
     """Distil scikit-learn's digits with DM and compare with a random subset and with all real data.
 
     Writes ``best/set.safetensors``, ``best/card.json``, ``grid.png`` and ``results.csv``.
@@ -65,7 +65,7 @@ def quickstart(
         num_sanity_val_steps=0,
         callbacks=[
             StudentEvaluation(protocol, students=2, architectures=[network], random_baseline=False),
-            ExportSyntheticSet(str(folder)),
+            SyntheticSetExport(str(folder)),
             ModelCheckpoint(folder / "checkpoints", monitor="val/acc", mode="max", save_last=True),
         ],
     )

@@ -16,7 +16,7 @@ from lightning_distill.report.neighbours import check_fits, nearest, neighbour_b
 from lightning_distill.report.page import page
 from lightning_distill.report.runs import Run, read_input
 from lightning_distill.report.sections import Neighbours
-from lightning_distill.sets.storage import check_writable, write_files
+from lightning_distill.sets.storage import check_writable, write_files_atomically
 
 #: Validation images whose own nearest training image is looked for, as something to hold the set's against.
 REAL = 256
@@ -45,7 +45,7 @@ def report(inputs: list[str], out: str = "report.html", data: ArrayDataModule | 
     runs = [read_input(given) for given in dict.fromkeys(inputs)]
     neighbours = {} if data is None else find_neighbours(runs, data)
     text = page(runs, neighbours, datetime.date.today().isoformat())
-    write_files({path: text.encode()})
+    write_files_atomically({path: text.encode()})
     Console().print(f"{path}: {len(text) / 1e6:.1f} MB, one file", highlight=False)
     return path
 

@@ -2,11 +2,11 @@
 
 from lightning_distill.data.balanced import BalancedDataModule
 from lightning_distill.data.base import ArrayDataModule
-from lightning_distill.data.checks.contract import data_of
+from lightning_distill.data.checks.contract import require_array_datamodule
 from lightning_distill.data.combined import CombinedDataModule
 from lightning_distill.data.digits import DigitsDataModule
 from lightning_distill.data.folder.datamodule import FolderDataModule
-from lightning_distill.data.loaders import Batches, Draws
+from lightning_distill.data.loaders import ClassBalancedLoader, SequentialLoader
 from lightning_distill.data.medmnist.images import MedMNISTDataModule
 from lightning_distill.data.medmnist.volumes import MedMNIST3DDataModule
 from lightning_distill.data.mnist import MNISTDataModule
@@ -16,15 +16,15 @@ from lightning_distill.data.sites import SitesDataModule
 __all__ = [
     "ArrayDataModule",
     "BalancedDataModule",
-    "Batches",
+    "ClassBalancedLoader",
     "CombinedDataModule",
     "DigitsDataModule",
-    "Draws",
     "FolderDataModule",
     "MNISTDataModule",
     "MedMNIST3DDataModule",
     "MedMNISTDataModule",
     "NpzDataModule",
+    "SequentialLoader",
     "SitesDataModule",
-    "data_of",
+    "require_array_datamodule",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array, Channels
-from lightning_distill.utils.rng import sandbox
+from lightning_distill.utils.rng import isolated_rng
 
 
 class BalancedDataModule(ArrayDataModule):
@@ -85,7 +85,7 @@ class BalancedDataModule(ArrayDataModule):
         own = getattr(self.wrapped, hook)
         if getattr(own, "__func__", own) is getattr(LightningDataModule, hook):
             return None
-        with sandbox(self.seed):
+        with isolated_rng(self.seed):
             batches = [_pair(batch, split) for batch in own()]
         if not batches:
             raise ValueError(f"{type(self.wrapped).__name__}.{hook}() gives no batches")

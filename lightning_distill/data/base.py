@@ -18,10 +18,10 @@ from lightning_distill.data.checks.groups import (
     check_groups,
     check_on_overlap,
     number_groups,
-    settle_overlaps,
+    resolve_overlaps,
 )
-from lightning_distill.data.checks.splits import Given, Split, carve_out, check_splits
-from lightning_distill.data.loaders import Batches, Draws
+from lightning_distill.data.checks.splits import RawSplits, Split, carve_out, check_splits
+from lightning_distill.data.loaders import ClassBalancedLoader, SequentialLoader
 from lightning_distill.spec import FLOAT16_MAX, DataSpec, Task
 from lightning_distill.utils.lazy_arrays import take
 
@@ -31,7 +31,7 @@ class ArrayDataModule(LightningDataModule):
 
     ``spec`` (a `DataSpec`), ``train_arrays()`` and a ``train_dataloader()`` of class-balanced draws. Images keep
     their dtype in memory and on the device; the distiller normalises each batch by the training mean and std.
-    Memory-mapped images, such as ``np.load(path, mmap_mode="r")``, stay on disk, see `lazy.InFile`: in memory are
+    Memory-mapped images, such as ``np.load(path, mmap_mode="r")``, stay on disk, see `lazy.FileArray`: in memory are
     labels and row numbers, 24 bytes an image or less, and what is looked at.
 
     Args:
@@ -51,7 +51,7 @@ class ArrayDataModule(LightningDataModule):
         real_per_class: real images of each class in a training batch.
         batch_size: images in a validation or test batch.
         min_combination: of multi-label data, training images that a combination of labels needs to play the part of a
-            class when images are drawn and distilled (`DataSpec.strata`); ``None`` takes a hundredth of all.
+            class when images are drawn and distilled (`DataSpec.balance_groups`); ``None`` takes a hundredth of all.
         combinations_as_classes: make multi-label data single-label ones: each such combination a class of its own,
             images with any other left out of every split.
         steps_per_epoch: batches between two validations; ``None`` validates five times in ``Trainer(max_steps=n)``
@@ -123,12 +123,12 @@ class ArrayDataModule(LightningDataModule):
         return self._spec
 
     @property
-    def recipe(self) -> dict[str, object]:
+    def reproducible_args(self) -> dict[str, object]:
         """Arguments that make these data again, without any folder of this machine: what a result's command shows."""
         usual: dict[str, object] = {"min_combination": None, "combinations_as_classes": False, "on_overlap": "error"}
         return {key: given for key, value in usual.items() if (given := getattr(self, key)) != value}
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """The raw splits; subclasses read them from somewhere."""
         return self._given
 
@@ -136,9 +136,9 @@ class ArrayDataModule(LightningDataModule):
         """Load, check and describe the data, once."""
         if self._spec is not None:
             return
-        given = self.given()
+        given = self.load_splits()
         self.splits, self.groups = given.splits, given.groups
-        for split, rows in settle_overlaps(self.groups, self.on_overlap).items():
+        for split, rows in resolve_overlaps(self.groups, self.on_overlap).items():
             self._choose(split, split, rows)
         if "val" not in self.splits:
             labels = self.splits["train"][1]
@@ -151,9 +151,9 @@ class ArrayDataModule(LightningDataModule):
         about = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
         self.save_hyperparameters(about)  # what loggers show of the data; no folder of this machine
 
-    def given(self) -> Given:
+    def load_splits(self) -> RawSplits:
         """Read the splits as they are, each checked by itself: what `setup` begins with and an audit looks at."""
-        given = {split: arrays for split, arrays in self.load().items() if arrays is not None}
+        given = {split: arrays for split, arrays in self.load_raw().items() if arrays is not None}
         if "train" not in given:
             raise ValueError("no training images: ArrayDataModule(train=(images, labels)) needs them")
         splits = {}
@@ -163,10 +163,10 @@ class ArrayDataModule(LightningDataModule):
         groups = dict(self._numbered or self.groups)
         check_groups(groups, {split: len(labels) for split, (_, labels) in splits.items()})
         (name, *_, source), names = self._about, self._class_names
-        return Given(name, source, None if names is None else tuple(names), splits, groups, self.group_kind)
+        return RawSplits(name, source, None if names is None else tuple(names), splits, groups, self.group_kind)
 
     def train_arrays(self) -> Split:
-        """Training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``: numbers of `DataSpec.strata`.
+        """Training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``: numbers of `DataSpec.balance_groups`.
 
         All images, but of multi-label data those that have one of the combinations.
 
@@ -177,9 +177,9 @@ class ArrayDataModule(LightningDataModule):
             return self.splits["train"]
         if self._covered is None:
             images, targets = self.splits["train"]
-            rows, numbers = combinations.covered(targets, self.spec.combinations)
+            rows, numbers = combinations.is_covered(targets, self.spec.combinations)
             self._covered = take(images, rows), numbers
-            combinations.tell(self.spec, self.splits["train"][1])
+            combinations.log_combinations(self.spec, self.splits["train"][1])
         return self._covered
 
     def all_train_arrays(self) -> Split:
@@ -187,18 +187,20 @@ class ArrayDataModule(LightningDataModule):
         self.setup()
         return self.splits["train"]
 
-    def train_dataloader(self) -> Draws:
+    def train_dataloader(self) -> ClassBalancedLoader:
         """Class-balanced draws."""
         images, labels = self.train_arrays()
-        return Draws(images, labels, len(self.spec.strata), self.real_per_class, self._epoch(), self.seed)
+        return ClassBalancedLoader(
+            images, labels, len(self.spec.balance_groups), self.real_per_class, self._epoch(), self.seed
+        )
 
-    def val_dataloader(self) -> Batches:
+    def val_dataloader(self) -> SequentialLoader:
         """Every validation image once."""
-        return Batches(*self._split("val"), self.batch_size)
+        return SequentialLoader(*self._split("val"), self.batch_size)
 
-    def test_dataloader(self) -> Batches:
+    def test_dataloader(self) -> SequentialLoader:
         """Every test image once."""
-        return Batches(*self._split("test"), self.batch_size)
+        return SequentialLoader(*self._split("test"), self.batch_size)
 
     def _split(self, split: str) -> Split:
         self.setup()
@@ -230,15 +232,15 @@ class ArrayDataModule(LightningDataModule):
         if self.splits["train"][1].ndim == 1:
             raise ValueError("combinations_as_classes=True, but the labels are single ones; leave it out")
         multi = self._describe()
-        combinations.tell(multi, self.splits["train"][1])
+        combinations.log_combinations(multi, self.splits["train"][1])
         for split, (_, targets) in list(self.splits.items()):
-            rows, numbers = combinations.covered(targets, multi.combinations)
+            rows, numbers = combinations.is_covered(targets, multi.combinations)
             self._choose(split, split, rows)
             self.splits[split] = self.splits[split][0], numbers
             if split != "train":
                 share = f"{len(rows):,} of {len(targets):,} {split} images ({len(rows) / len(targets):.1%})"
                 rank_zero_info(f"{multi.name}: {share} are kept")
-        return multi.strata
+        return multi.balance_groups
 
     def _describe(self) -> DataSpec:
         name, task, augmentation, license, source = self._about
@@ -264,12 +266,12 @@ class ArrayDataModule(LightningDataModule):
             class_names=names,
             mean=mean,
             std=std,
-            low=0.0 if whole else low,
-            high=255.0 if whole else high,
-            pixel="uint8" if whole else "float16",
+            min_value=0.0 if whole else low,
+            max_value=255.0 if whole else high,
+            storage_dtype="uint8" if whole else "float16",
             task=task or ("binary" if classes == 2 else "multi-class"),
             augmentation=augmentation,
             license=license,
             source=source,
-            combinations=combinations.frequent(labels, self.min_combination) if labels.ndim == 2 else (),
+            combinations=combinations.frequent_combinations(labels, self.min_combination) if labels.ndim == 2 else (),
         )

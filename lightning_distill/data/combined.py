@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
-from lightning_distill.utils.lazy_arrays import join, take
+from lightning_distill.utils.lazy_arrays import concatenate, take
 from lightning_distill.utils.rng import derive_seed
 
 
@@ -84,7 +84,7 @@ class CombinedDataModule(ArrayDataModule):
         if count > smallest:
             raise ValueError(f"per_source={count}, but the smallest source has {smallest} {split} images; lower it")
         chosen = [take(images, self._rows(split, number, len(images), count)) for number, images in enumerate(held)]
-        return join(chosen), np.repeat(np.arange(len(chosen)), count)
+        return concatenate(chosen), np.repeat(np.arange(len(chosen)), count)
 
     def _rows(self, split: str, number: int, there: int, count: int) -> NDArray[np.int64]:
         random = np.random.default_rng(derive_seed("combined", split, number, self.seed))

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_distill.data.checks.arrays import Array
-from lightning_distill.utils.lazy_arrays import Lazy
+from lightning_distill.utils.lazy_arrays import LazyArray
 
 
-class Draws:
+class ClassBalancedLoader:
     """Batch k holds ``per_class`` images of every class, ordered by class, drawn without replacement.
 
     A class with fewer images than ``per_class`` is taken whole as often as it fits and the rest is drawn, so that
@@ -71,7 +71,7 @@ class Draws:
         self.next = state["next"]
 
 
-class Batches:
+class SequentialLoader:
     """All images once, in order, in batches: what validation and test need. Every DDP rank sees all of them.
 
     Args:
@@ -94,4 +94,4 @@ class Batches:
     def _copy(self, part: slice) -> Array:
         """Contiguous memory that may be written to."""
         images = self.images[part]
-        return images if isinstance(self.images, Lazy) else np.array(images, order="C")  # read anew: ours already
+        return images if isinstance(self.images, LazyArray) else np.array(images, order="C")  # read anew: ours already

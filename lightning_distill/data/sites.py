@@ -115,7 +115,7 @@ class SitesDataModule(ArrayDataModule):
     @property
     def recipe(self) -> dict[str, object]:
         """How the whole is made, and the cut."""
-        whole = {f"data.{key}": value for key, value in self.whole.recipe.items()}
+        whole = {f"data.{key}": value for key, value in self.whole.reproducible_args.items()}
         cut = {"site": self.site, "shares": self.shares, "balance": self.balance, "seed": self.seed}
         return {"data": type(self.whole).__name__, **whole, **cut}
 

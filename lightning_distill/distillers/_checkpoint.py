@@ -11,7 +11,7 @@ from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
 
 
-class Remembering(LightningModule):
+class CheckpointMixin(LightningModule):
     """A module whose checkpoint alone makes its synthetic set again, and which goes on where it stopped.
 
     Attributes:
@@ -20,24 +20,24 @@ class Remembering(LightningModule):
     """
 
     synthetic: SyntheticSet
-    memory: Parameters
+    extra_state: Parameters
 
     def __init__(self) -> None:
         super().__init__()
-        self.memory = {}
+        self.extra_state = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the set stands for, and the memory."""
         checkpoint["spec"] = self.synthetic.spec.to_dict()
-        checkpoint["memory"] = {name: tensor.detach() for name, tensor in self.memory.items()}
+        checkpoint["extra_state"] = {name: tensor.detach() for name, tensor in self.extra_state.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make room for the checkpoint's set when no data module has, and remember."""
-        self.memory = checkpoint.get("memory", {})
+        self.extra_state = checkpoint.get("extra_state", checkpoint.get("memory", {}))  # "memory" before 0.2
         if not hasattr(self, "synthetic"):
             state = {name.removeprefix("synthetic."): tensor for name, tensor in checkpoint["state_dict"].items()}
-            self.synthetic = SyntheticSet.with_room_for(state, DataSpec.from_dict(checkpoint["spec"]))
+            self.synthetic = SyntheticSet.empty_like_state(state, DataSpec.from_dict(checkpoint["spec"]))
 
     def on_train_start(self) -> None:
         """Have the memory where the images are."""
-        self.memory = {name: tensor.to(self.device) for name, tensor in self.memory.items()}
+        self.extra_state = {name: tensor.to(self.device) for name, tensor in self.extra_state.items()}

@@ -7,28 +7,28 @@ from collections.abc import Iterator, Sequence
 import torch
 from lightning import LightningModule
 
-from lightning_distill.functional.chunking import even
-from lightning_distill.functional.network import Stateless
+from lightning_distill.functional.chunking import even_chunk_size
+from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.utils.rng import derive_seed
 
 
-class Sharing(LightningModule):
+class ClassShardingMixin(LightningModule):
     """A module that shares classes out among processes: rank r has r, r + world size, and so on.
 
     What is random about a class depends on (seed, step, class) alone, so that it matters not which rank has it.
     """
 
     synthetic: SyntheticSet
-    network: Stateless
+    network: FunctionalNetwork
 
     def classes(self) -> Iterator[int]:
         """The classes of this rank, one by one, each with a random stream of its own."""
         for label in range(self.global_rank, len(self.synthetic.counts), self.trainer.world_size):
-            torch.manual_seed(*self.seeds([label]))
+            torch.manual_seed(*self.class_seeds([label]))
             yield label
 
-    def groups(self, counts: Sequence[int]) -> list[list[int]]:
+    def class_groups(self, counts: Sequence[int]) -> list[list[int]]:
         """The classes of this rank, as many together as go through a network at once.
 
         With batch norm all classes are together on the first rank, because batch statistics cannot be split.
@@ -41,9 +41,9 @@ class Sharing(LightningModule):
         mine = list(range(self.global_rank, len(counts), self.trainer.world_size))
         if not mine:
             return []
-        size = even(len(mine), max(1, (self.network.chunk or sum(counts)) // max(counts)))
+        size = even_chunk_size(len(mine), max(1, (self.network.chunk or sum(counts)) // max(counts)))
         return [mine[i : i + size] for i in range(0, len(mine), size)]
 
-    def seeds(self, labels: Sequence[int]) -> list[int]:
+    def class_seeds(self, labels: Sequence[int]) -> list[int]:
         """Of the random transformations of these classes in this step."""
         return [derive_seed(self.hparams["seed"], self.global_step, label) for label in labels]

@@ -9,7 +9,7 @@ from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from lightning_distill.functional.network import Stateless
+from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks import check_network
 from lightning_distill.objectives import Distance
 from lightning_distill.sets.synthetic import SyntheticSet
@@ -17,7 +17,7 @@ from lightning_distill.spec import DataSpec
 from lightning_distill.utils.precision import warn_if_emulated
 
 
-def refuse_options(ipc: int | Sequence[int], network: str) -> None:
+def validate_options(ipc: int | Sequence[int], network: str) -> None:
     """Raise a ValueError for an ipc below one or a network nobody knows, before any data is read."""
     if min([ipc] if isinstance(ipc, int) else ipc) < 1:
         raise ValueError(f"ipc={ipc}; every class needs at least 1 image")
@@ -30,7 +30,7 @@ def refuse_unknown_distance(distance: str) -> None:
         raise ValueError(f"unknown distance {distance!r}; use one of {', '.join(get_args(Distance))}")
 
 
-def refuse_unfit(spec: DataSpec, precision: object, present: SyntheticSet | None) -> None:
+def validate_data(spec: DataSpec, precision: object, present: SyntheticSet | None) -> None:
     """Raise a ValueError where data, precision or a set from elsewhere do not fit.
 
     Args:
@@ -47,7 +47,7 @@ def refuse_unfit(spec: DataSpec, precision: object, present: SyntheticSet | None
         )
 
 
-def refuse_not_finite(loss: Tensor, gradients: Sequence[Tensor | None], step: int, lr: float) -> None:
+def validate_finite(loss: Tensor, gradients: Sequence[Tensor | None], step: int, lr: float) -> None:
     """Raise a FloatingPointError for a loss or gradient that is infinite or not a number."""
     if not all(value is not None and value.isfinite().all() for value in (loss, *gradients)):
         raise FloatingPointError(
@@ -56,7 +56,7 @@ def refuse_not_finite(loss: Tensor, gradients: Sequence[Tensor | None], step: in
         )
 
 
-def tell_pace(network: Stateless, trainer: Trainer) -> None:
+def log_performance_hints(network: FunctionalNetwork, trainer: Trainer) -> None:
     """Say that the first steps of a compiled run are the compiler's, and that bf16 is slow where it is emulated."""
     if "bf16" in str(trainer.precision):
         warn_if_emulated(trainer.strategy.root_device)

@@ -13,38 +13,43 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from lightning_distill.augmentation.siamese import SiameseAugmentation
-from lightning_distill.data import ArrayDataModule, data_of
-from lightning_distill.distillers._checkpoint import Remembering
-from lightning_distill.distillers._sharding import Sharing
-from lightning_distill.distillers._validation import refuse_not_finite, refuse_options, refuse_unfit, tell_pace
+from lightning_distill.data import ArrayDataModule, require_array_datamodule
+from lightning_distill.distillers._checkpoint import CheckpointMixin
+from lightning_distill.distillers._sharding import ClassShardingMixin
+from lightning_distill.distillers._validation import (
+    log_performance_hints,
+    validate_data,
+    validate_finite,
+    validate_options,
+)
 from lightning_distill.distillers.real_batch import RealBatch
-from lightning_distill.functional.build import stateless_network
-from lightning_distill.functional.chunking import halving
+from lightning_distill.functional.build import build_functional_network
+from lightning_distill.functional.chunking import retry_with_smaller_chunk
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.functional.gradients import differentiate
+from lightning_distill.functional.gradients import accumulate_gradients
 from lightning_distill.sets.coresets import Ratio
 from lightning_distill.sets.synthetic import SmallClass, SyntheticSet
-from lightning_distill.utils.rng import derive_seed, sandbox
+from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
-class Distiller(Sharing, Remembering, ABC):
+class Distiller(ClassShardingMixin, CheckpointMixin, ABC):
     """A distillation method: a LightningModule whose only parameters are the synthetic images.
 
-    A method fills in `losses`, where it must `after_step` and `start`. Step k draws from (seed, k) alone.
+    A method fills in `losses`, where it must `after_step` and `init`. Step k draws from (seed, k) alone.
 
     Args:
         ipc: images per class, one number or one for each class.
         class_ratio: ``balanced``, or ``natural``: as many images in all, in the ratio of the real classes.
         lr: of the images' SGD, in normalised space.
         momentum: of the same.
-        start: how the images begin: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
+        init: how the images begin: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
         network: the surrogate, by our names or timm's.
         augmentation: a preset of `presets.PRESETS`; ``None`` takes the data set's.
         seed: of everything drawn.
         on_small_class: where a class has fewer images than ipc: ``error``, ``fewer`` or ``repeat``.
         gradient_clip: largest norm of the gradient of all images; ``None`` does not clip.
         lr_schedule: ``constant`` or ``cosine`` (to zero at ``Trainer(max_steps)``).
-        compile: ``auto``, ``off`` or ``max``, see `functional.Stateless`.
+        compile: ``auto``, ``off`` or ``max``, see `functional.FunctionalNetwork`.
         chunk: images that go through a network at once; ``None`` takes what cache or memory holds.
 
     Raises:
@@ -52,14 +57,16 @@ class Distiller(Sharing, Remembering, ABC):
         FloatingPointError: the loss is not finite; the step is named and the last checkpoint stays.
     """
 
-    places: ClassVar[list[str]] = []  #: Arguments that are places on this machine: never in checkpoints, logs, cards.
+    local_path_args: ClassVar[
+        list[str]
+    ] = []  #: Arguments that are places on this machine: never in checkpoints, logs, cards.
 
     def __init__(
         self,
         ipc: int | list[int] = 10,
         lr: float = 1.0,
         momentum: float = 0.5,
-        start: str = "real",
+        init: str = "real",
         network: str = "convnet",
         augmentation: str | None = None,
         seed: int = 0,
@@ -71,9 +78,9 @@ class Distiller(Sharing, Remembering, ABC):
         chunk: int | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=self.places)
+        self.save_hyperparameters(ignore=self.local_path_args)
         self.automatic_optimization = False  # global_step then counts the steps of the one optimizer, the images'
-        refuse_options(ipc, network)
+        validate_options(ipc, network)
 
     @abstractmethod
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
@@ -82,28 +89,28 @@ class Distiller(Sharing, Remembering, ABC):
     def after_step(self, real: RealBatch) -> None:
         """What comes after the images' step, e.g. training an online network."""
 
-    def start(self, datamodule: ArrayDataModule) -> SyntheticSet:
+    def init_synthetic(self, datamodule: ArrayDataModule) -> SyntheticSet:
         """The set to begin with."""
-        options = {key: self.hparams[key] for key in ("ipc", "start", "seed", "on_small_class", "class_ratio")}
-        return SyntheticSet.begin(*datamodule.train_arrays(), datamodule.spec, **options)
+        options = {key: self.hparams[key] for key in ("ipc", "init", "seed", "on_small_class", "class_ratio")}
+        return SyntheticSet.from_real_data(*datamodule.train_arrays(), datamodule.spec, **options)
 
     def setup(self, stage: str) -> None:
         """Find shape, classes and statistics in the data, and make the set unless a checkpoint brought it."""
-        datamodule = data_of(self.trainer.datamodule)  # type: ignore[attr-defined]
-        refuse_unfit(datamodule.spec, self.trainer.precision, getattr(self, "synthetic", None))
+        datamodule = require_array_datamodule(self.trainer.datamodule)  # type: ignore[attr-defined]
+        validate_data(datamodule.spec, self.trainer.precision, getattr(self, "synthetic", None))
         if not hasattr(self, "synthetic"):
-            self.synthetic = self.start(datamodule)
+            self.synthetic = self.init_synthetic(datamodule)
         if stage == "fit":
-            self.prepare(datamodule)
+            self.configure_network(datamodule)
 
-    def prepare(self, datamodule: ArrayDataModule) -> None:
+    def configure_network(self, datamodule: ArrayDataModule) -> None:
         """Build the surrogate network and the augmentation for this data; neither is checkpointed."""
         hp, spec, sizes = self.hparams, datamodule.spec, self.passes(datamodule)
         passes, device = max(self.trainer.max_steps, 0) * sum(sizes.values()), self.trainer.strategy.root_device
-        self.network = stateless_network(
+        self.network = build_functional_network(
             hp["network"], spec, passes, device, hp["compile"], sizes=[*sizes], chunk=hp["chunk"]
         )
-        tell_pace(self.network, self.trainer)
+        log_performance_hints(self.network, self.trainer)
         self.augment = SiameseAugmentation(hp["augmentation"] or spec.augmentation, spec.shape[1:])
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
@@ -116,20 +123,20 @@ class Distiller(Sharing, Remembering, ABC):
         images, real, step = [*self.synthetic.parameters()], RealBatch(batch[0], self.synthetic.spec), self.global_step
 
         def work() -> tuple[Tensor, list[Tensor]]:
-            with sandbox(derive_seed(self.hparams["seed"], step)):
-                return differentiate(self.losses(real), images)
+            with isolated_rng(derive_seed(self.hparams["seed"], step)):
+                return accumulate_gradients(self.losses(real), images)
 
-        total, gradients = halving(self.network, len(batch[0]), work)
+        total, gradients = retry_with_smaller_chunk(self.network, len(batch[0]), work)
         total = cast(Tensor, self.trainer.strategy.reduce(total, reduce_op="sum"))
         optimizer = cast(Optimizer, self.optimizers())
         optimizer.zero_grad()  # one backward for all losses is one all-reduce; DDP averages, the objective is a sum
         products = [(p * g).sum() for p, g in zip(images, gradients, strict=True)]
         self.manual_backward(torch.stack(products).sum() * self.trainer.world_size)
-        refuse_not_finite(total, [p.grad for p in images], step, self.hparams["lr"])
+        validate_finite(total, [p.grad for p in images], step, self.hparams["lr"])
         nn.utils.clip_grad_norm_(images, self.hparams["gradient_clip"] or math.inf)
         optimizer.step()
         cast(LRScheduler, self.lr_schedulers()).step()
-        with sandbox(derive_seed(self.hparams["seed"], step, "after")):
+        with isolated_rng(derive_seed(self.hparams["seed"], step, "after")):
             self.after_step(real)
         self.log("distill/loss", total, prog_bar=True)
 
@@ -138,12 +145,12 @@ class Distiller(Sharing, Remembering, ABC):
 
     test_step = validation_step
 
-    def learned(self) -> list[dict[str, Any]]:
+    def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups of parameters for the optimizer; each may have an ``lr`` of its own."""
         return [{"params": [self.synthetic.images]}]
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """SGD over the set, and its schedule."""
         steps, cosine = self.trainer.estimated_stepping_batches, self.hparams["lr_schedule"] == "cosine"
-        sgd = SGD(self.learned(), lr=self.hparams["lr"], momentum=self.hparams["momentum"])
+        sgd = SGD(self.parameter_groups(), lr=self.hparams["lr"], momentum=self.hparams["momentum"])
         return [sgd], [LambdaLR(sgd, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps) if cosine else 1.0)]

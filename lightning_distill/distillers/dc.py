@@ -11,28 +11,28 @@ from torch import Tensor
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers._validation import refuse_unknown_distance
 from lightning_distill.distillers.base import Distiller
-from lightning_distill.distillers.dc_loops import loops
+from lightning_distill.distillers.dc_loops import default_loops
 from lightning_distill.distillers.real_batch import RealBatch
-from lightning_distill.functional.gradients import descend, loss_gradient, mixed_derivative
-from lightning_distill.functional.unroll import carry
+from lightning_distill.functional.gradients import loss_gradient, mixed_derivative, optimizer_step
+from lightning_distill.functional.unroll import scalar_with_gradient
 from lightning_distill.objectives import Distance, gradient_distance
 
 
 class DCDistiller(Distiller):
     """DC: a network's loss has the same gradient on synthetic as on real images of a class, while it learns from them.
 
-    ``outer`` image steps are taken on one network, which is trained on the set for ``inner`` epochs after each but the
-    last; then comes a fresh one. The papers run 1,001 networks: ``Trainer(max_steps=1001 * outer)``.
+    ``outer_loop`` image steps are taken on one network, which is trained on the set for ``inner_loop`` epochs after each but the
+    last; then comes a fresh one. The papers run 1,001 networks: ``Trainer(max_steps=1001 * outer_loop)``.
 
     Args:
         ipc: images per class, one number or one for each class.
         lr: of the images' SGD.
-        start: how the images begin, see `Distiller`; noise in the paper.
+        init: how the images begin, see `Distiller`; noise in the paper.
         augmentation: of matching and inner training; none in the paper.
         distance: ``rowwise`` (the paper's), ``mse`` or ``cosine``, see `objectives.gradient_distance`.
         collective: match one gradient of all classes together (DCC, DSAC), which helps classes that look alike.
-        outer: image steps on one network; ``None`` takes the papers' for this ipc, see `loops.loops`.
-        inner: epochs of the network's training between two image steps; ``None`` takes the papers'.
+        outer_loop: image steps on one network; ``None`` takes the papers' for this ipc, see `loops.loops`.
+        inner_loop: epochs of the network's training between two image steps; ``None`` takes the papers'.
         network_lr: of the plain SGD that trains the network.
         gradient_precision: of the gradients that are matched, ``32-true`` or ``bf16-mixed``; ``None`` takes the
             trainer's, which the network's training always has.
@@ -47,38 +47,38 @@ class DCDistiller(Distiller):
         self,
         ipc: int | list[int] = 10,
         lr: float = 0.1,
-        start: str = "noise",
+        init: str = "noise",
         augmentation: str | None = "none",
         distance: Distance = "rowwise",
         collective: bool = False,
-        outer: int | None = None,
-        inner: int | None = None,
+        outer_loop: int | None = None,
+        inner_loop: int | None = None,
         network_lr: float = 0.01,
         gradient_precision: Literal["32-true", "bf16-mixed"] | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(ipc=ipc, lr=lr, start=start, augmentation=augmentation, **options)
+        super().__init__(ipc=ipc, lr=lr, init=init, augmentation=augmentation, **options)
         refuse_unknown_distance(distance)
-        self.outer, self.inner = loops(ipc, outer, inner)
+        self.outer_loop, self.inner_loop = default_loops(ipc, outer_loop, inner_loop)
 
     def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
         """Real gradients, synthetic gradients and the way back through them, inner epochs."""
         classes, real, synthetic = len(self.synthetic.counts), datamodule.real_per_class, max(self.synthetic.counts)
         sizes = ((real, 3 * classes * real), (synthetic, 9 * classes * synthetic))
         found: dict[int, int] = {}
-        for size, images in (*sizes, (min(len(self.synthetic), 256), 3 * self.inner * len(self.synthetic))):
+        for size, images in (*sizes, (min(len(self.synthetic), 256), 3 * self.inner_loop * len(self.synthetic))):
             found[size] = found.get(size, 0) + images
         return found
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
         """One distance of gradients for each class, or one for all classes together."""
-        if self.global_step % self.outer == 0:
-            self.memory = self.network.fresh(self.device)
+        if self.global_step % self.outer_loop == 0:
+            self.extra_state = self.network.init_params(self.device)
         everything = range(len(self.synthetic.counts))
         if self.network.batch_norm:  # statistics of 16 real images a class, then frozen: a single image has none
             self.network.train()
             with torch.no_grad():
-                self.network(self.memory, real.of_classes(everything, first=16))
+                self.network(self.extra_state, real.of_classes(everything, first=16))
             self.network.train(False)
         if not self.hparams["collective"]:
             yield from (self._match(real, [label]) for label in self.classes())
@@ -86,20 +86,24 @@ class DCDistiller(Distiller):
             yield self._match(real, everything)
 
     def _match(self, real: RealBatch, labels: Sequence[int]) -> Tensor:
-        device, seeds, counts = self.device, self.seeds(labels), [self.synthetic.counts[label] for label in labels]
+        device, seeds, counts = (
+            self.device,
+            self.class_seeds(labels),
+            [self.synthetic.counts[label] for label in labels],
+        )
         x = self.augment.of_classes(real.of_classes(labels), [real.per_class] * len(labels), seeds)
         images = torch.cat([self.synthetic.of_class(label) for label in labels])
         s = self.augment.of_classes(images, counts, seeds)
         of_x, of_s = (real.spec.targets(torch.tensor(labels, device=device).repeat_interleave(
                       torch.tensor(n, device=device))) for n in (real.per_class, counts))  # fmt: skip
         with self._precision():
-            a, b = (loss_gradient(self.network, self.memory, i.detach(), y) for i, y in ((x, of_x), (s, of_s)))
+            a, b = (loss_gradient(self.network, self.extra_state, i.detach(), y) for i, y in ((x, of_x), (s, of_s)))
             b = [gradient.requires_grad_() for gradient in b]
             distance = gradient_distance(a, b, self.hparams["distance"])
             directions = [torch.zeros_like(g) if v is None else v for g, v in
                           zip(b, torch.autograd.grad(distance, b, allow_unused=True), strict=True)]  # fmt: skip
-            _, by_images, _ = mixed_derivative(self.network, self.memory, s.detach(), of_s, directions)
-        return carry(distance, [s], [by_images])
+            _, by_images, _ = mixed_derivative(self.network, self.extra_state, s.detach(), of_s, directions)
+        return scalar_with_gradient(distance, [s], [by_images])
 
     def _precision(self) -> torch.autocast:
         kind, asked = self.device.type, self.hparams["gradient_precision"]
@@ -108,14 +112,14 @@ class DCDistiller(Distiller):
 
     def after_step(self, real: RealBatch) -> None:
         """Train the network on the set, unless it has served."""
-        if self.global_step % self.outer == 0:  # the step is counted already
+        if self.global_step % self.outer_loop == 0:  # the step is counted already
             return
-        sgd = torch.optim.SGD(self.network.trainable(self.memory), lr=self.hparams["network_lr"])
+        sgd = torch.optim.SGD(self.network.require_grad(self.extra_state), lr=self.hparams["network_lr"])
         images, targets = self.synthetic.images.detach(), self.synthetic.targets()
         self.network.train()
-        for _ in range(self.inner):
+        for _ in range(self.inner_loop):
             for rows in torch.randperm(len(targets)).split(256):
-                descend(self.network, self.memory, sgd, self.augment.plain(images[rows]), targets[rows])
+                optimizer_step(self.network, self.extra_state, sgd, self.augment.plain(images[rows]), targets[rows])
 
 
 class DSADistiller(DCDistiller):
@@ -124,7 +128,7 @@ class DSADistiller(DCDistiller):
     Args:
         ipc: images per class, one number or one for each class.
         lr: of the images' SGD.
-        start: how the images begin, see `Distiller`; real images in the paper.
+        init: how the images begin, see `Distiller`; real images in the paper.
         augmentation: a preset of `presets.PRESETS`; ``None`` takes the data set's.
         options: the rest of `DCDistiller`'s and `Distiller`'s arguments.
 
@@ -136,8 +140,8 @@ class DSADistiller(DCDistiller):
         self,
         ipc: int | list[int] = 10,
         lr: float = 0.1,
-        start: str = "real",
+        init: str = "real",
         augmentation: str | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(ipc=ipc, lr=lr, start=start, augmentation=augmentation, **options)
+        super().__init__(ipc=ipc, lr=lr, init=init, augmentation=augmentation, **options)

@@ -9,15 +9,17 @@ from itertools import pairwise
 LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
 
-def loops(ipc: int | Sequence[int], outer: int | None = None, inner: int | None = None) -> tuple[int, int]:
+def default_loops(
+    ipc: int | Sequence[int], outer_loop: int | None = None, inner_loop: int | None = None
+) -> tuple[int, int]:
     """The papers' numbers for the listed ipc, a straight line between two of them, the last ones above 50.
 
     With one image step a network (ipc 1) the network is never trained, and ``inner`` does not matter.
 
     Args:
         ipc: images per class; of a list the largest counts.
-        outer: given by hand, it wins.
-        inner: the same.
+        outer_loop: given by hand, it wins.
+        inner_loop: the same.
 
     Returns:
         ``(outer, inner)``.
@@ -25,14 +27,14 @@ def loops(ipc: int | Sequence[int], outer: int | None = None, inner: int | None 
     Raises:
         ValueError: a given number is below 1.
 
-    >>> loops(10), loops(5), loops(35), loops(100), loops(10, outer=2)
+    >>> default_loops(10), default_loops(5), default_loops(35), default_loops(100), default_loops(10, outer_loop=2)
     ((10, 50), (5, 23), (35, 18), (50, 10), (2, 50))
     """
-    for name, given in (("outer", outer), ("inner", inner)):
+    for name, given in (("outer_loop", outer_loop), ("inner_loop", inner_loop)):
         if given is not None and given < 1:
             raise ValueError(f"{name}={given}; it must be at least 1, or null for the papers' number")
     found = _interpolate(ipc if isinstance(ipc, int) else max(ipc))
-    return outer or found[0], inner or found[1]
+    return outer_loop or found[0], inner_loop or found[1]
 
 
 def _interpolate(ipc: int) -> tuple[int, int]:

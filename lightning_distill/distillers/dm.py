@@ -27,23 +27,23 @@ class DMDistiller(Distiller):
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
         """A squared distance of mean embeddings for each class, as many classes at a time as a forward takes."""
-        parameters = self.network.fresh(self.device)
+        parameters = self.network.init_params(self.device)
         targets: dict[int, Tensor] = {}
-        for labels in self.groups([real.per_class] * len(real.spec.strata)):
+        for labels in self.class_groups([real.per_class] * len(real.spec.balance_groups)):
             targets |= dict(zip(labels, self._means(parameters, real, labels), strict=True))
-        for labels in self.groups(self.synthetic.counts):
+        for labels in self.class_groups(self.synthetic.counts):
             counts = [self.synthetic.counts[label] for label in labels]
             images = torch.cat([self.synthetic.of_class(label) for label in labels])
-            embedded = self.network.embed(parameters, self.augment.of_classes(images, counts, self.seeds(labels)))
+            embedded = self.network.embed(parameters, self.augment.of_classes(images, counts, self.class_seeds(labels)))
             pairs = zip(labels, embedded.split(counts), strict=True)
             yield torch.stack([mean_embedding_distance(targets[label][None], e) for label, e in pairs]).sum()
 
     @torch.no_grad()
     def _means(self, parameters: Parameters, real: RealBatch, labels: Sequence[int]) -> Tensor:
         """Mean embeddings of the real images of some classes, ``(L, F)`` float32; only batch norm needs all at once."""
-        parts = [real.of_classes(labels)] if self.network.batch_norm else real.portions(labels)
+        parts = [real.of_classes(labels)] if self.network.batch_norm else real.iter_chunks(labels)
         sums = []
         for x in parts:
-            x = self.augment.of_classes(x, [len(x) // len(labels)] * len(labels), self.seeds(labels))
+            x = self.augment.of_classes(x, [len(x) // len(labels)] * len(labels), self.class_seeds(labels))
             sums.append(self.network.embed(parameters, x).unflatten(0, (len(labels), -1)).float().sum(1))
         return torch.stack(sums).sum(0) / real.per_class

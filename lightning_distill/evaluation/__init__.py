@@ -1,34 +1,40 @@
 """Scoring a set: fresh students, real data."""
 
-from lightning_distill.evaluation.baselines import chosen, everything
+from lightning_distill.evaluation.baselines import coreset_sampler, full_data
 from lightning_distill.evaluation.metrics.calibration import calibrated, temperature
-from lightning_distill.evaluation.metrics.classification import StudentMetrics, absent, measure, recalls, worst_class
+from lightning_distill.evaluation.metrics.classification import (
+    StudentMetrics,
+    class_recalls,
+    compute_metrics,
+    undefined_classes,
+    worst_class,
+)
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.evaluator import Exam, Sitting, examine
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator, TrainedStudents, evaluate_students
 from lightning_distill.evaluation.students.protocol import PROTOCOLS, Protocol, get_protocol
-from lightning_distill.evaluation.students.trainer import School, Student
-from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.evaluation.students.trainer import Student, StudentTrainer
+from lightning_distill.sets.labeled_set import LabeledSet
 
 __all__ = [
     "PROTOCOLS",
-    "Exam",
+    "LabeledSet",
     "Predictions",
     "Protocol",
-    "School",
     "Scores",
-    "Sitting",
     "Student",
+    "StudentEvaluator",
     "StudentMetrics",
-    "TrainingSet",
-    "absent",
+    "StudentTrainer",
+    "TrainedStudents",
     "calibrated",
-    "chosen",
-    "everything",
-    "examine",
+    "class_recalls",
+    "compute_metrics",
+    "coreset_sampler",
+    "evaluate_students",
+    "full_data",
     "get_protocol",
-    "measure",
-    "recalls",
     "temperature",
+    "undefined_classes",
     "worst_class",
 ]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lightning_distill.evaluation.baselines import Arrays, everything
-from lightning_distill.evaluation.students.protocol import Protocol, Tick, get_protocol
-from lightning_distill.evaluation.students.trainer import School
+from lightning_distill.evaluation.baselines import Arrays, full_data
+from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol, get_protocol
+from lightning_distill.evaluation.students.trainer import StudentTrainer
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import check_network
 from lightning_distill.sets.coresets import Features, check_labels
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.rng import derive_seed, sandbox
+from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
 def embed_features(
@@ -24,7 +24,7 @@ def embed_features(
     device: torch.device | str = "cpu",
     bf16: bool = False,
     compile: CompileMode = "auto",
-    tick: Tick = lambda: None,
+    tick: ProgressCallback = lambda: None,
 ) -> Features:
     """Train one network on all real training images and give its features of each of them.
 
@@ -39,7 +39,7 @@ def embed_features(
         seed: of the network.
         device: where to compute.
         bf16: forward in bfloat16.
-        compile: see `functional.Stateless`.
+        compile: see `functional.FunctionalNetwork`.
         tick: called after every epoch.
 
     Returns:
@@ -52,11 +52,11 @@ def embed_features(
     images, labels = real
     check_labels(labels)
     way = get_protocol(protocol).for_real_data(len(labels))
-    school = School(network, spec, way, len(labels), 1, device, bf16, compile)
-    student = school.train(everything(real, spec)(0), derive_seed("embedding", seed), tick)
+    school = StudentTrainer(network, spec, way, len(labels), 1, device, bf16, compile)
+    student = school.fit(full_data(real, spec)(0), derive_seed("embedding", seed), tick)
     school.network.train(False)
     found = []
-    with sandbox(0), torch.no_grad(), torch.autocast(school.device.type, torch.bfloat16, enabled=bf16):
+    with isolated_rng(0), torch.no_grad(), torch.autocast(school.device.type, torch.bfloat16, enabled=bf16):
         for start in range(0, len(labels), way.batch_size):
             x = torch.from_numpy(np.ascontiguousarray(images[start : start + way.batch_size]))
             features = school.network.embed(student.parameters, spec.normalize(x.to(school.device)))

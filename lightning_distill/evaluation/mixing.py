@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_distill.evaluation.baselines import Arrays, chosen
-from lightning_distill.evaluation.metrics.intervals import Estimate, over_students
+from lightning_distill.evaluation.baselines import Arrays, coreset_sampler
+from lightning_distill.evaluation.metrics.intervals import Estimate, student_interval
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.students.protocol import Protocol
-from lightning_distill.sets.coresets import Ratio, counts_like
-from lightning_distill.sets.labeled_set import TrainingSet
-from lightning_distill.sets.merge import join
+from lightning_distill.sets.coresets import Ratio, counts_for_ratio
+from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.merge import merge_sets
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.rng import derive_seed
 
 
-def images_of_set(real: int, ratio: float) -> int:
+def num_synthetic(real: int, ratio: float) -> int:
     """How many images of the set stand beside ``real`` real ones: ``ratio * real``, rounded; at least 1 above 0.
 
     Raises:
@@ -60,9 +60,9 @@ def real_counts(labels: NDArray[np.int64], real: int, class_ratio: Ratio, spec: 
     """
     if real > len(labels):
         raise ValueError(f"real={real}; {spec.name} has {len(labels)} training images")
-    counts = counts_like(labels, real, class_ratio)
-    there = np.bincount(labels, minlength=len(spec.strata))
-    for name, wanted, found in zip(spec.strata, counts, there, strict=True):
+    counts = counts_for_ratio(labels, real, class_ratio)
+    there = np.bincount(labels, minlength=len(spec.balance_groups))
+    for name, wanted, found in zip(spec.balance_groups, counts, there, strict=True):
         if wanted > found:
             raise ValueError(
                 f"real={real}: {wanted} images of class {name!r} are needed, which has {found}; take fewer real images "
@@ -71,9 +71,9 @@ def real_counts(labels: NDArray[np.int64], real: int, class_ratio: Ratio, spec: 
     return counts
 
 
-def mixed(
-    real: Arrays, counts: Sequence[int], set: TrainingSet, ratio: float, spec: DataSpec, seed: int
-) -> Callable[[int], TrainingSet]:
+def mix_real_and_synthetic(
+    real: Arrays, counts: Sequence[int], set: LabeledSet, ratio: float, spec: DataSpec, seed: int
+) -> Callable[[int], LabeledSet]:
     """Random real images, drawn anew for every student, and as many of the set as the ratio says.
 
     Student i has the same real images at every ratio, so that ratios can be compared student by student. All images
@@ -88,15 +88,15 @@ def mixed(
         spec: of the real data.
         seed: of the draws.
     """
-    draw, wanted = chosen("random", real, counts, spec, seed), images_of_set(sum(counts), ratio)
+    draw, wanted = coreset_sampler("random", real, counts, spec, seed), num_synthetic(sum(counts), ratio)
 
-    def mix(student: int) -> TrainingSet:
+    def mix(student: int) -> LabeledSet:
         own = draw(student)
         if not wanted:
             return own
         rows = torch.from_numpy(balanced_rows(set.labels.numpy(), wanted, derive_seed("mix", seed, student)))
-        soft = None if set.soft is None else set.soft[rows]
-        return join([own, TrainingSet(set.pixels[rows], set.labels[rows], spec, soft)])
+        soft = None if set.soft_labels is None else set.soft_labels[rows]
+        return merge_sets([own, LabeledSet(set.pixels[rows], set.labels[rows], spec, soft)])
 
     return mix
 
@@ -111,7 +111,7 @@ def same_steps(protocol: Protocol, real: int, images: int) -> Protocol:
     return replace(protocol, epochs=max(1, round(steps / -(-images // protocol.batch_size)) - 1))
 
 
-def gain(with_set: Scores, without: Scores, metric: str = "acc") -> Estimate:
+def paired_gain(with_set: Scores, without: Scores, metric: str = "acc") -> Estimate:
     """What the set has changed: the mean of the students' differences and its 95 % t-interval, as fractions.
 
     Paired: student i against student i, which has the same seed and the same real images.
@@ -122,10 +122,10 @@ def gain(with_set: Scores, without: Scores, metric: str = "acc") -> Estimate:
     if with_set.seeds != without.seeds:
         raise ValueError(f"students of the seeds {with_set.seeds} and {without.seeds}; only equal ones can be paired")
     pairs = zip(with_set.values(metric), without.values(metric), strict=True)
-    return over_students([a - b for a, b in pairs])
+    return student_interval([a - b for a, b in pairs])
 
 
-def answer(change: Estimate, real: int, set_images: int, ratio: float) -> str:
+def summarize(change: Estimate, real: int, set_images: int, ratio: float) -> str:
     """Does the set help? In plain words, in points."""
     verdict = "it helps" if change.low > 0 else "it harms" if change.high < 0 else "too close to tell"
     return (

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from lightning_distill.evaluation.metrics.calibration import calibrated
-from lightning_distill.evaluation.metrics.intervals import Estimate, over_images
+from lightning_distill.evaluation.metrics.intervals import Estimate, bootstrap_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
-from lightning_distill.evaluation.metrics.prior_correction import prior_offset, shares
-from lightning_distill.evaluation.metrics.relative import Derived, chance, derive
+from lightning_distill.evaluation.metrics.prior_correction import class_priors, prior_offset
+from lightning_distill.evaluation.metrics.relative import RelativeScores, chance, relative_scores
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.evaluator import Exam, Sitting
-from lightning_distill.evaluation.students.protocol import Tick
-from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator, TrainedStudents
+from lightning_distill.evaluation.students.protocol import ProgressCallback
+from lightning_distill.sets.labeled_set import LabeledSet
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Candidate:
     """What students learn from.
 
     Args:
@@ -38,15 +38,15 @@ class Subject:
 
     name: str
     counts: list[int] | None
-    exam: Exam
-    draw: Callable[[int], TrainingSet]
+    evaluator: StudentEvaluator
+    make_training_set: Callable[[int], LabeledSet]
     path: Path | None = None
-    own: bool = False
-    prior: Tensor | None = None
+    distilled: bool = False
+    target_priors: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class View:
+class EvaluationSplit:
     """Real images to score on.
 
     Args:
@@ -63,7 +63,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Assessment:
+class EvaluationResult:
     """What came out.
 
     Args:
@@ -76,14 +76,14 @@ class Assessment:
         seconds: to train one student.
     """
 
-    subject: Subject
+    candidate: Candidate
     images: int
     scores: Scores
     predictions: Predictions
-    over_images: dict[str, Estimate]
+    intervals: dict[str, Estimate]
     seconds: float
 
-    def of(self, architecture: str) -> Assessment:
+    def for_architecture(self, architecture: str) -> EvaluationResult:
         """The same of the students of one architecture alone."""
         rows = [i for i, name in enumerate(self.predictions.architectures) if name == architecture]
         said = self.predictions
@@ -97,12 +97,16 @@ class Assessment:
             recalls=[self.scores.recalls[i] for i in rows],
             diverged=[seed for seed in seeds if seed in self.scores.diverged],
         )
-        return replace(self, scores=scores, predictions=some, over_images=intervals(some))
+        return replace(self, scores=scores, predictions=some, intervals=bootstrap_all(some))
 
 
-def assess(
-    subject: Subject, view: View, device: torch.device | str, bf16: bool = False, tick: Tick = lambda: None
-) -> Assessment:
+def evaluate_candidate(
+    candidate: Candidate,
+    evaluation_split: EvaluationSplit,
+    device: torch.device | str,
+    bf16: bool = False,
+    on_epoch: ProgressCallback = lambda: None,
+) -> EvaluationResult:
     """Train the students of a subject, show them val and the split, and score them. Nothing is chosen on the split.
 
     Args:
@@ -112,33 +116,37 @@ def assess(
         bf16: forward in bfloat16.
         tick: called after every epoch of every student.
     """
-    first = subject.draw(0)
-    sitting = subject.exam.train(subject.draw, device, bf16, tick)
-    if subject.prior is not None:
-        offset = prior_offset(shares(first), subject.prior)
-        sitting.students = [replace(student, offset=offset) for student in sitting.students]
-    scores = sitting.show(view.batches).scores()
-    said = sitting.predictions(view.split, view.groups)
-    if view.val is not None:
-        on_val = Sitting(sitting.students, first.spec, device, sitting.began).show(view.val).predictions("val")
+    first = candidate.make_training_set(0)
+    sitting = candidate.evaluator.train(candidate.make_training_set, device, bf16, on_epoch)
+    if candidate.target_priors is not None:
+        offset = prior_offset(class_priors(first), candidate.target_priors)
+        sitting.students = [replace(student, logit_offset=offset) for student in sitting.students]
+    scores = sitting.update_all(evaluation_split.batches).scores()
+    said = sitting.predictions(evaluation_split.split, evaluation_split.groups)
+    if evaluation_split.val is not None:
+        on_val = (
+            TrainedStudents(sitting.students, first.spec, device, sitting.began)
+            .update_all(evaluation_split.val)
+            .predictions("val")
+        )
         for student, scaled in zip(scores.students, calibrated(said, on_val), strict=True):
             student.update(scaled)
     seconds = sitting.trained / len(sitting.students)
-    return Assessment(subject, len(first.labels), scores, said, intervals(said), seconds)
+    return EvaluationResult(candidate, len(first.labels), scores, said, bootstrap_all(said), seconds)
 
 
-def intervals(said: Predictions) -> dict[str, Estimate]:
+def bootstrap_all(predictions: Predictions) -> dict[str, Estimate]:
     """The three scores that every table has, bootstrapped over images."""
-    return {metric: over_images(said, metric) for metric in ("acc", "balanced_acc", "auroc")}
+    return {metric: bootstrap_interval(predictions, metric) for metric in ("acc", "balanced_acc", "auroc")}
 
 
-def judge(
-    mine: Assessment,
-    others: Sequence[Assessment],
+def compare_to_baselines(
+    result: EvaluationResult,
+    baselines: Sequence[EvaluationResult],
     real_bytes: float,
     distillation_seconds: float = float("nan"),
     plain: dict[str, float] | None = None,
-) -> Derived:
+) -> RelativeScores:
     """What the accuracy of one subject means beside that of random images and of all real images.
 
     Args:
@@ -148,20 +156,20 @@ def judge(
         distillation_seconds: to make the set, where known.
         plain: accuracy of students without augmentation, by subject, where measured.
     """
-    by_name = {other.subject.name: other for other in others}
+    by_name = {other.candidate.name: other for other in baselines}
     random, full = by_name.get("random"), by_name.get("all real data")
     nothing, plain = float("nan"), plain or {}
-    path = mine.subject.path
-    return derive(
-        mine.scores.mean("acc"),
+    path = result.candidate.path
+    return relative_scores(
+        result.scores.mean("acc"),
         full.scores.mean("acc") if full else nothing,
         random.scores.mean("acc") if random else nothing,
-        chance("acc", mine.predictions.targets, mine.predictions.spec),
-        syn_plain=plain.get(mine.subject.name, nothing),
+        chance("acc", result.predictions.targets, result.predictions.spec),
+        syn_plain=plain.get(result.candidate.name, nothing),
         random_plain=plain.get("random", nothing),
         shipped_bytes=path.stat().st_size if path else nothing,
         real_bytes=real_bytes,
         full_seconds=full.seconds if full else nothing,
-        syn_seconds=mine.seconds,
+        syn_seconds=result.seconds,
         distillation_seconds=distillation_seconds,
     )

@@ -10,17 +10,17 @@ from dataclasses import dataclass
 import torch
 from rich.table import Table
 
-from lightning_distill import __version__
-from lightning_distill.evaluation.metrics.relative import Derived
-from lightning_distill.evaluation.result import Assessment
+from lightning_distill._version import __version__
+from lightning_distill.evaluation.metrics.relative import RelativeScores
+from lightning_distill.evaluation.result import EvaluationResult
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.hardware import machine
+from lightning_distill.utils.hardware import machine_description
 
 NAN = math.nan
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One set, scored by several students. Scores are fractions, means over students; NaN where not measured.
 
     ``*_std`` is over students, ``acc_ci95`` half the width of the t-interval of the mean over students, ``*_low`` and
@@ -98,14 +98,14 @@ class Row:
 
 
 def make_row(
-    found: Assessment,
-    derived: Derived,
+    result: EvaluationResult,
+    relative: RelativeScores,
     spec: DataSpec,
     split: str,
     bf16: bool,
     command: str,
     network: str | None = None,
-) -> Row:
+) -> ResultRow:
     """Fill a row from what was measured and where.
 
     Args:
@@ -117,7 +117,7 @@ def make_row(
         command: what a reader types to get this row again.
         network: of the students, where they are some of an exam's.
     """
-    counts, exam, scores = found.subject.counts, found.subject.exam, found.scores
+    counts, exam, scores = result.candidate.counts, result.candidate.evaluator, result.scores
     ipc = "all" if counts is None else str(counts[0]) if len(set(counts)) == 1 else "/".join(map(str, counts))
     known = scores.students[0]
     means = ("acc", "balanced_acc", "auroc", "worst_recall", "macro_f1", "ece", "ece_scaled", "brier", "brier_scaled",
@@ -125,26 +125,26 @@ def make_row(
     numbers = {name: scores.mean(name) if name in known else NAN for name in means}
     numbers |= {f"{name}_std": scores.std(name) if name in known else NAN for name in means}
     numbers["acc_ci95"] = scores.half_interval("acc")
-    for name, estimate in found.over_images.items():
+    for name, estimate in result.intervals.items():
         numbers |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-    return Row(
+    return ResultRow(
         dataset=spec.name,
         source=spec.source,
-        trained_on=found.subject.name,
+        trained_on=result.candidate.name,
         ipc=ipc,
-        images=found.images,
+        images=result.images,
         split=split,
         network=network or "+".join(exam.architectures),
         protocol=exam.protocol.name,
         epochs=exam.protocol.epochs + 1,
         students=len(scores.students),
         seeds=f"{exam.seeds[0]}-{exam.seeds[-1]}",
-        resampled=found.over_images["acc"].over,
+        resampled=result.intervals["acc"].unit,
         worst_class=scores.worst_class or "",
         diverged=len(scores.diverged),
-        **{name: round(value, 5) for name, value in (numbers | derived.to_dict()).items()},
+        **{name: round(value, 5) for name, value in (numbers | relative.to_dict()).items()},
         seconds=round(scores.seconds, 1),
-        machine=machine(),
+        machine=machine_description(),
         precision="bf16-mixed" if bf16 else "32-true",
         torch=torch.__version__,
         lightning_distill=__version__,
@@ -153,7 +153,7 @@ def make_row(
     )
 
 
-def rich_table(rows: Sequence[Row], title: str) -> Table:
+def rich_table(rows: Sequence[ResultRow], title: str) -> Table:
     """The rows as people read them, in percent: mean ± std over students, and the interval over images."""
     table = Table(title=title, caption="mean ± std over students; in brackets 95 % over " + rows[0].resampled)
     several = len({row.network for row in rows}) > 1
@@ -173,7 +173,7 @@ def rich_table(rows: Sequence[Row], title: str) -> Table:
     return table
 
 
-def architecture_table(rows: Sequence[Row], title: str) -> Table:
+def architecture_table(rows: Sequence[ResultRow], title: str) -> Table:
     """How a set travels: accuracy by network, mean and worst of the others, and their drop against the first."""
     table = Table(title=title)
     names = list(dict.fromkeys(row.network for row in rows if "+" not in row.network))

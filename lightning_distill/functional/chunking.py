@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 #: On a CPU the largest output of a layer, in float32, may have as many bytes. Measured: 32 images of the ConvNet of
 #: width 128 at 32 px, twice as fast as 256 (benchmarks/README.md).
-CPU_BYTES = 2**24
+CPU_LAYER_BYTES = 2**24
 #: Beside the outputs themselves: their gradients, copies in another dtype, a convolution's workspace.
-CUDA_SHARE = 0.1
-#: What layers keep for a backward may have as many bytes on a CPU, on CUDA as many chunks: `images_kept`.
-CPU_KEPT, CUDA_KEPT = 2**29, 4
+CUDA_MEMORY_FRACTION = 0.1
+#: What layers keep for a backward may have as many bytes on a CPU, on CUDA as many chunks: `max_images_without_checkpointing`.
+CPU_BACKWARD_BYTES, CUDA_BACKWARD_CHUNKS = 2**29, 4
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class Chunked(Protocol):
     chunk: int | None
 
 
-def images_at_once(build: Callable[[], nn.Module], shape: tuple[int, int, int], device: torch.device) -> int:
+def auto_chunk_size(build: Callable[[], nn.Module], shape: tuple[int, int, int], device: torch.device) -> int:
     """The automatic choice for images ``(C, H, W)``.
 
     Args:
@@ -41,21 +41,23 @@ def images_at_once(build: Callable[[], nn.Module], shape: tuple[int, int, int], 
     sizes = layer_bytes(build, shape)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return max(1, int(free * CUDA_SHARE) // sum(sizes))
-    return max(1, CPU_BYTES // max(sizes))
+        return max(1, int(free * CUDA_MEMORY_FRACTION) // sum(sizes))
+    return max(1, CPU_LAYER_BYTES // max(sizes))
 
 
-def images_kept(build: Callable[[], nn.Module], shape: tuple[int, int, int], chunk: int, device: torch.device) -> int:
+def max_images_without_checkpointing(
+    build: Callable[[], nn.Module], shape: tuple[int, int, int], chunk: int, device: torch.device
+) -> int:
     """How many images a backward may find as the forward left them; of more, each chunk goes forward once more.
 
     What layers keep of the synthetic images of a class grows with ipc and with the size of the images: ten images of
     512 px are 6 GB in the ConvNet of width 128. A chunk that goes forward again keeps its own only.
 
-    Args: see `images_at_once`.
+    Args: see `auto_chunk_size`.
     """
     if device.type == "cuda":
-        return CUDA_KEPT * chunk
-    return max(chunk, CPU_KEPT // sum(layer_bytes(build, shape)))
+        return CUDA_BACKWARD_CHUNKS * chunk
+    return max(chunk, CPU_BACKWARD_BYTES // sum(layer_bytes(build, shape)))
 
 
 def layer_bytes(build: Callable[[], nn.Module], shape: tuple[int, int, int]) -> list[int]:
@@ -75,7 +77,7 @@ def layer_bytes(build: Callable[[], nn.Module], shape: tuple[int, int, int]) -> 
     return sizes
 
 
-def even(images: int, chunk: int | None) -> int:
+def even_chunk_size(images: int, chunk: int | None) -> int:
     """The size of the pieces, at most ``chunk`` and as equal as can be, that ``images`` are cut into.
 
     >>> even(256, 32), even(100, 32), even(10, 32), even(33, None)
@@ -84,7 +86,7 @@ def even(images: int, chunk: int | None) -> int:
     return images if chunk is None or images <= chunk else -(-images // -(-images // chunk))
 
 
-def halving(network: Chunked, images: int, work: Callable[[], T]) -> T:
+def retry_with_smaller_chunk(network: Chunked, images: int, work: Callable[[], T]) -> T:
     """Do the work; where a GPU's memory does not suffice, halve the network's chunk, say so, and do it again.
 
     Args:

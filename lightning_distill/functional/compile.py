@@ -22,19 +22,19 @@ Function = Callable[..., Tensor]
 
 #: Below this many floating-point operations a run ends before the compiler's warm-up has paid for itself. Measured:
 #: a warm-up of 8 to 17 s against 0.14 TFLOP/s eager and 0.29 compiled, two CPU cores (benchmarks/results/compile.csv).
-WORTH_COMPILING = 6e12
+MIN_FLOPS_TO_COMPILE = 6e12
 #: A value or gradient further than this share from the eager one is wrong; rounding in bf16 makes up to some 0.1.
-WRONG = 0.5
+MAX_RELATIVE_ERROR = 0.5
 
 
-def compiler_found() -> bool:
+def compiler_available() -> bool:
     """Whether ``torch.compile`` can work here: a C++ compiler for the CPU, triton for CUDA."""
     if torch.cuda.is_available():
         return bool(has_triton())
     return any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "cl") if name)
 
 
-class Compiled:
+class CompiledFunctions:
     """Functions that are compiled when they are first called; none of them any more after one could not be.
 
     What the compiler makes is kept between runs. The first time that a function is called with new shapes, or asked for
@@ -59,7 +59,7 @@ class Compiled:
             os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
         options: dict[str, Any] = {"dynamic": False, **({"mode": "reduce-overhead"} if graphs else {})}
         self.functions: dict[str, Function] = {
-            name: torch.compile(_own(function), **options) for name, (function, _) in functions.items()
+            name: torch.compile(copy_function(function), **options) for name, (function, _) in functions.items()
         }
         self._plain = {name: plain for name, (_, plain) in functions.items()}
         self.warm_up = 0.0
@@ -84,7 +84,7 @@ class Compiled:
         began = time.perf_counter()
         try:
             with torch._functorch.config.patch(aggressive_recomputation=True):  # else it keeps masks, slowly written
-                made = _cut(self.functions[name], rows)
+                made = truncate_rows(self.functions[name], rows)
                 if key not in self._seen and not self._is_right(name, made, rows, arguments):
                     return None
                 result = made(*arguments)
@@ -98,21 +98,21 @@ class Compiled:
         return result.clone() if self._graphs else result  # the next replay of a CUDA graph writes over its outputs
 
     def _is_right(self, name: str, made: Function, rows: int | None, arguments: Sequence[Any]) -> bool:
-        share = apart(made, _cut(self._plain[name], rows), arguments)
-        if share > WRONG:
+        share = relative_error(made, truncate_rows(self._plain[name], rows), arguments)
+        if share > MAX_RELATIVE_ERROR:
             self._give_up(f"is compiled wrongly by PyTorch {torch.__version__}, off by {share:.0%}")
-        return share <= WRONG
+        return share <= MAX_RELATIVE_ERROR
 
     def _give_up(self, reason: str) -> None:
         warnings.warn(f"the network {reason}; running eagerly, slower", stacklevel=3)
         self.functions = {}
 
 
-def _cut(function: Function, rows: int | None) -> Function:
+def truncate_rows(function: Function, rows: int | None) -> Function:
     return function if rows is None else lambda *arguments: function(*arguments)[:rows]
 
 
-def apart(one: Function, other: Function, arguments: Sequence[Any]) -> float:
+def relative_error(one: Function, other: Function, arguments: Sequence[Any]) -> float:
     """How far a function's value and gradients are from another's, as a share of theirs: the largest by argument.
 
     Gradients are those of the value along a fixed direction. Weights count together: that of a bias before a norm is
@@ -148,7 +148,7 @@ def _value_and_gradients(function: Function, arguments: Sequence[Any]) -> list[T
     return found
 
 
-def _own(function: Function) -> FunctionType:
+def copy_function(function: Function) -> FunctionType:
     """A copy: dynamo counts recompilations by code object and gives up after a few."""
     assert isinstance(function, FunctionType)
     return FunctionType(

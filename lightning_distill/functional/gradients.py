@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from lightning_distill.functional.chunking import halving
-from lightning_distill.functional.network import Parameters, Stateless
+from lightning_distill.functional.chunking import retry_with_smaller_chunk
+from lightning_distill.functional.network import FunctionalNetwork, Parameters
 
 
-def differentiate(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def accumulate_gradients(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """The sum of losses and its gradient, each graph freed before the next loss is asked for.
 
     Nothing is written to ``.grad``, so hooks on the parameters (DDP's) stay silent.
@@ -33,8 +33,8 @@ def differentiate(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tup
     return total, gradients
 
 
-def loss_gradient(network: Stateless, parameters: Parameters, x: Tensor, y: Tensor) -> list[Tensor]:
-    """Gradient of the mean of `Stateless.loss` by the weights, a chunk of images at a time.
+def loss_gradient(network: FunctionalNetwork, parameters: Parameters, x: Tensor, y: Tensor) -> list[Tensor]:
+    """Gradient of the mean of `FunctionalNetwork.loss` by the weights, a chunk of images at a time.
 
     Args:
         network: whose.
@@ -45,13 +45,13 @@ def loss_gradient(network: Stateless, parameters: Parameters, x: Tensor, y: Tens
     Returns:
         One gradient a weight.
     """
-    return halving(network, len(x), lambda: _loss_gradient(network, parameters, x, y))
+    return retry_with_smaller_chunk(network, len(x), lambda: _loss_gradient(network, parameters, x, y))
 
 
-def _loss_gradient(network: Stateless, parameters: Parameters, x: Tensor, y: Tensor) -> list[Tensor]:
-    weights = network.trainable(parameters)
+def _loss_gradient(network: FunctionalNetwork, parameters: Parameters, x: Tensor, y: Tensor) -> list[Tensor]:
+    weights = network.require_grad(parameters)
     total: list[Tensor] = []
-    for images, targets in network.pieces(x, y):
+    for images, targets in network.chunks(x, y):
         loss = network.loss(network(parameters, images), targets, "sum") / len(x)
         with torch.autocast(x.device.type, enabled=False):  # a backward has the types of its forward
             gradients = torch.autograd.grad(loss, weights)
@@ -63,11 +63,11 @@ def _loss_gradient(network: Stateless, parameters: Parameters, x: Tensor, y: Ten
 
 
 def mixed_derivative(
-    network: Stateless, parameters: Parameters, x: Tensor, y: Tensor, directions: Sequence[Tensor]
+    network: FunctionalNetwork, parameters: Parameters, x: Tensor, y: Tensor, directions: Sequence[Tensor]
 ) -> tuple[list[Tensor | None], Tensor, Tensor | None]:
     r"""What changes the gradient of the loss along given directions of weight space.
 
-    With :math:`g = \nabla_\theta \ell(\theta, x, y)`, :math:`\ell` the mean of `Stateless.loss`, and directions v:
+    With :math:`g = \nabla_\theta \ell(\theta, x, y)`, :math:`\ell` the mean of `FunctionalNetwork.loss`, and directions v:
 
     .. math:: \nabla_\theta \langle v, g\rangle, \quad \nabla_x \langle v, g\rangle, \quad \nabla_y \langle v, g\rangle
 
@@ -85,19 +85,19 @@ def mixed_derivative(
     Returns:
         By the weights (None where a weight does not matter), by the images, and by the probabilities or None.
     """
-    return halving(network, len(x), lambda: _mixed_derivative(network, parameters, x, y, directions))
+    return retry_with_smaller_chunk(network, len(x), lambda: _mixed_derivative(network, parameters, x, y, directions))
 
 
 def _mixed_derivative(
-    network: Stateless, parameters: Parameters, x: Tensor, y: Tensor, directions: Sequence[Tensor]
+    network: FunctionalNetwork, parameters: Parameters, x: Tensor, y: Tensor, directions: Sequence[Tensor]
 ) -> tuple[list[Tensor | None], Tensor, Tensor | None]:
-    weights = network.trainable(parameters)
+    weights = network.require_grad(parameters)
     by_weights: list[Tensor | None] = [None for _ in weights]
     by_rest: list[list[Tensor]] = []
-    for images, targets in network.pieces(x, y):
+    for images, targets in network.chunks(x, y):
         inputs = [t.detach().requires_grad_() for t in (images, targets) if t.is_floating_point()]
         of = targets if len(inputs) == 1 else inputs[1]
-        slope = network.slope(parameters, directions, inputs[0], of, len(x))
+        slope = network.directional_derivative(parameters, directions, inputs[0], of, len(x))
         with torch.autocast(x.device.type, enabled=False):
             found = torch.autograd.grad(slope, [*weights, *inputs], allow_unused=True)
         for i, gradient in enumerate(found[: len(weights)]):
@@ -109,14 +109,14 @@ def _mixed_derivative(
     return by_weights, joined[0], joined[1] if len(joined) > 1 else None
 
 
-def descend(
-    network: Stateless, parameters: Parameters, optimizer: torch.optim.Optimizer, x: Tensor, targets: Tensor
+def optimizer_step(
+    network: FunctionalNetwork, parameters: Parameters, optimizer: torch.optim.Optimizer, x: Tensor, targets: Tensor
 ) -> None:
-    """One step of an optimizer over `Stateless.trainable` weights, on the mean of `Stateless.loss`.
+    """One step of an optimizer over `FunctionalNetwork.trainable` weights, on the mean of `FunctionalNetwork.loss`.
 
     Args: see `loss_gradient`.
     """
     gradients = loss_gradient(network, parameters, x, targets)
-    for weight, gradient in zip(network.trainable(parameters), gradients, strict=True):
+    for weight, gradient in zip(network.require_grad(parameters), gradients, strict=True):
         weight.grad = gradient
     optimizer.step()

@@ -19,8 +19,14 @@ from torch.func import functional_call, jvp
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_distill.functional.chunking import even, images_kept
-from lightning_distill.functional.compile import WORTH_COMPILING, Compiled, CompileMode, Function, compiler_found
+from lightning_distill.functional.chunking import even_chunk_size, max_images_without_checkpointing
+from lightning_distill.functional.compile import (
+    MIN_FLOPS_TO_COMPILE,
+    CompiledFunctions,
+    CompileMode,
+    Function,
+    compiler_available,
+)
 from lightning_distill.objectives.multi_label import label_entropy
 from lightning_distill.spec import Task
 
@@ -48,7 +54,7 @@ class _Head(nn.Module):
         return cast(Tensor, self.network(x))
 
 
-class Stateless:
+class FunctionalNetwork:
     """A network without weights: ``f(parameters, x)``, with fresh parameters for the asking.
 
     Not an ``nn.Module`` on purpose: surrogate networks must not enter a LightningModule's ``state_dict``, its DDP
@@ -56,13 +62,13 @@ class Stateless:
 
     Args:
         build: makes the network with its default initialisation, e.g. ``partial(create_network, "convnet", ...)``.
-        task: of the data; ``multi-label`` ones are learned by `objectives.label_entropy` instead of cross-entropy.
+        task: of the data; ``multi-label`` ones are learned by `label_entropy` instead of cross-entropy.
         flops: floating-point operations the whole run will spend in this network; decides for ``compile="auto"``.
         compile: ``auto`` compiles when the run is long enough to repay the warm-up and a compiler is found, ``max``
             whenever a compiler is found (with CUDA graphs on a GPU), ``off`` never. Networks with batch norm and timm
             models run eagerly. Where what is wanted cannot be, a warning says so.
         sizes: batch sizes to pad to, so that every shape is static when compiled.
-        chunk: images at a time, see `chunks.images_at_once`; ``None`` takes all. Batch norm is never cut.
+        chunk: images at a time, see `functional.chunking.auto_chunk_size`; ``None`` takes all. Batch norm is never cut.
 
     Reference:
         PyTorch, ``torch.func.functional_call``.
@@ -85,14 +91,14 @@ class Stateless:
         self.batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self._module.modules())
         self.chunk = None if self.batch_norm else chunk
         #: Names of what is trained; the rest of the parameters are buffers, such as running statistics.
-        self.weights = tuple(name for name, _ in self._module.named_parameters())
+        self.weight_names = tuple(name for name, _ in self._module.named_parameters())
         self._sizes = sorted(set(sizes))
         self._room: dict[tuple[object, ...], int] = {}
-        wanted = compile == "max" or (compile == "auto" and flops >= WORTH_COMPILING)
+        wanted = compile == "max" or (compile == "auto" and flops >= MIN_FLOPS_TO_COMPILE)
         able = getattr(self._module.network, "compilable", False) and not self.batch_norm
-        found = wanted and able and compiler_found()
+        found = wanted and able and compiler_available()
         graphs = compile == "max" and torch.cuda.is_available()
-        self._compiled = Compiled(self._functions(), graphs) if found else Compiled()
+        self._compiled = CompiledFunctions(self._functions(), graphs) if found else CompiledFunctions()
         if wanted and not found and (able or compile == "max"):
             reason = "no C++ compiler (or triton on CUDA) was found" if able else "batch norm and timm models are not"
             warnings.warn(f"the network is not compiled, slower: {reason}", stacklevel=2)
@@ -107,7 +113,7 @@ class Stateless:
         """Seconds spent in first calls of compiled functions."""
         return self._compiled.warm_up
 
-    def fresh(self, device: torch.device | str = "cpu") -> Parameters:
+    def init_params(self, device: torch.device | str = "cpu") -> Parameters:
         """Newly drawn parameters and buffers, from torch's current CPU random stream, then moved to ``device``."""
         network = self.build()
         state = [*network.named_parameters(), *network.named_buffers()]
@@ -121,11 +127,11 @@ class Stateless:
         """Logits: ``(B, C, H, W)`` to ``(B, K)``, in the autocast dtype. Batch norm updates its buffers in place."""
         return self._call("logits", parameters, x)
 
-    def pure(self, parameters: Parameters, x: Tensor) -> Tensor:
+    def eager(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Logits by the plain eager network, all images at once: what ``torch.func`` and two backwards understand."""
         return self._eager("logits", parameters, x)
 
-    def slope(
+    def directional_derivative(
         self, parameters: Parameters, directions: Sequence[Tensor], x: Tensor, targets: Tensor, images: int
     ) -> Tensor:
         r"""How the loss changes where the weights move: :math:`\langle v, \nabla_\theta \ell\rangle`, a scalar.
@@ -146,14 +152,14 @@ class Stateless:
                 room = 0, len(padded) - len(x)
                 given = F.pad(targets, (0, 0) * (targets.ndim - 1) + room)
                 found = self._compiled("slope", None, parameters, list(directions), padded, given, F.pad(share, room))
-            return self._slope(parameters, directions, x, targets, share) if found is None else found
+            return self._directional_derivative(parameters, directions, x, targets, share) if found is None else found
 
-    def _slope(
+    def _directional_derivative(
         self, parameters: Parameters, directions: Sequence[Tensor], x: Tensor, targets: Tensor, share: Tensor
     ) -> Tensor:
         """By two backwards; ``share`` ``(B,)`` is what every image's loss counts, padding none."""
-        loss = (self.loss(self.pure(parameters, x), targets, "none") * share).sum()
-        weights = [parameters[name] for name in self.weights]
+        loss = (self.loss(self.eager(parameters, x), targets, "none") * share).sum()
+        weights = [parameters[name] for name in self.weight_names]
         with torch.autocast(x.device.type, enabled=False):
             gradients = torch.autograd.grad(loss, weights, create_graph=True)
         return torch.stack([(v * g).sum() for v, g in zip(directions, gradients, strict=True)]).sum()
@@ -166,16 +172,16 @@ class Stateless:
             targets: labels ``(B,)`` or probabilities ``(B, K)``.
             reduction: over images.
         """
-        return self._entropy(wide(logits), targets, reduction=reduction)
+        return self._entropy(at_least_float32(logits), targets, reduction=reduction)
 
-    def pieces(self, x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    def chunks(self, x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Tensors of as many rows, cut into the same chunks."""
-        size = even(len(x), self.chunk)
+        size = even_chunk_size(len(x), self.chunk)
         return zip(x.split(size), *(other.split(size) for other in others), strict=True)
 
-    def trainable(self, parameters: Parameters) -> list[Tensor]:
+    def require_grad(self, parameters: Parameters) -> list[Tensor]:
         """The weights among them, which require gradients from now on; buffers are left out."""
-        return [tensor.requires_grad_() for name, tensor in parameters.items() if name in self.weights]
+        return [tensor.requires_grad_() for name, tensor in parameters.items() if name in self.weight_names]
 
     def train(self, mode: bool = True) -> None:
         """Switch batch norm and dropout between training and evaluation; nothing else depends on it."""
@@ -186,16 +192,16 @@ class Stateless:
             forward = partial(self._forward, kind, parameters)
             if torch.is_grad_enabled() and len(x) > self._kept(x):
                 forward = partial(checkpoint, forward, use_reentrant=False)
-            parts = [forward(part) for (part,) in self.pieces(x)]
+            parts = [forward(part) for (part,) in self.chunks(x)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _kept(self, x: Tensor) -> int:
-        """Of how many such images everything may be kept for a backward: see `chunks.images_kept`."""
+        """Of how many such images everything may be kept for a backward: see `max_images_without_checkpointing`."""
         if self.chunk is None or len(x) <= self.chunk:
             return len(x)
         shape, key = (x.shape[1], x.shape[2], x.shape[3]), (x.shape[1:], self.chunk)
         if key not in self._room:
-            self._room[key] = images_kept(self.build, shape, self.chunk, x.device)
+            self._room[key] = max_images_without_checkpointing(self.build, shape, self.chunk, x.device)
         return self._room[key]
 
     def _forward(self, kind: str, parameters: Parameters, x: Tensor) -> Tensor:
@@ -220,17 +226,17 @@ class Stateless:
             parameters: Parameters, directions: list[Tensor], x: Tensor, targets: Tensor, share: Tensor
         ) -> Tensor:
             def loss(*weights: Tensor) -> Tensor:
-                moved = parameters | dict(zip(self.weights, weights, strict=True))
+                moved = parameters | dict(zip(self.weight_names, weights, strict=True))
                 logits = functional_call(self._module, moved, (x, False))
                 return (self.loss(logits, targets, "none") * share).sum()
 
-            weights = tuple(parameters[name] for name in self.weights)
+            weights = tuple(parameters[name] for name in self.weight_names)
             return cast(Tensor, jvp(loss, weights, tuple(directions))[1])
 
         return {
             "embed": (embed, partial(self._eager, "embed")),
             "logits": (logits, partial(self._eager, "logits")),
-            "slope": (slope, self._slope),
+            "slope": (slope, self._directional_derivative),
         }
 
     def _pad(self, x: Tensor) -> Tensor:
@@ -238,7 +244,7 @@ class Stateless:
 
         Rows never mix here: batch norm is not compiled.
         """
-        known = sorted(even(size, self.chunk) for size in self._sizes)  # the chunk may have been halved
+        known = sorted(even_chunk_size(size, self.chunk) for size in self._sizes)  # the chunk may have been halved
         size = next((size for size in known if size >= len(x)), len(x))
         return F.pad(x, (0, 0) * 3 + (0, size - len(x))).contiguous() if size > len(x) else x.contiguous()
 
@@ -250,7 +256,7 @@ def uncached_autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(kind, dtype=dtype, enabled=on, cache_enabled=False)
 
 
-def wide(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
     """In float32 or better."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 

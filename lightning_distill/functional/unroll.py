@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 #: Loss of the weights after the last step.
-Outer = Callable[[list[Tensor]], Tensor]
+OuterLoss = Callable[[list[Tensor]], Tensor]
 
 
-class Inner(ABC):
+class InnerProblem(ABC):
     r"""The loss :math:`\ell_t` of every inner step; it must draw the same random numbers for the same t.
 
     Args:
@@ -41,7 +41,7 @@ class Inner(ABC):
         return second[: len(weights)], second[len(weights) :]
 
 
-def unrolled(inner: Inner, outer: Outer, start: Sequence[Tensor], lr: Tensor, steps: int) -> Tensor:
+def unroll_stored(inner: InnerProblem, outer: OuterLoss, start: Sequence[Tensor], lr: Tensor, steps: int) -> Tensor:
     r"""The outer loss after ``steps`` of SGD, with the whole graph: memory grows with ``steps``.
 
     .. math:: \theta_{t+1} = \theta_t - \alpha \nabla_\theta \ell_t(\theta_t), \qquad L = L(\theta_N)
@@ -63,8 +63,10 @@ def unrolled(inner: Inner, outer: Outer, start: Sequence[Tensor], lr: Tensor, st
     return outer(weights)
 
 
-def constant_memory(inner: Inner, outer: Outer, start: Sequence[Tensor], lr: Tensor, steps: int) -> Tensor:
-    r"""The same value and the same gradient as `unrolled`, with the graph of one step alive at a time.
+def unroll_constant_memory(
+    inner: InnerProblem, outer: OuterLoss, start: Sequence[Tensor], lr: Tensor, steps: int
+) -> Tensor:
+    r"""The same value and the same gradient as `unroll_stored`, with the graph of one step alive at a time.
 
     The weights and gradients of every step are kept (2N copies of a network, small beside one step's activations);
     then, from the last step back, with :math:`\lambda_N = \nabla L(\theta_N)` and
@@ -108,10 +110,10 @@ def constant_memory(inner: Inner, outer: Outer, start: Sequence[Tensor], lr: Ten
         for summed, gradient in zip(by_inputs, by_step, strict=True):
             if gradient is not None:
                 summed -= gradient
-    return carry(value, [lr, *inner.inputs], [by_lr, *by_inputs])
+    return scalar_with_gradient(value, [lr, *inner.inputs], [by_lr, *by_inputs])
 
 
-def carry(value: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
+def scalar_with_gradient(value: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
     """A scalar of the given value whose gradient by each input is the one given, already computed."""
     linear = torch.stack([(x * g).sum() for x, g in zip(inputs, gradients, strict=True)]).sum()
     return value.detach() + (linear - linear.detach())

@@ -2,21 +2,21 @@
 
 from lightning_distill.indicator.correlation import CORRELATIONS, Interval, clustered_bootstrap, partial_correlation
 from lightning_distill.indicator.points import Point, read_points
-from lightning_distill.indicator.predictors import Cheap, knn_accuracy, look, separability
-from lightning_distill.indicator.study import Line, Prediction, Study, fit_study, read_study
+from lightning_distill.indicator.predictors import DifficultyStats, knn_accuracy, measure_predictors, separability
+from lightning_distill.indicator.study import MethodFit, Prediction, Study, fit_study, read_study
 
 __all__ = [
     "CORRELATIONS",
-    "Cheap",
+    "DifficultyStats",
     "Interval",
-    "Line",
+    "MethodFit",
     "Point",
     "Prediction",
     "Study",
     "clustered_bootstrap",
     "fit_study",
     "knn_accuracy",
-    "look",
+    "measure_predictors",
     "partial_correlation",
     "read_points",
     "read_study",

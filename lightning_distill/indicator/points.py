@@ -15,8 +15,8 @@ from typing import Literal
 Row = Mapping[str, str]
 Metric = Literal["acc", "balanced_acc"]
 #: Rows are of one exam where these agree: the random subset's accuracy belongs to the sets' beside it.
-EXAM = ("dataset", "ipc", "split", "network", "protocol", "epochs")
-NEEDED = (*EXAM, "trained_on", "source", "images", "students", "acc", "balanced_acc")
+EVALUATION_COLUMNS = ("dataset", "ipc", "split", "network", "protocol", "epochs")
+NEEDED = (*EVALUATION_COLUMNS, "trained_on", "source", "images", "students", "acc", "balanced_acc")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _read(path: Path) -> list[Row]:
 
 
 def _exam(row: Row) -> tuple[str, ...]:
-    return tuple(row[name] for name in EXAM)
+    return tuple(row[name] for name in EVALUATION_COLUMNS)
 
 
 def _point(row: Row, random: Row, full: Sequence[Row], file: str, metric: Metric) -> Point:

@@ -19,11 +19,11 @@ COMPONENTS = 32
 #: Real images looked at, at most: these numbers are to be cheap, and a few thousand images fix them to a point.
 TRAIN_IMAGES, SCORED_IMAGES = 5000, 2000
 #: Their normalised pixels, at most: 256 MiB.
-NUMBERS = 1 << 26
+MAX_ELEMENTS = 1 << 26
 
 
 @dataclass(frozen=True)
-class Cheap:
+class DifficultyStats:
     """Predictors that need no students.
 
     Args:
@@ -43,11 +43,11 @@ class Cheap:
     knn_acc: float
     knn_balanced_acc: float
     separability: float
-    seen: int
+    train_images_used: int
     scored: int
 
 
-def look(train: Arrays, scored: Arrays, spec: DataSpec, seed: int = 0) -> Cheap:
+def measure_predictors(train: Arrays, scored: Arrays, spec: DataSpec, seed: int = 0) -> DifficultyStats:
     """All of them at once, from at most `TRAIN_IMAGES` training and `SCORED_IMAGES` scored images, drawn at random.
 
     Args:
@@ -60,14 +60,14 @@ def look(train: Arrays, scored: Arrays, spec: DataSpec, seed: int = 0) -> Cheap:
     x, y = flat(train, spec, TRAIN_IMAGES, seed)
     x_scored, y_scored = flat(scored, spec, SCORED_IMAGES, seed)
     acc, balanced_acc = knn_accuracy(x, y, x_scored, y_scored)
-    return Cheap(
+    return DifficultyStats(
         classes=spec.num_classes,
         images=len(train[1]),
         smallest_class=int(counts.min()),
         knn_acc=acc,
         knn_balanced_acc=balanced_acc,
         separability=separability(x, y),
-        seen=len(y),
+        train_images_used=len(y),
         scored=len(y_scored),
     )
 
@@ -78,7 +78,7 @@ def flat(arrays: Arrays, spec: DataSpec, most: int, seed: int) -> tuple[Features
     Of images so large that their pixels are more than `NUMBERS`, as few as are not.
     """
     images, labels = arrays
-    rows, most = np.arange(len(labels)), min(most, max(1, NUMBERS // int(np.prod(spec.shape))))
+    rows, most = np.arange(len(labels)), min(most, max(1, MAX_ELEMENTS // int(np.prod(spec.shape))))
     if len(labels) > most:  # ordered, so that a memory-mapped array is read once through
         rows = np.sort(np.random.default_rng(seed).choice(len(labels), most, replace=False))
     mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))

@@ -36,7 +36,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Line:
+class MethodFit:
     """``distilled = intercept + slope * random`` for one method. Accuracies and errors are fractions.
 
     Args:
@@ -95,7 +95,7 @@ class Line:
         ends = value, value - self.half_width, value + self.half_width
         return Prediction(*(min(1.0, max(0.0, end)) for end in ends))
 
-    def worth(self) -> str:
+    def describe_error(self) -> str:
         """What a prediction by this line is worth, in a sentence."""
         told = (
             f"{self.method}: fitted without a data set, the line missed that one by {100 * self.error:.1f} points on "
@@ -128,7 +128,7 @@ class Study:
         caution: what the numbers cannot tell, for whoever opens the file.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[MethodFit, ...]
     points: int
     datasets: tuple[str, ...]
     networks: tuple[str, ...]
@@ -155,7 +155,9 @@ class Study:
             f"{len(self.datasets)} data sets make wide intervals."
         )
 
-    def outside(self, line: Line, classes: int, ipc: int, random_acc: float, network: str, protocol: str) -> list[str]:
+    def out_of_range(
+        self, line: MethodFit, classes: int, ipc: int, random_acc: float, network: str, protocol: str
+    ) -> list[str]:
         """In what a question lies outside of what the line was fitted to; empty where inside.
 
         Args:
@@ -195,13 +197,13 @@ class Study:
         """
         try:
             state = json.loads(text)
-            lines = tuple(Line(**_tuples(own)) for own in state.pop("lines"))
+            lines = tuple(MethodFit(**_tuples(own)) for own in state.pop("lines"))
             return cls(lines=lines, **_tuples(state))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a study ({error}); benchmarks/indicator.py writes one") from error
 
 
-def fit_line_of(method: str, points: Sequence[Point]) -> Line:
+def fit_line_of(method: str, points: Sequence[Point]) -> MethodFit:
     """One method's line with its errors.
 
     Raises:
@@ -212,7 +214,7 @@ def fit_line_of(method: str, points: Sequence[Point]) -> Line:
     each = {name: {data: fmean(map(abs, e)) for data, e in found.items()} for name, found in errors.items()}
     worst = max(each["line"], key=lambda data: each["line"][data])
     intercepts, slope = fit_line(own)
-    return Line(
+    return MethodFit(
         method=method,
         intercept=intercepts[method],
         slope=slope,

@@ -1,14 +1,14 @@
 """Runs and results as one page; its figures are plain matplotlib figures and pillow images, for W&B or a paper too."""
 
 from lightning_distill.report.curves import against_ipc
-from lightning_distill.report.neighbours import Nearest, nearest, neighbour_picture
+from lightning_distill.report.neighbours import NearestImages, nearest, neighbour_picture
 from lightning_distill.report.results import Group, Result, grouped, read_results
 from lightning_distill.report.runs import Run, read_input
 from lightning_distill.visualization.figures import confusion_figure, figures, recall_figure, reliability_figure
 
 __all__ = [
     "Group",
-    "Nearest",
+    "NearestImages",
     "Result",
     "Run",
     "against_ipc",

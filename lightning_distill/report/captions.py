@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 
 from lightning_distill.evaluation.metrics.classification import BINS
-from lightning_distill.evaluation.metrics.intervals import Estimate, over_students
+from lightning_distill.evaluation.metrics.intervals import Estimate, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.report.results import THEMES, Group, Result
 from lightning_distill.visualization.figures import BOTH, COUNTS, confusion, recall
@@ -75,7 +75,7 @@ def recall_words(predictions: Predictions) -> Words:
     text = "<b>Recall.</b> Pale dots are students, the bar is their mean with its 95 % interval."
     if found:
         worst = min(found, key=lambda name: sum(found[name]))
-        known = over_students(found[worst], 0.95 if len(found[worst]) > 1 else None)
+        known = student_interval(found[worst], 0.95 if len(found[worst]) > 1 else None)
         text += f" Lowest: {escape(worst)}, {_number(known)}."
     if lacking := [name for name in predictions.spec.class_names if name not in found]:
         text += f" Without recall: {escape(', '.join(lacking))}."

@@ -22,7 +22,7 @@ AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
-class Nearest:
+class NearestImages:
     """For each of M images its nearest one of a pool.
 
     Args:
@@ -41,7 +41,9 @@ class Nearest:
         return int((self.distances == 0).sum())
 
 
-def nearest(pixels: Tensor, pool: Array, spec: DataSpec, tick: Tick = lambda: None, at_once: int = AT_ONCE) -> Nearest:
+def nearest(
+    pixels: Tensor, pool: Array, spec: DataSpec, tick: Tick = lambda: None, at_once: int = AT_ONCE
+) -> NearestImages:
     """Search a pool by Euclidean distance of normalised pixels (scikit-learn), a part of the pool at a time.
 
     ``d(a, b) = sqrt(mean((a - b)^2))``, in standard deviations of the training pixels; 0 is the same image.
@@ -71,7 +73,7 @@ def nearest(pixels: Tensor, pool: Array, spec: DataSpec, tick: Tick = lambda: No
         nearer = distance < best
         best[nearer], rows[nearer] = distance[nearer], found[nearer, 0] + start
         tick()
-    return Nearest(rows, best, len(pool))
+    return NearestImages(rows, best, len(pool))
 
 
 def parts(pool: Array, at_once: int = AT_ONCE) -> int:
@@ -99,7 +101,7 @@ def neighbour_picture(
     pixels: Tensor,
     labels: Tensor,
     spec: DataSpec,
-    pools: Sequence[tuple[str, Array, Nearest]],
+    pools: Sequence[tuple[str, Array, NearestImages]],
     columns: int = 10,
     cell: int = 88,
 ) -> Image.Image:
@@ -127,17 +129,17 @@ def neighbour_bands(
     pixels: Tensor,
     labels: Tensor,
     spec: DataSpec,
-    pools: Sequence[tuple[str, Array, Nearest]],
+    pools: Sequence[tuple[str, Array, NearestImages]],
     columns: int = 10,
     cell: int = 88,
 ) -> list[Image.Image]:
     """The bands of `neighbour_picture` one by one, of equal size; classes without images have none."""
-    counts = torch.bincount(labels, minlength=len(spec.strata))
+    counts = torch.bincount(labels, minlength=len(spec.balance_groups))
     shown, times = min(columns, int(counts.max())), max(1, cell // pixels.shape[2])
     height, width = times * pixels.shape[2], times * pixels.shape[3]
     font, small = ImageFont.load_default(20), ImageFont.load_default(18)
     titles = ["in the set", *(f"nearest in {name}" for name, _, _ in pools)]
-    names = {label: _fitted(name, 300) for label, name in enumerate(spec.strata) if counts[label]}
+    names = {label: _fitted(name, 300) for label, name in enumerate(spec.balance_groups) if counts[label]}
     margin = 24 + int(max(font.getlength(text) for text in (*names.values(), *titles)))
     gap, line, head, step = 10, 28, 42, max(width, 46) + 10
     tops = [head, *(head + height + gap + i * (height + line) for i in range(len(pools)))]
@@ -173,7 +175,7 @@ def _step(pool: Array, at_once: int) -> int:
 def _tile(pixels: Tensor, spec: DataSpec, times: int) -> Image.Image:
     """One image ``(C, H, W)`` as it is drawn: three channels in colour, else the first, enlarged by whole numbers."""
     channels = pixels if pixels.shape[0] == 3 else pixels[:1].expand(3, -1, -1)
-    unit = ((channels.float() - spec.low) / max(spec.high - spec.low, 1e-8)).clamp(0, 1)
+    unit = ((channels.float() - spec.min_value) / max(spec.max_value - spec.min_value, 1e-8)).clamp(0, 1)
     array = (unit * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return Image.fromarray(array.repeat(times, 0).repeat(times, 1))
 

@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from lightning_distill import __version__
-from lightning_distill.evaluation.metrics.classification import measure
-from lightning_distill.evaluation.metrics.intervals import Estimate, over_images, over_students
+from lightning_distill._version import __version__
+from lightning_distill.evaluation.metrics.classification import compute_metrics
+from lightning_distill.evaluation.metrics.intervals import Estimate, bootstrap_interval, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.report.captions import against_words, confusion_words, recall_words, reliability_words
 from lightning_distill.report.curves import against_ipc
 from lightning_distill.report.html import figure_tag
-from lightning_distill.report.redact import without_paths
+from lightning_distill.report.redact import redact_paths
 from lightning_distill.report.results import THEMES, Group, called, grouped
 from lightning_distill.report.runs import Run
 from lightning_distill.report.sections import Neighbours, plain, set_section
@@ -121,7 +121,7 @@ def predictions_section(name: str, predictions: Predictions, run: str) -> str:
     shown = "".join(figure_tag(picture, *words[key](predictions)) for key, picture in drawn.items())
     return (
         f"<section><h2>Predictions of students of {escape(subject)}</h2>"
-        f"<p class=about>{escape(without_paths(about))}</p>"
+        f"<p class=about>{escape(redact_paths(about))}</p>"
         f"{_score_table(predictions)}<div class=row>{shown}</div></section>"
     )
 
@@ -152,15 +152,15 @@ def _reading(groups: Sequence[Group]) -> str:
 
 
 def _score_table(predictions: Predictions) -> str:
-    scores = [measure(logits, predictions.targets, predictions.spec) for logits in predictions.logits]
+    scores = [compute_metrics(logits, predictions.targets, predictions.spec) for logits in predictions.logits]
     level = 0.95 if len(scores) > 1 else None
     over: dict[str, dict[str, Estimate]] = {"over students": {}, "over images": {}}
     if predictions.groups is not None:
         over = {"over students": {}, "over groups, such as patients": {}}
     first, second = over.values()
     for metric, name in HEADLINE.items():
-        first[name] = over_students([values[metric] for values in scores], level)
+        first[name] = student_interval([values[metric] for values in scores], level)
     for metric in ("acc", "balanced_acc"):
-        second[HEADLINE[metric]] = over_images(predictions, metric)
+        second[HEADLINE[metric]] = bootstrap_interval(predictions, metric)
     caption = "Mean ± standard deviation over students and standard error over images, each with its 95 % interval."
     return estimates_table(caption, over)

@@ -7,21 +7,21 @@ import shlex
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 
-def without_paths(text: str) -> str:
+def redact_paths(text: str) -> str:
     """Text whose absolute paths are cut to their last part."""
     return re.sub(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\",;]+){2,}[/\\]?", _last_part, text)
 
 
-def without_paths_of_command(command: str) -> str:
+def redact_command(command: str) -> str:
     """A command line, likewise; arguments with spaces keep their quotes."""
     try:
         words = shlex.split(command)
     except ValueError:  # an open quote: not a command of ours
-        return without_paths(command)
+        return redact_paths(command)
     short = []
     for word in words:
         option, equals, value = word.rpartition("=") if word.startswith("-") else ("", "", word)
-        short.append(option + equals + (_name(value) if _absolute(value) else without_paths(value)))
+        short.append(option + equals + (_name(value) if _absolute(value) else redact_paths(value)))
     return shlex.join(short)
 
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from lightning_distill.evaluation.metrics.intervals import Estimate
-from lightning_distill.evaluation.metrics.relative import Derived, derive
-from lightning_distill.report.redact import without_paths, without_paths_of_command
+from lightning_distill.evaluation.metrics.relative import RelativeScores, relative_scores
+from lightning_distill.report.redact import redact_command, redact_paths
 from lightning_distill.visualization.format import estimate
 
 #: Columns without which a row says nothing.
@@ -78,7 +78,7 @@ class Result:
     def text(self, column: str) -> str:
         """A cell, without paths of the machine that made it."""
         value = self.cells.get(column) or ""
-        return without_paths_of_command(value) if column == "command" else without_paths(value)
+        return redact_command(value) if column == "command" else redact_paths(value)
 
     def number(self, column: str) -> float:
         """A cell as a number; NaN where there is none."""
@@ -128,9 +128,9 @@ class Result:
         return None if math.isnan(low) else Estimate(mean, math.nan, low, high, 0.95, 0, over)
 
     @property
-    def derived(self) -> Derived:
+    def derived(self) -> RelativeScores:
         """What the row itself says follows from its scores."""
-        return Derived(**{field.name: self.number(field.name) for field in fields(Derived)})
+        return RelativeScores(**{field.name: self.number(field.name) for field in fields(RelativeScores)})
 
 
 @dataclass(frozen=True)
@@ -171,13 +171,13 @@ class Group:
         data beside it.
         """
         if result.baseline is not None or math.isinf(result.ipc):
-            return dict(result.derived.rows())
+            return dict(result.derived.table_rows())
         random = [row for row in self.results if row.baseline == "random" and row.ipc == result.ipc]
         full = [row for row in self.results if row.text("trained_on") == "all real data"]
         syn, beside, whole = (rows[0].number("acc") if rows else math.nan for rows in ([result], random, full))
-        said, follows = asdict(result.derived), asdict(derive(syn, whole, beside))
+        said, follows = asdict(result.derived), asdict(relative_scores(syn, whole, beside))
         known = {name: follows[name] if math.isnan(value) else value for name, value in said.items()}
-        return dict(Derived(**known).rows())
+        return dict(RelativeScores(**known).table_rows())
 
     def scores(self) -> dict[str, dict[str, Score]]:
         """The scores that any of the rows has, by theme; unknown columns come last, in fours."""
@@ -248,7 +248,7 @@ def called(name: str) -> str:
 def _check(result: Result, file: str, line: int) -> None:
     scores = score_columns([result])
     beside = [f"{name}_{ending}" for name in scores for ending in ("std", "ci95", "low", "high")]
-    derived = [field.name for field in fields(Derived)]
+    derived = [field.name for field in fields(RelativeScores)]
     for column in ("images", "students", "acc", "diverged", *scores, *beside, *derived):
         try:
             result.number(column)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.report.results import Result, read_results
-from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import SET, Card, read_set
 
 RESULTS, PREDICTIONS = "results.csv", "predictions"
-#: Where `ExportSyntheticSet` puts sets in its folder; the first that is there is shown.
+#: Where `SyntheticSetExport` puts sets in its folder; the first that is there is shown.
 PLACES = ("", "best", "last")
 
 
@@ -29,7 +29,7 @@ class Run:
     """
 
     name: str
-    synthetic: TrainingSet | None = None
+    synthetic: LabeledSet | None = None
     card: Card = field(default_factory=dict)
     results: Sequence[Result] = ()
     predictions: Mapping[str, Predictions] = field(default_factory=dict)

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from lightning_distill.report.html import figure_tag, image_tag
-from lightning_distill.report.neighbours import Nearest
-from lightning_distill.report.redact import without_paths
+from lightning_distill.report.neighbours import NearestImages
+from lightning_distill.report.redact import redact_paths
 from lightning_distill.report.runs import Run
-from lightning_distill.sets.card import warning
+from lightning_distill.sets.card import privacy_warning
 from lightning_distill.visualization.format import bracket, estimate, spread
 from lightning_distill.visualization.image_grid import image_grid
 from lightning_distill.visualization.style import png_picture
@@ -35,9 +35,9 @@ class Neighbours:
     """
 
     bands: Sequence[Image.Image]
-    train: Nearest
-    val: Nearest
-    real: Nearest
+    train: NearestImages
+    val: NearestImages
+    real: NearestImages
     data: str
 
 
@@ -45,20 +45,20 @@ def set_section(run: Run, neighbours: Neighbours | None) -> str:
     """The images of a set, its card and its warning, and what real images are near."""
     assert run.synthetic is not None
     data, card = run.synthetic, run.card
-    counts = torch.bincount(data.labels, minlength=len(data.spec.strata))
+    counts = torch.bincount(data.labels, minlength=len(data.spec.balance_groups))
     shown = int(counts.clamp(max=10).sum())
     each = "" if shown == len(data.labels) else f" (the first {shown} of {len(data.labels):,})"
     grid = png_picture(Image.fromarray(image_grid(data.pixels, data.labels, data.spec)))
-    warned = str(card.get("warning") or f"The card holds no warning. {warning('unknown')}")
+    warned = str(card.get("warning") or f"The card holds no warning. {privacy_warning('unknown')}")
     near = "" if neighbours is None else _neighbours(neighbours)
     return (
         f"<section><h2>The set {escape(run.name)}</h2>"
-        f"<p class=warning role=note><b>Warning.</b> {escape(without_paths(warned))}</p>"
+        f"<p class=warning role=note><b>Warning.</b> {escape(redact_paths(warned))}</p>"
         + figure_tag(
             grid,
             f"Images of the set {run.name}, a row for each class",
-            f"<b>The set as it is shipped</b>{each}: {len(data.labels):,} images of {len(data.spec.strata)} classes, "
-            f"{' &times; '.join(map(str, data.spec.shape))} (channels, height, width), {data.spec.pixel}.",
+            f"<b>The set as it is shipped</b>{each}: {len(data.labels):,} images of {len(data.spec.balance_groups)} classes, "
+            f"{' &times; '.join(map(str, data.spec.shape))} (channels, height, width), {data.spec.storage_dtype}.",
             "plate",
         )
         + near
@@ -94,9 +94,9 @@ def _facts(run: Run) -> str:
     """The card, as far as people read it."""
     assert run.synthetic is not None
     card, spec = run.card, run.synthetic.spec
-    counts = torch.bincount(run.synthetic.labels, minlength=len(spec.strata)).tolist()
+    counts = torch.bincount(run.synthetic.labels, minlength=len(spec.balance_groups)).tolist()
     each = f"{counts[0]} each" if len(set(counts)) == 1 else ", ".join(
-        f"{name} {count}" for name, count in zip(spec.strata, counts, strict=True)
+        f"{name} {count}" for name, count in zip(spec.balance_groups, counts, strict=True)
     )  # fmt: skip
     facts = {
         "data": f"{spec.name} ({plain(spec.source)}), licence: {plain(spec.license)}",
@@ -137,4 +137,4 @@ def plain(value: object) -> str:
         return " / ".join(map(plain, value))
     if isinstance(value, str) and PurePath(value).is_absolute():
         return PurePath(value).name
-    return without_paths(str(value))
+    return redact_paths(str(value))

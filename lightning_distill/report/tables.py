@@ -111,7 +111,7 @@ def _what_is_known(rows: Sequence[Result], scores: Mapping[str, Score]) -> str:
     if all(math.isnan(value.std) and value.n > 1 for value in values):
         return "Means over students; the file has no spread of them."
     text = "Mean ± standard deviation over students, below it the 95 % interval of the mean"
-    over = {OVER.get(images.over, images.over) for row in rows for name in scores if (images := row.over_images(name))}
+    over = {OVER.get(images.unit, images.unit) for row in rows for name in scores if (images := row.over_images(name))}
     return f"{text}, then (in round brackets) the one over {escape(' or '.join(sorted(over)))}." if over else f"{text}."
 
 

@@ -15,17 +15,17 @@ import torch.nn.functional as F
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
-from lightning_distill.sets.labeled_set import TrainingSet
-from lightning_distill.sets.lazy_images import StoredPixels
+from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.lazy_images import LazyImages
 from lightning_distill.spec import FLOAT16_MAX, DataSpec
 
 #: Weights of red, green and blue in grey (ITU-R BT.601), those of kornia's ``rgb_to_grayscale`` and Pillow's mode L.
 GREY = (0.299, 0.587, 0.114)
 
 
-def fit_to(
-    set: TrainingSet, data: DataSpec, map_classes: Mapping[str, str] | None = None, resize: bool = False
-) -> TrainingSet:
+def adapt_set(
+    set: LabeledSet, data: DataSpec, map_classes: Mapping[str, str] | None = None, resize: bool = False
+) -> LabeledSet:
     """A set as students of other data can use it; a set that fits already comes back as it is.
 
     Classes are renamed and brought to the data's order; two classes of the set may become one of the data. Images are
@@ -66,27 +66,27 @@ def fit_to(
     if spec.multi_label != data.multi_label:
         raise ValueError(f"the set is {spec.task}, {data.name} is {data.task}; both must be multi-label, or none")
     if map_classes is not None:
-        set = rename(set, data, map_classes)
+        set = map_class_names(set, data, map_classes)
     elif spec.combinations != data.combinations:
-        numbers = data.numbers(spec.targets(set.labels))
+        numbers = data.group_indices(spec.targets(set.labels))
         set = replace(set, labels=numbers, spec=replace(spec, combinations=data.combinations))
-    return resized(set, data.shape) if spec.shape != data.shape else set
+    return resize_set(set, data.shape) if spec.shape != data.shape else set
 
 
-def adapted(
-    draw: Callable[[int], TrainingSet],
+def adapted_sampler(
+    draw: Callable[[int], LabeledSet],
     data: DataSpec,
     map_classes: Mapping[str, str] | None = None,
     resize: bool = False,
-) -> Callable[[int], TrainingSet]:
+) -> Callable[[int], LabeledSet]:
     """`fit_to` for what each student learns from: trained on site A's images, scored on site B's.
 
     Baselines and all real images of site A are so held against its set, by site A's mean and std like the set itself.
     """
-    return lambda student: fit_to(draw(student), data, map_classes, resize)
+    return lambda student: adapt_set(draw(student), data, map_classes, resize)
 
 
-def rename(set: TrainingSet, data: DataSpec, map_classes: Mapping[str, str]) -> TrainingSet:
+def map_class_names(set: LabeledSet, data: DataSpec, map_classes: Mapping[str, str]) -> LabeledSet:
     """The set with the data's classes: ``label' = map(label)``, and the probabilities of merged classes added up.
 
     Args:
@@ -109,17 +109,17 @@ def rename(set: TrainingSet, data: DataSpec, map_classes: Mapping[str, str]) -> 
     labels = partners[set.labels]
     order = torch.argsort(labels, stable=True)
     soft = None
-    if set.soft is not None:
-        soft = set.soft.new_zeros(len(labels), data.num_classes).index_add_(1, partners, set.soft)[order]
+    if set.soft_labels is not None:
+        soft = set.soft_labels.new_zeros(len(labels), data.num_classes).index_add_(1, partners, set.soft_labels)[order]
     present = torch.bincount(labels, minlength=data.num_classes).tolist()
     if empty := [name for name, images in zip(data.class_names, present, strict=True) if not images]:
         rank_zero_warn(f"no image of the set is of {', '.join(map(repr, empty))}: its students never see such images")
     spec = replace(set.spec, class_names=data.class_names, task=data.task)
-    pixels = cast(Tensor, set.pixels.of(order)) if isinstance(set.pixels, StoredPixels) else set.pixels[order]
-    return replace(set, pixels=pixels, labels=labels[order], spec=spec, soft=soft)
+    pixels = cast(Tensor, set.pixels.take(order)) if isinstance(set.pixels, LazyImages) else set.pixels[order]
+    return replace(set, pixels=pixels, labels=labels[order], spec=spec, soft_labels=soft)
 
 
-def resized(set: TrainingSet, shape: tuple[int, int, int]) -> TrainingSet:
+def resize_set(set: LabeledSet, shape: tuple[int, int, int]) -> LabeledSet:
     """The set with images of another shape ``(C, H, W)``, and mean and std of as many channels.
 
     Grey from colour: the weights `GREY` on pixels and means, and on the std too, which is exact where the channels rise
@@ -139,7 +139,7 @@ def resized(set: TrainingSet, shape: tuple[int, int, int]) -> TrainingSet:
             mean, std = ((sum(w * v for w, v in zip(GREY, values, strict=True)),) for values in (mean, std))
     change = partial(_pixels_of_shape, spec=(new := replace(spec, shape=shape, mean=mean, std=std)))
     given = set.pixels
-    pixels = cast(Tensor, given.changed(change)) if isinstance(given, StoredPixels) else change(given)
+    pixels = cast(Tensor, given.map(change)) if isinstance(given, LazyImages) else change(given)
     return replace(set, pixels=pixels, spec=new)
 
 
@@ -151,15 +151,15 @@ def _pixels_of_shape(pixels: Tensor, spec: DataSpec) -> Tensor:
         pixels = kornia.color.rgb_to_grayscale(pixels, torch.tensor(GREY)) if grey else pixels.expand(-1, 3, -1, -1)
     if pixels.shape[2:] != spec.shape[1:]:
         pixels = F.interpolate(pixels, spec.shape[1:], mode="bilinear", antialias=True, align_corners=False)
-    return as_shipped(pixels, spec)
+    return to_stored_dtype(pixels, spec)
 
 
-def as_shipped(pixels: Tensor, spec: DataSpec) -> Tensor:
+def to_stored_dtype(pixels: Tensor, spec: DataSpec) -> Tensor:
     """Pixel units ``(N, C, H, W)``, any dtype, clipped to the data's range and in the type a file holds."""
-    if pixels.dtype == torch.uint8 and spec.pixel == "uint8":
+    if pixels.dtype == torch.uint8 and spec.storage_dtype == "uint8":
         return pixels.clone()
-    clipped = pixels.float().clamp(max(spec.low, -FLOAT16_MAX), min(spec.high, FLOAT16_MAX))
-    return clipped.round().to(torch.uint8) if spec.pixel == "uint8" else clipped.half()
+    clipped = pixels.float().clamp(max(spec.min_value, -FLOAT16_MAX), min(spec.max_value, FLOAT16_MAX))
+    return clipped.round().to(torch.uint8) if spec.storage_dtype == "uint8" else clipped.half()
 
 
 def _check_known(name: str, known: Collection[str], whose: str) -> None:
@@ -171,13 +171,13 @@ def _check_known(name: str, known: Collection[str], whose: str) -> None:
 
 def _check_scale(made_from: DataSpec, data: DataSpec) -> None:
     """Refuse whole numbers beside floats of another scale; warn of floats whose scales differ."""
-    ranges = made_from.high - made_from.low, data.high - data.low
+    ranges = made_from.max_value - made_from.min_value, data.max_value - data.min_value
     if max(ranges) <= 2 * min(ranges):
         return
     found = (
-        f"the set's pixels are {made_from.pixel} from {made_from.low:g} to {made_from.high:g}, "
-        f"those of {data.name} {data.pixel} from {data.low:g} to {data.high:g}"
+        f"the set's pixels are {made_from.storage_dtype} from {made_from.min_value:g} to {made_from.max_value:g}, "
+        f"those of {data.name} {data.storage_dtype} from {data.min_value:g} to {data.max_value:g}"
     )
-    if made_from.pixel != data.pixel:
+    if made_from.storage_dtype != data.storage_dtype:
         raise ValueError(f"{found}; bring the data's images to the scale of the set")
     rank_zero_warn(f"{found}; make sure that both have the same units")

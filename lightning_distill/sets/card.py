@@ -39,7 +39,7 @@ def make_card(
         "steps": step,
         "scores": dict(scores),
         "start": start,
-        "warning": warning(start),
+        "warning": privacy_warning(start),
         "versions": {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()},
         "date": datetime.date.today().isoformat(),
         "use": "; ".join(["train on (images - mean) / std", *(use[name] for name in learned)]),
@@ -47,7 +47,7 @@ def make_card(
     return card
 
 
-def warning(start: str) -> str:
+def privacy_warning(start: str) -> str:
     """What a reader of the set must know about what it may show."""
     if start == "noise":
         return "The images began as noise; what they reveal of the training images has not been measured."
@@ -62,7 +62,7 @@ def warning(start: str) -> str:
     )
 
 
-def strongest(cards: Sequence[Card]) -> Card:
+def strictest_warning(cards: Sequence[Card]) -> Card:
     """The card that warns most: of real images before copies of them, of copies before noise; the first of equals.
 
     A card that does not say how its images began counts as one of copies.

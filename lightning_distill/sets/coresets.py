@@ -22,7 +22,7 @@ Features = NDArray[np.float32]
 Space = Literal["pixels", "embedding"]
 Ratio = Literal["balanced", "natural"]
 #: Numbers of a class's features that are held at once, 64 MiB of them; for k-means, four times as many.
-AT_ONCE = 1 << 24
+CHUNK_ELEMENTS = 1 << 24
 
 
 class Pixels:
@@ -48,20 +48,20 @@ class Pixels:
         return np.asarray(pixels.reshape(*pixels.shape[:-3], self.shape[1]))
 
 
-def _over(features: Features | Pixels, measure: Callable[[Features], Features]) -> Features:
+def _map_chunks(features: Features | Pixels, measure: Callable[[Features], Features]) -> Features:
     """One number for each row, ``(n,)``, measured part by part."""
-    return np.concatenate([measure(part) for part in _parts(features)])
+    return np.concatenate([measure(part) for part in _iter_chunks(features)])
 
 
-def _parts(features: Features | Pixels) -> Iterator[Features]:
-    step = max(1, AT_ONCE // max(1, features.shape[1]))
+def _iter_chunks(features: Features | Pixels) -> Iterator[Features]:
+    step = max(1, CHUNK_ELEMENTS // max(1, features.shape[1]))
     for start in range(0, len(features), step):
         yield features[start : start + step]
 
 
 def _mean(features: Features | Pixels) -> Features:
     """Of all rows, ``(F,)`` float32."""
-    total = np.sum([part.sum(0) for part in _parts(features)], axis=0, dtype=np.float64)
+    total = np.sum([part.sum(0) for part in _iter_chunks(features)], axis=0, dtype=np.float64)
     return np.asarray(total / len(features), np.float32)
 
 
@@ -79,14 +79,14 @@ def herding_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
     mean, total = _mean(features), np.zeros(features.shape[1], np.float32)
     picked: list[int] = []
     for step in range(1, count + 1):
-        distance = _over(features, partial(_herded, mean, total, step))  # (n,)
+        distance = _map_chunks(features, partial(_herding_order, mean, total, step))  # (n,)
         distance[picked] = np.inf
         picked.append(int(distance.argmin()))
         total = total + features[picked[-1]]
     return np.array(picked)
 
 
-def _herded(mean: Features, total: Features, step: int, part: Features) -> Features:
+def _herding_order(mean: Features, total: Features, step: int, part: Features) -> Features:
     """How far the mean of the picks would be from that of the class with each row as the next pick."""
     return np.asarray(np.square(mean - (total + part) / step).sum(1))
 
@@ -97,16 +97,16 @@ def kcenter_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
     Reference:
         Sener, Savarese: Active Learning for CNNs, a Core-Set Approach, ICLR 2018, arXiv 1708.00489.
     """
-    picked = [int(_over(features, partial(_apart, _mean(features))).argmin())]
+    picked = [int(_map_chunks(features, partial(_distances, _mean(features))).argmin())]
     nearest = np.full(len(features), np.inf)
     for _ in range(count - 1):
-        nearest = np.minimum(nearest, _over(features, partial(_apart, features[picked[-1]])))
+        nearest = np.minimum(nearest, _map_chunks(features, partial(_distances, features[picked[-1]])))
         nearest[picked] = -1.0
         picked.append(int(nearest.argmax()))
     return np.array(picked)
 
 
-def _apart(centre: Features, part: Features) -> Features:
+def _distances(centre: Features, part: Features) -> Features:
     """Squared distance of each row from a centre."""
     return np.asarray(np.square(part - centre).sum(1))
 
@@ -120,13 +120,13 @@ def kmeans_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
 
     held: Features | Pixels = features
     if isinstance(features, Pixels):
-        most = max(count, 4 * AT_ONCE // max(1, features.shape[1]))
+        most = max(count, 4 * CHUNK_ELEMENTS // max(1, features.shape[1]))
         whole = np.arange(len(features))
         held = features[whole if len(whole) <= most else np.random.default_rng(seed).choice(whole, most, replace=False)]
     centres = KMeans(count, n_init=1, random_state=seed % 2**32).fit(held).cluster_centers_  # (count, F)
     picked: list[int] = []
     for centre in centres:
-        distance = _over(features, partial(_apart, centre))
+        distance = _map_chunks(features, partial(_distances, centre))
         distance[picked] = np.inf
         picked.append(int(distance.argmin()))
     return np.array(picked)
@@ -154,7 +154,7 @@ def check_labels(labels: NDArray[np.int64]) -> None:
         raise ValueError(f"labels of the shape {labels.shape}; images are chosen class by class: give one label each")
 
 
-def counts_like(labels: NDArray[np.int64], total: int, ratio: Ratio) -> list[int]:
+def counts_for_ratio(labels: NDArray[np.int64], total: int, ratio: Ratio) -> list[int]:
     r"""How many images of each class make ``total``, in equal parts or in the ratio of the data.
 
     Largest remainder: class c has the share :math:`q_c = T n_c / \sum n` (or ``T / K``), gets its whole part, and what
@@ -253,4 +253,4 @@ def _features_of(
     if features is not None:
         return np.asarray(features[members], np.float32)
     pixels = Pixels(images, members, spec)
-    return pixels[:] if pixels.shape[0] * pixels.shape[1] <= AT_ONCE else pixels
+    return pixels[:] if pixels.shape[0] * pixels.shape[1] <= CHUNK_ELEMENTS else pixels

@@ -12,8 +12,8 @@ from torch import Tensor
 from lightning_distill.utils.lazy_arrays import take
 
 
-class StoredPixels:
-    """Stands in for the pixels of a `TrainingSet` that are only looked at batch by batch: they are read then.
+class LazyImages:
+    """Stands in for the pixels of a `LabeledSet` that are only looked at batch by batch: they are read then.
 
     Args:
         images: ``(N, C, H, W)`` in pixel units, on disk.
@@ -29,11 +29,11 @@ class StoredPixels:
     def __getitem__(self, rows: Tensor) -> Tensor:
         return self.change(torch.from_numpy(np.ascontiguousarray(self.images[rows.cpu().numpy()])))
 
-    def of(self, rows: Tensor) -> StoredPixels:
+    def take(self, rows: Tensor) -> LazyImages:
         """The images of these rows, still on disk."""
-        return StoredPixels(take(self.images, rows.cpu().numpy()), self.change)
+        return LazyImages(take(self.images, rows.cpu().numpy()), self.change)
 
-    def changed(self, change: Callable[[Tensor], Tensor]) -> StoredPixels:
+    def map(self, change: Callable[[Tensor], Tensor]) -> LazyImages:
         """The same images, one more thing being done to those that are read."""
         before = self.change
-        return StoredPixels(self.images, lambda pixels: change(before(pixels)))
+        return LazyImages(self.images, lambda pixels: change(before(pixels)))

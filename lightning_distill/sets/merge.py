@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_distill.augmentation.presets import PRESETS
-from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 
 
-def join(sets: Sequence[TrainingSet], lr: float | None = None) -> TrainingSet:
+def merge_sets(sets: Sequence[LabeledSet], lr: float | None = None) -> LabeledSet:
     r"""All images of all sets, ordered by class, normalised by common statistics.
 
     Pixels are in pixel units, which equal pixel types share, so they are put together as they are. With
@@ -47,26 +47,26 @@ def join(sets: Sequence[TrainingSet], lr: float | None = None) -> TrainingSet:
         found = ", ".join("none" if part.lr is None else f"{part.lr:.4g}" for part in sets)
         raise ValueError(f"the sets' learned rates differ ({found}); give the one to train with, such as --lr 0.01")
     common = _common([part.spec for part in sets], [len(part.labels) for part in sets])
-    labels = torch.cat([_numbers(part, common) for part in sets])
+    labels = torch.cat([_common_labels(part, common) for part in sets])
     order = torch.argsort(labels, stable=True)
     soft = None
-    if any(part.soft is not None for part in sets):
-        soft = torch.cat([probabilities(part) for part in sets])[order]
+    if any(part.soft_labels is not None for part in sets):
+        soft = torch.cat([label_probabilities(part) for part in sets])[order]
     pixels = torch.cat([part.pixels for part in sets])[order]
     rate = sets[0].lr if lr is None else lr
-    return TrainingSet(pixels, labels[order], common, soft, rate)
+    return LabeledSet(pixels, labels[order], common, soft, rate)
 
 
-def probabilities(set: TrainingSet) -> Tensor:
+def label_probabilities(set: LabeledSet) -> Tensor:
     """What a set teaches, as probabilities ``(N, K)`` float32."""
-    if set.soft is None and not set.spec.multi_label:
+    if set.soft_labels is None and not set.spec.multi_label:
         return F.one_hot(set.labels, set.spec.num_classes).float()
     return set.targets.float()
 
 
-def _numbers(set: TrainingSet, common: DataSpec) -> Tensor:
+def _common_labels(set: LabeledSet, common: DataSpec) -> Tensor:
     """The labels; of multi-label data the numbers of their combinations among those of all sets."""
-    return common.numbers(set.spec.targets(set.labels)) if common.multi_label else set.labels
+    return common.group_indices(set.spec.targets(set.labels)) if common.multi_label else set.labels
 
 
 def _check_alike(first: DataSpec, other: DataSpec, number: int) -> None:
@@ -75,7 +75,7 @@ def _check_alike(first: DataSpec, other: DataSpec, number: int) -> None:
         ("images (C, H, W)", first.shape, other.shape),
         ("classes", ", ".join(first.class_names), ", ".join(other.class_names)),
         ("tasks", first.task, other.task),
-        ("pixel type", first.pixel, other.pixel),
+        ("pixel type", first.storage_dtype, other.storage_dtype),
     ):
         if ours != theirs:
             raise ValueError(f"sets of different {what}: {ours} in set 1, {theirs} in set {number}; {way}")
@@ -97,8 +97,8 @@ def _common(specs: Sequence[DataSpec], images: Sequence[int]) -> DataSpec:
         source=_listed(spec.source for spec in specs),
         mean=mean,
         std=std,
-        low=min(spec.low for spec in specs),
-        high=max(spec.high for spec in specs),
+        min_value=min(spec.min_value for spec in specs),
+        max_value=max(spec.max_value for spec in specs),
         combinations=tuple(dict.fromkeys(row for spec in specs for row in spec.combinations)),
         augmentation=min((spec.augmentation for spec in specs), key=lambda preset: len(PRESETS[preset])),
     )

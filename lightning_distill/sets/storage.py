@@ -23,7 +23,7 @@ from safetensors.numpy import save
 from torch.utils.data import TensorDataset
 
 from lightning_distill.augmentation.presets import describe
-from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 
 SET, CARD = "set.safetensors", "card.json"
@@ -31,7 +31,7 @@ Card = dict[str, object]
 Arrays = dict[str, NDArray[np.generic]]
 
 
-def write_set(folder: str | Path, data: TrainingSet, card: Card) -> Path:
+def save_set(folder: str | Path, data: LabeledSet, card: Card) -> Path:
     """Write ``set.safetensors`` and ``card.json``; an older pair survives any failure.
 
     Args:
@@ -53,18 +53,18 @@ def write_set(folder: str | Path, data: TrainingSet, card: Card) -> Path:
         "mean": np.array(data.spec.mean, np.float32),
         "std": np.array(data.spec.std, np.float32),
     }
-    if data.soft is not None:
-        arrays["soft_labels"] = np.ascontiguousarray(data.soft.numpy().astype(np.float32))
+    if data.soft_labels is not None:
+        arrays["soft_labels"] = np.ascontiguousarray(data.soft_labels.numpy().astype(np.float32))
     if data.lr is not None:
         arrays["lr"] = np.array(data.lr, np.float32)
     augmentation = describe(data.spec.augmentation, data.spec.shape[0])
     card = {**card, "data": data.spec.to_dict(), "augmentation": augmentation, "sha256": digest(arrays)}
     text = json.dumps(card, indent=2, ensure_ascii=False)
-    write_files({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
+    write_files_atomically({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
     return folder / SET
 
 
-def read_set(path: str | Path) -> tuple[TrainingSet, Card]:
+def read_set(path: str | Path) -> tuple[LabeledSet, Card]:
     """Read a set and its card, and verify that the tensors are the ones the card was written for.
 
     Args:
@@ -84,7 +84,7 @@ def read_set(path: str | Path) -> tuple[TrainingSet, Card]:
             arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         expected, spec = card["sha256"], DataSpec.from_dict(card["data"])  # type: ignore[arg-type]
         labels = torch.from_numpy(arrays["labels"])
-        labels = spec.numbers(labels) if spec.multi_label else labels
+        labels = spec.group_indices(labels) if spec.multi_label else labels
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path.name} is not a distilled set: {error}; ask its sender for the file again") from error
     same_units = all(np.array_equal(np.float32(getattr(spec, name)), arrays[name]) for name in ("mean", "std"))
@@ -92,7 +92,7 @@ def read_set(path: str | Path) -> tuple[TrainingSet, Card]:
         raise ValueError(f"{path.name} was changed after it was written (sha256 differs); ask its sender for it again")
     soft = torch.from_numpy(arrays["soft_labels"]) if "soft_labels" in arrays else None
     lr = float(arrays["lr"]) if "lr" in arrays else None
-    return TrainingSet(torch.from_numpy(arrays["images"]), labels, spec, soft, lr), card
+    return LabeledSet(torch.from_numpy(arrays["images"]), labels, spec, soft, lr), card
 
 
 def load_set(path: str | Path) -> TensorDataset:
@@ -134,7 +134,7 @@ def check_writable(folder: str | Path) -> None:
         raise type(error)(error.errno, f"cannot write to {folder}: {error.strerror}; choose another folder") from error
 
 
-def write_files(contents: dict[Path, bytes]) -> None:
+def write_files_atomically(contents: dict[Path, bytes]) -> None:
     """Write every file beside its old self, and only when all are on the disk rename them.
 
     Raises:

@@ -14,14 +14,14 @@ from lightning_distill.sets import coresets
 from lightning_distill.spec import FLOAT16_MAX, DataSpec
 
 SmallClass = Literal["error", "fewer", "repeat"]
-STARTS = ("real", "noise", "kmeans", "herding", "kcenter")
+INIT_METHODS = ("real", "noise", "kmeans", "herding", "kcenter")
 
 
 class SyntheticSet(nn.Module):
     """Images in normalised space as one parameter, ordered by class; some methods learn labels or a rate beside them.
 
     Args:
-        labels: ``(N,)`` int64, sorted; class c (of multi-label data, combination c of `DataSpec.strata`) holds
+        labels: ``(N,)`` int64, sorted; class c (of multi-label data, combination c of `DataSpec.balance_groups`) holds
             ``counts[c]`` images.
         spec: what the set stands for.
 
@@ -29,12 +29,12 @@ class SyntheticSet(nn.Module):
         images: ``nn.Parameter`` of shape ``(N, C, H, W)``, float32, normalised.
         labels: buffer ``(N,)``, int64.
         counts: images of each class.
-        soft: logits of learned soft labels, ``nn.Parameter`` ``(N, K)`` float32, or None.
+        soft_label_logits: logits of learned soft labels, ``nn.Parameter`` ``(N, K)`` float32, or None.
         lr: learned learning rate of a student, scalar ``nn.Parameter``, or None.
     """
 
     labels: Tensor
-    soft: nn.Parameter | None
+    soft_label_logits: nn.Parameter | None
     lr: nn.Parameter | None
 
     def __init__(self, labels: Tensor, spec: DataSpec) -> None:
@@ -42,9 +42,9 @@ class SyntheticSet(nn.Module):
         self.spec = spec
         self.images = nn.Parameter(torch.zeros(len(labels), *spec.shape))
         self.register_buffer("labels", labels)
-        self.register_parameter("soft", None)
+        self.register_parameter("soft_label_logits", None)
         self.register_parameter("lr", None)
-        self.counts: list[int] = torch.bincount(labels, minlength=len(spec.strata)).tolist()
+        self.counts: list[int] = torch.bincount(labels, minlength=len(spec.balance_groups)).tolist()
         self._ends = np.cumsum(self.counts).tolist()
 
     def __len__(self) -> int:
@@ -56,40 +56,40 @@ class SyntheticSet(nn.Module):
 
     def targets(self) -> Tensor:
         """What a network should say of the images: see `DataSpec.targets`, or learned probabilities ``(N, K)``."""
-        if self.soft is None:
+        if self.soft_label_logits is None:
             return self.spec.targets(self.labels)
-        return self.soft.sigmoid() if self.spec.multi_label else self.soft.softmax(1)
+        return self.soft_label_logits.sigmoid() if self.spec.multi_label else self.soft_label_logits.softmax(1)
 
     def pixels(self) -> Tensor:
         """What is shipped: ``(N, C, H, W)`` in pixel units, clipped to the data's range, uint8 or float16."""
-        low, high = max(self.spec.low, -FLOAT16_MAX), min(self.spec.high, FLOAT16_MAX)
+        low, high = max(self.spec.min_value, -FLOAT16_MAX), min(self.spec.max_value, FLOAT16_MAX)
         pixels = self.spec.denormalize(self.images.detach()).clamp(low, high)
-        return pixels.round().to(torch.uint8) if self.spec.pixel == "uint8" else pixels.half()
+        return pixels.round().to(torch.uint8) if self.spec.storage_dtype == "uint8" else pixels.half()
 
-    def learn(self, soft: Tensor | None = None, lr: float | None = None) -> SyntheticSet:
+    def add_learnables(self, soft: Tensor | None = None, lr: float | None = None) -> SyntheticSet:
         """Add what else is learned: logits of soft labels ``(N, K)``, a student's learning rate. Returns itself."""
-        self.soft = None if soft is None else nn.Parameter(soft.detach().float().clone())
+        self.soft_label_logits = None if soft is None else nn.Parameter(soft.detach().float().clone())
         self.lr = None if lr is None else nn.Parameter(torch.tensor(float(lr)))
         return self
 
     @classmethod
-    def with_room_for(cls, state: Mapping[str, Tensor], spec: DataSpec) -> SyntheticSet:
+    def empty_like_state(cls, state: Mapping[str, Tensor], spec: DataSpec) -> SyntheticSet:
         """A set of the shape of a ``state_dict``, to load it into."""
         room = cls(state["labels"].cpu(), spec)
-        return room.learn(state.get("soft"), 0.0 if "lr" in state else None)
+        return room.add_learnables(state.get("soft_label_logits"), 0.0 if "lr" in state else None)
 
-    def shipped(self) -> Tensor:
+    def exported_images(self) -> Tensor:
         """The images as somebody who was sent them sees them: `pixels`, normalised again. What students train on."""
         return self.spec.normalize(self.pixels())
 
     @classmethod
-    def begin(
+    def from_real_data(
         cls,
         images: NDArray[np.generic],
         labels: NDArray[np.int64],
         spec: DataSpec,
         ipc: int | Sequence[int],
-        start: str,
+        init: str,
         seed: int,
         on_small_class: SmallClass = "error",
         class_ratio: coresets.Ratio = "balanced",
@@ -98,32 +98,32 @@ class SyntheticSet(nn.Module):
 
         Args:
             images: real ``(N, C, H, W)`` in pixel units.
-            labels: ``(N,)``, numbers of `DataSpec.strata`.
+            labels: ``(N,)``, numbers of `DataSpec.balance_groups`.
             spec: of the data.
             ipc: images per class, one number or one for each class.
-            start: ``real`` (random real images), ``noise`` (standard normal, normalised space), ``kmeans``,
+            init: ``real`` (random real images), ``noise`` (standard normal, normalised space), ``kmeans``,
                 ``herding`` or ``kcenter``.
             seed: of the start.
             on_small_class: what to do where a class has fewer images than its ipc: ``error``, ``fewer`` (take what
                 there is) or ``repeat``. ``noise`` needs no images and never minds.
             class_ratio: ``balanced`` takes ipc as it is, ``natural`` shares out as many images in the ratio of the data
-                (`coresets.counts_like`).
+                (`coresets.counts_for_ratio`).
 
         Raises:
-            ValueError: unknown start, ipc below one or of the wrong length, a class with too few images.
+            ValueError: unknown init, ipc below one or of the wrong length, a class with too few images.
         """
-        if start not in STARTS:
-            raise ValueError(f"unknown start {start!r}; use one of {', '.join(STARTS)}")
+        if init not in INIT_METHODS:
+            raise ValueError(f"unknown init {init!r}; use one of {', '.join(INIT_METHODS)}")
         counts = images_per_class(ipc, spec)
         if class_ratio != "balanced":
-            counts = coresets.counts_like(labels, sum(counts), class_ratio)
-        available = counts if start == "noise" else np.bincount(labels, minlength=len(spec.strata))
-        counts = fit_to_classes(counts, available, spec, on_small_class)
+            counts = coresets.counts_for_ratio(labels, sum(counts), class_ratio)
+        available = counts if init == "noise" else np.bincount(labels, minlength=len(spec.balance_groups))
+        counts = limit_to_available(counts, available, spec, on_small_class)
         synthetic = cls(torch.arange(len(counts)).repeat_interleave(torch.tensor(counts)), spec)
-        if start == "noise":
+        if init == "noise":
             values = torch.randn(synthetic.images.shape, generator=torch.Generator().manual_seed(seed))
         else:
-            rows = coresets.select("random" if start == "real" else start, images, labels, counts, spec, seed)
+            rows = coresets.select("random" if init == "real" else init, images, labels, counts, spec, seed)
             values = spec.normalize(torch.from_numpy(np.ascontiguousarray(images[rows])))
         synthetic.images.data.copy_(values)
         return synthetic
@@ -135,15 +135,15 @@ def images_per_class(ipc: int | Sequence[int], spec: DataSpec) -> list[int]:
     Raises:
         ValueError: a count below one, or a list whose length is not the number of classes.
     """
-    counts = list(map(int, ipc)) if isinstance(ipc, Sequence) else [int(ipc)] * len(spec.strata)
-    if len(counts) != len(spec.strata):
-        raise ValueError(f"ipc has {len(counts)} numbers but {spec.name} has {len(spec.strata)} classes")
+    counts = list(map(int, ipc)) if isinstance(ipc, Sequence) else [int(ipc)] * len(spec.balance_groups)
+    if len(counts) != len(spec.balance_groups):
+        raise ValueError(f"ipc has {len(counts)} numbers but {spec.name} has {len(spec.balance_groups)} classes")
     if min(counts) < 1:
         raise ValueError(f"ipc={ipc}; every class needs at least 1 image")
     return counts
 
 
-def fit_to_classes(
+def limit_to_available(
     counts: Sequence[int], available: Sequence[int] | NDArray[np.int64], spec: DataSpec, on_small_class: SmallClass
 ) -> list[int]:
     """Apply the policy for classes that have fewer real images than asked.
@@ -153,7 +153,7 @@ def fit_to_classes(
     """
     if on_small_class not in get_args(SmallClass):
         raise ValueError(f"unknown on_small_class {on_small_class!r}; use one of {', '.join(get_args(SmallClass))}")
-    for name, wanted, there in zip(spec.strata, counts, available, strict=True):
+    for name, wanted, there in zip(spec.balance_groups, counts, available, strict=True):
         if on_small_class == "error" and there < wanted:
             raise ValueError(
                 f"class {name!r} has {there} training images, ipc={wanted} needs {wanted}; "

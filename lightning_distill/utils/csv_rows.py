@@ -35,7 +35,7 @@ def read_csv(path: Path, kind: type[DataclassInstance]) -> list[dict[str, str]]:
     return rows
 
 
-def row_from(kind: type[T], cells: Mapping[str, str]) -> T:
+def parse_row(kind: type[T], cells: Mapping[str, str]) -> T:
     """The row that these cells were written from; an empty cell of a number is NaN.
 
     Args:

@@ -10,21 +10,21 @@ from torch import distributed
 Item = TypeVar("Item")
 
 
-def place() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """This rank, and the number of ranks; without ``torch.distributed`` 0 of 1."""
     several = distributed.is_available() and distributed.is_initialized()
     return (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
 
 
-def share(items: Sequence[Item]) -> list[Item]:
+def shard(items: Sequence[Item]) -> list[Item]:
     """What falls to this rank: every n-th of n ranks."""
-    rank, ranks = place()
+    rank, ranks = rank_and_world_size()
     return list(items[rank::ranks])
 
 
-def gather(mine: Sequence[Item]) -> list[Item]:
+def gather_shards(mine: Sequence[Item]) -> list[Item]:
     """The inverse of `share`, on all ranks at once: every rank's items, as plain data, in their original order."""
-    _, ranks = place()
+    _, ranks = rank_and_world_size()
     if ranks == 1:
         return list(mine)
     parts: list[list[Item]] = [[]] * ranks

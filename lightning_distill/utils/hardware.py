@@ -11,7 +11,7 @@ import torch
 UNITS = {"amx_bf16": "AMX bf16", "avx512_bf16": "AVX512 bf16", "avx512f": "AVX512", "avx2": "AVX2"}
 
 
-def machine() -> str:
+def machine_description() -> str:
     """The GPU, or the number of threads, the processor and its strongest units: "2 threads, AMD EPYC, AVX512 bf16".
 
     Clouds give one name to processors of several generations; the units tell a twofold difference of speed that the

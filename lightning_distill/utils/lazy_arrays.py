@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.generic]
 Rows = NDArray[np.int64]
 #: Neighbouring rows that are read at once have as many bytes, or one row where a row has more.
-AT_ONCE = 1 << 22
+CHUNK_BYTES = 1 << 22
 
 
-class Lazy(ABC):
+class LazyArray(ABC):
     """An array ``(N, ...)`` that answers ``[row]``, ``[slice]`` and ``[rows]`` with newly read, contiguous memory.
 
     Args:
@@ -52,7 +52,7 @@ class Lazy(ABC):
         return np.asarray(self[:], dtype)
 
 
-class InFile(Lazy):
+class FileArray(LazyArray):
     """A memory-mapped array, read from its file with ``read`` calls instead of through the map.
 
     Pages of a map that have been looked at count as the memory of the process until the system takes them back: after
@@ -90,7 +90,7 @@ class InFile(Lazy):
     def _runs(self, rows: Rows) -> list[Rows]:
         """Places in ``rows`` of rows that lie one after the other in the file."""
         order = np.argsort(rows, kind="stable")
-        most = max(1, AT_ONCE // max(1, self._row)) if self.strides[0] == self._row else 1
+        most = max(1, CHUNK_BYTES // max(1, self._row)) if self.strides[0] == self._row else 1
         ends = np.flatnonzero(np.diff(rows[order]) != 1) + 1
         runs = np.split(order, ends) if len(rows) else []
         return [run[i : i + most] for run in runs for i in range(0, len(run), most)]
@@ -106,7 +106,7 @@ class InFile(Lazy):
         return np.ndarray((count, *self.shape[1:]), self.stored, buffer, strides=(self._row, *self.strides[1:]))
 
 
-class Chosen(Lazy):
+class IndexedArray(LazyArray):
     """Some rows of an array that stays where it is.
 
     Args:
@@ -123,7 +123,7 @@ class Chosen(Lazy):
         return np.ascontiguousarray(self.array[self.rows[rows]])
 
 
-class Joined(Lazy):
+class ConcatArray(LazyArray):
     """Several arrays one after the other, each staying where it is.
 
     Args:
@@ -145,8 +145,8 @@ class Joined(Lazy):
         return found
 
 
-def from_map(array: Array) -> Array:
-    """A memory-mapped array, or a view of one, as `InFile`; any other as it is.
+def from_memmap(array: Array) -> Array:
+    """A memory-mapped array, or a view of one, as `FileArray`; any other as it is.
 
     So is a map that differs from its file (``mode="c"``), that of a file without a name, and one whose images do not
     lie in one piece each (Fortran order, a part cut out of every image): its pages count as memory when looked at.
@@ -154,28 +154,28 @@ def from_map(array: Array) -> Array:
     Args:
         array: ``(N, ...)``.
     """
-    if (root := _root(array)) is None or root.mode == "c" or root.filename is None or not _dense(array):
+    if (root := _root(array)) is None or root.mode == "c" or root.filename is None or not _is_dense(array):
         return array
     start = int(root.offset) + array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
     path = Path(os.fspath(root.filename))
-    return cast(Array, InFile(path, start, array.strides, array.shape, array.dtype)) if path.is_file() else array
+    return cast(Array, FileArray(path, start, array.strides, array.shape, array.dtype)) if path.is_file() else array
 
 
 def take(images: Array, rows: Rows) -> Array:
     """``images[rows]``, without reading an array that is not in memory."""
-    if isinstance(images, Chosen):
-        return cast(Array, Chosen(images.array, images.rows[rows]))
-    return cast(Array, Chosen(images, rows)) if stays(images) else images[rows]
+    if isinstance(images, IndexedArray):
+        return cast(Array, IndexedArray(images.array, images.rows[rows]))
+    return cast(Array, IndexedArray(images, rows)) if is_lazy(images) else images[rows]
 
 
-def join(parts: Sequence[Array]) -> Array:
+def concatenate(parts: Sequence[Array]) -> Array:
     """Arrays ``(N_i, ...)`` one after the other, without reading any that is not in memory."""
-    return cast(Array, Joined(parts)) if any(map(stays, parts)) else np.concatenate(list(parts))
+    return cast(Array, ConcatArray(parts)) if any(map(is_lazy, parts)) else np.concatenate(list(parts))
 
 
-def stays(array: Array) -> bool:
+def is_lazy(array: Array) -> bool:
     """Whether an array is not in memory."""
-    return isinstance(array, Lazy) or _root(array) is not None
+    return isinstance(array, LazyArray) or _root(array) is not None
 
 
 def _root(array: Array) -> np.memmap | None:
@@ -188,7 +188,7 @@ def _root(array: Array) -> np.memmap | None:
     return None
 
 
-def _dense(array: Array) -> bool:
+def _is_dense(array: Array) -> bool:
     """Whether the bytes of a row are one piece, whatever the order of its axes."""
     expected = array.itemsize
     for stride, count in sorted(zip(array.strides[1:], array.shape[1:], strict=True)):

@@ -16,7 +16,7 @@ def derive_seed(*parts: int | str) -> int:
 
 
 @contextmanager
-def sandbox(seed: int) -> Iterator[None]:
+def isolated_rng(seed: int) -> Iterator[None]:
     """Run a block with its own random stream and with gradients on, and restore both afterwards, also on errors.
 
     Lightning runs validation under ``no_grad`` inside ``fit`` and under ``inference_mode`` in ``validate`` and

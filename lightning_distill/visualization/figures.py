@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from lightning_distill.evaluation.metrics.classification import BINS, calibration_scores, recalls
-from lightning_distill.evaluation.metrics.intervals import Estimate, over_students
+from lightning_distill.evaluation.metrics.classification import BINS, calibration_scores, class_recalls
+from lightning_distill.evaluation.metrics.intervals import Estimate, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.visualization.format import bracket, spread
 from lightning_distill.visualization.style import BLUE, INK, LINE, MUTED, heading, new_figure, wrapped
@@ -124,7 +124,7 @@ def calibration_error(predictions: Predictions) -> Estimate:
     """The expected calibration error of each student by torchmetrics, over students."""
     spec, targets = predictions.spec, predictions.targets
     errors = [calibration_scores(logits, targets, spec)["ece"] for logits in predictions.logits]
-    return over_students(errors, 0.95 if len(errors) > 1 else None)
+    return student_interval(errors, 0.95 if len(errors) > 1 else None)
 
 
 def reliability_figure(predictions: Predictions) -> Figure:
@@ -151,7 +151,7 @@ def reliability_figure(predictions: Predictions) -> Figure:
 
 def recall(predictions: Predictions) -> dict[str, list[float]]:
     """Recall of every class that can be scored, by name: one value a student."""
-    of_each = [recalls(logits, predictions.targets, predictions.spec) for logits in predictions.logits]
+    of_each = [class_recalls(logits, predictions.targets, predictions.spec) for logits in predictions.logits]
     return {name: [values[name] for values in of_each] for name in of_each[0]}
 
 
@@ -169,7 +169,7 @@ def recall_figure(predictions: Predictions) -> Figure:
         values = found[name]
         axis.plot([100 * value for value in values], [row] * len(values), "o", color=BLUE, alpha=0.4, markersize=4,
                   markeredgewidth=0)  # fmt: skip
-        known = over_students(values, 0.95 if len(values) > 1 else None)
+        known = student_interval(values, 0.95 if len(values) > 1 else None)
         half = None if math.isnan(known.low) else [[100 * (known.mean - known.low)], [100 * (known.high - known.mean)]]
         axis.errorbar([100 * known.mean], [row], xerr=half, color=INK, marker="|", markersize=9, elinewidth=1.2,
                       capsize=2.5)  # fmt: skip

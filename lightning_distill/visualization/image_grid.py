@@ -28,22 +28,22 @@ def image_grid(pixels: Tensor, labels: Tensor, spec: DataSpec, columns: int = 10
         ``(H', W', 3)`` uint8.
     """
     channels = pixels[:, :3] if pixels.shape[1] == 3 else pixels[:, :1].expand(-1, 3, -1, -1)
-    unit = ((channels.float() - spec.low) / max(spec.high - spec.low, 1e-8)).clamp(0, 1)
+    unit = ((channels.float() - spec.min_value) / max(spec.max_value - spec.min_value, 1e-8)).clamp(0, 1)
     width = min(columns, int(torch.bincount(labels).max()))
     times = max(1, cell // unit.shape[2])
     rows = []
-    for label in range(len(spec.strata)):
+    for label in range(len(spec.balance_groups)):
         members = unit[labels == label][:width]
         blank = members.new_ones(width - len(members), *unit.shape[1:])
         rows.append(torch.cat([members, blank]))
     enlarged = torch.cat(rows).repeat_interleave(times, 2).repeat_interleave(times, 3)
     grid = make_grid(enlarged, nrow=width, padding=2, pad_value=1.0)  # (3, H', W')
-    return _label_rows((grid.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), spec.strata)
+    return _label_rows((grid.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), spec.balance_groups)
 
 
 def _label_rows(grid: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.uint8]:
     font = ImageFont.load_default(13)
-    lines = [_wrap(name) for name in names]
+    lines = [_wrap_label(name) for name in names]
     margin = int(max(font.getlength(line) for wrapped in lines for line in wrapped.splitlines())) + 12
     picture = Image.new("RGB", (margin + grid.shape[1], grid.shape[0]), "white")
     picture.paste(Image.fromarray(grid), (margin, 0))
@@ -53,7 +53,7 @@ def _label_rows(grid: NDArray[np.uint8], names: Sequence[str]) -> NDArray[np.uin
     return np.asarray(picture)
 
 
-def _wrap(name: str, width: int = 24, most: int = 3) -> str:
+def _wrap_label(name: str, width: int = 24, most: int = 3) -> str:
     lines: list[str] = [""]
     for word in name.split():
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:

@@ -12,9 +12,9 @@ from conftest import blobs
 from PIL import Image, ImageDraw, ImageFont
 
 from lightning_distill import ArrayDataModule, MedMNISTDataModule
-from lightning_distill.audit import audit, work
-from lightning_distill.audit.near_duplicates import controls_of, of_others
-from lightning_distill.audit.similarity import Likeness, nearest
+from lightning_distill.audit import audit, total_work
+from lightning_distill.audit.near_duplicates import controls_of, matches_of_controls
+from lightning_distill.audit.similarity import ImageSimilarity, nearest
 from lightning_distill.audit.transforms import families
 from lightning_distill.cli import main
 from lightning_distill.data.checks.groups import number_groups
@@ -52,7 +52,7 @@ def clean():
 def found(splits, groups=None, names=("ant", "bee", "cat"), **options):
     """What the audit finds, by check."""
     data = ArrayDataModule(**splits, channels="first", groups=groups, class_names=names)
-    return {finding.check: finding for finding in audit(data.given(), **options)}
+    return {finding.check: finding for finding in audit(data.load_splits(), **options)}
 
 
 def wrong(findings):
@@ -169,10 +169,10 @@ def test_shifts_are_told_in_pixels_of_the_image_and_images_may_be_of_any_shape(c
     flat = {split: (images[:, :, :12], labels) for split, (images, labels) in splits.items()}
     flat["val"][0][2] = flat["train"][0][5][:, ::-1]
     assert "val 2 ~ train 5 mirrored up-down" in places(found(flat)[NEARLY])
-    assert [len(family.looks) for family in families(28, 28)] == [1, 7, 48]
-    assert [len(family.looks) for family in families(224, 224)] == [1, 7, 48]
-    assert [len(family.looks) for family in families(12, 56)] == [1, 3, 20]
-    assert [len(family.looks) for family in families(8, 8)] == [1, 7]
+    assert [len(family.views) for family in families(28, 28)] == [1, 7, 48]
+    assert [len(family.views) for family in families(224, 224)] == [1, 7, 48]
+    assert [len(family.views) for family in families(12, 56)] == [1, 3, 20]
+    assert [len(family.views) for family in families(8, 8)] == [1, 7]
 
 
 def test_a_copy_as_it_lies_goes_before_a_move(clean):
@@ -205,12 +205,12 @@ def test_a_share_that_is_none_is_refused(clean, share):
 
 def test_chance_is_told_where_patients_are_known(clean):
     images = np.concatenate([clean["train"][0]] * 2)
-    family, likeness = families(28, 28)[0], Likeness(images)
+    family, likeness = families(28, 28)[0], ImageSimilarity(images)
     pool = np.concatenate(list(likeness.features(images)))
 
     def hits(groups):
         controls = controls_of(groups)
-        return of_others(likeness, family, pool, images[controls], groups, controls, 0.95)
+        return matches_of_controls(likeness, family, pool, images[controls], groups, controls, 0.95)
 
     assert hits(np.arange(240) % 120).mean() == 0
     assert hits(np.arange(240)).mean() == 1
@@ -237,7 +237,7 @@ def test_neighbours_are_those_of_plain_loops():
 
 def test_likeness_is_the_formula_of_its_docstring():
     images = smooth(40, channels=3)
-    features = np.concatenate(list(Likeness(images).features(images)))
+    features = np.concatenate(list(ImageSimilarity(images).features(images)))
     rows = []
     for image in images.astype(np.float64):
         small = image.reshape(3, 14, 2, 14, 2).mean((2, 4))
@@ -328,9 +328,9 @@ def test_floats_one_split_and_the_ticks(clean):
     images, labels = clean["train"]
     data = ArrayDataModule((images / np.float32(255), labels), channels="first")
     seen = []
-    findings = audit(data.given(), tick=seen.append)
+    findings = audit(data.load_splits(), tick=seen.append)
     assert {finding.check: finding.status for finding in findings}[NEARLY] == "unknown"
-    assert sum(seen) == work(data.given()) - 120  # writing is not looked for in small images
+    assert sum(seen) == total_work(data.load_splits()) - 120  # writing is not looked for in small images
 
 
 @pytest.mark.parametrize("near", [0, 1.01, -1])
@@ -427,11 +427,11 @@ def test_bad_input_is_one_line(file, capsys):
 
 def test_the_real_breast_file_has_the_leaks_that_eyes_have_seen(real_medmnist):
     data = MedMNISTDataModule("breastmnist", root=str(real_medmnist), download=False)
-    findings = {finding.check: finding for finding in audit(data.given())}
+    findings = {finding.check: finding for finding in audit(data.load_splits())}
     assert places(findings[COPY]) == places(findings[TORN]) == ["test 76 = train 115"]
     assert 80 <= findings[NEARLY].count <= 100
     data = MedMNISTDataModule("breastmnist", size=128, root=str(real_medmnist), download=False)
-    findings = {finding.check: finding for finding in audit(data.given())}
+    findings = {finding.check: finding for finding in audit(data.load_splits())}
     suspects = places(findings[WRITING])
     assert 40 <= len(suspects) <= 80
     assert suspects[0] == "train 541"  # "LEFT BREAST"
@@ -439,7 +439,7 @@ def test_the_real_breast_file_has_the_leaks_that_eyes_have_seen(real_medmnist):
 
 def test_the_real_derma_file_has_no_lesion_in_two_splits_and_next_to_no_near_copies(real_medmnist):
     data = MedMNISTDataModule("dermamnist", root=str(real_medmnist), download=False)
-    given = data.given()  # every third image: all of them take half a minute
+    given = data.load_splits()  # every third image: all of them take half a minute
     splits = {split: (images[::3], labels[::3]) for split, (images, labels) in given.splits.items()}
     given = replace(given, splits=splits, groups={split: rows[::3] for split, rows in given.groups.items()})
     findings = {finding.check: finding for finding in audit(given)}
@@ -447,7 +447,7 @@ def test_the_real_derma_file_has_no_lesion_in_two_splits_and_next_to_no_near_cop
     assert findings[NEARLY].count <= 2
     assert "chance gives 0 % in train" in findings[NEARLY].found
     images, groups = given.splits["train"][0], given.groups["train"]
-    features = np.concatenate(list(Likeness(images).features(images)))
+    features = np.concatenate(list(ImageSimilarity(images).features(images)))
     same = features @ features[:1].T  # one column is enough to see that nothing is degenerate
     assert abs(float(np.median(same))) < 0.2
     assert number_groups({"train": groups})["train"].max() == len(np.unique(groups)) - 1

@@ -7,8 +7,8 @@ import csv
 import pytest
 
 import lightning_distill.commands.bench as command
-from lightning_distill.bench.advice import advise
-from lightning_distill.bench.interleaved import Turns
+from lightning_distill.bench.advice import recommend_settings
+from lightning_distill.bench.interleaved import InterleavedTimer
 from lightning_distill.cli import main
 
 SMALL = [
@@ -64,7 +64,7 @@ def test_the_plan_ends_within_five_minutes_by_a_clock_that_is_set(slower_bf16, w
         def step(took):
             now[0] += took
 
-        turns = Turns(lambda: step(textbook[path]), warmup, pairs, seconds)
+        turns = InterleavedTimer(lambda: step(textbook[path]), warmup, pairs, seconds)
         own = textbook[path] * (slower_bf16 if variant.precision == "bf16-mixed" else 1.0)
         step(warm_up if variant.compile == "max" else 0.0)
         while step(own) or not turns():
@@ -112,7 +112,7 @@ def test_bench_is_in_the_overview_and_has_help(capsys):
 
 def timed(step, warm_up=0.0):
     """Turns that took so long."""
-    turns = Turns(pairs=1)
+    turns = InterleavedTimer(pairs=1)
     turns.ours = [warm_up, step]
     return turns
 
@@ -128,7 +128,7 @@ def test_advice_says_what_is_faster_and_when_it_pays(plain_machine):
         ("dm", "32/off"): timed(4.0, 4.0), ("dm", "32/max"): timed(2.0, 18.0), ("dm", "bf16/max"): timed(1.0, 19.0),
         ("student", "32/off"): timed(1.0, 1.0), ("student", "bf16/max"): timed(1.5, 20.0),
     }  # fmt: skip
-    assert advise(results, "cpu") == [
+    assert recommend_settings(results, "cpu") == [
         "use --trainer.precision bf16-mixed: 2.0x faster than float32 here (dm 2.0x)",
         "dm: --trainer.precision bf16-mixed --model.compile max: 4.0x faster than eager float32 here; compile=max pays "
         "after 5 steps (warm-up 19 s)",
@@ -138,7 +138,7 @@ def test_advice_says_what_is_faster_and_when_it_pays(plain_machine):
 
 @pytest.mark.parametrize(("bf16", "words"), [(2.0, "bf16 is slower on this machine"), (1.0, "are equally fast")])
 def test_advice_stays_with_float32_where_bf16_brings_nothing(bf16, words, plain_machine):
-    lines = advise({("dm", "32/off"): timed(1.0), ("dm", "bf16/off"): timed(bf16)}, "cpu")
+    lines = recommend_settings({("dm", "32/off"): timed(1.0), ("dm", "bf16/off"): timed(bf16)}, "cpu")
     assert words in lines[0]
     assert lines[0].endswith("stay with --trainer.precision 32-true")
 
@@ -148,9 +148,9 @@ def test_advice_on_the_machine(monkeypatch):
         monkeypatch.setattr(f"lightning_distill.bench.advice.{name}", value)
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert advise({}, "cpu") == [
+    assert recommend_settings({}, "cpu") == [
         "no compiler found, everything runs eagerly: install g++ and run this again",
         "torch uses 2 threads on 8 physical cores: try OMP_NUM_THREADS=8",
     ]
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert advise({}, "cpu")[0] == "a CUDA device lies idle: use --trainer.accelerator gpu"
+    assert recommend_settings({}, "cpu")[0] == "a CUDA device lies idle: use --trainer.accelerator gpu"

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lightning_distill.bench.cases import PATHS, Size, Variant
-from lightning_distill.bench.interleaved import Turns
+from lightning_distill.bench.interleaved import InterleavedTimer
 from lightning_distill.bench.measure import measure
-from lightning_distill.bench.results import Book, about, read_rows
+from lightning_distill.bench.results import ResumableCsv, about, read_rows
 
 SMALL = Size(2, 1, 8, 2, 4, None, "convnet_w16", 2, 1, 2)
 
@@ -34,7 +34,7 @@ def run(turns, clock, ours):
 
 def test_both_are_timed_in_turn_and_the_warm_up_is_kept_apart(clock):
     theirs = iter([50.0, 4.0, 6.0, 8.0])
-    turns = Turns(lambda: clock.__setitem__(0, clock[0] + next(theirs)), warmup=1, pairs=3)
+    turns = InterleavedTimer(lambda: clock.__setitem__(0, clock[0] + next(theirs)), warmup=1, pairs=3)
     assert run(turns, clock, [20.0, 2.0, 3.0, 4.0, 9.0]) == 4
     assert turns.ours == [20.0, 2.0, 3.0, 4.0]
     assert turns.theirs == [50.0, 4.0, 6.0, 8.0]
@@ -47,12 +47,12 @@ def test_both_are_timed_in_turn_and_the_warm_up_is_kept_apart(clock):
 
 
 def test_time_after_the_warm_up_ends_it_but_one_pair_is_always_measured(clock):
-    assert run(Turns(warmup=1, pairs=9, seconds=0.0), clock, [30.0, 1.0, 1.0]) == 2
-    assert run(Turns(warmup=2, pairs=9, seconds=2.5), clock, [30.0, 30.0, 1.0, 1.0, 1.0, 1.0]) == 5
+    assert run(InterleavedTimer(warmup=1, pairs=9, seconds=0.0), clock, [30.0, 1.0, 1.0]) == 2
+    assert run(InterleavedTimer(warmup=2, pairs=9, seconds=2.5), clock, [30.0, 30.0, 1.0, 1.0, 1.0, 1.0]) == 5
 
 
 def test_ours_alone_has_no_ratio(clock):
-    turns = Turns(pairs=1)
+    turns = InterleavedTimer(pairs=1)
     run(turns, clock, [1.0, 2.0])
     assert math.isnan(turns.ratio)
     assert turns.row() == {"ours_ms": 2000.0, "ours_q1": 2000.0, "ours_q3": 2000.0, "pairs": 1, "warm_up_s": 1.0}
@@ -60,7 +60,7 @@ def test_ours_alone_has_no_ratio(clock):
 
 def test_the_other_draws_anew_every_time_and_does_not_touch_our_stream():
     drawn = []
-    turns = Turns(lambda: drawn.append(torch.rand(()).item()), pairs=3)
+    turns = InterleavedTimer(lambda: drawn.append(torch.rand(()).item()), pairs=3)
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
@@ -73,7 +73,7 @@ def test_the_other_draws_anew_every_time_and_does_not_touch_our_stream():
 @pytest.mark.parametrize("name", ["warmup", "pairs"])
 def test_nothing_to_measure_is_refused(name):
     with pytest.raises(ValueError, match=f"{name}=0; it must be at least 1"):
-        Turns(**{name: 0})
+        InterleavedTimer(**{name: 0})
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -93,13 +93,13 @@ def test_a_path_is_measured_alone_and_stops_when_time_is_over(path):
 
 def test_a_book_keeps_rows_of_this_version_only(tmp_path, monkeypatch):
     path = tmp_path / "rows.csv"
-    book = Book(path, ["work"], ["ours_ms"])
+    book = ResumableCsv(path, ["work"], ["ours_ms"])
     assert book.lacks("dm")
     for work, ms in (("dm", 2), ("dsa", 3), ("dm", 1)):
         book.put({"work": work, "ours_ms": ms, **about("a command")})
     assert not book.lacks("dm")
     assert [(row["work"], row["ours_ms"]) for row in read_rows(path)] == [("dm", "1"), ("dsa", "3")]
-    assert not Book(path, ["work"], ["ours_ms"]).lacks("dsa")
-    assert Book(path, ["work"], ["ours_ms"], again=True).lacks("dsa")
+    assert not ResumableCsv(path, ["work"], ["ours_ms"]).lacks("dsa")
+    assert ResumableCsv(path, ["work"], ["ours_ms"], again=True).lacks("dsa")
     monkeypatch.setattr("lightning_distill.bench.results.__version__", "9")
-    assert Book(path, ["work"], ["ours_ms"]).lacks("dsa")
+    assert ResumableCsv(path, ["work"], ["ours_ms"]).lacks("dsa")

@@ -9,9 +9,9 @@ from reference import gradient_matching as gradient
 
 from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench import reference as textbook
-from lightning_distill.bench.cases import Job, Size, make_ours, make_textbook, noise, write_walks
-from lightning_distill.evaluation import Protocol, School, TrainingSet
-from lightning_distill.utils.rng import derive_seed, sandbox
+from lightning_distill.bench.cases import BenchmarkCase, Size, make_ours, make_textbook, noise, write_expert_files
+from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
+from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 SIZE = Size(3, 3, 8, 2, 5, None, "convnet_w16", 2, 2, 2)
 SIDE = 8
@@ -101,39 +101,39 @@ def check_images(made, wanted, begun):
 
 
 def test_dm_is_ours(make_trainer, same_draws):
-    job = Job("dm", SIZE, noise(SIZE), seed=4)
+    job = BenchmarkCase("dm", SIZE, noise(SIZE), seed=4)
     rival, at = same_draws(job)
     for at[0] in range(4):
-        with sandbox(derive_seed(4, at[0])):
+        with isolated_rng(derive_seed(4, at[0])):
             rival.step()
     check_images(rival.images, ours_after(job, 4, make_trainer), job.begin())
 
 
 @pytest.mark.parametrize("path", ["dc", "dsa"])
 def test_gradient_matching_is_ours(path, make_trainer, same_draws, monkeypatch):
-    job = Job(path, SIZE, noise(SIZE), seed=4)
+    job = BenchmarkCase(path, SIZE, noise(SIZE), seed=4)
     rival, at = same_draws(job)
     train = textbook.train
 
     def seeded(*arguments):
-        with sandbox(derive_seed(4, at[0], "after")):
+        with isolated_rng(derive_seed(4, at[0], "after")):
             train(*arguments)
 
     monkeypatch.setattr(textbook, "train", seeded)
     for at[0] in range(4):
-        with sandbox(derive_seed(4, at[0])):
+        with isolated_rng(derive_seed(4, at[0])):
             rival.step()
     check_images(rival.images, ours_after(job, 4, make_trainer), job.begin())
 
 
 def test_mtt_is_ours(make_trainer, tmp_path):
     data = noise(SIZE)
-    write_walks(tmp_path, SIZE.network, data.spec)
+    write_expert_files(tmp_path, SIZE.network, data.spec)
     stretch = sorted(path for path in tmp_path.iterdir())
     for file in stretch[1].iterdir():  # one expert only: nothing is drawn
         file.unlink()
     stretch[1].rmdir()
-    job = Job("mtt", SIZE, data, experts=str(tmp_path), seed=4)
+    job = BenchmarkCase("mtt", SIZE, data, experts=str(tmp_path), seed=4)
     rival = make_textbook(job)
     rival.groups = ()
     for _ in range(3):
@@ -146,12 +146,14 @@ def test_mtt_is_ours(make_trainer, tmp_path):
 
 def test_student_is_ours():
     data, epochs = noise(SIZE), 6
-    job = Job("student", SIZE, data)
+    job = BenchmarkCase("student", SIZE, data)
     begun, spec = job.begin(), data.spec
-    given = TrainingSet(begun.pixels(), begun.labels, spec)
-    school = School(SIZE.network, spec, Protocol("test", epochs, augmentation="none"), len(begun), 1, compile="off")
-    wanted = school.train(given, 7).parameters
-    with sandbox(derive_seed("student", SIZE.network, 7)):
+    given = LabeledSet(begun.pixels(), begun.labels, spec)
+    school = StudentTrainer(
+        SIZE.network, spec, Protocol("test", epochs, augmentation="none"), len(begun), 1, compile="off"
+    )
+    wanted = school.fit(given, 7).parameters
+    with isolated_rng(derive_seed("student", SIZE.network, 7)):
         student = textbook.Student(spec.normalize(given.pixels), given.labels, job.build, (), epochs)
         for _ in range(epochs + 1):
             student.step()

@@ -128,7 +128,7 @@ def test_a_fit_that_was_killed_goes_on_from_its_checkpoint(runner, monkeypatch):
 
 
 def test_a_job_that_fails_is_named_and_the_others_go_on(runner, capsys):
-    rules = [{"match": "digits_dc-1", "fit": {"model.outer": 0}}]
+    rules = [{"match": "digits_dc-1", "fit": {"model.outer_loop": 0}}]
     assert runner.main(write(SMALL, configs=["digits_dc"], rules=rules)) == 1
     assert [row["job"] for row in rows()] == ["digits_random-1"]
     assert "failed: digits_dc-1" in capsys.readouterr().err

@@ -235,7 +235,7 @@ def test_large_steps_are_those_of_dm_and_dsa_at_both_sizes(scripts, monkeypatch)
 
     from lightning_distill.functional import chunking as chunks
 
-    monkeypatch.setattr(chunks, "CPU_KEPT", chunks.CPU_KEPT)
+    monkeypatch.setattr(chunks, "CPU_KEPT", chunks.CPU_BACKWARD_BYTES)
     cases = large.cases(quick=False)["step"]
     assert [(case.work, case.how, case.size.side, case.size.network) for case in cases] == [
         ("dm", "as shipped", 224, "convnet_d6"), ("dm", "keep all", 224, "convnet_d6"),

@@ -63,8 +63,8 @@ def test_everything_is_shown_to_every_site_and_goes_on_where_it_was_killed(scrip
         writer.writeheader()
         writer.writerows(before)
     made = []
-    monkeypatch.setattr(script, "Exam", lambda *a, **k: made.append(1) or Exam(*a, **k))
-    from lightning_distill.evaluation import Exam
+    monkeypatch.setattr(script, "StudentEvaluator", lambda *a, **k: made.append(1) or StudentEvaluator(*a, **k))
+    from lightning_distill.evaluation import StudentEvaluator
 
     script.main(arguments)
     again = {(row["learned"], row["tested"]): row["acc"] for row in rows_of(tmp_path / "sites.csv")}

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_distill import ExpertTrajectories, MTTDistiller, create_network
+from lightning_distill import ExpertTrajectoryRecorder, MTTDistiller, create_network
 from lightning_distill.distillers.mtt.experts import epoch_path, epochs_in, read_expert_card
 
 
@@ -48,7 +48,9 @@ def fit(make_trainer, tmp_path, callback, epochs=3, seed=1, **options):
 def test_every_epoch_of_any_project_is_written(make_trainer, tmp_path):
     torch.manual_seed(1)
     begun = Theirs()
-    module = fit(make_trainer, tmp_path, ExpertTrajectories(str(tmp_path / "e" / "0"), "model.net", "convnet_w16"))
+    module = fit(
+        make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "e" / "0"), "model.net", "convnet_w16")
+    )
     assert epochs_in(tmp_path / "e" / "0") == 3
     first, last = (load_file(epoch_path(tmp_path / "e" / "0", epoch)) for epoch in (0, 3))
     for files, network in ((first, begun), (last, module)):
@@ -64,20 +66,20 @@ def test_every_epoch_of_any_project_is_written(make_trainer, tmp_path):
 
 
 def test_recording_changes_nothing(make_trainer, tmp_path):
-    class Nothing(ExpertTrajectories):
+    class Nothing(ExpertTrajectoryRecorder):
         def on_train_start(self, trainer, pl_module):
             pass
 
         on_train_epoch_end = on_train_start
 
-    with_it = fit(make_trainer, tmp_path, ExpertTrajectories(str(tmp_path / "a"), "model.net"))
+    with_it = fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "a"), "model.net"))
     without = fit(make_trainer, tmp_path, Nothing(str(tmp_path / "b"), "model.net"))
     for a, b in zip(with_it.parameters(), without.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_whole_module_and_class_name_by_default(make_trainer, tmp_path):
-    fit(make_trainer, tmp_path, ExpertTrajectories(str(tmp_path / "e")), epochs=1)
+    fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "e")), epochs=1)
     assert read_expert_card(tmp_path / "e")["network"] == "Theirs"
     assert all(name.startswith("model.net.") for name in load_file(epoch_path(tmp_path / "e", 1)))
 
@@ -85,7 +87,7 @@ def test_whole_module_and_class_name_by_default(make_trainer, tmp_path):
 def test_a_distiller_takes_what_was_recorded(make_data, make_trainer, tmp_path):
     folder = tmp_path / "experts"
     for number in range(2):
-        callback = ExpertTrajectories(str(folder / str(number)), "model.net", "convnet_w16")
+        callback = ExpertTrajectoryRecorder(str(folder / str(number)), "model.net", "convnet_w16")
         fit(make_trainer, tmp_path, callback, seed=number)
     options = {"network": "convnet_w16", "max_start": 2, "expert_epochs": 1, "syn_steps": 2}
     distiller, data = MTTDistiller(ipc=1, experts=str(folder), **options), make_data()
@@ -100,7 +102,7 @@ def test_data_of_ours_is_named_in_the_card(make_data, make_trainer, tmp_path):
         def training_step(self, batch, batch_idx):
             return super().training_step((data.spec.normalize(batch[0]), batch[1]), batch_idx)
 
-    callback = ExpertTrajectories(str(tmp_path / "0"), "model.net", "convnet_w16")
+    callback = ExpertTrajectoryRecorder(str(tmp_path / "0"), "model.net", "convnet_w16")
     make_trainer(max_steps=-1, max_epochs=1, callbacks=[callback]).fit(OnOurs(), datamodule=data)
     assert read_expert_card(tmp_path / "0")["data"]["name"] == "blobs"
 
@@ -112,16 +114,16 @@ def test_a_resumed_run_goes_on_with_its_files(make_trainer, tmp_path):
     module = Theirs()
     trainer = make_trainer(
         max_steps=-1, max_epochs=2, enable_checkpointing=True,
-        callbacks=[ExpertTrajectories(str(folder), "model.net"), keep],
+        callbacks=[ExpertTrajectoryRecorder(str(folder), "model.net"), keep],
     )  # fmt: skip
     trainer.fit(module, datamodule=TheirData())
     assert epochs_in(folder) == 2
     again = make_trainer(
-        max_steps=-1, max_epochs=4, callbacks=[ExpertTrajectories(str(folder), "model.net")],
+        max_steps=-1, max_epochs=4, callbacks=[ExpertTrajectoryRecorder(str(folder), "model.net")],
     )  # fmt: skip
     again.fit(Theirs(), datamodule=TheirData(), ckpt_path=tmp_path / "ck" / "last.ckpt")
     assert epochs_in(folder) == 4
-    fit(make_trainer, tmp_path, ExpertTrajectories(str(tmp_path / "whole"), "model.net"), epochs=4)
+    fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "whole"), "model.net"), epochs=4)
     one, other = (load_file(epoch_path(tmp_path / name, 4)) for name in ("half", "whole"))
     for name in one:
         torch.testing.assert_close(one[name], other[name])
@@ -136,12 +138,12 @@ def test_compiled_networks_keep_their_names(make_trainer, tmp_path):
 
 def test_bad_input_is_refused_before_the_run(make_trainer, tmp_path):
     with pytest.raises(ValueError, match=r"Theirs has no 'backbone' to record"):
-        fit(make_trainer, tmp_path, ExpertTrajectories(str(tmp_path / "a"), "backbone"))
+        fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "a"), "backbone"))
     with pytest.raises(ValueError, match=r"'scale' is a int, not a network"):
-        fit(make_trainer, tmp_path, ExpertTrajectories(str(tmp_path / "b"), "scale"))
-    fit(make_trainer, tmp_path, ExpertTrajectories(str(tmp_path / "c"), "model.net"), epochs=1)
+        fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "b"), "scale"))
+    fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "c"), "model.net"), epochs=1)
     with pytest.raises(ValueError, match=r"c holds an expert already; choose another folder"):
-        fit(make_trainer, tmp_path, ExpertTrajectories(str(tmp_path / "c"), "model.net"), epochs=1)
+        fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "c"), "model.net"), epochs=1)
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to"):
-        fit(make_trainer, tmp_path, ExpertTrajectories(str(tmp_path / "file" / "d"), "model.net"))
+        fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "file" / "d"), "model.net"))

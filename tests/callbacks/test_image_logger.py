@@ -5,7 +5,7 @@ import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
-from lightning_distill import DMDistiller, SyntheticImages
+from lightning_distill import DMDistiller, SyntheticImageLogger
 from lightning_distill.visualization.image_grid import image_grid
 
 
@@ -14,7 +14,7 @@ def test_draws_png_files_and_tensorboard_images(make_data, make_trainer, tmp_pat
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = TensorBoardLogger(tmp_path / "tb")
-    callback = SyntheticImages(str(tmp_path / "png"))
+    callback = SyntheticImageLogger(str(tmp_path / "png"))
     distiller = DMDistiller(ipc=[3, 1], network="convnet_w16")
     make_trainer(max_steps=2, callbacks=[callback], logger=logger).fit(distiller, datamodule=make_data())
     picture = np.asarray(Image.open(tmp_path / "png" / "step-2.png"))
@@ -28,6 +28,6 @@ def test_draws_png_files_and_tensorboard_images(make_data, make_trainer, tmp_pat
 def test_unwritable_folder_is_refused_before_the_run(make_data, make_trainer, tmp_path):
     (tmp_path / "png").write_text("a file")
     with pytest.raises(OSError, match="choose another folder"):
-        make_trainer(callbacks=[SyntheticImages(str(tmp_path / "png"))]).fit(
+        make_trainer(callbacks=[SyntheticImageLogger(str(tmp_path / "png"))]).fit(
             DMDistiller(ipc=1, network="convnet_w16"), datamodule=make_data()
         )

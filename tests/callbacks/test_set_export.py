@@ -10,12 +10,12 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_distill import DMDistiller, ExportSyntheticSet, StudentEvaluation, load_set
+from lightning_distill import DMDistiller, StudentEvaluation, SyntheticSetExport, load_set
 from lightning_distill.sets.storage import read_set
 
 
 def run(make_data, make_trainer, folder, students=True, steps=10, **options):
-    callbacks = [ExportSyntheticSet(str(folder / "set"))]
+    callbacks = [SyntheticSetExport(str(folder / "set"))]
     if students:
         callbacks.insert(0, StudentEvaluation("tiny", 2, ["convnet_w16"]))
         callbacks.append(ModelCheckpoint(folder / "ckpt", monitor="val/acc", mode="max"))
@@ -54,7 +54,7 @@ def test_card_says_what_a_reader_must_know(make_data, make_trainer, tmp_path):
 
 
 def test_noise_start_carries_another_warning(make_data, make_trainer, tmp_path):
-    run(make_data, make_trainer, tmp_path, students=False, steps=1, start="noise")
+    run(make_data, make_trainer, tmp_path, students=False, steps=1, init="noise")
     _, card = read_set(tmp_path / "set" / "last")
     assert card["warning"].startswith("The images began as noise")
     assert not (tmp_path / "set" / "best").exists()
@@ -62,15 +62,15 @@ def test_noise_start_carries_another_warning(make_data, make_trainer, tmp_path):
 
 def test_best_score_survives_a_resume(make_data, make_trainer, tmp_path):
     trainer, _ = run(make_data, make_trainer, tmp_path)
-    export = next(c for c in trainer.callbacks if isinstance(c, ExportSyntheticSet))
-    other = ExportSyntheticSet(str(tmp_path / "other"))
+    export = next(c for c in trainer.callbacks if isinstance(c, SyntheticSetExport))
+    other = SyntheticSetExport(str(tmp_path / "other"))
     other.load_state_dict(export.state_dict())
     assert other.best_score == export.best_score == pytest.approx(trainer.checkpoint_callback.best_model_score.item())
     assert not other._better(export.best_score)
 
 
 def test_a_run_into_the_folder_of_another_says_that_its_sets_go(tmp_path):
-    export = ExportSyntheticSet(str(tmp_path))
+    export = SyntheticSetExport(str(tmp_path))
     for name in ("best", "last"):
         (tmp_path / name).mkdir()
     with warnings.catch_warnings():
@@ -109,15 +109,15 @@ def test_float_data_are_shipped_as_float16(make_trainer, tmp_path):
 
     images, labels = blobs()
     data = ArrayDataModule((images.astype(np.float32) / 7 - 3, labels), real_per_class=8)
-    trainer = make_trainer(max_steps=1, callbacks=[ExportSyntheticSet(str(tmp_path))])
+    trainer = make_trainer(max_steps=1, callbacks=[SyntheticSetExport(str(tmp_path))])
     distiller = DMDistiller(ipc=1, network="convnet_w16")
     trainer.fit(distiller, datamodule=data)
     shipped, _ = read_set(tmp_path / "last")
     assert shipped.pixels.dtype == torch.float16
-    assert shipped.pixels.min() >= np.float16(data.spec.low)
-    torch.testing.assert_close(load_set(tmp_path / "last").tensors[0], distiller.synthetic.shipped())
+    assert shipped.pixels.min() >= np.float16(data.spec.min_value)
+    torch.testing.assert_close(load_set(tmp_path / "last").tensors[0], distiller.synthetic.exported_images())
 
 
 def test_unknown_mode_is_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown mode 'most'"):
-        ExportSyntheticSet(str(tmp_path), mode="most")
+        SyntheticSetExport(str(tmp_path), mode="most")

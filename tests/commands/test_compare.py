@@ -84,7 +84,7 @@ def test_volumes_are_compared_by_the_mean_probability_over_their_slices(tmp_path
         names.append(str(tmp_path / f"{seed}.safetensors"))
         replace(said_of(right, targets, seed), groups=groups).write(names[-1])
     found = compare(names, ["acc"], by_group=True)["acc"].difference
-    assert (found.n, found.over) == (100, "groups")
+    assert (found.n, found.unit) == (100, "groups")
     assert "100 groups" in capsys.readouterr().out
     means = []
     for name in names:

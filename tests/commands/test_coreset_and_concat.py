@@ -13,10 +13,10 @@ from conftest import blobs
 from lightning_distill import DigitsDataModule, NpzDataModule
 from lightning_distill.cli import main
 from lightning_distill.commands import mix as mix_module
-from lightning_distill.evaluation import PROTOCOLS, Protocol, TrainingSet
-from lightning_distill.sets.card import UNCHANGED, make_card, strongest, warning
-from lightning_distill.sets.coresets import counts_like, select
-from lightning_distill.sets.storage import read_set, write_set
+from lightning_distill.evaluation import PROTOCOLS, LabeledSet, Protocol
+from lightning_distill.sets.card import UNCHANGED, make_card, privacy_warning, strictest_warning
+from lightning_distill.sets.coresets import counts_for_ratio, select
+from lightning_distill.sets.storage import read_set, save_set
 
 DIGITS = "--data=DigitsDataModule"
 
@@ -72,7 +72,7 @@ def test_a_coreset_in_the_ratio_of_the_data_and_in_the_embedding(small):
     found, _ = read_set("pixels")
     data = NpzDataModule("small.npz")
     images, labels = data.train_arrays()
-    counts = counts_like(labels, 6, "natural")
+    counts = counts_for_ratio(labels, 6, "natural")
     assert found.labels.bincount().tolist() == counts == [4, 2]
     assert np.array_equal(found.pixels, images[select("herding", images, labels, counts, data.spec, 0)])
     main([*base, "--out=embedding", "--space=embedding", "--network=convnet_w16", "--protocol=tiny"])
@@ -105,7 +105,7 @@ def write(folder, seed=0, start="noise", **changes):
     spec = DigitsDataModule().spec
     pixels = torch.randint(0, 256, (10, 1, 8, 8), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     card = make_card(f"Method{seed}", {}, {}, start, 1)
-    write_set(folder, TrainingSet(pixels, torch.arange(10), spec, **changes), card)
+    save_set(folder, LabeledSet(pixels, torch.arange(10), spec, **changes), card)
 
 
 def test_sets_are_put_together_as_the_issue_writes_it(here, capsys):
@@ -134,19 +134,19 @@ def test_real_images_in_one_source_are_said_of_all(here):
     with pytest.warns(UserWarning, match="REAL IMAGES in"):
         main(["concat", "A", "B", "C", "--out=both"])
     _, card = read_set("both")
-    assert (card["warning"], card["start"]) == (warning(UNCHANGED), UNCHANGED)
+    assert (card["warning"], card["start"]) == (privacy_warning(UNCHANGED), UNCHANGED)
     with pytest.warns(UserWarning, match="REAL IMAGES in"):
         main(["concat", "both", "A", "--out=more"])  # and it is passed on
-    assert read_set("more")[1]["warning"] == warning(UNCHANGED)
+    assert read_set("more")[1]["warning"] == privacy_warning(UNCHANGED)
 
 
 def test_the_strongest_warning_wins_in_any_order():
     cards = {start: {"start": start, "warning": start} for start in ("noise", "real", UNCHANGED)}
-    assert strongest([cards["noise"], cards["real"]]) is cards["real"]
-    assert strongest([cards[UNCHANGED], cards["real"], cards["noise"]]) is cards[UNCHANGED]
-    assert strongest([cards["noise"], {}]) == {}  # nobody knows: not less than copies
-    assert strongest([{}, cards[UNCHANGED]]) is cards[UNCHANGED]
-    assert len({warning(start) for start in cards}) == 3
+    assert strictest_warning([cards["noise"], cards["real"]]) is cards["real"]
+    assert strictest_warning([cards[UNCHANGED], cards["real"], cards["noise"]]) is cards[UNCHANGED]
+    assert strictest_warning([cards["noise"], {}]) == {}  # nobody knows: not less than copies
+    assert strictest_warning([{}, cards[UNCHANGED]]) is cards[UNCHANGED]
+    assert len({privacy_warning(start) for start in cards}) == 3
 
 
 def test_learned_labels_and_rates_are_put_together(here, capsys):
@@ -156,7 +156,7 @@ def test_learned_labels_and_rates_are_put_together(here, capsys):
     main(["concat", "A", "B", "--out=both", "--lr=0.02"])
     both, card = read_set("both")
     assert both.lr == pytest.approx(0.02)
-    assert torch.equal(both.soft[1::2], torch.eye(10))
+    assert torch.equal(both.soft_labels[1::2], torch.eye(10))
     assert "soft_labels" in card["use"]
     assert "lr" in card["use"]
 
@@ -164,7 +164,7 @@ def test_learned_labels_and_rates_are_put_together(here, capsys):
 def test_bad_concatenations_are_refused(here, small, capsys):
     write("A")
     data = NpzDataModule("small.npz").spec
-    write_set("B", TrainingSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), data), {})
+    save_set("B", LabeledSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), data), {})
     assert "classes: 0, 1, 2" in refused(["concat", "A", "B", "--out=both"], capsys)
     assert "1 set to put together; give at least two" in refused(["concat", "A", "--out=both"], capsys)
     assert "no set file" in refused(["concat", "A", "C", "--out=both"], capsys)
@@ -216,7 +216,7 @@ def test_a_mix_that_was_killed_goes_on(small, here, capsys, monkeypatch):
     here.joinpath("mix.csv").write_text("".join(whole[:5]))  # the first of 10 real images was there: no set
     capsys.readouterr()
     trained = []
-    examine = mix_module.examine
+    examine = mix_module.evaluate_students
     monkeypatch.setattr(mix_module, "examine", lambda *a: trained.append(a) or examine(*a))
     main(command)
     shown = " ".join(capsys.readouterr().out.split())
@@ -228,7 +228,7 @@ def test_a_mix_that_was_killed_goes_on(small, here, capsys, monkeypatch):
         again = list(csv.DictReader(file))
     same = ("real", "ratio", "sha256", "acc", "accs", "gain_low")
     assert [[row[key] for key in same] for row in again] == [[row[key] for key in same] for row in lost]
-    write_set("theirs", TrainingSet(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]),
+    save_set("theirs", LabeledSet(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 1, 1]),
                                     NpzDataModule("small.npz").spec), {})  # fmt: skip
     main(command)
     assert len(trained) == 8, "rows of another file of the same name are no rows of this one"

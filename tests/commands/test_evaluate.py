@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import blobs
 
-from lightning_distill import ArrayDataModule, DMDistiller, ExportSyntheticSet, StudentEvaluation
+from lightning_distill import ArrayDataModule, DMDistiller, StudentEvaluation, SyntheticSetExport
 from lightning_distill.commands.evaluate import evaluate
 from lightning_distill.data.npz import NpzDataModule
-from lightning_distill.evaluation import Predictions, TrainingSet
-from lightning_distill.evaluation.metrics.classification import measure
-from lightning_distill.sets.storage import write_set
+from lightning_distill.evaluation import LabeledSet, Predictions
+from lightning_distill.evaluation.metrics.classification import compute_metrics
+from lightning_distill.sets.storage import save_set
 
 QUICK = {"protocol": "tiny", "students": 2, "architectures": ["convnet_w16"], "accelerator": "cpu"}
 
@@ -26,8 +26,8 @@ def make_set(tmp_path):
     def make(data, name="set") -> str:
         images, labels = data.train_arrays()
         rows = np.concatenate([np.flatnonzero(labels == label)[:2] for label in range(data.spec.num_classes)])
-        given = TrainingSet(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]), data.spec)
-        return str(write_set(tmp_path / name, given, {"method": "DMDistiller", "warning": "w"}))
+        given = LabeledSet(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]), data.spec)
+        return str(save_set(tmp_path / name, given, {"method": "DMDistiller", "warning": "w"}))
 
     return make
 
@@ -56,7 +56,7 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
     assert "--ars true" in written[0]["command"]
     said = Predictions.read(tmp_path / "said" / "DMDistiller.safetensors")
     assert said.split == "test"
-    again = [measure(logits, said.targets, said.spec)["acc"] for logits in said.logits]
+    again = [compute_metrics(logits, said.targets, said.spec)["acc"] for logits in said.logits]
     assert np.mean(again) == pytest.approx(mine.acc, abs=1e-4)
     assert {path.stem for path in (tmp_path / "said").iterdir()} == {
         "random", "herding", "all_real_data", "all_real_data_balanced", "DMDistiller",
@@ -163,7 +163,7 @@ def test_nothing_is_chosen_on_test(tmp_path, make_trainer):
         keep = ModelCheckpoint(folder / "checkpoints", filename="{step}", monitor="val/auroc", mode="max")
         students = StudentEvaluation("tiny", students=2, architectures=["convnet_w16"])
         trainer = make_trainer(
-            6, enable_checkpointing=True, callbacks=[students, ExportSyntheticSet(str(folder)), keep]
+            6, enable_checkpointing=True, callbacks=[students, SyntheticSetExport(str(folder)), keep]
         )
         trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data)
         rows = evaluate(str(folder / "best"), data, baselines=["random"], **QUICK)

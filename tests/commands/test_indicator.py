@@ -55,7 +55,7 @@ def test_the_command_on_digits(tmp_path, capsys):
     ):  # fmt: skip
         assert text in shown
     for line in study.lines:
-        assert " ".join(line.worth().split()) in shown
+        assert " ".join(line.describe_error().split()) in shown
         said = line.predict(float(rows[0]["random_acc"]))
         cell = f"{100 * said.acc:.0f} ({100 * said.low:.0f} to {100 * said.high:.0f})* │ {100 * line.error:.1f}"
         assert f"{line.method} │ {cell}" in shown.replace("  ", " ")

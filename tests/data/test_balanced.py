@@ -9,7 +9,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_distill import ArrayDataModule, BalancedDataModule
-from lightning_distill.data import data_of
+from lightning_distill.data import require_array_datamodule
 
 X = torch.arange(30 * 2 * 5 * 6, dtype=torch.float32).view(30, 2, 5, 6) / 100
 Y = torch.arange(30) % 3
@@ -49,7 +49,7 @@ def test_every_split_with_a_loader_is_read_once_and_whole():
         np.testing.assert_array_equal(data.splits[split][0], expected.numpy())
         np.testing.assert_array_equal(data.splits[split][1], Y[: len(expected)].numpy())
     assert data.spec.shape == (2, 5, 6)
-    assert data.spec.pixel == "float16"
+    assert data.spec.storage_dtype == "float16"
 
 
 def test_a_missing_validation_loader_means_a_carved_out_split():
@@ -79,7 +79,7 @@ def test_draws_are_balanced():
 def test_the_loaders_dtype_is_kept(dtype):
     data = BalancedDataModule(Whole((X * 10).to(dtype)))
     assert data.train_dataloader().batch(0)[0].dtype == dtype
-    assert data.spec.pixel == ("uint8" if dtype == torch.uint8 else "float16")
+    assert data.spec.storage_dtype == ("uint8" if dtype == torch.uint8 else "float16")
 
 
 def test_names_come_from_the_arguments_then_from_the_wrapped_module():
@@ -150,10 +150,10 @@ def test_modules_made_by_from_datasets_are_read():
 
 def test_a_distiller_draws_from_our_data_modules():
     for data in (ArrayDataModule((X.numpy(), Y.numpy()), channels="first"), BalancedDataModule(Whole())):
-        assert data_of(data) is data
+        assert require_array_datamodule(data) is data
 
 
 @pytest.mark.parametrize(("given", "said"), [(None, "no data module was given"), (Plain(), "Plain gives none")])
 def test_other_data_modules_are_refused_with_the_way_to_wrap_them(given, said):
     with pytest.raises(TypeError, match=rf"{said}. Use .*BalancedDataModule\(your_datamodule\)"):
-        data_of(given)
+        require_array_datamodule(given)

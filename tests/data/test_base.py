@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lightning_distill import ArrayDataModule
-from lightning_distill.data import Batches, Draws
-from lightning_distill.utils.lazy_arrays import InFile
+from lightning_distill.data import ClassBalancedLoader, SequentialLoader
+from lightning_distill.utils.lazy_arrays import FileArray
 
 
 def split(*counts, size=6, channels=1, dtype=np.uint8, seed=0):
@@ -31,7 +31,7 @@ def test_a_small_set_is_described():
     assert spec.shape == (3, 6, 6)
     assert spec.class_names == ("ant", "bee", "cat")
     assert spec.task == "multi-class"
-    assert (spec.low, spec.high, spec.pixel) == (0.0, 255.0, "uint8")
+    assert (spec.min_value, spec.max_value, spec.storage_dtype) == (0.0, 255.0, "uint8")
     np.testing.assert_allclose(spec.mean, train[0].mean((0, 2, 3)))
     np.testing.assert_allclose(spec.std, train[0].std((0, 2, 3)))
 
@@ -41,8 +41,8 @@ def test_float_images_are_shipped_as_float16_in_the_range_of_the_training_images
     train, val = split(9, 9, dtype=dtype), split(4, 4, dtype=dtype, seed=1)
     val = (val[0] * 2 - 1, val[1])
     spec = module(train, val=val).spec
-    assert spec.pixel == "float16"
-    assert (spec.low, spec.high) == (train[0].min(), train[0].max())
+    assert spec.storage_dtype == "float16"
+    assert (spec.min_value, spec.max_value) == (train[0].min(), train[0].max())
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_carving_out_of_mapped_images_leaves_them_on_disk(tmp_path):
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     data = module((mapped, labels))
     train = data.train_arrays()[0]
-    assert isinstance(train.array, InFile), "the training images were copied into memory"
+    assert isinstance(train.array, FileArray), "the training images were copied into memory"
 
 
 def test_mapped_images_with_a_validation_split_stay_on_disk_and_give_equal_batches(tmp_path):
@@ -157,7 +157,7 @@ def test_mapped_images_with_a_validation_split_stay_on_disk_and_give_equal_batch
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     val = split(4, 4)
     data, plain = module((mapped, labels), val=val), module((images, labels), val=val)
-    assert isinstance(data.train_arrays()[0], InFile)
+    assert isinstance(data.train_arrays()[0], FileArray)
     assert data.spec == plain.spec
     assert torch.equal(data.train_dataloader().batch(2)[0], plain.train_dataloader().batch(2)[0])
 
@@ -165,13 +165,13 @@ def test_mapped_images_with_a_validation_split_stay_on_disk_and_give_equal_batch
 def test_loaders_give_balanced_training_batches_and_every_other_image_once():
     data = module(val=split(3, 4, 5), test=split(6, 2, 2), real_per_class=7, batch_size=4, steps_per_epoch=2)
     train = data.train_dataloader()
-    assert isinstance(train, Draws)
+    assert isinstance(train, ClassBalancedLoader)
     assert len(train) == 2
     x, y = train.batch(0)
     assert x.dtype == torch.uint8
     assert torch.bincount(y).tolist() == [7, 7, 7]
     for loader, name, count in ((data.val_dataloader(), "val", 12), (data.test_dataloader(), "test", 10)):
-        assert isinstance(loader, Batches)
+        assert isinstance(loader, SequentialLoader)
         batches = list(loader)
         assert max(len(x) for x, _ in batches) == 4
         assert sum(len(x) for x, _ in batches) == count
@@ -203,7 +203,7 @@ def test_data_is_loaded_once():
 
         def load(self):
             self.loads += 1
-            return super().load()
+            return super().load_raw()
 
     data = Counting(split(10, 10))
     data.setup("fit")

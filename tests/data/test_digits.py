@@ -41,7 +41,7 @@ def test_the_set_is_described(digits):
     assert (spec.name, spec.task, spec.license) == ("digits", "multi-class", "CC BY 4.0")
     assert spec.class_names == tuple("0123456789")
     assert spec.shape == (1, 8, 8)
-    assert spec.pixel == "uint8"
+    assert spec.storage_dtype == "uint8"
     assert "flip" not in PRESETS[spec.augmentation]
     assert spec.mean[0] == pytest.approx(digits.train_arrays()[0].mean())
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_distill.data import Batches, Draws
+from lightning_distill.data import ClassBalancedLoader, SequentialLoader
 
 COUNTS = (40, 7, 3)
 
@@ -22,7 +22,7 @@ def numbered(counts=COUNTS, seed=0, dtype=np.int64):
 
 def draws(per_class=5, steps=4, seed=0, counts=COUNTS, dtype=np.int64):
     images, labels = numbered(counts, dtype=dtype)
-    return Draws(images, labels, len(counts), per_class, steps, seed)
+    return ClassBalancedLoader(images, labels, len(counts), per_class, steps, seed)
 
 
 def rows(x):
@@ -122,7 +122,7 @@ def test_mapped_arrays_give_the_same_batches_and_stay_on_disk(tmp_path):
     images, labels = numbered()
     np.save(tmp_path / "x.npy", np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r").transpose(0, 3, 1, 2)
-    loader = Draws(mapped, labels, 3, 5, 4, 0)
+    loader = ClassBalancedLoader(mapped, labels, 3, 5, 4, 0)
     assert isinstance(loader.images, np.memmap)
     for (x, y), (expected, y_expected) in zip(loader, draws(), strict=True):
         assert torch.equal(x, expected)
@@ -131,7 +131,7 @@ def test_mapped_arrays_give_the_same_batches_and_stay_on_disk(tmp_path):
 
 def test_batches_are_writable_copies():
     images, labels = numbered()
-    x, _ = Draws(images, labels, 3, 5, 4, 0).batch(0)
+    x, _ = ClassBalancedLoader(images, labels, 3, 5, 4, 0).batch(0)
     x.zero_()
     assert images.max() == 49
 
@@ -141,7 +141,7 @@ def test_batches_are_writable_copies():
 def test_batches_give_every_image_once_and_in_order(batch_size, shape):
     images, labels = numbered()
     labels = labels if shape == () else np.random.default_rng(0).integers(0, 2, (50, *shape))
-    loader = Batches(images, labels, batch_size)
+    loader = SequentialLoader(images, labels, batch_size)
     given = list(loader)
     assert len(given) == len(loader) == -(-50 // batch_size)
     assert [row for x, _ in given for row in rows(x)] == list(range(50))
@@ -156,7 +156,7 @@ def test_batches_of_a_read_only_map_may_be_written_to(tmp_path):
     was = torch.is_warn_always_enabled()
     torch.set_warn_always(True)  # torch says once a process that a tensor's memory is read-only
     try:
-        x, _ = next(iter(Batches(np.load(tmp_path / "x.npy", mmap_mode="r"), labels, 8)))
+        x, _ = next(iter(SequentialLoader(np.load(tmp_path / "x.npy", mmap_mode="r"), labels, 8)))
     finally:
         torch.set_warn_always(was)
     assert rows(x) == list(range(8))

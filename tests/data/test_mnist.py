@@ -182,7 +182,7 @@ def test_the_set_is_described_and_may_be_mirrored_only_where_that_is_valid(
     assert spec.augmentation == augmentation
     assert ("flip" in PRESETS[spec.augmentation]) == (name == "fashionmnist")
     assert spec.source == "not the official files"
-    assert (spec.pixel, spec.low, spec.high) == ("uint8", 0.0, 255.0)
+    assert (spec.storage_dtype, spec.min_value, spec.max_value) == ("uint8", 0.0, 255.0)
     images, labels = data.splits["test"]
     np.testing.assert_array_equal(images[:, 0], written["t10k-images-idx3-ubyte"])
     np.testing.assert_array_equal(labels, written["t10k-labels-idx1-ubyte"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import lightning_distill.distillers as distillers
-from lightning_distill import Distiller, ExportSyntheticSet, StudentEvaluation, load_set
+from lightning_distill import Distiller, StudentEvaluation, SyntheticSetExport, load_set
 
 
 def every_method() -> list[type[Distiller]]:
@@ -24,7 +24,7 @@ def make(make_experts):
     """A factory of distillers; a method that asks for experts gets some, and a stretch of their way that they have."""
 
     def build(method: type[Distiller], data, network: str = "convnet_w16", **options) -> Distiller:
-        if "experts" in method.places:
+        if "experts" in method.local_path_args:
             folder = make_experts(data, network)
             options |= {"experts": folder, "max_start": 2, "expert_epochs": 2, "syn_steps": 2}
         return method(network=network, **options)
@@ -44,7 +44,7 @@ def test_methods_are_found():
 def test_fit_validate_test_export(method, ipc, channels, num_classes, network, make, make_data, make_trainer, tmp_path):
     data = make_data(num_classes=num_classes, channels=channels)
     students = StudentEvaluation("tiny", students=2, architectures=["convnet_w16"])
-    trainer = make_trainer(callbacks=[students, ExportSyntheticSet(str(tmp_path))])
+    trainer = make_trainer(callbacks=[students, SyntheticSetExport(str(tmp_path))])
     distiller = make(method, data, network, ipc=ipc)
     trainer.fit(distiller, datamodule=data)
     assert trainer.global_step == 3
@@ -108,4 +108,4 @@ def test_surrogates_stay_out_of_the_state(method, make, make_data, make_trainer)
     make_trainer().fit(distiller, datamodule=make_data())
     kept = set(distiller.state_dict())
     assert {"synthetic.images", "synthetic.labels"} <= kept
-    assert kept <= {"synthetic.images", "synthetic.labels", "synthetic.lr", "synthetic.soft"}
+    assert kept <= {"synthetic.images", "synthetic.labels", "synthetic.lr", "synthetic.soft_label_logits"}

@@ -67,8 +67,8 @@ def plain_dc(data, begun, steps, outer, inner, network, seed, collective=False) 
 def test_equals_a_plain_implementation_step_by_step(network, collective, make_data, make_trainer):
     data = make_data(num_classes=3, channels=3)
     options = {"outer": 3, "inner": 2, "collective": collective, "network": network}
-    distiller = DCDistiller(ipc=[2, 1, 3], start="real", seed=4, **options)
-    begun = distiller.start(data)
+    distiller = DCDistiller(ipc=[2, 1, 3], init="real", seed=4, **options)
+    begun = distiller.init_synthetic(data)
     make_trainer(max_steps=5).fit(distiller, datamodule=data)
     expected = plain_dc(data, begun, 5, 3, 2, network, 4, collective)
     assert (expected - begun.images).abs().max() > 1e-2
@@ -90,7 +90,7 @@ def networks(distiller, data, trainer, monkeypatch):
 
     def spy(self, real):
         yield from losses(self, real)
-        seen.append(sum(t.double().sum().item() for n, t in self.memory.items() if n in self.network.weights))
+        seen.append(sum(t.double().sum().item() for n, t in self.extra_state.items() if n in self.network.weight_names))
 
     monkeypatch.setattr(type(distiller), "losses", spy)
     trainer.fit(distiller, datamodule=data)
@@ -110,7 +110,7 @@ def test_a_network_learns_between_its_image_steps_and_not_after_the_last(make_da
 
     steps, original = [], gradient_matching.descend
     monkeypatch.setattr(gradient_matching, "descend", lambda *args: steps.append(len(args[3])) or original(*args))
-    distiller = DCDistiller(ipc=2, network="convnet_w16", outer=3, inner=4)
+    distiller = DCDistiller(ipc=2, network="convnet_w16", outer_loop=3, inner_loop=4)
     seen = networks(distiller, make_data(), make_trainer(max_steps=6), monkeypatch)
     assert len(set(seen)) == 6
     assert steps == [4] * (2 * 2 * 4)  # two networks, trained twice, four epochs of one batch of four images
@@ -122,7 +122,9 @@ def test_inner_training_augments_for_dsa_and_not_for_dc(make_data, make_trainer,
     calls, plain = [], SiameseAugmentation.plain
     monkeypatch.setattr(SiameseAugmentation, "plain", lambda self, x: calls.append(self.preset) or plain(self, x))
     for method in (DCDistiller, DSADistiller):
-        make_trainer(max_steps=2).fit(method(ipc=2, network="convnet_w16", outer=2, inner=1), datamodule=make_data())
+        make_trainer(max_steps=2).fit(
+            method(ipc=2, network="convnet_w16", outer_loop=2, inner_loop=1), datamodule=make_data()
+        )
     assert calls == ["none", "dsa"]
 
 
@@ -143,7 +145,9 @@ def test_every_distance_falls_on_a_network_that_stays_as_it_is(distance, make_da
 def test_chunks_change_nothing(chunk, steps, collective, make_data, make_trainer):
     images = []
     for size in (chunk, None):
-        distiller = DCDistiller(ipc=2, network="convnet_w16", outer=2, inner=2, collective=collective, chunk=size)
+        distiller = DCDistiller(
+            ipc=2, network="convnet_w16", outer_loop=2, inner_loop=2, collective=collective, chunk=size
+        )
         make_trainer(max_steps=steps).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach())
     torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)
@@ -152,10 +156,10 @@ def test_chunks_change_nothing(chunk, steps, collective, make_data, make_trainer
 def test_bf16_follows_float32(make_data, make_trainer):
     images = []
     for precision in ("32-true", "bf16-mixed"):
-        distiller = DSADistiller(ipc=2, network="convnet_w16", outer=2, inner=2, seed=2)
+        distiller = DSADistiller(ipc=2, network="convnet_w16", outer_loop=2, inner_loop=2, seed=2)
         make_trainer(max_steps=1, precision=precision).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach())
-    begun = distiller.start(make_data()).images.detach()
+    begun = distiller.init_synthetic(make_data()).images.detach()
     moves = [(one - begun).flatten() for one in images]
     assert torch.nn.functional.cosine_similarity(*moves, dim=0) > 0.9
 
@@ -191,7 +195,7 @@ def test_matched_gradients_have_a_precision_of_their_own(
 
     for name in ("loss_gradient", "mixed_derivative", "descend"):
         noted(name)
-    distiller = DCDistiller(ipc=2, network="convnet_w16", outer=2, inner=1, gradient_precision=asked)
+    distiller = DCDistiller(ipc=2, network="convnet_w16", outer_loop=2, inner_loop=1, gradient_precision=asked)
     make_trainer(max_steps=2, precision=precision).fit(distiller, datamodule=make_data())
     assert seen == {"loss_gradient": {matching}, "mixed_derivative": {matching}, "descend": {training}}
 
@@ -199,7 +203,7 @@ def test_matched_gradients_have_a_precision_of_their_own(
 def test_float32_gradients_under_bf16_are_those_of_a_float32_run(make_data, make_trainer):
     images = []
     for precision, asked in (("32-true", None), ("bf16-mixed", "32-true"), ("bf16-mixed", None)):
-        distiller = DSADistiller(ipc=2, network="convnet_w16", outer=1, seed=2, gradient_precision=asked)
+        distiller = DSADistiller(ipc=2, network="convnet_w16", outer_loop=1, seed=2, gradient_precision=asked)
         make_trainer(max_steps=3, precision=precision).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach())
     torch.testing.assert_close(images[1], images[0], rtol=1e-5, atol=1e-6)
@@ -211,15 +215,15 @@ def test_other_networks(network, make_data, make_trainer):
     data = make_data(channels=3, size=32)
     distiller = DCDistiller(ipc=1, network=network)
     make_trainer(max_steps=1).fit(distiller, datamodule=data)
-    assert (distiller.synthetic.images - distiller.start(data).images).abs().amax((1, 2, 3)).min() > 0
+    assert (distiller.synthetic.images - distiller.init_synthetic(data).images).abs().amax((1, 2, 3)).min() > 0
 
 
 def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
     with pytest.raises(ValueError, match=r"unknown distance 'l1'; use one of rowwise, mse, cosine"):
         DCDistiller(distance="l1")
-    with pytest.raises(ValueError, match=r"outer=0; it must be at least 1, or null"):
-        DSADistiller(outer=0)
-    with pytest.raises(ValueError, match=r"inner=-1"):
-        DSADistiller(inner=-1)
+    with pytest.raises(ValueError, match=r"outer_loop=0; it must be at least 1, or null"):
+        DSADistiller(outer_loop=0)
+    with pytest.raises(ValueError, match=r"inner_loop=-1"):
+        DSADistiller(inner_loop=-1)
     with pytest.raises(TypeError, match="no_such_option"):
         DCDistiller(no_such_option=1)

@@ -7,7 +7,7 @@ import torch
 from reference.distribution_matching import mean_embedding_distance as reference
 
 from lightning_distill import ArrayDataModule, DMDistiller
-from lightning_distill.distillers._sharding import Sharing
+from lightning_distill.distillers._sharding import ClassShardingMixin
 from lightning_distill.networks import create_network
 from lightning_distill.utils.rng import derive_seed
 
@@ -16,7 +16,9 @@ def plain_dm(data, ipc: int, steps: int, network: str, seed: int) -> torch.Tenso
     """DM without augmentation, class by class, in eager float32, written from the protocol."""
     spec, draws = data.spec, data.train_dataloader()
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (spec.mean, spec.std))
-    images = DMDistiller(ipc=ipc, network=network, seed=seed).start(data).images.detach().clone().requires_grad_()
+    images = (
+        DMDistiller(ipc=ipc, network=network, seed=seed).init_synthetic(data).images.detach().clone().requires_grad_()
+    )
     velocity = torch.zeros_like(images)
     for step in range(steps):
         x, y = draws.batch(step)
@@ -41,7 +43,7 @@ def test_equals_a_plain_implementation_step_by_step(channels, make_data, make_tr
     make_trainer(max_steps=4).fit(distiller, datamodule=data)
     expected = plain_dm(data, 2, 4, "convnet_w16", 4)
     torch.testing.assert_close(distiller.synthetic.images.detach(), expected, rtol=1e-4, atol=1e-5)
-    assert (distiller.synthetic.images - distiller.start(data).images).abs().max() > 1e-3
+    assert (distiller.synthetic.images - distiller.init_synthetic(data).images).abs().max() > 1e-3
 
 
 def test_logged_loss_is_the_sum_over_classes(make_data, make_trainer):
@@ -52,7 +54,7 @@ def test_logged_loss_is_the_sum_over_classes(make_data, make_trainer):
     x, y = data.train_dataloader().batch(0)
     torch.manual_seed(derive_seed(0, 0))
     net = create_network("convnet_w16", 1, 2, (8, 8))
-    begun = distiller.start(data)
+    begun = distiller.init_synthetic(data)
     with torch.no_grad():
         x = data.spec.normalize(x)
         expected = sum(reference(net.embed(x[y == c]).double(), net.embed(begun.of_class(c)).double()) for c in (0, 1))
@@ -63,7 +65,7 @@ def test_batch_norm_sees_all_classes_in_one_forward(make_data, make_trainer, mon
     distiller = DMDistiller(ipc=2, network="convnet_batch")
     rows = []
     trainer = make_trainer(max_steps=1)
-    original = DMDistiller.prepare
+    original = DMDistiller.configure_network
 
     def spy(self, datamodule):
         original(self, datamodule)
@@ -95,7 +97,7 @@ def test_groups_hold_every_class_once_and_no_more_than_a_chunk(counts, chunk, wo
     for rank in range(world):
         network = SimpleNamespace(chunk=None if batch_norm else chunk, batch_norm=batch_norm)
         module = SimpleNamespace(network=network, global_rank=rank, trainer=SimpleNamespace(world_size=world))
-        groups = Sharing.groups(module, counts)
+        groups = ClassShardingMixin.class_groups(module, counts)
         for group in groups:
             assert group
             images = sum(counts[label] for label in group)
@@ -138,15 +140,15 @@ def test_gradient_clip_and_cosine_schedule_take_hold(make_data, make_trainer):
     cosine = DMDistiller(ipc=1, network="convnet_w16", lr_schedule="cosine")
     for distiller in (plain, clipped, cosine):
         make_trainer(max_steps=1 if distiller is not cosine else 4).fit(distiller, datamodule=make_data())
-    moved = (clipped.synthetic.images - clipped.start(make_data()).images).norm()
+    moved = (clipped.synthetic.images - clipped.init_synthetic(make_data()).images).norm()
     assert moved.item() == pytest.approx(1e-3, rel=1e-3)
-    assert (plain.synthetic.images - plain.start(make_data()).images).norm() > 1e-2
+    assert (plain.synthetic.images - plain.init_synthetic(make_data()).images).norm() > 1e-2
     assert cosine.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-7)
 
 
 @pytest.mark.parametrize("start", ["real", "noise", "kmeans", "herding", "kcenter"])
 def test_every_start(start, make_data, make_trainer):
-    distiller = DMDistiller(ipc=3, network="convnet_w16", start=start)
+    distiller = DMDistiller(ipc=3, network="convnet_w16", init=start)
     make_trainer(max_steps=1).fit(distiller, datamodule=make_data())
     assert len(distiller.synthetic) == 6
 
@@ -165,7 +167,7 @@ def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
     refused(make_trainer, make_data(), r"3 numbers but blobs has 2 classes", ipc=[1, 1, 1])
     refused(make_trainer, make_data(), r"unknown network 'convnett'; closest names: .*convnet", network="convnett")
     refused(make_trainer, make_data(), r"unknown augmentation 'dsaa'; use one of dsa", augmentation="dsaa")
-    refused(make_trainer, make_data(), r"unknown start 'zeros'; use one of real", start="zeros")
+    refused(make_trainer, make_data(), r"unknown init 'zeros'; use one of real", init="zeros")
     refused(make_trainer, make_data(), r"unknown on_small_class 'skip'", on_small_class="skip")
     refused(make_trainer, None, r"BalancedDataModule", TypeError)
     images, labels = make_data().train_arrays()
@@ -175,10 +177,10 @@ def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
 
 
 def test_float16_is_refused_with_bf16_offered(make_data):
-    from lightning_distill.distillers._validation import refuse_unfit
+    from lightning_distill.distillers._validation import validate_data
 
     with pytest.raises(ValueError, match=r"16-mixed.*bf16-mixed"):
-        refuse_unfit(make_data().spec, "16-mixed", None)
+        validate_data(make_data().spec, "16-mixed", None)
 
 
 def test_small_classes_repeat_or_take_fewer(make_data, make_trainer):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lightning_distill import create_network
-from lightning_distill.evaluation import Protocol, School, chosen, everything
-from lightning_distill.evaluation.baselines import balanced_counts, everything_balanced
+from lightning_distill.evaluation import Protocol, StudentTrainer, coreset_sampler, full_data
+from lightning_distill.evaluation.baselines import balanced_counts, class_balanced_full_data
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
 from lightning_distill.utils.rng import derive_seed
 
@@ -21,7 +21,9 @@ def test_features_are_those_of_a_student_of_all_real_images(name, make_data):
     real, spec, ticks = data.train_arrays(), data.spec, []
     features = embed_features(real, spec, name, WAY, 3, tick=lambda: ticks.append(1))
     assert len(ticks) == embedding_epochs(WAY, len(real[1])) == 5
-    student = School(name, spec, WAY, len(real[1]), 1).train(everything(real, spec)(0), derive_seed("embedding", 3))
+    student = StudentTrainer(name, spec, WAY, len(real[1]), 1).fit(
+        full_data(real, spec)(0), derive_seed("embedding", 3)
+    )
     network = create_network(name, 3, spec.num_classes, spec.shape[1:])
     network.load_state_dict({name.removeprefix("network."): p for name, p in student.parameters.items()})
     x = (torch.from_numpy(np.ascontiguousarray(real[0])).float() - torch.tensor(spec.mean)[:, None, None]) / (
@@ -66,7 +68,7 @@ def test_picks_are_made_on_features_where_there_are_some(make_data):
         members = np.flatnonzero(real[1] == label)
         features[members] = 1 + np.arange(len(members))[:, None] % 5
         features[wanted[label]] = features[members].mean()  # nearest to the mean of its class
-    picked = chosen("herding", real, [1, 1], data.spec, 0, features)(0)
+    picked = coreset_sampler("herding", real, [1, 1], data.spec, 0, features)(0)
     assert np.array_equal(picked.pixels.numpy(), real[0][wanted])
     assert picked.labels.tolist() == [0, 1]
 
@@ -76,7 +78,7 @@ def test_all_real_data_in_equal_parts(make_data):
     images, labels = data.train_arrays()
     kept = np.r_[0:5, 12:24, 24:33]
     images, labels = images[kept], labels[kept]  # 5, 12 and 9 images
-    draw = everything_balanced((images, labels), data.spec, 0)
+    draw = class_balanced_full_data((images, labels), data.spec, 0)
     assert balanced_counts(labels, data.spec) == [5, 5, 5]
     first, second = draw(0), draw(1)
     assert first.labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5

@@ -8,9 +8,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from lightning_distill.evaluation import Exam, Predictions, Scores
-from lightning_distill.evaluation.metrics.relative import Derived
-from lightning_distill.evaluation.result import Assessment, Subject, intervals
+from lightning_distill.evaluation import Predictions, Scores, StudentEvaluator
+from lightning_distill.evaluation.metrics.relative import RelativeScores
+from lightning_distill.evaluation.result import Candidate, EvaluationResult, bootstrap_all
 from lightning_distill.evaluation.result_table import architecture_table, make_row, percent
 from lightning_distill.utils.csv_rows import append_csv
 
@@ -25,12 +25,16 @@ def assessed(make_data, acc=0.9, networks=("mlp",)):
     targets = torch.from_numpy(data.splits["test"][1]) if data.spec else None
     logits = torch.randn(students, len(targets), 2, generator=torch.Generator().manual_seed(0))
     said = Predictions(logits, targets, data.spec, scores.seeds, scores.architectures)
-    subject = Subject("DM", [2, 2], Exam("quick", 2, list(networks), seed=4), lambda i: None, own=True)
-    return Assessment(subject, 4, scores, said, intervals(said), 0.5)
+    subject = Candidate(
+        "DM", [2, 2], StudentEvaluator("quick", 2, list(networks), seed=4), lambda i: None, distilled=True
+    )
+    return EvaluationResult(subject, 4, scores, said, bootstrap_all(said), 0.5)
 
 
 def row(make_data, acc=0.9):
-    return make_row(assessed(make_data, acc), Derived(gain_random=0.25), make_data().spec, "test", False, "a command")
+    return make_row(
+        assessed(make_data, acc), RelativeScores(gain_random=0.25), make_data().spec, "test", False, "a command"
+    )
 
 
 def test_rows_are_added_and_read_back(make_data, tmp_path):
@@ -75,10 +79,13 @@ def test_a_crash_while_writing_loses_nothing(make_data, tmp_path, monkeypatch):
 
 def test_networks_apart_and_how_far_a_set_travels(make_data):
     found = assessed(make_data, networks=("convnet", "mlp", "lenet"))
-    names = found.subject.exam.architectures
-    rows = [make_row(found.of(name), Derived(), make_data().spec, "test", False, "c", name) for name in names]
+    names = found.candidate.evaluator.architectures
+    rows = [
+        make_row(found.for_architecture(name), RelativeScores(), make_data().spec, "test", False, "c", name)
+        for name in names
+    ]
     assert [(row.network, row.students) for row in rows] == [(name, 2) for name in names]
-    assert found.of("mlp").predictions.logits.equal(found.predictions.logits[2:4])
+    assert found.for_architecture("mlp").predictions.logits.equal(found.predictions.logits[2:4])
     moved = [replace(row, acc=acc) for row, acc in zip(rows, (0.9, 0.8, 0.6), strict=True)]
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(architecture_table(moved, "title"))

@@ -11,9 +11,14 @@ import torch
 from torch import nn
 
 from lightning_distill import DMDistiller
-from lightning_distill.functional.chunking import even, halving, images_at_once, images_kept
+from lightning_distill.functional.chunking import (
+    auto_chunk_size,
+    even_chunk_size,
+    max_images_without_checkpointing,
+    retry_with_smaller_chunk,
+)
 from lightning_distill.functional.gradients import loss_gradient, mixed_derivative
-from lightning_distill.functional.network import Stateless
+from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks import create_network
 
 CPU = torch.device("cpu")
@@ -22,9 +27,9 @@ SMALL = partial(create_network, "convnet_w16", 1, 3, (8, 8))
 
 def test_pieces_are_even_and_no_larger_than_the_chunk():
     for images in range(1, 60):
-        assert even(images, None) == images
+        assert even_chunk_size(images, None) == images
         for chunk in range(1, 70):
-            size = even(images, chunk)
+            size = even_chunk_size(images, chunk)
             assert 1 <= size <= min(chunk, images)
             pieces = -(-images // size)
             assert pieces == -(-images // chunk)  # no more pieces than the chunk needs
@@ -33,13 +38,13 @@ def test_pieces_are_even_and_no_larger_than_the_chunk():
 
 def test_a_cpu_takes_what_its_cache_holds():
     wide, narrow = (partial(create_network, name, 3, 10, (32, 32)) for name in ("convnet", "convnet_w16"))
-    assert images_at_once(wide, (3, 32, 32), CPU) == 32
-    assert images_at_once(narrow, (3, 32, 32), CPU) == 256
-    assert images_at_once(partial(create_network, "convnet_w16", 3, 10, (64, 64)), (3, 64, 64), CPU) == 64
+    assert auto_chunk_size(wide, (3, 32, 32), CPU) == 32
+    assert auto_chunk_size(narrow, (3, 32, 32), CPU) == 256
+    assert auto_chunk_size(partial(create_network, "convnet_w16", 3, 10, (64, 64)), (3, 64, 64), CPU) == 64
 
 
 def test_at_least_one_image_goes_through():
-    assert images_at_once(lambda: nn.Conv2d(1, 64, 1), (1, 512, 512), CPU) == 1
+    assert auto_chunk_size(lambda: nn.Conv2d(1, 64, 1), (1, 512, 512), CPU) == 1
 
 
 def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch):
@@ -47,7 +52,7 @@ def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch):
     sizes = []
     for free in (2**10, 2**30, 2**34):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 2**40))
-        sizes.append(images_at_once(build, (3, 32, 32), torch.device("cuda")))
+        sizes.append(auto_chunk_size(build, (3, 32, 32), torch.device("cuda")))
     # convolution, norm and activation, then pooling to a quarter, at 32, 16 and 8 px; then ten logits
     image = 4 * (16 * (3 + 1 / 4) * (32 * 32 + 16 * 16 + 8 * 8) + 10)
     assert sizes == [1, int(2**30 * 0.1 / image), int(2**34 * 0.1 / image)]
@@ -56,17 +61,20 @@ def test_a_gpu_takes_what_its_free_memory_holds(monkeypatch):
 def test_a_backward_keeps_what_memory_is_for_and_never_less_than_a_chunk():
     build = partial(create_network, "convnet", 3, 10, (512, 512))
     image = 4 * (128 * (3 + 1 / 4) * (512**2 + 256**2 + 128**2) + 10)
-    assert images_kept(build, (3, 512, 512), 1, CPU) == max(1, int(2**29 / image)) == 1
-    assert images_kept(build, (3, 512, 512), 3, CPU) == 3
-    assert images_kept(partial(create_network, "convnet", 3, 10, (32, 32)), (3, 32, 32), 32, CPU) > 200
-    assert images_kept(build, (3, 512, 512), 5, torch.device("cuda")) == 20
+    assert max_images_without_checkpointing(build, (3, 512, 512), 1, CPU) == max(1, int(2**29 / image)) == 1
+    assert max_images_without_checkpointing(build, (3, 512, 512), 3, CPU) == 3
+    assert (
+        max_images_without_checkpointing(partial(create_network, "convnet", 3, 10, (32, 32)), (3, 32, 32), 32, CPU)
+        > 200
+    )
+    assert max_images_without_checkpointing(build, (3, 512, 512), 5, torch.device("cuda")) == 20
 
 
 def test_asking_leaves_the_random_stream_alone():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    images_at_once(SMALL, (1, 8, 8), CPU)
+    auto_chunk_size(SMALL, (1, 8, 8), CPU)
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -80,7 +88,7 @@ def test_a_chunk_is_halved_until_it_fits_and_every_time_is_told():
         return "done"
 
     with pytest.warns(UserWarning, match="GPU memory") as caught:
-        assert halving(network, 20, work) == "done"  # at most 20 at once, so 16 would change nothing
+        assert retry_with_smaller_chunk(network, 20, work) == "done"  # at most 20 at once, so 16 would change nothing
     assert tried == [32, 10, 5]
     assert network.chunk == 5
     messages = [str(warning.message) for warning in caught]
@@ -92,7 +100,7 @@ def test_work_that_fits_is_done_once_without_a_word():
     network, done = SimpleNamespace(chunk=8), []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        halving(network, 20, lambda: done.append(1))
+        retry_with_smaller_chunk(network, 20, lambda: done.append(1))
     assert (done, network.chunk) == ([1], 8)
 
 
@@ -107,7 +115,7 @@ def test_what_cannot_be_cut_runs_out_of_memory(chunk, images):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(torch.OutOfMemoryError, match="too much"):
-            halving(network, images, work)
+            retry_with_smaller_chunk(network, images, work)
     assert tried == [1]
     assert network.chunk == chunk
 
@@ -117,12 +125,12 @@ def test_other_errors_are_not_swallowed():
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        halving(SimpleNamespace(chunk=8), 20, work)
+        retry_with_smaller_chunk(SimpleNamespace(chunk=8), 20, work)
 
 
 def small_memory(monkeypatch, name: str, place: int, fits: int, after: int = 0) -> list[int]:
     """A network's method that runs out of memory on more than a few images, from its n-th call on."""
-    seen, original = [], getattr(Stateless, name)
+    seen, original = [], getattr(FunctionalNetwork, name)
 
     def limited(self, *given):
         seen.append(len(given[place]))
@@ -130,16 +138,16 @@ def small_memory(monkeypatch, name: str, place: int, fits: int, after: int = 0) 
             raise torch.OutOfMemoryError
         return original(self, *given)
 
-    monkeypatch.setattr(Stateless, name, limited)
+    monkeypatch.setattr(FunctionalNetwork, name, limited)
     return seen
 
 
 @pytest.mark.parametrize("after", [0, 1])
 def test_gradients_are_the_same_whatever_the_memory(monkeypatch, after):
-    whole, limited = Stateless(SMALL, chunk=4), Stateless(SMALL, chunk=4)
-    parameters = {name: tensor.double() for name, tensor in whole.fresh().items()}
+    whole, limited = FunctionalNetwork(SMALL, chunk=4), FunctionalNetwork(SMALL, chunk=4)
+    parameters = {name: tensor.double() for name, tensor in whole.init_params().items()}
     x, y = torch.randn(7, 1, 8, 8).double(), torch.arange(7) % 3
-    directions = [torch.ones_like(w) for w in whole.trainable(parameters)]
+    directions = [torch.ones_like(w) for w in whole.require_grad(parameters)]
     expected = loss_gradient(whole, parameters, x, y), mixed_derivative(whole, parameters, x, y, directions)
     first = small_memory(monkeypatch, "__call__", 1, 2, after)
     with pytest.warns(UserWarning, match="2 images at a time, not 4"):
@@ -154,7 +162,7 @@ def test_gradients_are_the_same_whatever_the_memory(monkeypatch, after):
 
 
 def test_compiled_networks_need_less_memory_with_a_smaller_chunk():
-    network = Stateless(SMALL, sizes=(8,), chunk=8)
+    network = FunctionalNetwork(SMALL, sizes=(8,), chunk=8)
     assert len(network._pad(torch.zeros(5, 1, 8, 8))) == 8
     network.chunk = 4
     assert len(network._pad(torch.zeros(4, 1, 8, 8))) == 4  # padding to 8 would need what there is not
@@ -164,7 +172,7 @@ def test_compiled_networks_need_less_memory_with_a_smaller_chunk():
 def test_a_run_that_runs_out_of_memory_once_gives_the_images_of_an_undisturbed_one(
     call, make_data, make_trainer, monkeypatch
 ):
-    images, embed = [], Stateless.embed
+    images, embed = [], FunctionalNetwork.embed
     for failing in (None, call):
         calls = []
 
@@ -174,7 +182,7 @@ def test_a_run_that_runs_out_of_memory_once_gives_the_images_of_an_undisturbed_o
                 raise torch.OutOfMemoryError
             return embed(self, parameters, x)
 
-        monkeypatch.setattr(Stateless, "embed", once)
+        monkeypatch.setattr(FunctionalNetwork, "embed", once)
         distiller = DMDistiller(ipc=2, network="convnet_w16", chunk=16, seed=3)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -184,7 +192,7 @@ def test_a_run_that_runs_out_of_memory_once_gives_the_images_of_an_undisturbed_o
         assert distiller.network.chunk == (16 if failing is None else 8)
         images.append(distiller.synthetic.images.detach())
     torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)
-    assert (images[0] - distiller.start(make_data(num_classes=3)).images).abs().max() > 1e-3
+    assert (images[0] - distiller.init_synthetic(make_data(num_classes=3)).images).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("augmentation", ["none", "dsa"])
@@ -192,8 +200,8 @@ def test_chunks_that_go_forward_twice_give_the_same_images_and_keep_less(
     augmentation, make_data, make_trainer, monkeypatch
 ):
     images, kept, forward = [], [], []
-    original = Stateless._forward
-    monkeypatch.setattr(Stateless, "_forward", lambda self, *given: forward.append(1) or original(self, *given))
+    original = FunctionalNetwork._forward
+    monkeypatch.setattr(FunctionalNetwork, "_forward", lambda self, *given: forward.append(1) or original(self, *given))
     for memory in (2**29, 0):
         monkeypatch.setattr("lightning_distill.functional.chunking.CPU_KEPT", memory)
         saved: list[int] = []

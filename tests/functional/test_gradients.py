@@ -8,13 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_distill.functional.compile import compiler_found
-from lightning_distill.functional.gradients import descend, differentiate, loss_gradient, mixed_derivative
-from lightning_distill.functional.network import Stateless
+from lightning_distill.functional.compile import compiler_available
+from lightning_distill.functional.gradients import accumulate_gradients, loss_gradient, mixed_derivative, optimizer_step
+from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks import create_network
 
 SMALL = partial(create_network, "convnet_w16", 1, 3, (8, 8))
-compiles = pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
+compiles = pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 
 
 def test_differentiate_sums_losses_and_keeps_one_graph_at_a_time():
@@ -29,7 +29,7 @@ def test_differentiate_sums_losses_and_keeps_one_graph_at_a_time():
             with pytest.raises(RuntimeError, match="second time"):
                 torch.autograd.grad(alive[-1], weight)
 
-    total, gradients = differentiate(losses(), [weight, unused])
+    total, gradients = accumulate_gradients(losses(), [weight, unused])
     assert total.item() == 9.0
     assert gradients[0].tolist() == [6.0, 6.0, 6.0]
     assert gradients[1].tolist() == [0.0, 0.0]
@@ -38,7 +38,7 @@ def test_differentiate_sums_losses_and_keeps_one_graph_at_a_time():
 
 def test_differentiate_of_nothing_is_zero():
     weight = torch.ones(3, requires_grad=True)
-    total, gradients = differentiate([], [weight])
+    total, gradients = accumulate_gradients([], [weight])
     assert total.item() == 0.0
     assert gradients[0].tolist() == [0.0] * 3
 
@@ -60,9 +60,9 @@ def pair(build=SMALL, **options):
     torch.manual_seed(1)
     plain = build().double()
     torch.manual_seed(1)
-    network = Stateless(build, **options)
+    network = FunctionalNetwork(build, **options)
     torch.manual_seed(1)
-    return plain, network, in_float64(network.fresh())
+    return plain, network, in_float64(network.init_params())
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -79,9 +79,11 @@ def test_loss_gradient_is_that_of_the_plain_module_in_chunks_or_whole(chunk, sof
 
 
 def sizes_seen(monkeypatch, name: str) -> list[int]:
-    seen, original = [], getattr(Stateless, name)
+    seen, original = [], getattr(FunctionalNetwork, name)
     place = 2 if name == "slope" else 1
-    monkeypatch.setattr(Stateless, name, lambda self, *given: seen.append(len(given[place])) or original(self, *given))
+    monkeypatch.setattr(
+        FunctionalNetwork, name, lambda self, *given: seen.append(len(given[place])) or original(self, *given)
+    )
     return seen
 
 
@@ -90,15 +92,15 @@ def test_gradients_hold_a_chunk_at_a_time(monkeypatch):
     x, y = batch(7)
     first, second = sizes_seen(monkeypatch, "__call__"), sizes_seen(monkeypatch, "slope")
     loss_gradient(network, parameters, x, y)
-    mixed_derivative(network, parameters, x, y, some_directions(network.trainable(parameters)))
+    mixed_derivative(network, parameters, x, y, some_directions(network.require_grad(parameters)))
     assert first == second == [3, 3, 1]
 
 
 def test_loss_gradient_leaves_buffers_out():
-    network = Stateless(partial(create_network, "convnet_batch", 1, 3, (8, 8)))
-    parameters, (x, y) = network.fresh(), batch(7)
+    network = FunctionalNetwork(partial(create_network, "convnet_batch", 1, 3, (8, 8)))
+    parameters, (x, y) = network.init_params(), batch(7)
     gradients = loss_gradient(network, parameters, x.float(), y)
-    shapes = [tensor.shape for name, tensor in parameters.items() if name in network.weights]
+    shapes = [tensor.shape for name, tensor in parameters.items() if name in network.weight_names]
     assert [gradient.shape for gradient in gradients] == shapes
     assert len(shapes) < len(parameters)
 
@@ -170,10 +172,10 @@ def close(ours, exact) -> None:
 )
 def test_compiled_derivatives_are_the_eager_ones_and_padding_counts_nothing(name, shape, soft):
     build = partial(create_network, name, shape[0], 3, shape[1:])
-    eager, compiled = Stateless(build, compile="off"), Stateless(build, compile="max", sizes=(8,))
+    eager, compiled = FunctionalNetwork(build, compile="off"), FunctionalNetwork(build, compile="max", sizes=(8,))
     torch.manual_seed(1)
-    parameters, batch64 = eager.fresh(), batch(5, soft, shape)
-    directions = some_directions(eager.trainable(parameters))
+    parameters, batch64 = eager.init_params(), batch(5, soft, shape)
+    directions = some_directions(eager.require_grad(parameters))
     exact = both(eager, in_float64(parameters), *batch64, [v.double() for v in directions])
     batch32 = batch64[0].float(), batch64[1].float() if soft else batch64[1]
     for network in (eager, compiled):
@@ -184,10 +186,10 @@ def test_compiled_derivatives_are_the_eager_ones_and_padding_counts_nothing(name
 
 @compiles
 def test_compiled_derivatives_in_chunks_are_those_of_the_whole():
-    whole, cut = Stateless(SMALL), Stateless(SMALL, compile="max", sizes=(7,), chunk=3)
+    whole, cut = FunctionalNetwork(SMALL), FunctionalNetwork(SMALL, compile="max", sizes=(7,), chunk=3)
     torch.manual_seed(1)
-    parameters, (x, y) = whole.fresh(), batch(7, soft=True)
-    directions = some_directions(whole.trainable(parameters))
+    parameters, (x, y) = whole.init_params(), batch(7, soft=True)
+    directions = some_directions(whole.require_grad(parameters))
     exact = both(whole, in_float64(parameters), x, y, [v.double() for v in directions])
     close(both(cut, parameters, x.float(), y.float(), directions), exact)
     assert cut.compiled, "it fell back to eager"
@@ -197,10 +199,10 @@ def test_compiled_derivatives_in_chunks_are_those_of_the_whole():
 @pytest.mark.parametrize("name", ["convnet_w16", "lenet"])
 def test_compiled_derivatives_in_bf16_point_the_way_of_float32(name):
     build = partial(create_network, name, 1, 3, (8, 8))
-    eager, compiled = Stateless(build), Stateless(build, compile="max", sizes=(8,))
+    eager, compiled = FunctionalNetwork(build), FunctionalNetwork(build, compile="max", sizes=(8,))
     torch.manual_seed(1)
-    parameters, (x, y) = eager.fresh(), batch(5)
-    directions = some_directions(eager.trainable(parameters))
+    parameters, (x, y) = eager.init_params(), batch(5)
+    directions = some_directions(eager.require_grad(parameters))
     exact, rounded = [], []
     for network, out, bf16 in ((eager, exact, False), (compiled, rounded, True)):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -215,15 +217,15 @@ def test_compiled_derivatives_in_bf16_point_the_way_of_float32(name):
 
 
 def test_steps_inside_one_autocast_are_those_of_an_autocast_each():
-    network, (x, y) = Stateless(SMALL), batch(7)
-    start, ends = network.fresh(), []
+    network, (x, y) = FunctionalNetwork(SMALL), batch(7)
+    start, ends = network.init_params(), []
     for together in (True, False):
         parameters = {name: tensor.clone() for name, tensor in start.items()}
-        sgd = torch.optim.SGD(network.trainable(parameters), lr=0.5)
+        sgd = torch.optim.SGD(network.require_grad(parameters), lr=0.5)
         with torch.autocast("cpu", torch.bfloat16, enabled=together):
             for _ in range(3):
                 with torch.autocast("cpu", torch.bfloat16):
-                    descend(network, parameters, sgd, x.float(), y)
+                    optimizer_step(network, parameters, sgd, x.float(), y)
         ends.append(parameters)
     for name in start:
         assert torch.equal(ends[0][name], ends[1][name]), name
@@ -233,12 +235,12 @@ def test_steps_inside_one_autocast_are_those_of_an_autocast_each():
 def test_descend_is_a_step_of_the_optimizer_on_the_plain_module():
     torch.manual_seed(1)
     plain, (x, y) = SMALL().double(), batch(7, soft=True)
-    network = Stateless(SMALL)
+    network = FunctionalNetwork(SMALL)
     parameters = {f"network.{name}": tensor.detach().clone() for name, tensor in plain.named_parameters()}
-    ours = torch.optim.SGD(network.trainable(parameters), lr=0.1, momentum=0.9)
+    ours = torch.optim.SGD(network.require_grad(parameters), lr=0.1, momentum=0.9)
     theirs = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
     for _ in range(3):  # momentum and gradients that are not zeroed would show
-        descend(network, parameters, ours, x, y)
+        optimizer_step(network, parameters, ours, x, y)
         theirs.zero_grad()
         F.cross_entropy(plain(x), y).backward()
         theirs.step()

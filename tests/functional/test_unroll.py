@@ -11,21 +11,26 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from lightning_distill.functional.gradients import loss_gradient, mixed_derivative
-from lightning_distill.functional.network import Stateless
-from lightning_distill.functional.unroll import Inner, carry, constant_memory, unrolled
+from lightning_distill.functional.network import FunctionalNetwork
+from lightning_distill.functional.unroll import (
+    InnerProblem,
+    scalar_with_gradient,
+    unroll_constant_memory,
+    unroll_stored,
+)
 from lightning_distill.networks import create_network
 
 BUILD = partial(create_network, "convnet_w16", 1, 3, (8, 8))
 MEMORY = {"unrolled": False, "constant": True}
 
 
-class Problem(Inner):
+class Problem(InnerProblem):
     """A small network, trained for a few steps on another batch of images with soft labels each; all float64."""
 
     def __init__(self, steps: int, lr: float = 0.3, per_step: int = 4, chunk: int | None = None) -> None:
         torch.manual_seed(7)
-        self.steps, self.network = steps, Stateless(BUILD, chunk=chunk)
-        parameters = {name: tensor.double() for name, tensor in self.network.fresh().items()}
+        self.steps, self.network = steps, FunctionalNetwork(BUILD, chunk=chunk)
+        parameters = {name: tensor.double() for name, tensor in self.network.init_params().items()}
         self.names, self.start = list(parameters), list(parameters.values())
         self.images = torch.randn(steps, per_step, 1, 8, 8).double().requires_grad_()
         self.logits = torch.randn(steps, per_step, 3).double().requires_grad_()
@@ -34,14 +39,16 @@ class Problem(Inner):
         super().__init__([self.images, self.logits])
 
     def loss(self, t, weights):
-        out = self.network.pure(dict(zip(self.names, weights, strict=True)), self.images[t])
+        out = self.network.eager(dict(zip(self.names, weights, strict=True)), self.images[t])
         return F.cross_entropy(out, self.logits[t].softmax(1))
 
     def outer(self, weights):
         return F.cross_entropy(self.network(dict(zip(self.names, weights, strict=True)), self.real), self.truth)
 
     def value(self, constant: bool) -> torch.Tensor:
-        return (constant_memory if constant else unrolled)(self, self.outer, self.start, self.lr, self.steps)
+        return (unroll_constant_memory if constant else unroll_stored)(
+            self, self.outer, self.start, self.lr, self.steps
+        )
 
     def value_and_gradients(self, constant: bool) -> list[torch.Tensor]:
         value = self.value(constant)
@@ -162,10 +169,10 @@ def test_the_correction_of_the_adjoint_matters_from_two_steps_on():
     assert error(without[0], ours[0]) > 0.05
 
 
-class Noted(Inner):
+class Noted(InnerProblem):
     """Notes what is asked for and passes it on."""
 
-    def __init__(self, inner: Inner) -> None:
+    def __init__(self, inner: InnerProblem) -> None:
         super().__init__(inner.inputs)
         self.inner, self.called = inner, []
 
@@ -186,7 +193,7 @@ class Noted(Inner):
 def test_steps_are_called_in_order_and_again_from_the_last(constant):
     problem = Problem(4)
     noted = Noted(problem)
-    (constant_memory if constant else unrolled)(noted, problem.outer, problem.start, problem.lr, 4)
+    (unroll_constant_memory if constant else unroll_stored)(noted, problem.outer, problem.start, problem.lr, 4)
     forth = [("gradient" if constant else "loss", t) for t in range(4)]
     back = [("mixed", t) for t in (3, 2, 1, 0)] if constant else []
     assert noted.called == forth + back
@@ -200,7 +207,7 @@ def test_a_gradient_has_no_graph():
 
 def test_an_inner_loss_has_to_say_what_it_is():
     with pytest.raises(TypeError, match="abstract"):
-        Inner([])
+        InnerProblem([])
 
 
 @pytest.mark.parametrize("constant", MEMORY.values(), ids=MEMORY)
@@ -238,7 +245,7 @@ def test_an_input_some_steps_use_gets_their_gradient():
     inputs = [torch.tensor([3.0, 4.0], dtype=torch.float64, requires_grad=True) for _ in range(2)]
     lr.requires_grad_()
 
-    class Squares(Inner):
+    class Squares(InnerProblem):
         def loss(self, t, weights):
             return (weights[0] * self.inputs[t]).square().sum()
 
@@ -246,7 +253,7 @@ def test_an_input_some_steps_use_gets_their_gradient():
         return weights[0].sum()
 
     # w2 = w0 (1 - 2 lr x0^2) (1 - 2 lr x1^2), element by element
-    value = constant_memory(Squares(inputs), outer, start, lr, 2)
+    value = unroll_constant_memory(Squares(inputs), outer, start, lr, 2)
     (first, second), w, x = (1 - 0.2 * i.detach() ** 2 for i in inputs), start[0], inputs[0].detach()
     torch.testing.assert_close(value.detach(), (w * first * second).sum())
     by_lr, by_first, by_second = torch.autograd.grad(value, [lr, *inputs])
@@ -260,15 +267,15 @@ def test_weights_that_only_some_terms_need_are_allowed():
     x = torch.tensor(3.0, requires_grad=True)
     start, lr = [torch.tensor(1.0), torch.tensor(2.0)], torch.tensor(0.1, requires_grad=True)
 
-    class Partly(Inner):
+    class Partly(InnerProblem):
         def loss(self, t, weights):
             return self.inputs[0] * weights[0].square() + weights[1]
 
     def outer(weights):
         return weights[0] * weights[1]
 
-    exact = torch.autograd.grad(unrolled(Partly([x]), outer, start, lr, 2), [lr, x])
-    ours = torch.autograd.grad(constant_memory(Partly([x]), outer, start, lr, 2), [lr, x])
+    exact = torch.autograd.grad(unroll_stored(Partly([x]), outer, start, lr, 2), [lr, x])
+    ours = torch.autograd.grad(unroll_constant_memory(Partly([x]), outer, start, lr, 2), [lr, x])
     torch.testing.assert_close(ours, exact)
 
 
@@ -278,7 +285,7 @@ def test_carry_gives_the_value_and_the_gradients_to_the_last_bit(dtype):
     value = torch.tensor(0.1, dtype=dtype, requires_grad=True)
     inputs = [torch.randn(shape, dtype=dtype).requires_grad_() for shape in ((), (5, 2), (3,))]
     gradients = [1e3 * torch.randn_like(x) for x in inputs]  # beside their products with the inputs the value is small
-    carried = carry(value, inputs, gradients)
+    carried = scalar_with_gradient(value, inputs, gradients)
     assert carried.item() == value.item()
     assert carried.dtype == dtype
     (3 * carried).backward()

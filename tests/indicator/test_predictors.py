@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import calinski_harabasz_score
 
 from lightning_distill import DigitsDataModule
-from lightning_distill.indicator import knn_accuracy, look, predictors, separability
+from lightning_distill.indicator import knn_accuracy, measure_predictors, predictors, separability
 
 
 def clouds(apart=2.0, n=30, features=6, classes=3, seed=0):
@@ -76,14 +76,23 @@ def test_images_are_looked_at_once_and_not_too_many(make_data, monkeypatch):
     data = make_data(3)
     images, labels = data.train_arrays()
     val = data.val_dataloader()
-    found = look((images, labels), (val.images, val.labels), data.spec)
-    assert (found.classes, found.images, found.smallest_class, found.seen, found.scored) == (3, 36, 12, 36, 18)
+    found = measure_predictors((images, labels), (val.images, val.labels), data.spec)
+    assert (found.classes, found.images, found.smallest_class, found.train_images_used, found.scored) == (
+        3,
+        36,
+        12,
+        36,
+        18,
+    )
     assert found.knn_acc == 1
     monkeypatch.setattr(predictors, "TRAIN_IMAGES", 20)
-    fewer = look((images, labels), (val.images, val.labels), data.spec, seed=1)
-    assert (fewer.images, fewer.seen) == (36, 20)
-    assert fewer == look((images, labels), (val.images, val.labels), data.spec, seed=1)
-    assert fewer.separability != look((images, labels), (val.images, val.labels), data.spec, seed=2).separability
+    fewer = measure_predictors((images, labels), (val.images, val.labels), data.spec, seed=1)
+    assert (fewer.images, fewer.train_images_used) == (36, 20)
+    assert fewer == measure_predictors((images, labels), (val.images, val.labels), data.spec, seed=1)
+    assert (
+        fewer.separability
+        != measure_predictors((images, labels), (val.images, val.labels), data.spec, seed=2).separability
+    )
 
 
 def test_pixels_are_normalised_channel_by_channel(make_data):
@@ -101,9 +110,9 @@ def test_digits_are_easier_than_shuffled_digits():
     data = DigitsDataModule()
     images, labels = data.train_arrays()
     val = data.val_dataloader()
-    real = look((images, labels), (val.images, val.labels), data.spec)
+    real = measure_predictors((images, labels), (val.images, val.labels), data.spec)
     shuffled = np.random.default_rng(0).permutation(labels)
-    none = look((images, shuffled), (val.images, val.labels), data.spec)
+    none = measure_predictors((images, shuffled), (val.images, val.labels), data.spec)
     assert real.knn_acc > 0.95
     assert none.knn_acc < 0.2
     assert real.separability > 10 * none.separability

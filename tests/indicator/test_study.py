@@ -122,12 +122,12 @@ def test_a_line_tells_its_errors_and_ranges():
     assert (fitted.points, fitted.datasets, fitted.classes, fitted.ipc) == (10, 5, (3, 3), (1, 10))
     assert fitted.random_acc == (min(p.random_acc for p in points), max(p.random_acc for p in points))
     assert fitted.useful
-    assert "Closer than all three" in fitted.worth()
+    assert "Closer than all three" in fitted.describe_error()
     noise = np.random.default_rng(1).permutation([p.acc for p in points])
     (bad,) = fit_study([replace(p, acc=float(y)) for p, y in zip(points, noise, strict=True)]).lines
     assert not bad.useful
-    assert "do not rely on it" in bad.worth()
-    assert f"{100 * bad.error:.1f} points" in bad.worth()
+    assert "do not rely on it" in bad.describe_error()
+    assert f"{100 * bad.error:.1f} points" in bad.describe_error()
 
 
 def test_predictions_rise_with_random_accuracy_and_stay_accuracies():
@@ -165,7 +165,7 @@ def test_a_question_outside_of_the_study_is_told():
     study = fit_study(cloud())
     (fitted,) = study.lines
     asked = {"classes": 3, "ipc": 10, "random_acc": 0.5, "network": "convnet", "protocol": "quick"}
-    assert study.outside(fitted, **asked) == []
+    assert study.out_of_range(fitted, **asked) == []
     for change, told in (
         ({"classes": 7}, "classes 7 (study: 3 to 3)"),
         ({"ipc": 50}, "ipc 50 (study: 1 to 10)"),
@@ -173,9 +173,9 @@ def test_a_question_outside_of_the_study_is_told():
         ({"network": "mlp"}, "network mlp (study: convnet)"),
         ({"protocol": "tiny"}, "protocol tiny (study: quick)"),
     ):
-        (found,) = study.outside(fitted, **{**asked, **change})
+        (found,) = study.out_of_range(fitted, **{**asked, **change})
         assert found.startswith(told)
-    assert study.outside(fitted, **{**asked, "random_acc": fitted.random_acc[0]}) == []
+    assert study.out_of_range(fitted, **{**asked, "random_acc": fitted.random_acc[0]}) == []
 
 
 def test_a_study_comes_back_from_json(tmp_path):

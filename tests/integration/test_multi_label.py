@@ -14,23 +14,23 @@ from lightning_distill import (
     DCDistiller,
     DMDistiller,
     DSADistiller,
-    ExportSyntheticSet,
     MTTDistiller,
     NpzDataModule,
     StudentEvaluation,
+    SyntheticSetExport,
     load_set,
 )
 from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.cli import main
 from lightning_distill.commands.experts import experts
-from lightning_distill.data.checks.label_combinations import covered, frequent, numbered
-from lightning_distill.evaluation import PROTOCOLS, Protocol, School, get_protocol
-from lightning_distill.evaluation.baselines import everything
+from lightning_distill.data.checks.label_combinations import combination_indices, frequent_combinations, is_covered
+from lightning_distill.evaluation import PROTOCOLS, Protocol, StudentTrainer, get_protocol
+from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.functional.gradients import loss_gradient, mixed_derivative
-from lightning_distill.functional.network import Stateless
+from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks import create_network
 from lightning_distill.objectives import label_entropy
-from lightning_distill.sets.merge import join
+from lightning_distill.sets.merge import merge_sets
 from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
@@ -69,18 +69,18 @@ def test_the_loss_is_the_sum_over_labels_of_binary_cross_entropies():
 
 def test_gradients_and_second_derivatives_are_those_of_that_loss():
     build = lambda: create_network("convnet_w16", 1, 3, (9, 9))  # noqa: E731
-    network = Stateless(build, "multi-label", compile="off", chunk=4)
+    network = FunctionalNetwork(build, "multi-label", compile="off", chunk=4)
     torch.manual_seed(0)
-    parameters = {name: tensor.double() for name, tensor in network.fresh().items()}
+    parameters = {name: tensor.double() for name, tensor in network.init_params().items()}
     x, y = torch.randn(6, 1, 9, 9, dtype=torch.float64), torch.randint(0, 2, (6, 3)).double()
-    weights = network.trainable(parameters)
-    loss = 3 * torch.nn.BCEWithLogitsLoss()(network.pure(parameters, x), y)
+    weights = network.require_grad(parameters)
+    loss = 3 * torch.nn.BCEWithLogitsLoss()(network.eager(parameters, x), y)
     expected = torch.autograd.grad(loss, weights)
     for found, right in zip(loss_gradient(network, parameters, x, y), expected, strict=True):
         torch.testing.assert_close(found, right)
     directions = [torch.randn_like(weight) for weight in weights]
     leaf = x.clone().requires_grad_()
-    loss = 3 * torch.nn.BCEWithLogitsLoss()(network.pure(parameters, leaf), y)
+    loss = 3 * torch.nn.BCEWithLogitsLoss()(network.eager(parameters, leaf), y)
     inner = torch.autograd.grad(loss, weights, create_graph=True)
     slope = torch.stack([(v * g).sum() for v, g in zip(directions, inner, strict=True)]).sum()
     _, by_images, _ = mixed_derivative(network, parameters, x, y, directions)
@@ -90,17 +90,19 @@ def test_gradients_and_second_derivatives_are_those_of_that_loss():
 def test_combinations_are_counted_named_and_covered(data):
     _, labels = bands(100)
     counts = [int((labels == row).all(1).sum()) for row in (*COMBINATIONS, (1, 1, 1))]
-    assert set(frequent(labels, 6)) == set(COMBINATIONS)
-    assert len(frequent(labels, 1)) == 4
-    assert [int((labels == row).all(1).sum()) for row in frequent(labels, 1)] == sorted(counts, reverse=True)
+    assert set(frequent_combinations(labels, 6)) == set(COMBINATIONS)
+    assert len(frequent_combinations(labels, 1)) == 4
+    assert [int((labels == row).all(1).sum()) for row in frequent_combinations(labels, 1)] == sorted(
+        counts, reverse=True
+    )
     spec = data.spec
-    assert (spec.task, spec.num_classes, len(spec.strata)) == ("multi-label", 3, 3)
-    assert set(spec.strata) == {"none", "left", "middle + right"}
+    assert (spec.task, spec.num_classes, len(spec.balance_groups)) == ("multi-label", 3, 3)
+    assert set(spec.balance_groups) == {"none", "left", "middle + right"}
     images, strata = data.train_arrays()
     assert len(images) == sum(counts[:3]) < len(data.all_train_arrays()[0]) == 100
     np.testing.assert_array_equal(spec.targets(torch.from_numpy(strata)).numpy(), labels[(labels.sum(1) < 3)])
-    assert (numbered(labels, COMBINATIONS) == -1).sum() == counts[3]
-    assert torch.equal(spec.numbers(spec.targets(torch.tensor([2, 0, 1]))), torch.tensor([2, 0, 1]))
+    assert (combination_indices(labels, COMBINATIONS) == -1).sum() == counts[3]
+    assert torch.equal(spec.group_indices(spec.targets(torch.tensor([2, 0, 1]))), torch.tensor([2, 0, 1]))
     assert DataSpec.from_dict(spec.to_dict()) == spec
 
 
@@ -124,7 +126,7 @@ def test_too_few_combinations_are_refused_where_they_are_needed():
     with pytest.raises(ValueError, match=r"0 combinations .* set min_combination to fewer"):
         data.train_arrays()
     with pytest.raises(ValueError, match="none of 3 images has one of the 2 combinations"):
-        covered(np.ones((3, 3), np.int64), COMBINATIONS[:2])
+        is_covered(np.ones((3, 3), np.int64), COMBINATIONS[:2])
 
 
 METHODS = [DMDistiller, DCDistiller, DSADistiller, MTTDistiller]
@@ -141,7 +143,7 @@ def make(method, data, folder, **options):
 def test_every_method_goes_the_whole_way(method, data, make_trainer, tmp_path):
     callbacks = [
         StudentEvaluation("tiny", students=2, architectures=["convnet_w16"]),
-        ExportSyntheticSet(str(tmp_path)),
+        SyntheticSetExport(str(tmp_path)),
     ]
     trainer = make_trainer(callbacks=callbacks)
     distiller = make(method, data, tmp_path)
@@ -149,7 +151,7 @@ def test_every_method_goes_the_whole_way(method, data, make_trainer, tmp_path):
     assert {"val/auroc", "val/map", "val/auroc/left", "val/gain_random"} <= set(trainer.callback_metrics)
     (tested,) = trainer.test(distiller, datamodule=data, verbose=False)
     assert 0 <= tested["test/acc"] <= 1
-    begun = SyntheticSet.begin(*data.train_arrays(), data.spec, 2, distiller.hparams["start"], 0)
+    begun = SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, distiller.hparams["start"], 0)
     assert not torch.equal(distiller.synthetic.images, begun.images)
     images, labels = load_set(tmp_path / "last").tensors
     assert images.shape == (6, 1, 9, 9)
@@ -182,10 +184,10 @@ def test_what_is_distilled_teaches_the_labels(data, make_trainer, monkeypatch):
 
 
 def test_all_real_data_are_learned_from_with_every_combination(data):
-    real = everything(data.all_train_arrays(), data.spec)(0)
+    real = full_data(data.all_train_arrays(), data.spec)(0)
     assert torch.equal(real.targets, torch.from_numpy(bands(100)[1]).float())
-    school = School("convnet_w16", data.spec, get_protocol("tiny"), 100, 1, compile="off")
-    assert school.train(real, 0).predict(torch.randn(2, 1, 9, 9)).shape == (2, 3)
+    school = StudentTrainer("convnet_w16", data.spec, get_protocol("tiny"), 100, 1, compile="off")
+    assert school.fit(real, 0).predict(torch.randn(2, 1, 9, 9)).shape == (2, 3)
 
 
 def test_combinations_become_classes_of_their_own(make_trainer):
@@ -207,21 +209,21 @@ def test_sets_of_two_sites_with_other_combinations_are_joined(data):
     rows = (data.spec.combinations[1], (1, 1, 1))
     mine = read_like(data.spec, [0, 1, 2])
     theirs = read_like(DataSpec(**{**vars(data.spec), "combinations": rows}), [0, 1])
-    both = join([mine, theirs])
+    both = merge_sets([mine, theirs])
     assert both.spec.combinations == (*data.spec.combinations, (1, 1, 1))
     assert both.labels.tolist() == [0, 1, 1, 2, 3]
     assert torch.equal(both.targets, both.spec.targets(both.labels))
 
 
 def read_like(spec, labels):
-    from lightning_distill.evaluation import TrainingSet
+    from lightning_distill.evaluation import LabeledSet
 
-    return TrainingSet(torch.zeros(len(labels), *spec.shape, dtype=torch.uint8), torch.tensor(labels), spec)
+    return LabeledSet(torch.zeros(len(labels), *spec.shape, dtype=torch.uint8), torch.tensor(labels), spec)
 
 
 def test_plain_tensors_with_several_labels_are_evaluated(make_trainer, data):
     images, labels = torch.randn(6, 1, 9, 9), torch.tensor([*COMBINATIONS, *COMBINATIONS])
-    callback = StudentEvaluation(set=(images, labels), students=2, protocol="tiny", architectures=["convnet_w16"],
+    callback = StudentEvaluation(synthetic_set=(images, labels), students=2, protocol="tiny", architectures=["convnet_w16"],
                                  random_baseline=False)  # fmt: skip
     (tested,) = make_trainer(callbacks=[callback]).test(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data,
                                                         verbose=False)  # fmt: skip
@@ -248,7 +250,7 @@ def test_a_file_of_the_shape_of_chestmnist_goes_the_whole_way(tmp_path, monkeypa
     fit = ["fit", "--model=DMDistiller", "--model.ipc=1", "--model.network=convnet_w16", "--model.compile=off",
            *words, "--data.real_per_class=4", "--trainer.max_steps=2", "--trainer.logger=false",
            "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
-           "--trainer.callbacks+=ExportSyntheticSet", "--trainer.callbacks.dirpath=out"]  # fmt: skip
+           "--trainer.callbacks+=SyntheticSetExport", "--trainer.callbacks.dirpath=out"]  # fmt: skip
     main(fit)
     _, labels = load_set("out/last").tensors
     spec = NpzDataModule("chest.npz").spec

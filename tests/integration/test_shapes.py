@@ -33,7 +33,7 @@ def go_the_whole_way(name: str, size: int) -> list[dict[str, str]]:
             "--data.download=false"]  # fmt: skip
     main(["fit", "--model=DMDistiller", "--model.ipc=1", "--model.network=convnet_w16", "--model.compile=off", *data,
           "--data.real_per_class=2", "--trainer.max_steps=2", "--trainer.logger=false", "--trainer.accelerator=cpu",
-          "--trainer.enable_progress_bar=false", "--trainer.callbacks+=ExportSyntheticSet",
+          "--trainer.enable_progress_bar=false", "--trainer.callbacks+=SyntheticSetExport",
           "--trainer.callbacks.dirpath=out"])  # fmt: skip
     main(["evaluate", "--set=out/last", *data, "--protocol=tiny", "--students=2", "--architectures=[convnet_w16]",
           "--baselines=[random]", "--accelerator=cpu", "--out=rows.csv", "--predictions=said"])  # fmt: skip

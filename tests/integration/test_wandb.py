@@ -91,7 +91,7 @@ def test_sweep_file_expands_to_runs_that_log_what_it_optimises(tmp_path):
         config = {u.key: json.loads(u.value_json) for record in found for u in record.config.update}
         wanted = dict(argument.removeprefix("--").split("=") for argument in command if argument.startswith("--model"))
         assert config["lr"] == float(wanted["model.init_args.lr"])
-        assert config["start"] == wanted["model.init_args.start"]
+        assert config["start"] == wanted["model.init_args.init"]
         assert config["seed"] == int(wanted["model.init_args.seed"])
         assert config["dataset"] == "digits"
         assert values["synthetic/images/count"] == 1
@@ -110,6 +110,6 @@ def small_callbacks(folder: Path) -> list[dict[str, object]]:
             "class_path": ours + "StudentEvaluation",
             "init_args": {"protocol": "tiny", "students": 2, "architectures": ["convnet_w16"]},
         },
-        {"class_path": ours + "SyntheticImages"},
-        {"class_path": ours + "ExportSyntheticSet", "init_args": {"dirpath": str(folder / "set")}},
+        {"class_path": ours + "SyntheticImageLogger"},
+        {"class_path": ours + "SyntheticSetExport", "init_args": {"dirpath": str(folder / "set")}},
     ]

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from reference import gradient_matching as reference
 
 from lightning_distill.functional.gradients import loss_gradient
-from lightning_distill.functional.network import Stateless
+from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks import create_network
 from lightning_distill.objectives import gradient_distance
 
@@ -170,17 +170,17 @@ def test_gradients_of_two_networks_are_refused():
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_its_derivative_by_the_images_is_the_difference_quotient(distance):
-    network = Stateless(partial(create_network, "convnet_w16", 1, 3, (8, 8)))
+    network = FunctionalNetwork(partial(create_network, "convnet_w16", 1, 3, (8, 8)))
     torch.manual_seed(3)
-    parameters = {name: tensor.double() for name, tensor in network.fresh().items()}
+    parameters = {name: tensor.double() for name, tensor in network.init_params().items()}
     real, x, direction = torch.randn(9, 1, 8, 8).double(), torch.randn(4, 1, 8, 8).double(), torch.randn(4, 1, 8, 8)
     direction = direction.double() / direction.norm()
     y, t = torch.arange(9) % 3, torch.tensor([0, 1, 2, 1])
     target = loss_gradient(network, parameters, real, y)
 
     def value(images: torch.Tensor) -> torch.Tensor:
-        loss = F.cross_entropy(network.pure(parameters, images), t)
-        found = torch.autograd.grad(loss, network.trainable(parameters), create_graph=True)
+        loss = F.cross_entropy(network.eager(parameters, images), t)
+        found = torch.autograd.grad(loss, network.require_grad(parameters), create_graph=True)
         return gradient_distance(target, found, distance)
 
     images = x.clone().requires_grad_()
@@ -194,7 +194,7 @@ def test_its_derivative_by_the_images_is_the_difference_quotient(distance):
 def test_the_gradients_it_compares_are_those_of_the_plain_network():
     torch.manual_seed(5)
     plain = create_network("convnet_w16", 1, 3, (8, 8)).double()
-    network = Stateless(partial(create_network, "convnet_w16", 1, 3, (8, 8)))
+    network = FunctionalNetwork(partial(create_network, "convnet_w16", 1, 3, (8, 8)))
     parameters = {f"network.{name}": tensor.detach().clone() for name, tensor in plain.named_parameters()}
     batches = [(torch.randn(5, 1, 8, 8).double(), torch.tensor([0, 1, 2, 0, 1])) for _ in range(2)]
     ours = gradient_distance(*(loss_gradient(network, parameters, x, y) for x, y in batches)).item()

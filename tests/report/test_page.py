@@ -15,11 +15,11 @@ from conftest import ROOT
 from lightning_distill import DataSpec, DigitsDataModule
 from lightning_distill.cli import main
 from lightning_distill.commands.report import report
-from lightning_distill.evaluation import TrainingSet
+from lightning_distill.evaluation import LabeledSet
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.report.neighbours import nearest
 from lightning_distill.sets.card import make_card
-from lightning_distill.sets.storage import write_set
+from lightning_distill.sets.storage import save_set
 
 RESULTS = ROOT / "benchmarks/results"
 NASTY = ("</style><script>alert(1)</script>", "a & b < c", "'quoted\" $x$")
@@ -75,7 +75,7 @@ def read(path):
 
 def write_run(folder, spec, pixels, labels, **hyper_parameters):
     card = make_card("DMDistiller", {"ipc": 2, **hyper_parameters}, {}, "real", 10)
-    write_set(folder, TrainingSet(pixels, labels, spec), card)
+    save_set(folder, LabeledSet(pixels, labels, spec), card)
     return folder
 
 

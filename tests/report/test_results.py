@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from lightning_distill.report.redact import without_paths, without_paths_of_command
+from lightning_distill.report.redact import redact_command, redact_paths
 from lightning_distill.report.results import REQUIRED, Result, grouped, read_results
 from lightning_distill.visualization.format import bracket, estimate, half_interval, spread
 
@@ -181,19 +181,19 @@ def test_scores_are_found_by_their_spread_and_put_in_themes(tmp_path):
     ],
 )
 def test_paths_of_a_machine_are_cut_and_nothing_else(text, left):
-    assert without_paths(text) == left
+    assert redact_paths(text) == left
 
 
 def test_commands_keep_their_words():
     command = (
         "lightning-distill evaluate --set '/home/jane doe/a/best' --out=/tmp/x/r.csv --data.source 'official file'"
     )
-    assert without_paths_of_command(command) == (
+    assert redact_command(command) == (
         "lightning-distill evaluate --set best --out=r.csv --data.source 'official file'"
     )
     for result in read_results(RESULTS / "medical.csv"):
         assert result.text("command") == result.cells["command"]
-    assert without_paths_of_command("it's /home/jane/x") == "it's x"
+    assert redact_command("it's /home/jane/x") == "it's x"
 
 
 def test_what_a_row_of_a_grid_lacks_follows_from_the_rows_beside_it(tmp_path):

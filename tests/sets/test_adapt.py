@@ -12,18 +12,18 @@ from PIL import Image
 from scipy import stats
 
 from lightning_distill import DataSpec
-from lightning_distill.evaluation import Protocol, Scores, TrainingSet, chosen
+from lightning_distill.evaluation import LabeledSet, Protocol, Scores, coreset_sampler
 from lightning_distill.evaluation.mixing import (
-    answer,
     balanced_rows,
-    gain,
-    images_of_set,
-    mixed,
+    mix_real_and_synthetic,
+    num_synthetic,
+    paired_gain,
     real_counts,
     same_steps,
+    summarize,
 )
-from lightning_distill.sets.adapt import adapted, as_shipped, fit_to, resized
-from lightning_distill.sets.merge import join, probabilities
+from lightning_distill.sets.adapt import adapt_set, adapted_sampler, resize_set, to_stored_dtype
+from lightning_distill.sets.merge import label_probabilities, merge_sets
 
 SITE = DataSpec("site A", (1, 8, 8), ("ill", "well"), (100.0,), (40.0,), task="binary")
 FLOATS = replace(SITE, low=-1.0, high=1.0, mean=(0.1,), std=(0.3,), pixel="float16")
@@ -31,35 +31,35 @@ FLOATS = replace(SITE, low=-1.0, high=1.0, mean=(0.1,), std=(0.3,), pixel="float
 
 def made(spec=SITE, labels=(0, 0, 1, 1), seed=0, soft=False, lr=None):
     random = torch.Generator().manual_seed(seed)
-    pixels = torch.rand(len(labels), *spec.shape, generator=random) * (spec.high - spec.low) + spec.low
+    pixels = torch.rand(len(labels), *spec.shape, generator=random) * (spec.max_value - spec.min_value) + spec.min_value
     taught = torch.rand(len(labels), spec.num_classes, generator=random).softmax(1) if soft else None
-    return TrainingSet(as_shipped(pixels, spec), torch.tensor(labels), spec, taught, lr)
+    return LabeledSet(to_stored_dtype(pixels, spec), torch.tensor(labels), spec, taught, lr)
 
 
 def test_a_set_that_fits_comes_back_as_it_is():
     given = made()
-    assert fit_to(given, replace(SITE, name="site B", mean=(7.0,))) is given
+    assert adapt_set(given, replace(SITE, name="site B", mean=(7.0,))) is given
 
 
 def test_another_size_and_other_classes_are_refused_with_the_way_out():
     with pytest.raises(ValueError, match=r"images are \(1, 8, 8\) but B has \(3, 8, 8\) \(C, H, W\); --resize"):
-        fit_to(made(), replace(SITE, name="B", shape=(3, 8, 8)))
+        adapt_set(made(), replace(SITE, name="B", shape=(3, 8, 8)))
     with pytest.raises(ValueError, match=r"classes are ill, well; those of B are well, ill; .*--map-classes"):
-        fit_to(made(), replace(SITE, name="B", class_names=("well", "ill")))
+        adapt_set(made(), replace(SITE, name="B", class_names=("well", "ill")))
     with pytest.raises(ValueError, match="--resize"):
-        fit_to(made(), replace(SITE, shape=(1, 16, 8)), {"ill": "ill", "well": "well"})
+        adapt_set(made(), replace(SITE, shape=(1, 16, 8)), {"ill": "ill", "well": "well"})
 
 
 def test_classes_are_renamed_and_reordered_with_their_images_and_probabilities():
     given = made(labels=(0, 1, 0, 1, 1), soft=True)
     data = replace(SITE, class_names=("gesund", "krank"), mean=(1.0,))
-    fitted = fit_to(given, data, {"ill": "krank", "well": "gesund"})
+    fitted = adapt_set(given, data, {"ill": "krank", "well": "gesund"})
     assert fitted.spec.class_names == data.class_names
     assert fitted.spec.mean == SITE.mean
     assert fitted.labels.tolist() == [0, 0, 0, 1, 1]
     for row, old in enumerate((1, 3, 4, 0, 2)):
         assert torch.equal(fitted.pixels[row], given.pixels[old])
-        assert torch.equal(fitted.soft[row], given.soft[old].flip(0))
+        assert torch.equal(fitted.soft_labels[row], given.soft_labels[old].flip(0))
 
 
 def test_two_classes_become_one_and_an_absent_one_is_named():
@@ -67,11 +67,11 @@ def test_two_classes_become_one_and_an_absent_one_is_named():
     given = made(spec, labels=(0, 1, 2), soft=True)
     data = replace(SITE, class_names=("x", "y", "z", "w"))
     with pytest.warns(UserWarning, match="no image of the set is of 'y', 'w'"):
-        fitted = fit_to(given, data, {"a": "z", "b": "x", "c": "z"})
+        fitted = adapt_set(given, data, {"a": "z", "b": "x", "c": "z"})
     assert fitted.labels.tolist() == [0, 2, 2]
     for row, old in enumerate((1, 0, 2)):
-        a, b, c = given.soft[old].tolist()
-        assert fitted.soft[row].tolist() == pytest.approx([b, 0, a + c, 0])
+        a, b, c = given.soft_labels[old].tolist()
+        assert fitted.soft_labels[row].tolist() == pytest.approx([b, 0, a + c, 0])
     assert fitted.spec.num_classes == 4
 
 
@@ -86,13 +86,13 @@ def test_two_classes_become_one_and_an_absent_one_is_named():
 )
 def test_a_wrong_map_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
-        fit_to(made(), SITE, given)
+        adapt_set(made(), SITE, given)
 
 
 @pytest.mark.parametrize("size", [(1, 4, 4), (1, 16, 12), (1, 5, 8)], ids=str)
 def test_resizing_is_pillows_antialiased_bilinear(size):
     given = made()
-    fitted = fit_to(given, replace(SITE, shape=size), resize=True)
+    fitted = adapt_set(given, replace(SITE, shape=size), resize=True)
     assert fitted.pixels.dtype == torch.uint8
     assert fitted.spec.shape == size
     assert (fitted.spec.mean, fitted.spec.std) == (SITE.mean, SITE.std)
@@ -102,7 +102,7 @@ def test_resizing_is_pillows_antialiased_bilinear(size):
 
 
 def test_float_pixels_stay_float_and_in_range():
-    fitted = resized(made(FLOATS), (1, 3, 3))
+    fitted = resize_set(made(FLOATS), (1, 3, 3))
     assert fitted.pixels.dtype == torch.float16
     assert fitted.pixels.min() >= -1
     assert fitted.pixels.max() <= 1
@@ -111,23 +111,25 @@ def test_float_pixels_stay_float_and_in_range():
 
 def test_shipped_pixels_are_rounded_and_clipped():
     pixels = torch.tensor([1.4, 1.6, -3.0, 300.0]).view(1, 1, 2, 2)
-    assert as_shipped(pixels, SITE).flatten().tolist() == [1, 2, 0, 255]
-    assert as_shipped(pixels / 100, FLOATS).flatten().tolist() == pytest.approx([0.014, 0.016, -0.03, 1.0], rel=1e-3)
-    assert as_shipped(pixels.double() * 1e9, replace(FLOATS, high=1e9)).isfinite().all()
+    assert to_stored_dtype(pixels, SITE).flatten().tolist() == [1, 2, 0, 255]
+    assert to_stored_dtype(pixels / 100, FLOATS).flatten().tolist() == pytest.approx(
+        [0.014, 0.016, -0.03, 1.0], rel=1e-3
+    )
+    assert to_stored_dtype(pixels.double() * 1e9, replace(FLOATS, high=1e9)).isfinite().all()
 
 
 def test_grey_becomes_colour_and_back():
     given = made()
-    colour = fit_to(given, replace(SITE, shape=(3, 8, 8)), resize=True)
+    colour = adapt_set(given, replace(SITE, shape=(3, 8, 8)), resize=True)
     assert colour.spec.mean == SITE.mean * 3
     assert colour.spec.std == SITE.std * 3
     for channel in range(3):
         assert torch.equal(colour.pixels[:, channel], given.pixels[:, 0])
-    back = resized(colour, (1, 8, 8))
+    back = resize_set(colour, (1, 8, 8))
     assert torch.equal(back.pixels, given.pixels)
     assert back.spec.mean == pytest.approx(SITE.mean)
     spec = replace(SITE, shape=(3, 8, 8), mean=(10.0, 20.0, 30.0), std=(1.0, 2.0, 3.0))
-    grey = resized(coloured := made(spec), (1, 8, 8))
+    grey = resize_set(coloured := made(spec), (1, 8, 8))
     assert grey.spec.mean == pytest.approx((0.299 * 10 + 0.587 * 20 + 0.114 * 30,))
     expected = Image.fromarray(coloured.pixels[0].permute(1, 2, 0).numpy()).convert("L")
     assert np.abs(np.asarray(expected).astype(int) - grey.pixels[0, 0].numpy().astype(int)).max() <= 1
@@ -135,11 +137,11 @@ def test_grey_becomes_colour_and_back():
 
 def test_real_images_of_one_site_serve_students_of_another(make_data):
     data = make_data(2)
-    draw = chosen("random", data.train_arrays(), [2, 3], data.spec, 0)
+    draw = coreset_sampler("random", data.train_arrays(), [2, 3], data.spec, 0)
     there = replace(data.spec, name="B", shape=(3, 4, 4), class_names=("ill", "well"), mean=(0.0,) * 3, std=(1.0,) * 3)
-    fitted = adapted(draw, there, {"0": "well", "1": "ill"}, resize=True)
+    fitted = adapted_sampler(draw, there, {"0": "well", "1": "ill"}, resize=True)
     for student in (0, 1):
-        expected = fit_to(draw(student), there, {"0": "well", "1": "ill"}, resize=True)
+        expected = adapt_set(draw(student), there, {"0": "well", "1": "ill"}, resize=True)
         assert torch.equal(fitted(student).pixels, expected.pixels)
     assert fitted(0).labels.tolist() == [0, 0, 0, 1, 1]
     assert fitted(0).spec.mean == data.spec.mean * 3
@@ -148,25 +150,25 @@ def test_real_images_of_one_site_serve_students_of_another(make_data):
 
 def test_other_channels_and_scales_are_refused():
     with pytest.raises(ValueError, match="the set has 1 channels, the data 4; only 1 and 3"):
-        resized(made(), (4, 8, 8))
+        resize_set(made(), (4, 8, 8))
     with pytest.raises(ValueError, match="uint8 from 0 to 255, those of B float16 from -1 to 1; bring"):
-        fit_to(made(), replace(FLOATS, name="B"))
+        adapt_set(made(), replace(FLOATS, name="B"))
     with pytest.warns(UserWarning, match="same units"):
-        fit_to(made(FLOATS), replace(FLOATS, high=4000.0))
+        adapt_set(made(FLOATS), replace(FLOATS, high=4000.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit_to(made(FLOATS), replace(FLOATS, high=1.5))
+        adapt_set(made(FLOATS), replace(FLOATS, high=1.5))
 
 
 def test_joined_sets_keep_every_image_beside_its_label():
     a, b = made(labels=(0, 0, 1)), made(labels=(0, 1, 1, 1), seed=1)
-    both = join([a, b])
+    both = merge_sets([a, b])
     assert both.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
     expected = torch.cat([a.pixels[:2], b.pixels[:1], a.pixels[2:], b.pixels[1:]])
     assert torch.equal(both.pixels, expected)
     assert both.pixels.dtype == torch.uint8
     assert both.spec == SITE
-    assert (both.soft, both.lr) == (None, None)
+    assert (both.soft_labels, both.lr) == (None, None)
 
 
 def test_joined_statistics_are_those_of_the_data_in_the_shares_of_the_images():
@@ -177,7 +179,7 @@ def test_joined_statistics_are_those_of_the_data_in_the_shares_of_the_images():
         spec = replace(SITE, name=f"site {number}", mean=(float(values.mean()),), std=(float(values.std()),))
         parts.append(made(spec, labels=(0,) * images))
         shown.append(values)
-    both = join(parts).spec
+    both = merge_sets(parts).spec
     pooled = np.concatenate(shown)
     assert both.mean == pytest.approx((pooled.mean(),))
     assert both.std == pytest.approx((pooled.std(),))
@@ -187,28 +189,28 @@ def test_joined_statistics_are_those_of_the_data_in_the_shares_of_the_images():
 def test_joined_ranges_and_augmentations():
     a = replace(FLOATS, augmentation="dsa", license="CC0")
     b = replace(FLOATS, low=-3.0, high=0.5, augmentation="dsa_noflip", license="CC BY")
-    both = join([made(a), made(b)]).spec
-    assert (both.low, both.high, both.augmentation, both.license) == (-3.0, 1.0, "dsa_noflip", "CC0 + CC BY")
+    both = merge_sets([made(a), made(b)]).spec
+    assert (both.min_value, both.max_value, both.augmentation, both.license) == (-3.0, 1.0, "dsa_noflip", "CC0 + CC BY")
 
 
 def test_labels_become_certain_beside_learned_probabilities():
     a, b = made(labels=(0, 1)), made(labels=(0, 1), seed=1, soft=True)
-    both = join([a, b])
-    assert both.soft[0].tolist() == [1, 0]
-    assert both.soft[2].tolist() == [0, 1]
-    assert torch.equal(both.soft[[1, 3]], b.soft)
-    assert torch.equal(probabilities(b), b.soft)
+    both = merge_sets([a, b])
+    assert both.soft_labels[0].tolist() == [1, 0]
+    assert both.soft_labels[2].tolist() == [0, 1]
+    assert torch.equal(both.soft_labels[[1, 3]], b.soft_labels)
+    assert torch.equal(label_probabilities(b), b.soft_labels)
 
 
 def test_learned_rates_must_agree_or_be_given():
     a, b = made(lr=0.02), made(lr=None)
-    assert join([a, a]).lr == 0.02
+    assert merge_sets([a, a]).lr == 0.02
     with pytest.raises(ValueError, match=r"rates differ \(0.02, none\); give the one to train with, such as --lr"):
-        join([a, b])
-    assert join([a, b], lr=0.5).lr == 0.5
+        merge_sets([a, b])
+    assert merge_sets([a, b], lr=0.5).lr == 0.5
     for wrong in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="a learning rate is above 0"):
-            join([a, b], lr=wrong)
+            merge_sets([a, b], lr=wrong)
 
 
 @pytest.mark.parametrize(
@@ -221,18 +223,18 @@ def test_learned_rates_must_agree_or_be_given():
 )
 def test_sets_that_do_not_belong_together_are_refused(other, message):
     with pytest.raises(ValueError, match=message):
-        join([made(), made(other)])
+        merge_sets([made(), made(other)])
 
 
 def test_images_of_the_set_come_as_near_to_the_ratio_as_whole_images_can():
     for real in (1, 7, 20, 500):
-        assert images_of_set(real, 0) == 0
+        assert num_synthetic(real, 0) == 0
         for ratio in (0.01, 0.1, 0.33, 1, 10):
-            count = images_of_set(real, ratio)
+            count = num_synthetic(real, ratio)
             assert abs(count - ratio * real) == min(abs(n - ratio * real) for n in range(1, 11 * real + 2))
     for wrong in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="0 or more"):
-            images_of_set(20, wrong)
+            num_synthetic(20, wrong)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9, 12, 13, 30])
@@ -275,20 +277,20 @@ def test_a_student_has_the_same_real_images_at_every_ratio(make_data):
     data = make_data()
     spec, real = data.spec, data.train_arrays()
     given = made(replace(spec, mean=(1.0,), std=(2.0,)), labels=(0, 0, 1, 1), soft=True, lr=3.0)
-    drawn = {w: mixed(real, [4, 4], given, w, spec, 0) for w in (0, 0.5, 1)}
+    drawn = {w: mix_real_and_synthetic(real, [4, 4], given, w, spec, 0) for w in (0, 0.5, 1)}
     alone = drawn[0](0)
-    assert alone.soft is None
+    assert alone.soft_labels is None
     assert not torch.equal(alone.pixels, drawn[0](1).pixels)
     for w, count in ((0.5, 4), (1, 8)):
         mixture = drawn[w](0)
         assert (len(mixture.labels), mixture.spec, mixture.lr) == (8 + count, spec, None)
         for image, label in zip(alone.pixels, alone.labels, strict=True):
             there = (mixture.pixels == image).flatten(1).all(1)
-            assert mixture.soft[there].tolist() == [[1 - label, label]]
-        for image, taught in zip(given.pixels, given.soft, strict=True):
+            assert mixture.soft_labels[there].tolist() == [[1 - label, label]]
+        for image, taught in zip(given.pixels, given.soft_labels, strict=True):
             there = (mixture.pixels == image).flatten(1).all(1)
             assert int(there.sum()) == count // 4
-            assert torch.equal(mixture.soft[there], taught.repeat(count // 4, 1))
+            assert torch.equal(mixture.soft_labels[there], taught.repeat(count // 4, 1))
 
 
 @pytest.mark.parametrize(("real", "images"), [(20, 220), (500, 500), (500, 550), (500, 5500), (3000, 3300)])
@@ -302,16 +304,16 @@ def test_mixtures_take_as_many_steps_as_the_real_images_alone(real, images):
 def test_gain_is_paired_over_students():
     with_set = Scores([{"acc": v} for v in (0.71, 0.82, 0.64)], [0, 1, 2], ["a"] * 3)
     without = Scores([{"acc": v} for v in (0.70, 0.80, 0.65)], [0, 1, 2], ["a"] * 3)
-    change = gain(with_set, without)
+    change = paired_gain(with_set, without)
     expected = stats.ttest_rel(with_set.values("acc"), without.values("acc")).confidence_interval(0.95)
     assert change.mean == pytest.approx(0.02 / 3)
     assert (change.low, change.high) == pytest.approx((expected.low, expected.high))
-    assert "by +0.7 points at ratio 0.1 (paired over 3 students, 95 % interval -3.1 to 4.5): too close" in answer(
+    assert "by +0.7 points at ratio 0.1 (paired over 3 students, 95 % interval -3.1 to 4.5): too close" in summarize(
         change, 500, 20, 0.1
     )
-    assert "it harms" in answer(gain(Scores([{"acc": 0.1}, {"acc": 0.2}], [0, 1], ["a"] * 2), Scores(
+    assert "it harms" in summarize(paired_gain(Scores([{"acc": 0.1}, {"acc": 0.2}], [0, 1], ["a"] * 2), Scores(
         [{"acc": 0.5}, {"acc": 0.6}], [0, 1], ["a"] * 2)), 500, 20, 1)  # fmt: skip
     with pytest.raises(ValueError, match="only equal ones can be paired"):
-        gain(with_set, replace(without, seeds=[1, 2, 3]))
+        paired_gain(with_set, replace(without, seeds=[1, 2, 3]))
     with pytest.raises(ValueError, match="an interval needs at least 2"):
-        gain(Scores([{"acc": 1.0}], [0], ["a"]), Scores([{"acc": 1.0}], [0], ["a"]))
+        paired_gain(Scores([{"acc": 1.0}], [0], ["a"]), Scores([{"acc": 1.0}], [0], ["a"]))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lightning_distill import DataSpec
-from lightning_distill.sets.coresets import METHODS, counts_like, select
+from lightning_distill.sets.coresets import METHODS, counts_for_ratio, select
 
 
 def spec(num_classes=2, channels=1, mean=0.0, std=1.0):
@@ -229,22 +229,22 @@ def slow_counts(sizes, total):
 def test_counts_follow_the_classes_by_largest_remainder(sizes):
     labels = np.repeat(np.arange(len(sizes)), sizes)
     for total in range(len(sizes), sum(sizes) + 1):
-        counts = counts_like(labels, total, "natural")
+        counts = counts_for_ratio(labels, total, "natural")
         assert counts == slow_counts(sizes, total)
         assert sum(counts) == total
         assert all(1 <= n <= there for n, there in zip(counts, sizes, strict=True))
-        equal = counts_like(labels, total, "balanced")
+        equal = counts_for_ratio(labels, total, "balanced")
         assert sum(equal) == total
         assert max(equal) - min(equal) <= 1
         assert equal == sorted(equal, reverse=True)
-    assert counts_like(labels, sum(sizes), "natural") == list(sizes)
+    assert counts_for_ratio(labels, sum(sizes), "natural") == list(sizes)
 
 
 def test_bad_counts_are_refused():
     labels = np.array([0, 0, 1, 3])
     with pytest.raises(ValueError, match="no images of the class number 2"):
-        counts_like(labels, 4, "natural")
+        counts_for_ratio(labels, 4, "natural")
     with pytest.raises(ValueError, match="2 images in all for 3 classes; every class needs at least 1"):
-        counts_like(np.array([0, 1, 2, 2]), 2, "balanced")
+        counts_for_ratio(np.array([0, 1, 2, 2]), 2, "balanced")
     with pytest.raises(ValueError, match="unknown ratio 'even'; use one of balanced, natural"):
-        counts_like(np.array([0, 1, 2, 2]), 3, "even")
+        counts_for_ratio(np.array([0, 1, 2, 2]), 3, "even")

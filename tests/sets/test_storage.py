@@ -17,8 +17,8 @@ import torch
 from safetensors.numpy import save_file
 
 from lightning_distill import DataSpec, load_set
-from lightning_distill.evaluation import TrainingSet
-from lightning_distill.sets.storage import CARD, SET, check_writable, digest, read_set, write_set
+from lightning_distill.evaluation import LabeledSet
+from lightning_distill.sets.storage import CARD, SET, check_writable, digest, read_set, save_set
 
 UINT8 = DataSpec("toy", (3, 4, 5), ("ant", "bee"), (100.0, 90.0, 80.0), (50.0, 40.0, 30.0), license="CC0")
 FLOAT16 = DataSpec("ct", (3, 4, 5), ("ant", "bee"), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), -1.0, 1.0, "float16")
@@ -27,11 +27,11 @@ SPECS = pytest.mark.parametrize("spec", [UINT8, FLOAT16], ids=["uint8", "float16
 
 def data(spec=UINT8, seed=0):
     random = torch.Generator().manual_seed(seed)
-    if spec.pixel == "uint8":
+    if spec.storage_dtype == "uint8":
         pixels = torch.randint(0, 256, (6, 3, 4, 5), generator=random, dtype=torch.uint8)
     else:
         pixels = (torch.rand(6, 3, 4, 5, generator=random) * 2 - 1).half()
-    return TrainingSet(pixels, torch.tensor([0, 0, 0, 1, 1, 1]), spec)
+    return LabeledSet(pixels, torch.tensor([0, 0, 0, 1, 1, 1]), spec)
 
 
 def content(folder):
@@ -40,7 +40,7 @@ def content(folder):
 
 @SPECS
 def test_a_set_comes_back_as_it_was_with_its_card(tmp_path, spec):
-    path = write_set(tmp_path / "a" / "b", data(spec), {"method": "DM", "scores": {"acc": 0.5}, "name": "Grüße"})
+    path = save_set(tmp_path / "a" / "b", data(spec), {"method": "DM", "scores": {"acc": 0.5}, "name": "Grüße"})
     assert path == tmp_path / "a" / "b" / SET
     for place in (path, path.parent, str(path)):
         back, card = read_set(place)
@@ -55,7 +55,7 @@ def test_a_set_comes_back_as_it_was_with_its_card(tmp_path, spec):
 
 @SPECS
 def test_a_set_loads_as_normalised_images_and_labels(tmp_path, spec):
-    dataset = load_set(write_set(tmp_path, data(spec), {}))
+    dataset = load_set(save_set(tmp_path, data(spec), {}))
     assert isinstance(dataset, torch.utils.data.TensorDataset)
     images, labels = dataset.tensors
     assert images.dtype == torch.float32
@@ -66,19 +66,19 @@ def test_a_set_loads_as_normalised_images_and_labels(tmp_path, spec):
 
 def test_images_in_another_memory_layout_come_back_in_order(tmp_path):
     given = data()
-    strided = TrainingSet(given.pixels.contiguous(memory_format=torch.channels_last), given.labels.int(), UINT8)
-    back, _ = read_set(write_set(tmp_path, strided, {}))
+    strided = LabeledSet(given.pixels.contiguous(memory_format=torch.channels_last), given.labels.int(), UINT8)
+    back, _ = read_set(save_set(tmp_path, strided, {}))
     assert torch.equal(back.pixels, given.pixels)
     assert back.labels.dtype == torch.int64
 
 
 def test_equal_sets_make_equal_files(tmp_path):
-    first, second = (write_set(tmp_path / name, data(), {"method": "DM"}) for name in ("a", "b"))
+    first, second = (save_set(tmp_path / name, data(), {"method": "DM"}) for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_files_are_readable_for_others(tmp_path):
-    write_set(tmp_path, data(), {})
+    save_set(tmp_path, data(), {})
     assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {SET: 0o644, CARD: 0o644}
 
 
@@ -97,12 +97,12 @@ print(json.dumps([float(x.sum()), labels.tolist(), str(images.dtype), card["data
 
 @SPECS
 def test_safetensors_and_numpy_alone_read_the_file(tmp_path, spec):
-    path = write_set(tmp_path, data(spec), {})
+    path = save_set(tmp_path, data(spec), {})
     run = subprocess.run([sys.executable, "-c", READER, path], capture_output=True, text=True, check=True, cwd=tmp_path)
     total, labels, dtype, names, foreign = json.loads(run.stdout)
     assert total == pytest.approx(load_set(path).tensors[0].sum().item(), rel=1e-4)
     assert labels == [0, 0, 0, 1, 1, 1]
-    assert dtype == spec.pixel
+    assert dtype == spec.storage_dtype
     assert names == ["ant", "bee"]
     assert foreign == []
 
@@ -121,7 +121,7 @@ def put(path, header, body):
 
 @SPECS
 def test_the_file_holds_a_json_header_and_the_tensors_and_nothing_else(tmp_path, spec):
-    path = write_set(tmp_path, data(spec), {"method": "DM"})
+    path = save_set(tmp_path, data(spec), {"method": "DM"})
     header, body = parts(path)
     assert set(header) == {"__metadata__", "images", "labels", "mean", "std"}
     assert set(header["__metadata__"]) == {"card"}
@@ -138,7 +138,7 @@ def test_the_file_holds_a_json_header_and_the_tensors_and_nothing_else(tmp_path,
 @pytest.mark.parametrize("name", ["images", "labels", "mean", "std"])
 @pytest.mark.parametrize("place", [0, -1], ids=["first byte", "last byte"])
 def test_a_tensor_that_was_changed_is_refused(tmp_path, name, place):
-    path = write_set(tmp_path, data(), {})
+    path = save_set(tmp_path, data(), {})
     header, body = parts(path)
     start, end = header[name]["data_offsets"]
     changed = bytearray(body)
@@ -151,7 +151,7 @@ def test_a_tensor_that_was_changed_is_refused(tmp_path, name, place):
 
 @pytest.mark.parametrize("change", ["dtype", "shape", "swap", "extra", "missing"])
 def test_a_tensor_that_is_read_as_another_is_refused(tmp_path, change):
-    path = write_set(tmp_path, data(), {})
+    path = save_set(tmp_path, data(), {})
     header, body = parts(path)
     if change == "dtype":
         header["labels"]["dtype"] = "U64"
@@ -172,7 +172,7 @@ def test_a_tensor_that_is_read_as_another_is_refused(tmp_path, change):
 
 @pytest.mark.parametrize("field", ["mean", "std"])
 def test_a_card_whose_statistics_were_changed_is_refused(tmp_path, field):
-    path = write_set(tmp_path, data(), {})
+    path = save_set(tmp_path, data(), {})
     header, body = parts(path)
     card = json.loads(header["__metadata__"]["card"])
     card["data"][field] = [1.0, 2.0, 3.0]
@@ -184,7 +184,7 @@ def test_a_card_whose_statistics_were_changed_is_refused(tmp_path, field):
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9, 0.999])
 def test_a_truncated_file_is_refused(tmp_path, share):
-    path = write_set(tmp_path, data(), {})
+    path = save_set(tmp_path, data(), {})
     packed = path.read_bytes()
     path.write_bytes(packed[: int(len(packed) * share)])
     with pytest.raises(ValueError, match=r"set.safetensors is not a distilled set: .*ask its sender for the file"):
@@ -232,49 +232,49 @@ def failing(real, nth):
 
 @pytest.mark.parametrize(("step", "nth"), [("fsync", 1), ("replace", 1), ("fsync", 2)])
 def test_a_full_disk_leaves_the_older_pair_and_no_other_file(tmp_path, monkeypatch, step, nth):
-    write_set(tmp_path, data(), {"method": "old"})
+    save_set(tmp_path, data(), {"method": "old"})
     before = content(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(os, step, failing(getattr(os, step), nth))
         with pytest.raises(OSError, match="No space left on device"):
-            write_set(tmp_path, data(seed=1), {"method": "new"})
+            save_set(tmp_path, data(seed=1), {"method": "new"})
     assert content(tmp_path) == before
     assert read_set(tmp_path)[1]["method"] == "old"
 
 
 def test_a_failure_between_the_two_files_leaves_no_temporary_file_and_a_readable_set(tmp_path, monkeypatch):
-    write_set(tmp_path, data(), {"method": "old"})
+    save_set(tmp_path, data(), {"method": "old"})
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", failing(os.replace, 2))
         with pytest.raises(OSError, match="No space left on device"):
-            write_set(tmp_path, data(seed=1), {"method": "new"})
+            save_set(tmp_path, data(seed=1), {"method": "new"})
     assert sorted(content(tmp_path)) == [CARD, SET]
     assert read_set(tmp_path)[1]["method"] in ("old", "new")
 
 
 def test_a_file_that_cannot_grow_leaves_the_older_pair_and_no_other_file(tmp_path):
-    write_set(tmp_path, data(), {"method": "old"})
+    save_set(tmp_path, data(), {"method": "old"})
     before, limits = content(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200, limits[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_set(tmp_path, data(seed=1), {"method": "new"})
+            save_set(tmp_path, data(seed=1), {"method": "new"})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert content(tmp_path) == before
 
 
 def test_a_card_that_json_cannot_hold_leaves_the_older_pair(tmp_path):
-    write_set(tmp_path, data(), {"method": "old"})
+    save_set(tmp_path, data(), {"method": "old"})
     before = content(tmp_path)
     with pytest.raises(TypeError, match="not JSON serializable"):
-        write_set(tmp_path, data(seed=1), {"model": object()})
+        save_set(tmp_path, data(seed=1), {"model": object()})
     assert content(tmp_path) == before
 
 
 def test_writing_again_replaces_both_files(tmp_path):
-    write_set(tmp_path, data(), {"method": "old"})
-    write_set(tmp_path, data(seed=1), {"method": "new"})
+    save_set(tmp_path, data(), {"method": "old"})
+    save_set(tmp_path, data(seed=1), {"method": "new"})
     back, card = read_set(tmp_path)
     assert torch.equal(back.pixels, data(seed=1).pixels)
     assert card["method"] == "new" == json.loads((tmp_path / CARD).read_text())["method"]
@@ -288,7 +288,7 @@ def test_a_folder_that_cannot_be_written_is_refused_by_name_before_anything_runs
             check_writable(folder)
         assert caught.value.errno in (errno.EEXIST, errno.ENOTDIR)
         with pytest.raises(OSError, match="file"):
-            write_set(folder, data(), {})
+            save_set(folder, data(), {})
     assert content(tmp_path) == {"file": b"in the way"}
 
 
@@ -326,18 +326,18 @@ def test_what_was_learned_beside_the_images_is_shipped_and_hashed(tmp_path, lear
     n, k = len(plain.labels), plain.spec.num_classes
     values = {"soft": torch.rand(n, k, generator=torch.Generator().manual_seed(1)).softmax(1), "lr": 0.0123}
     rich = replace(plain, **{name: values[name] for name in learned})
-    write_set(tmp_path, rich, {})
+    save_set(tmp_path, rich, {})
     read, card = read_set(tmp_path)
     assert card["sha256"] != read_card_of(plain, tmp_path / "plain")["sha256"]
     assert (read.lr == pytest.approx(0.0123)) if "lr" in learned else (read.lr is None)
     if "soft" in learned:
-        torch.testing.assert_close(read.soft, values["soft"])
+        torch.testing.assert_close(read.soft_labels, values["soft"])
         torch.testing.assert_close(load_set(tmp_path).tensors[1], values["soft"])
     else:
-        assert read.soft is None
+        assert read.soft_labels is None
         assert torch.equal(load_set(tmp_path).tensors[1], plain.labels)
 
 
 def read_card_of(plain, folder):
-    write_set(folder, plain, {})
+    save_set(folder, plain, {})
     return read_set(folder)[1]

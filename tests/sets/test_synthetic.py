@@ -8,7 +8,7 @@ import torch
 
 from lightning_distill import DataSpec, SyntheticSet
 from lightning_distill.sets.coresets import select
-from lightning_distill.sets.synthetic import STARTS, fit_to_classes, images_per_class
+from lightning_distill.sets.synthetic import INIT_METHODS, images_per_class, limit_to_available
 
 COUNTS = (12, 5, 20)
 NAMES = ("ant", "bee", "cat")
@@ -29,11 +29,11 @@ def data(pixel="uint8", channels=1):
     return (random.random((37, channels, 4, 5)) * 8 - 3).astype(np.float32), labels
 
 
-def begin(ipc=4, start="real", seed=0, pixel="uint8", channels=1, **options):
-    return SyntheticSet.begin(*data(pixel, channels), spec(pixel, channels), ipc, start, seed, **options)
+def begin(ipc=4, init="real", seed=0, pixel="uint8", channels=1, **options):
+    return SyntheticSet.from_real_data(*data(pixel, channels), spec(pixel, channels), ipc, init, seed, **options)
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", INIT_METHODS)
 @pytest.mark.parametrize("ipc", [1, 4, [1, 5, 3]], ids=str)
 def test_images_are_one_parameter_and_labels_are_ordered_by_class(ipc, start):
     synthetic = begin(ipc, start)
@@ -63,7 +63,7 @@ def test_the_view_of_a_class_holds_its_images_and_passes_gradients_to_them_alone
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("pixel", ["uint8", "float16"])
-@pytest.mark.parametrize("start", [start for start in STARTS if start != "noise"])
+@pytest.mark.parametrize("start", [start for start in INIT_METHODS if start != "noise"])
 def test_starts_from_real_images_are_the_selected_images(start, pixel, channels):
     synthetic = begin([3, 2, 4], start, 7, pixel, channels)
     images, labels = data(pixel, channels)
@@ -84,7 +84,7 @@ def test_noise_is_standard_normal_and_needs_no_images_of_its_class():
     assert synthetic.counts == [500, 500, 500]
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", INIT_METHODS)
 def test_starts_are_seeded_and_leave_the_global_stream_alone(start):
     before = torch.random.get_rng_state()
     first, again, other = (begin(4, start, seed).images for seed in (0, 0, 1))
@@ -98,17 +98,17 @@ def test_the_start_does_not_share_memory_with_the_data():
     images, labels = data("float16")
     before = images.copy()
     flat = DataSpec("toy", (1, 4, 5), NAMES, (0.0,), (1.0,), -3.0, 5.0, "float16")
-    synthetic = SyntheticSet.begin(images, labels, flat, 4, "real", 0)
+    synthetic = SyntheticSet.from_real_data(images, labels, flat, 4, "real", 0)
     synthetic.images.data.zero_()
     np.testing.assert_array_equal(images, before)
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", INIT_METHODS)
 def test_mapped_images_can_be_started_from(tmp_path, start):
     images, labels = data()
     np.save(tmp_path / "x.npy", images)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    assert torch.equal(SyntheticSet.begin(mapped, labels, spec(), 4, start, 0).images, begin(4, start).images)
+    assert torch.equal(SyntheticSet.from_real_data(mapped, labels, spec(), 4, start, 0).images, begin(4, start).images)
 
 
 def test_small_classes_are_an_error_by_default_that_names_the_class():
@@ -125,7 +125,7 @@ def test_fewer_takes_what_there_is():
         assert len(synthetic.of_class(label).unique(dim=0)) == size
 
 
-@pytest.mark.parametrize("start", [start for start in STARTS if start != "noise"])
+@pytest.mark.parametrize("start", [start for start in INIT_METHODS if start != "noise"])
 def test_repeat_gives_every_image_as_often_as_it_fits(start):
     synthetic = begin([3, 13, 4], start, on_small_class="repeat")
     assert synthetic.counts == [3, 13, 4]
@@ -146,7 +146,7 @@ def test_an_unknown_policy_is_refused(start):
 
 @pytest.mark.parametrize("start", ["random", "", "Real"])
 def test_an_unknown_start_is_refused_with_the_known_ones(start):
-    with pytest.raises(ValueError, match=f"unknown start '{start}'; use one of real, noise, kmeans, herding, kcenter"):
+    with pytest.raises(ValueError, match=f"unknown init '{start}'; use one of real, noise, kmeans, herding, kcenter"):
         begin(2, start)
 
 
@@ -178,7 +178,7 @@ def test_ipc_is_one_number_or_one_for_each_class(ipc, counts):
 
 @pytest.mark.parametrize("policy", ["error", "fewer", "repeat"])
 def test_policies_change_nothing_where_there_are_enough(policy):
-    assert fit_to_classes([5, 4, 3], [5, 6, 700], spec(), policy) == [5, 4, 3]
+    assert limit_to_available([5, 4, 3], [5, 6, 700], spec(), policy) == [5, 4, 3]
 
 
 @pytest.mark.parametrize("pixel", ["uint8", "float16"])
@@ -189,21 +189,21 @@ def test_pixels_are_rounded_and_clipped_to_the_range_of_the_data(pixel):
     pixels = synthetic.pixels()
     raw = synthetic.images.detach().double() * torch.tensor(about.std).double().view(-1, 1, 1)
     raw += torch.tensor(about.mean).double().view(-1, 1, 1)
-    assert (raw < about.low).any()
-    assert (raw > about.high).any()
-    clipped = raw.clamp(about.low, about.high)
+    assert (raw < about.min_value).any()
+    assert (raw > about.max_value).any()
+    clipped = raw.clamp(about.min_value, about.max_value)
     assert pixels.dtype == {"uint8": torch.uint8, "float16": torch.float16}[pixel]
     error = (pixels.double() - clipped).abs()
     assert error.max() <= (0.5 + 1e-4 if pixel == "uint8" else 2**-9)
-    assert pixels.min() == about.low
-    assert pixels.max() == about.high
+    assert pixels.min() == about.min_value
+    assert pixels.max() == about.max_value
     assert not pixels.requires_grad
 
 
 @pytest.mark.parametrize("pixel", ["uint8", "float16"])
 def test_students_see_what_is_shipped(pixel):
     synthetic = begin(4, "noise", 0, pixel, 3)
-    shipped = synthetic.shipped()
+    shipped = synthetic.exported_images()
     assert shipped.dtype == torch.float32
     assert torch.equal(shipped, synthetic.spec.normalize(synthetic.pixels()))
     assert not torch.equal(shipped, synthetic.images.detach())
@@ -216,7 +216,7 @@ def test_pixels_of_a_large_range_stay_finite_as_float16():
     synthetic = SyntheticSet(torch.arange(3), about)
     synthetic.images.data.fill_(5.0)
     assert synthetic.pixels().isfinite().all()
-    assert synthetic.shipped().isfinite().all()
+    assert synthetic.exported_images().isfinite().all()
 
 
 def test_a_step_of_an_optimizer_moves_the_images():
@@ -235,13 +235,13 @@ def test_what_else_is_learned_joins_the_parameters_and_comes_back_from_a_state()
     assert set(plain.state_dict()) == {"images", "labels"}
     assert torch.equal(plain.targets(), plain.labels)
     logits = torch.randn(len(plain), plain.spec.num_classes)
-    rich = begin().learn(logits, 0.02)
+    rich = begin().add_learnables(logits, 0.02)
     assert [name for name, _ in rich.named_parameters()] == ["images", "soft", "lr"]
     torch.testing.assert_close(rich.targets(), logits.softmax(1))
     rich.targets()[0, 0].backward()
-    assert rich.soft.grad.abs().sum() > 0
-    for one in (plain, rich, begin().learn(lr=0.5)):
-        room = SyntheticSet.with_room_for(one.state_dict(), one.spec)
+    assert rich.soft_label_logits.grad.abs().sum() > 0
+    for one in (plain, rich, begin().add_learnables(lr=0.5)):
+        room = SyntheticSet.empty_like_state(one.state_dict(), one.spec)
         room.load_state_dict(one.state_dict())
         for name, tensor in one.state_dict().items():
             assert torch.equal(room.state_dict()[name], tensor)

@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from lightning_distill.utils.distributed import gather, share
+from lightning_distill.utils.distributed import gather_shards, shard
 
 RUN = """
 import sys, warnings
@@ -19,14 +19,14 @@ from conftest import blobs
 from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 from lightning_distill import ArrayDataModule, StudentEvaluation
-from lightning_distill.evaluation import Protocol, School, Sitting
+from lightning_distill.evaluation import Protocol, StudentTrainer, TrainedStudents
 
 folder, devices = sys.argv[1], int(sys.argv[2])
-trained, train = [], School.train
-School.train = lambda self, data, seed, *rest: (
+trained, train = [], StudentTrainer.train
+StudentTrainer.train = lambda self, data, seed, *rest: (
     trained.append((self.architecture, seed, float(data.pixels.sum()))) or train(self, data, seed, *rest)
 )
-said, refused, score = [], [], Sitting.scores
+said, refused, score = [], [], TrainedStudents.scores
 
 
 def scores_of(self):
@@ -38,7 +38,7 @@ def scores_of(self):
     return score(self)
 
 
-Sitting.scores = scores_of
+TrainedStudents.scores = scores_of
 splits = [blobs(3, count, seed=seed) for seed, count in enumerate((12, 7, 6))]
 splits = [((images / 60).astype("float32"), labels) for images, labels in splits]
 images, labels = splits[0]
@@ -94,8 +94,8 @@ torch.save(results, folder + f"/{devices}-{rank}.pt")
 
 
 def test_of_one_process_everything_is_its_own():
-    assert share([3, 1, 2]) == [3, 1, 2]
-    assert gather([3, 1, 2]) == [3, 1, 2]
+    assert shard([3, 1, 2]) == [3, 1, 2]
+    assert gather_shards([3, 1, 2]) == [3, 1, 2]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lightning_distill.utils import hardware as module
-from lightning_distill.utils.hardware import machine, processor_info
+from lightning_distill.utils.hardware import machine_description, processor_info
 
 
 @pytest.mark.parametrize(
@@ -26,18 +26,18 @@ def test_one_name_of_several_generations_is_told_apart(monkeypatch, tmp_path, fl
     file.write_text(f"processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: {flags}\n\nprocessor\t: 1\nmodel name\t: No\n")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(module, "processor_info", lambda: processor_info(file))
-    assert machine() == f"{torch.get_num_threads()} threads, Some CPU{units}"
+    assert machine_description() == f"{torch.get_num_threads()} threads, Some CPU{units}"
 
 
 def test_systems_without_cpuinfo_and_gpus_have_a_name(monkeypatch, tmp_path):
     assert processor_info(tmp_path / "missing") == {}
     monkeypatch.setattr(module, "processor_info", dict)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert machine() == f"{torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"
+    assert machine_description() == f"{torch.get_num_threads()} threads, {platform.processor() or platform.machine()}"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H200")
-    assert machine() == "NVIDIA H200"
+    assert machine_description() == "NVIDIA H200"
 
 
 def test_no_host_name():
-    assert platform.node() not in machine().replace(",", " ").split()
+    assert platform.node() not in machine_description().replace(",", " ").split()

@@ -16,16 +16,16 @@ from lightning_distill import ArrayDataModule, CombinedDataModule, DMDistiller, 
 from lightning_distill.audit.run import audit
 from lightning_distill.data import npz
 from lightning_distill.data.npz import read_npz
-from lightning_distill.evaluation import Protocol, School
-from lightning_distill.evaluation.baselines import chosen, everything, everything_weighted
+from lightning_distill.evaluation import Protocol, StudentTrainer
+from lightning_distill.evaluation.baselines import class_weighted_full_data, coreset_sampler, full_data
 from lightning_distill.evaluation.features import embed_features
-from lightning_distill.indicator.predictors import look
+from lightning_distill.indicator.predictors import measure_predictors
 from lightning_distill.report.neighbours import nearest
-from lightning_distill.sets.adapt import fit_to
+from lightning_distill.sets.adapt import adapt_set
 from lightning_distill.sets.coresets import METHODS, select
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.utils import lazy_arrays as lazy
-from lightning_distill.utils.lazy_arrays import Chosen, InFile, Joined, from_map, join, take
+from lightning_distill.utils.lazy_arrays import ConcatArray, FileArray, IndexedArray, concatenate, from_memmap, take
 
 FEW = Protocol("few", 1, batch_size=16)
 
@@ -55,11 +55,11 @@ INDICES = [slice(None), slice(2, 5), slice(5, 0, -2), slice(3, 3), 0, -1, [2, 2,
 @pytest.mark.parametrize("index", INDICES, ids=str)
 def test_rows_of_a_file_are_those_of_the_array(stored, view, index):
     array, mapped = (view(x) for x in stored)
-    read = from_map(mapped)
+    read = from_memmap(mapped)
     if array[0].ndim == 2 or array.shape[1:] == (1,):  # single values far apart are no piece; pages then count
-        assert not isinstance(read, InFile) or array.shape[1:] == (1,)
+        assert not isinstance(read, FileArray) or array.shape[1:] == (1,)
     else:
-        assert isinstance(read, InFile)
+        assert isinstance(read, FileArray)
     index = np.array(index, np.int64) if isinstance(index, list) else index
     np.testing.assert_array_equal(read[index], array[index])
     assert (len(read), read.shape, read.ndim, read.dtype, read.nbytes) == (
@@ -69,7 +69,7 @@ def test_rows_of_a_file_are_those_of_the_array(stored, view, index):
 
 def test_rows_by_a_mask_and_rows_that_are_not_there(stored):
     array, mapped = stored
-    read, mask = from_map(mapped), np.arange(20) % 7 == 2
+    read, mask = from_memmap(mapped), np.arange(20) % 7 == 2
     np.testing.assert_array_equal(read[mask], array[mask])
     with pytest.raises(IndexError, match="rows 4 to 20 of an array that has 20"):
         read[np.array([4, 20])]
@@ -79,15 +79,17 @@ def test_rows_by_a_mask_and_rows_that_are_not_there(stored):
 def test_floats_of_any_byte_order_come_out_native_and_equal(tmp_path, dtype):
     array = np.random.default_rng(0).normal(size=(6, 3, 2, 2)).astype(dtype)
     np.save(tmp_path / "x.npy", array)
-    read = from_map(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    read = from_memmap(np.load(tmp_path / "x.npy", mmap_mode="r"))
     assert read.dtype.isnative
     np.testing.assert_array_equal(read[[5, 0]], array[[5, 0]])
 
 
 def test_neighbours_are_read_at_once_and_no_more_than_is_good(stored, monkeypatch):
     array, mapped = stored
-    read, asked, original = from_map(mapped), [], InFile._neighbours
-    monkeypatch.setattr(InFile, "_neighbours", lambda self, file, *run: asked.append(run) or original(self, file, *run))
+    read, asked, original = from_memmap(mapped), [], FileArray._neighbours
+    monkeypatch.setattr(
+        FileArray, "_neighbours", lambda self, file, *run: asked.append(run) or original(self, file, *run)
+    )
     np.testing.assert_array_equal(read[np.array([9, 3, 8, 4, 4])], array[[9, 3, 8, 4, 4]])
     assert asked == [(3, 2), (4, 1), (8, 2)]
     asked.clear()
@@ -102,12 +104,12 @@ def test_what_differs_from_its_file_or_has_no_pieces_stays_a_map(stored, tmp_pat
     changed[3] = 0
     np.save(tmp_path / "f.npy", np.asfortranarray(array))
     for kept in (changed, mapped[:, :, 1:], np.load(tmp_path / "f.npy", mmap_mode="r"), array):
-        assert from_map(kept) is kept
+        assert from_memmap(kept) is kept
     assert not take(changed, np.arange(5))[3].any()
 
 
 def test_a_file_that_is_cut_off_is_an_error_with_its_name(stored, tmp_path):
-    read = from_map(stored[1])
+    read = from_memmap(stored[1])
     content = (tmp_path / "x.npy").read_bytes()
     (tmp_path / "x.npy").write_bytes(content[:-30])
     assert read[:19].shape == (19, 5, 4, 3)
@@ -117,17 +119,17 @@ def test_a_file_that_is_cut_off_is_an_error_with_its_name(stored, tmp_path):
 
 def test_choosing_and_joining_read_nothing(stored, monkeypatch):
     array, mapped = stored
-    read, rows, again = from_map(mapped), np.array([3, 1, 19, 7]), np.array([2, 0])
+    read, rows, again = from_memmap(mapped), np.array([3, 1, 19, 7]), np.array([2, 0])
     with monkeypatch.context() as patch:
-        patch.setattr(InFile, "read", None)
+        patch.setattr(FileArray, "read", None)
         some = take(take(read, rows), again)
-        both = join([some, read, array[:2]])
-    assert (type(some), type(both), len(both)) == (Chosen, Joined, 24)
+        both = concatenate([some, read, array[:2]])
+    assert (type(some), type(both), len(both)) == (IndexedArray, ConcatArray, 24)
     np.testing.assert_array_equal(some[:], array[rows][again])
     np.testing.assert_array_equal(np.asarray(both), np.concatenate([array[rows][again], array, array[:2]]))
     np.testing.assert_array_equal(both[np.array([23, 0, 5])], np.stack([array[1], array[19], array[3]]))
     assert isinstance(take(array, rows), np.ndarray)
-    assert isinstance(join([array, array]), np.ndarray)
+    assert isinstance(concatenate([array, array]), np.ndarray)
 
 
 def test_an_array_that_is_not_packed_is_mapped_where_it_is(tmp_path, monkeypatch):
@@ -144,7 +146,7 @@ def test_an_array_that_is_not_packed_is_mapped_where_it_is(tmp_path, monkeypatch
     np.testing.assert_array_equal(found["turned"], images)
     assert [path.name for path in tmp_path.iterdir()] == ["toy.npz"]
     data = NpzDataModule(str(tmp_path / "toy.npz"), real_per_class=4)
-    assert isinstance(data.train_arrays()[0].array, InFile)
+    assert isinstance(data.train_arrays()[0].array, FileArray)
     content = bytearray((tmp_path / "toy.npz").read_bytes())
     content[300] ^= 1
     (tmp_path / "toy.npz").write_bytes(content)
@@ -169,13 +171,13 @@ def pair(tmp_path):
 @pytest.fixture
 def largest(monkeypatch):
     """The most rows that were read at once, from a file whose parts are small."""
-    seen, original = [0], InFile.read
+    seen, original = [0], FileArray.read
 
     def read(self, rows):
         seen.append(len(rows))
         return original(self, rows)
 
-    monkeypatch.setattr(InFile, "read", read)
+    monkeypatch.setattr(FileArray, "read", read)
     for place in ("lightning_distill.data.checks.arrays._PIXELS", "lightning_distill.audit.image_checks.AT_ONCE"):
         monkeypatch.setattr(place, 20 * 192)
     monkeypatch.setattr("lightning_distill.sets.coresets.AT_ONCE", 10 * 192)
@@ -191,7 +193,7 @@ def same(of_memory, of_disk):
 def test_statistics_draws_and_batches(pair, largest):
     memory, disk, _ = pair
     assert memory.spec == disk.spec
-    assert isinstance(disk.splits["val"][0], Chosen)
+    assert isinstance(disk.splits["val"][0], IndexedArray)
     same(memory.train_dataloader().batch(3)[0], disk.train_dataloader().batch(3)[0])
     for one, other in zip(memory.test_dataloader(), disk.test_dataloader(), strict=True):
         same(one[0], other[0])
@@ -207,7 +209,7 @@ def test_sites_and_combined_data(pair, largest):
              zip((memory, disk), others, strict=True)]]  # fmt: skip
     for of_memory, of_disk in made:
         assert of_memory.spec == of_disk.spec
-        assert isinstance(of_disk.splits["train"][0], lazy.Lazy)
+        assert isinstance(of_disk.splits["train"][0], lazy.LazyArray)
         same(of_memory.train_dataloader().batch(1)[0], of_disk.train_dataloader().batch(1)[0])
     assert 0 < max(largest) <= 20
 
@@ -216,9 +218,9 @@ def test_sites_and_combined_data(pair, largest):
 def test_starts_and_picks_by_every_method(pair, largest, method):
     memory, disk, _ = pair
     start = "real" if method == "random" else method
-    same(*(SyntheticSet.begin(*data.train_arrays(), data.spec, 2, start, 0).images.detach() for data in (memory, disk))
+    same(*(SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, start, 0).images.detach() for data in (memory, disk))
          if method != "kmeans" else ([0], [0]))  # fmt: skip
-    draws = [chosen(method, data.train_arrays(), [3] * 4, data.spec, 0)(0) for data in (memory, disk)]
+    draws = [coreset_sampler(method, data.train_arrays(), [3] * 4, data.spec, 0)(0) for data in (memory, disk)]
     if method != "kmeans":  # whose centres are those of a sample here
         assert torch.equal(*(draw.pixels for draw in draws))
     assert torch.equal(*(draw.labels for draw in draws))
@@ -239,11 +241,11 @@ def test_students_of_all_data(pair, largest):
     memory, disk, _ = pair
     trained = []
     for data in (memory, disk):
-        school = School("convnet_w16", data.spec, FEW, 360, 1, compile="off")
-        trained.append(school.train(everything_weighted(data.all_train_arrays(), data.spec)(0), 0).parameters)
+        school = StudentTrainer("convnet_w16", data.spec, FEW, 360, 1, compile="off")
+        trained.append(school.fit(class_weighted_full_data(data.all_train_arrays(), data.spec)(0), 0).parameters)
         bigger = replace(data.spec, shape=(1, 16, 16), class_names=("3", "2", "1", "0"))
-        turned = fit_to(
-            everything(data.train_arrays(), data.spec)(0), bigger, dict(zip("0123", "0123", strict=True)), True
+        turned = adapt_set(
+            full_data(data.train_arrays(), data.spec)(0), bigger, dict(zip("0123", "0123", strict=True)), True
         )
         trained[-1]["changed"] = turned.pixels[torch.tensor([3, 100, 359])]
         trained[-1]["labels"] = turned.labels
@@ -261,7 +263,7 @@ def test_features_neighbours_predictors_and_the_audit(pair, largest):
         features = embed_features(real, spec, "convnet_w16", FEW, compile="off")
         queries = torch.from_numpy(np.ascontiguousarray(data.splits["test"][0][:4]))
         near = nearest(queries, real[0], spec, at_once=10 * 192)
-        cheap = look(real, data.splits["test"], spec)
+        cheap = measure_predictors(real, data.splits["test"], spec)
         found.append((features, near.rows, near.distances, cheap.knn_acc, [str(f) for f in audit(data.given())]))
     for one, other in zip(*found, strict=True):
         assert np.array_equal(one, other)

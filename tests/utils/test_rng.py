@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightning_distill.utils.rng import derive_seed, sandbox
+from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
 def test_seeds_are_stable_and_differ_by_every_part():
@@ -13,7 +13,7 @@ def test_seeds_are_stable_and_differ_by_every_part():
 
 
 def fail_in_the_sandbox():
-    with sandbox(7):
+    with isolated_rng(7):
         torch.rand(9)
         raise RuntimeError("inside")
 
@@ -28,11 +28,11 @@ def test_random_stream_outside_is_untouched_also_on_errors():
 
 
 def test_equal_seeds_give_equal_draws():
-    with sandbox(5):
+    with isolated_rng(5):
         first = torch.rand(3)
-    with sandbox(5):
+    with isolated_rng(5):
         assert torch.equal(torch.rand(3), first)
-    with sandbox(6):
+    with isolated_rng(6):
         assert not torch.equal(torch.rand(3), first)
 
 
@@ -40,7 +40,7 @@ def test_equal_seeds_give_equal_draws():
 def test_gradients_flow_inside_lightnings_validation_modes(mode):
     weight = torch.ones(2)
     with mode():
-        with sandbox(0):
+        with isolated_rng(0):
             inside = weight.clone().requires_grad_()
             (inside * 3).sum().backward()
         assert inside.grad.tolist() == [3.0, 3.0]

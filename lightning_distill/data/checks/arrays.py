@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.utils.lazy_arrays import Lazy, from_map
+from lightning_distill.utils.lazy_arrays import LazyArray, from_memmap
 
 Array = NDArray[np.generic]
 Channels = Literal["auto", "first", "last"]
@@ -15,7 +15,7 @@ _CHUNK, _PIXELS = 4096, 1 << 22  # images looked at together: that many, or fewe
 
 
 def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
-    """View images as ``(N, C, H, W)`` without copying; memory-mapped ones become `lazy.InFile` and stay on disk.
+    """View images as ``(N, C, H, W)`` without copying; memory-mapped ones become `lazy.FileArray` and stay on disk.
 
     Args:
         images: uint8 or float; ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``.
@@ -28,7 +28,7 @@ def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
     """
     if channels not in get_args(Channels):
         raise ValueError(f"unknown channels={channels!r}; use one of {', '.join(get_args(Channels))}")
-    if isinstance(images, Lazy):  # of another data module, which has looked at them
+    if isinstance(images, LazyArray):  # of another data module, which has looked at them
         return images
     images = _as_array(images)
     if images.dtype == object:
@@ -43,7 +43,7 @@ def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
         images = images if _channels_first(images.shape, channels) else images.transpose(0, 3, 1, 2)
     else:
         raise ValueError(f"{split} images have the shape {images.shape}; give (N,H,W), (N,H,W,C) or (N,C,H,W)")
-    images = from_map(images)
+    images = from_memmap(images)
     if images.dtype.kind == "f":
         _refuse_not_finite(images, split)
     return images if images.dtype.isnative else images.astype(images.dtype.newbyteorder("="))

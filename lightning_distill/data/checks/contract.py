@@ -7,7 +7,7 @@ from lightning import LightningDataModule
 from lightning_distill.data.base import ArrayDataModule
 
 
-def data_of(datamodule: LightningDataModule | None) -> ArrayDataModule:
+def require_array_datamodule(datamodule: LightningDataModule | None) -> ArrayDataModule:
     """The trainer's data module, if a distiller can draw from it.
 
     Raises:

@@ -96,7 +96,7 @@ def overlaps(groups: Mapping[str, Rows]) -> list[Overlap]:
     return found
 
 
-def settle_overlaps(groups: Mapping[str, Rows], on_overlap: OnOverlap) -> dict[str, Rows]:
+def resolve_overlaps(groups: Mapping[str, Rows], on_overlap: OnOverlap) -> dict[str, Rows]:
     """Stop, warn, or say which images stay, where splits share groups.
 
     ``drop`` takes from train the images whose group val or test has, and from val those whose group test has; test

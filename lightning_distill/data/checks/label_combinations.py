@@ -12,7 +12,7 @@ Combinations = tuple[tuple[int, ...], ...]
 Targets = NDArray[np.int64]
 
 
-def frequent(targets: NDArray[np.int64], least: int | None = None) -> Combinations:
+def frequent_combinations(targets: NDArray[np.int64], least: int | None = None) -> Combinations:
     """The combinations of labels that enough images have, the most frequent first.
 
     Args:
@@ -28,7 +28,7 @@ def frequent(targets: NDArray[np.int64], least: int | None = None) -> Combinatio
     return tuple(tuple(map(int, rows[i])) for i in order if counts[i] >= needed)
 
 
-def numbered(targets: NDArray[np.int64], combinations: Combinations) -> NDArray[np.int64]:
+def combination_indices(targets: NDArray[np.int64], combinations: Combinations) -> NDArray[np.int64]:
     """For each image ``(N,)`` the number of its combination, -1 where it is none of them."""
     known = {row: number for number, row in enumerate(combinations)}
     rows, of = np.unique(targets, axis=0, return_inverse=True)
@@ -36,7 +36,7 @@ def numbered(targets: NDArray[np.int64], combinations: Combinations) -> NDArray[
     return numbers[of.reshape(-1)]
 
 
-def covered(targets: Targets, combinations: Combinations) -> tuple[Targets, Targets]:
+def is_covered(targets: Targets, combinations: Combinations) -> tuple[Targets, Targets]:
     """The rows of the images that have one of the combinations, and its number for each of them.
 
     Raises:
@@ -49,7 +49,7 @@ def covered(targets: Targets, combinations: Combinations) -> tuple[Targets, Targ
             f"{len(combinations)} combinations of labels have images enough to be distilled, two are needed; the most "
             f"frequent have {there}: set min_combination to fewer than the default, a hundredth of {len(targets):,}"
         )
-    numbers = numbered(targets, combinations)
+    numbers = combination_indices(targets, combinations)
     rows = np.flatnonzero(numbers >= 0)
     if not len(rows):
         raise ValueError(f"none of {len(targets)} images has one of the {len(combinations)} combinations of labels; "
@@ -57,12 +57,12 @@ def covered(targets: Targets, combinations: Combinations) -> tuple[Targets, Targ
     return rows, numbers[rows]
 
 
-def tell(spec: DataSpec, targets: NDArray[np.int64]) -> None:
+def log_combinations(spec: DataSpec, targets: NDArray[np.int64]) -> None:
     """Say which share of the training images has one of the combinations, and warn of labels that are in none."""
-    numbers = numbered(targets, spec.combinations)
+    numbers = combination_indices(targets, spec.combinations)
     share = f"{(numbers >= 0).mean():.1%} of {len(targets):,} training images"
     rank_zero_info(f"{spec.name}: {share} have one of {len(spec.combinations)} combinations of labels: these are drawn "
-                   f"from and distilled ({_listed(spec.strata)})")  # fmt: skip
+                   f"from and distilled ({_listed(spec.balance_groups)})")  # fmt: skip
     missing = np.flatnonzero(np.array(spec.combinations).sum(0) == 0)
     if len(missing):
         names = ", ".join(repr(spec.class_names[label]) for label in missing)

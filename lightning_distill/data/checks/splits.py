@@ -16,7 +16,7 @@ Split = tuple[Array, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
-class Given:
+class RawSplits:
     """Data as they were given: each split checked by itself, nothing carved out, left out or held against another.
 
     Args:

@@ -16,8 +16,16 @@ from lightning_distill.augmentation.presets import valid_for
 from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import PATIENT, OnOverlap
-from lightning_distill.data.folder.decode import Decoded, DecodeOptions, OnError, decode
-from lightning_distill.data.folder.index import SPLITS, Columns, Entry, few, list_folders, list_table, naming_below
+from lightning_distill.data.folder.decode import DecodedFolder, DecodeOptions, OnError, decode
+from lightning_distill.data.folder.index import (
+    SPLITS,
+    Columns,
+    Entry,
+    list_folders,
+    list_table,
+    naming_below,
+    shorten_list,
+)
 from lightning_distill.data.folder.resize import Color, Fit
 from lightning_distill.data.readers import ReadOptions, Windows, is_volume
 from lightning_distill.data.readers.base import Axis, Frames
@@ -179,7 +187,11 @@ class FolderDataModule(ArrayDataModule):
         """What is done to the files, where it is not the default."""
         ours, plain = (_flat(options) for options in (self.options, DecodeOptions(ReadOptions())))
         shown = {} if self.modality is None else {"modality": self.modality}
-        return {**super().recipe, **shown, **{key: value for key, value in ours.items() if value != plain[key]}}
+        return {
+            **super().reproducible_args,
+            **shown,
+            **{key: value for key, value in ours.items() if value != plain[key]},
+        }
 
     def prepare_data(self) -> None:
         """Fill the cache, where there is one: of several processes, one writes it and all map it."""
@@ -206,15 +218,15 @@ class FolderDataModule(ArrayDataModule):
 
     def _describe(self) -> DataSpec:
         spec = super()._describe()
-        if spec.pixel == "uint8":
-            return replace(spec, scale=self._scale)
+        if spec.storage_dtype == "uint8":
+            return replace(spec, intensity_scale=self._scale)
         if max(spec.std) < _FLAT:
             rank_zero_warn(
                 f"the images use little of their fixed range ({self._scale}): their standard deviation is "
                 f"{max(spec.std):.3g} of it; where the files are DICOM or NIfTI give window=(center, width) or a named "
                 "one, else spread their values over all bits (12 bits times 16) and save them again"
             )
-        return replace(spec, low=0.0, high=1.0, scale=self._scale)
+        return replace(spec, min_value=0.0, max_value=1.0, intensity_scale=self._scale)
 
     def _entries(self) -> list[Entry]:
         with naming_below(self.root):
@@ -225,14 +237,14 @@ class FolderDataModule(ArrayDataModule):
                 entries = list_table(self.root, table, self.columns, self.multi_label)
         return sorted(entries, key=lambda entry: (SPLITS.index(entry.split), entry.path))
 
-    def _decode(self, entries: list[Entry]) -> Decoded:
+    def _decode(self, entries: list[Entry]) -> DecodedFolder:
         paths, masks = [entry.path for entry in entries], [entry.mask for entry in entries]
         return decode(self.root, paths, self.options, self.cache, masks)
 
     def _called(self, entries: list[Entry]) -> str:
         """The source, and which slices were taken where there are volumes."""
         volumes = any(is_volume(entry.path) for entry in entries)
-        return f"{self._source}, {self.options.read.cut}" if volumes else self._source
+        return f"{self._source}, {self.options.read.slice_options}" if volumes else self._source
 
     def _label(self, entries: list[Entry]) -> NDArray[np.int64]:
         """Labels of the files ``(F,)``, or targets ``(F, L)``; the names of the classes become known here."""
@@ -242,11 +254,13 @@ class FolderDataModule(ArrayDataModule):
             seen = {label for entry in entries if entry.split == split for label in entry.labels}
             if unknown := sorted(seen - trained):
                 raise ValueError(
-                    f"{split} has the class {few(unknown)}, of which train has no images; correct the labels"
+                    f"{split} has the class {shorten_list(unknown)}, of which train has no images; correct the labels"
                 )
         order = self._order if self._order is not None else sorted(names, key=_by_size)
         if set(order) != names or len(order) != len(names):
-            raise ValueError(f"class_names are {few(order)} but the files have {few(sorted(names))}; name each once")
+            raise ValueError(
+                f"class_names are {shorten_list(order)} but the files have {shorten_list(sorted(names))}; name each once"
+            )
         self._class_names = order
         number = {name: place for place, name in enumerate(order)}
         several = self.table is not None and (self.multi_label or any(len(entry.labels) != 1 for entry in entries))
@@ -258,7 +272,7 @@ class FolderDataModule(ArrayDataModule):
         return targets
 
 
-def _patients(entries: list[Entry], decoded: Decoded) -> tuple[NDArray[np.int64] | None, str]:
+def _patients(entries: list[Entry], decoded: DecodedFolder) -> tuple[NDArray[np.int64] | None, str]:
     """Numbers ``(N,)`` of what belongs together, and what that is.
 
     The table's patients, the files' own, or else images of one file.

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.progress import track
 
 from lightning_distill.data.checks.arrays import Array
-from lightning_distill.data.folder.resize import Alike, Color, Fit, fit_picture
-from lightning_distill.data.readers import ReadOptions, Unreadable, read_image
+from lightning_distill.data.folder.resize import Color, Fit, PhotometricCheck, resize_to_square
+from lightning_distill.data.readers import ReadOptions, UnreadableFile, read_image
 from lightning_distill.data.readers.dicom import patient_of
-from lightning_distill.sets.storage import check_writable, write_files
+from lightning_distill.sets.storage import check_writable, write_files_atomically
 
 OnError = Literal["error", "skip"]
 _VERSION = 3  # of what the cache holds; another number reads nothing of the older ones
@@ -58,7 +58,7 @@ class DecodeOptions:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedFolder:
     """What came of the files.
 
     Args:
@@ -82,7 +82,7 @@ def decode(
     options: DecodeOptions,
     cache: Path | None = None,
     masks: Sequence[str | None] | None = None,
-) -> Decoded:
+) -> DecodedFolder:
     """Read files one by one; only one of them, and without a cache the array, are in memory at a time.
 
     Args:
@@ -124,7 +124,7 @@ class _Note(TypedDict):
 
 def _write(array: IO[bytes], key: str, root: Path, given: Sequence[_File], options: DecodeOptions) -> _Note:
     """Write the images one after the other, as npy, and tell what was written."""
-    alike = Alike(options.mixed_photometric)
+    alike = PhotometricCheck(options.mixed_photometric)
     files: list[int] = []
     skipped: list[int] = []
     patients: list[int] = []
@@ -139,12 +139,12 @@ def _write(array: IO[bytes], key: str, root: Path, given: Sequence[_File], optio
             name = path.encode("utf-8", "backslashreplace").decode()  # file systems hold names that no log can
             picture = read_image(root / path, options.read, name, None if mask is None else root / mask)
             patient = patient_of(root / path, salt, name) if options.patients else 0
-        except Unreadable as error:
+        except UnreadableFile as error:
             if options.on_error == "error":
                 raise ValueError(f"{error}; on_error='skip' leaves such files out") from None
             skipped.append(number)
             continue
-        ready = fit_picture(picture, options.size, options.fit, options.color, name)  # (frames, C, H, W)
+        ready = resize_to_square(picture, options.size, options.fit, options.color, name)  # (frames, C, H, W)
         alike.check(ready, name)
         if not files:
             shape = ready.pixels.shape[1:]
@@ -187,7 +187,7 @@ def _fill(array: Path, note: Path, key: str, root: Path, files: Sequence[_File],
     except BaseException:
         Path(temporary.name).unlink(missing_ok=True)
         raise
-    write_files({note: json.dumps(about).encode()})
+    write_files_atomically({note: json.dumps(about).encode()})
     return about
 
 
@@ -211,11 +211,11 @@ def _kept(array: Path, note: Path, key: str) -> tuple[Array, _Note] | None:
     return (images, cast(_Note, about)) if len(images) == len(about["files"]) else None
 
 
-def _decoded(images: Array, about: _Note, count: int) -> Decoded:
+def _decoded(images: Array, about: _Note, count: int) -> DecodedFolder:
     if skipped := about["skipped"]:  # their names may be those of patients, and warnings go into logs
         rank_zero_warn(f"{len(skipped)} of {count} files cannot be read and are left out; `skipped` lists them")
     patients = None if about["patients"] is None else np.array(about["patients"], np.int64)
-    return Decoded(images, np.array(about["files"], np.int64), patients, about["scale"], skipped)
+    return DecodedFolder(images, np.array(about["files"], np.int64), patients, about["scale"], skipped)
 
 
 def _digest(root: Path, files: Sequence[_File], options: DecodeOptions) -> str:

@@ -88,9 +88,13 @@ def list_folders(root: Path) -> list[Entry]:
     if not found:
         return _classes(root, root, "train")
     if "train" not in found:
-        raise ValueError(f"there is a folder {few([f.name for f in found.values()])} but none called train; add it")
+        raise ValueError(
+            f"there is a folder {shorten_list([f.name for f in found.values()])} but none called train; add it"
+        )
     if others := [folder.name for folder in folders if folder not in found.values()]:
-        raise ValueError(f"beside the folders of splits there is {few(others)}; move it away, or into the splits")
+        raise ValueError(
+            f"beside the folders of splits there is {shorten_list(others)}; move it away, or into the splits"
+        )
     return [entry for split in SPLITS if split in found for entry in _classes(root, found[split], split)]
 
 
@@ -127,10 +131,14 @@ def list_table(root: Path, table: Path, columns: Columns, multi_label: bool | No
         entries.append(Entry(path, _split(row.get(columns.split), at), labels, patient, mask))
     twice = [path for path, count in Counter(entry.path for entry in entries).items() if count > 1]
     if twice:
-        raise ValueError(f"{table.name} names {few(twice)} more than once; keep one row a file, a|b for two labels")
+        raise ValueError(
+            f"{table.name} names {shorten_list(twice)} more than once; keep one row a file, a|b for two labels"
+        )
     listed = {path for entry in entries for path in (entry.path, entry.mask) if path is not None}
     if absent := [path for path in sorted(listed) if not _is_file(root / path)]:
-        raise ValueError(f"{table.name} names {few(absent)}, which the root does not hold; correct root or the paths")
+        raise ValueError(
+            f"{table.name} names {shorten_list(absent)}, which the root does not hold; correct root or the paths"
+        )
     unlisted = sum(path not in listed for path, _ in _images(root, root, {table.resolve()}))
     if unlisted:
         rank_zero_warn(f"{unlisted} images below the root have no row in {table.name}; they are left out")
@@ -176,11 +184,11 @@ def _wanted(names: list[str], columns: Columns, table: str) -> list[str]:
     if missing := [name for name in needed if name not in names]:
         there = f", only {', '.join(names)}" if len(missing) < len(needed) else " in its first line"
         raise ValueError(
-            f"{table} has no column {few(missing)}{there}; name yours by path_column, label_column or mask_column"
+            f"{table} has no column {shorten_list(missing)}{there}; name yours by path_column, label_column or mask_column"
         )
     wanted = [name for name in (*needed, columns.patient, columns.split) if name in names]
     if twice := [name for name in wanted if names.count(name) > 1]:
-        raise ValueError(f"{table} has more than one column {few(twice)}; rename the others")
+        raise ValueError(f"{table} has more than one column {shorten_list(twice)}; rename the others")
     return wanted
 
 
@@ -280,6 +288,6 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def few(names: Sequence[str]) -> str:
+def shorten_list(names: Sequence[str]) -> str:
     """The first three of some names, and how many more there are."""
     return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

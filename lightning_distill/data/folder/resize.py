@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lightning_distill.data.checks.arrays import Array
-from lightning_distill.data.readers import Picture, Refused
+from lightning_distill.data.readers import DecodedImage, InvalidReadOption
 from lightning_distill.data.readers.base import INVERTED, Rescale
 
 Fit = Literal["stretch", "crop", "pad"]
@@ -18,7 +18,7 @@ Color = Literal["keep", "grey", "rgb"]
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as pillow weighs red, green and blue
 
 
-class Alike:
+class PhotometricCheck:
     """Remembers the first picture and refuses those that do not fit it.
 
     Args:
@@ -27,11 +27,11 @@ class Alike:
 
     def __init__(self, mixed_photometric: bool) -> None:
         self.mixed_photometric = mixed_photometric
-        self.first: Picture | None = None
+        self.first: DecodedImage | None = None
         self._name = ""
         self._rescales: dict[Rescale, str] = {}
 
-    def check(self, picture: Picture, name: str) -> None:
+    def check(self, picture: DecodedImage, name: str) -> None:
         """Compare a fitted picture with the first.
 
         Raises:
@@ -39,7 +39,7 @@ class Alike:
         """
         self._rescales.setdefault(picture.rescale, name)
         if {"absent", "other"} <= set(self._rescales):
-            raise Refused(
+            raise InvalidReadOption(
                 f"{self._rescales['absent']} has no rescale slope and intercept and {self._rescales['other']} has, so "
                 "their numbers mean different things; get the file again, or say that they are alike by assume_hu=True"
             )
@@ -48,26 +48,26 @@ class Alike:
             return
         first, names = self.first, f"{name} and {self._name}"
         if picture.pixels.shape[1] != first.pixels.shape[1]:
-            raise Refused(f"{names} are {picture.kind} and {first.kind}; give color='grey' or 'rgb'")
+            raise InvalidReadOption(f"{names} are {picture.kind} and {first.kind}; give color='grey' or 'rgb'")
         if (picture.kind == INVERTED) != (first.kind == INVERTED) and not self.mixed_photometric:
-            raise Refused(
+            raise InvalidReadOption(
                 f"{names} mix photometric interpretations, {picture.kind} and {first.kind}, which often tells the "
                 "device and so the site; mixed_photometric=True accepts that, both come with bright as bright"
             )
         if picture.scale != first.scale:
-            raise Refused(
+            raise InvalidReadOption(
                 f"{names} have different scales, {picture.scale!r} and {first.scale!r}; give one window=(center, "
                 "width) where the files are DICOM or NIfTI, else convert them to one depth"
             )
         ours, theirs = picture.pixels.shape[-2:], first.pixels.shape[-2:]
         if ours != theirs:
-            raise Refused(
+            raise InvalidReadOption(
                 f"{names} have different sizes, {ours[0]} x {ours[1]} and {theirs[0]} x {theirs[1]} pixels (H x W); "
                 "give size=64, say, to resize all"
             )
 
 
-def fit_picture(picture: Picture, size: int | None, fit: Fit, color: Color, name: str) -> Picture:
+def resize_to_square(picture: DecodedImage, size: int | None, fit: Fit, color: Color, name: str) -> DecodedImage:
     """Bring a picture to a colour and a size, on its scale.
 
     Args:
@@ -85,7 +85,9 @@ def fit_picture(picture: Picture, size: int | None, fit: Fit, color: Color, name
     """
     pixels, colour = picture.pixels, picture.kind == "colour"
     if picture.kind == "windows" and color != "keep":
-        raise Refused(f"color={color!r} with several windows, each of which is a channel; leave one of the two out")
+        raise InvalidReadOption(
+            f"color={color!r} with several windows, each of which is a channel; leave one of the two out"
+        )
     if color == "grey" and colour:
         pixels = _round(pixels @ _LUMA, pixels.dtype)
     if color == "rgb" and not colour:

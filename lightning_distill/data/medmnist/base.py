@@ -12,7 +12,7 @@ from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.medmnist.file import MedMNISTFile
 
 
-class MedMNISTSet(ArrayDataModule, ABC):
+class MedMNISTBase(ArrayDataModule, ABC):
     """A set read from one npz file; subclasses say how its arrays become images.
 
     Args:
@@ -39,7 +39,7 @@ class MedMNISTSet(ArrayDataModule, ABC):
     def recipe(self) -> dict[str, object]:
         """Name, size where it is not 28, source, and what else is not the default."""
         size = {"size": self.file.size} if self.file.size != 28 else {}
-        return {"name": self.file.flag, **size, "source": self.spec.source, **super().recipe}
+        return {"name": self.file.flag, **size, "source": self.spec.source, **super().reproducible_args}
 
     @property
     def path(self) -> Path:

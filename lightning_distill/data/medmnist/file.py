@@ -23,7 +23,7 @@ _TASKS: dict[str, Task] = {
 }
 
 
-class About(TypedDict):
+class SetInfo(TypedDict):
     """What the medmnist package knows of a set, by the arguments of `ArrayDataModule` that it is for."""
 
     class_names: list[str]
@@ -81,7 +81,7 @@ class MedMNISTFile:
         return Path(root) / f"{self.name}.npz"
 
     @property
-    def about(self) -> About:
+    def about(self) -> SetInfo:
         """Classes, task and licence."""
         from medmnist import INFO
 

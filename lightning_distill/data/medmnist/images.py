@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import OnOverlap
-from lightning_distill.data.medmnist.base import MedMNISTSet
+from lightning_distill.data.medmnist.base import MedMNISTBase
 from lightning_distill.data.medmnist.file import MedMNISTFile
 from lightning_distill.data.npz import groups_of, splits_of
 
@@ -25,7 +25,7 @@ _MODALITIES = {
 }
 
 
-class MedMNISTDataModule(MedMNISTSet):
+class MedMNISTDataModule(MedMNISTBase):
     """A MedMNIST 2D set: classes, task, licence and a valid augmentation come with it.
 
     Args:

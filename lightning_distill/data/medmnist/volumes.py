@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import PATIENT, OnOverlap
-from lightning_distill.data.medmnist.base import MedMNISTSet
+from lightning_distill.data.medmnist.base import MedMNISTBase
 from lightning_distill.data.medmnist.file import MedMNISTFile
 from lightning_distill.data.medmnist.slices import SliceRule, Slices, VolumeAxis
 from lightning_distill.data.npz import groups_of, splits_of
@@ -23,7 +23,7 @@ _MODALITIES = {
 }
 
 
-class MedMNIST3DDataModule(MedMNISTSet):
+class MedMNIST3DDataModule(MedMNISTBase):
     """A MedMNIST 3D set distilled as 2D images: one slice, or several, of each volume, with the volume's label.
 
     MedMNIST documents no orientation, so ``axis`` counts the axes of a volume's array and is not called axial or

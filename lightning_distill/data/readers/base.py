@@ -29,16 +29,16 @@ _NOT_THE_FILES_FAULT = {
 _TALKATIVE = ("pydicom", "nibabel", "nibabel.global", "PIL")
 
 
-class Unreadable(ValueError):
+class UnreadableFile(ValueError):
     """The file is at fault: truncated, damaged, or not what its name says. It may be left out."""
 
 
-class Refused(ValueError):
+class InvalidReadOption(ValueError):
     """The file can be read, but not as it was asked for; leaving it out would hide a wrong setting."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """The pixels of one file on a scale that does not depend on them.
 
     Args:
@@ -96,7 +96,7 @@ class ReadOptions:
         parse_windows(self.window)
 
     @property
-    def cut(self) -> str:
+    def slice_options(self) -> str:
         """Which slices of a NIfTI volume are read, for cards."""
         if self.frames == "mask":
             what = "the mask" if self.mask_label is None else f"label {self.mask_label} of the mask"
@@ -108,7 +108,7 @@ class ReadOptions:
         return {"middle": [count // 2], "first": [0], "all": list(range(count))}[self.frames]
 
 
-def check_room(name: str, size: tuple[int, ...], max_pixels: int) -> None:
+def check_pixel_count(name: str, size: tuple[int, ...], max_pixels: int) -> None:
     """Refuse a size that is absurd, before memory is asked for: a header can say anything.
 
     Raises:
@@ -117,15 +117,15 @@ def check_room(name: str, size: tuple[int, ...], max_pixels: int) -> None:
     count = int(np.prod([int(edge) for edge in size], dtype=object))
     said = " x ".join(str(edge) for edge in size)
     if count < 1:
-        raise Unreadable(f"cannot read {name}: it says it holds {said} pixels; get the file again")
+        raise UnreadableFile(f"cannot read {name}: it says it holds {said} pixels; get the file again")
     if count > max_pixels:
-        raise Unreadable(
+        raise UnreadableFile(
             f"cannot read {name}: it says it holds {said} pixels, more than max_pixels={max_pixels}; raise max_pixels "
             "if that is true"
         )
 
 
-def as_unit(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float32]:
+def to_unit_range(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float32]:
     """Numbers of a fixed range to [0, 1], clipped: ``(values - low) / (high - low)``."""
     return np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
 
@@ -148,14 +148,16 @@ def decoding(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (Unreadable, Refused, MemoryError):
+    except (UnreadableFile, InvalidReadOption, MemoryError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NOT_THE_FILES_FAULT:
             raise type(error)(error.errno, f"cannot read {name}: {error.strerror}") from None
         if isinstance(error, FileNotFoundError):
-            raise Unreadable(f"cannot read {name}: there is no such file; check the list or bring it back") from None
-        raise Unreadable(
+            raise UnreadableFile(
+                f"cannot read {name}: there is no such file; check the list or bring it back"
+            ) from None
+        raise UnreadableFile(
             f"cannot read {name}: it is truncated, damaged, or of a kind the decoder lacks; get the file again"
         ) from None
     finally:

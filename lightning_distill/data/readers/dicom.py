@@ -13,15 +13,15 @@ from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.readers.base import (
     EIGHT_BIT,
     INVERTED,
+    DecodedImage,
+    InvalidReadOption,
     Kind,
-    Picture,
     ReadOptions,
-    Refused,
     Rescale,
-    Unreadable,
-    as_unit,
-    check_room,
+    UnreadableFile,
+    check_pixel_count,
     decoding,
+    to_unit_range,
 )
 from lightning_distill.data.readers.dicom_open import (
     check_decoder,
@@ -30,7 +30,7 @@ from lightning_distill.data.readers.dicom_open import (
     open_dicom,
     settle_syntax,
 )
-from lightning_distill.data.readers.optional_deps import need
+from lightning_distill.data.readers.optional_deps import import_optional
 from lightning_distill.data.readers.windows import Window, describe, parse_windows
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-class Modality(NamedTuple):
+class ModalityTransform(NamedTuple):
     """What a file's stored numbers become.
 
     Args:
@@ -73,7 +73,7 @@ class Modality(NamedTuple):
     hounsfield: bool
 
 
-def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
+def read_dicom(path: Path, options: ReadOptions, name: str) -> DecodedImage:
     """Read a DICOM file on a fixed scale. Use it through `read_image`, which translates what decoders raise.
 
     Grey pixels go the way of PS3.3: stored value, modality LUT (rescale or table), window, inversion of MONOCHROME1,
@@ -98,21 +98,23 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
         MissingExtra: pydicom or a decoder is not installed.
     """
     check_inflated(path, options.max_pixels, name)
-    ds, decoders = open_dicom(path, name, specific_tags=list(TAGS)), need("pydicom.pixels", "DICOM files")
+    ds, decoders = open_dicom(path, name, specific_tags=list(TAGS)), import_optional("pydicom.pixels", "DICOM files")
     if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise Unreadable(
+        raise UnreadableFile(
             f"cannot read {name}: it holds no picture; leave out reports and structures, or get the file again if it "
             "was cut short"
         )
     photometric = str(ds.PhotometricInterpretation)
     if photometric not in _KINDS:
-        raise Refused(f"{name} has a photometric interpretation that is not read; convert it to MONOCHROME2 or RGB")
+        raise InvalidReadOption(
+            f"{name} has a photometric interpretation that is not read; convert it to MONOCHROME2 or RGB"
+        )
     settle_syntax(ds, name)
     check_packing(ds, 3 if _KINDS[photometric] == "colour" and photometric != "PALETTE COLOR" else 1, name)
     check_decoder(ds, name)
     count = int(ds.get("NumberOfFrames") or 1)
     wanted = count if options.frames == "all" else min(count, 1)
-    check_room(name, (wanted, int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel)), options.max_pixels)
+    check_pixel_count(name, (wanted, int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel)), options.max_pixels)
     chosen = options.choose(count)
     frames, scales = [], set()
     for number, stored in zip(chosen, decoders.iter_pixels(ds, indices=chosen), strict=True):
@@ -127,10 +129,12 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> Picture:
         frames.append(pixels)
         scales.add(scale)
     if len(scales) > 1:
-        raise Refused(f"{name} has frames of several scales; give window=(center, width) for one, or frames='middle'")
+        raise InvalidReadOption(
+            f"{name} has frames of several scales; give window=(center, width) for one, or frames='middle'"
+        )
     several = len(parse_windows(options.window)) > 1
     kind: Kind = "windows" if several else _KINDS[photometric]
-    return Picture(np.stack(frames), scales.pop(), kind, "none" if options.assume_hu else _rescale(ds, chosen[0]))
+    return DecodedImage(np.stack(frames), scales.pop(), kind, "none" if options.assume_hu else _rescale(ds, chosen[0]))
 
 
 def patient_of(path: Path, salt: bytes, name: str) -> int:
@@ -149,17 +153,17 @@ def patient_of(path: Path, salt: bytes, name: str) -> int:
         wanted = ["PatientID", "IssuerOfPatientID"]
         ds = open_dicom(path, name, stop_before_pixels=True, specific_tags=wanted)
         if not (patient := str(ds.get("PatientID") or "").strip()):
-            raise Refused(f"{name} has no PatientID; give a table with a patient column, or leave groups out")
+            raise InvalidReadOption(f"{name} has no PatientID; give a table with a patient column, or leave groups out")
         issuer = str(ds.get("IssuerOfPatientID") or "").strip()
         return int.from_bytes(hashlib.sha256(salt + f"{issuer}\0{patient}".encode()).digest(), "big")
 
 
 def _colour(stored: Array, depth: int, options: ReadOptions, name: str) -> tuple[Array, str]:
     if options.window is not None:
-        raise Refused(f"{name} is in colour, and windows are for grey pictures; leave window out")
+        raise InvalidReadOption(f"{name} is in colour, and windows are for grey pictures; leave window out")
     if depth == 8:
         return stored, EIGHT_BIT
-    return as_unit(stored.astype(np.float64), 0, 2.0**depth - 1), _bits(depth, 0, 2.0**depth - 1)
+    return to_unit_range(stored.astype(np.float64), 0, 2.0**depth - 1), _bits(depth, 0, 2.0**depth - 1)
 
 
 def _grey(stored: Array, ds: Dataset, frame: int, options: ReadOptions, name: str) -> tuple[Array, str]:
@@ -170,44 +174,44 @@ def _grey(stored: Array, ds: Dataset, frame: int, options: ReadOptions, name: st
         pixels = stored.astype(np.uint8)
         return (255 - pixels if inverted else pixels), EIGHT_BIT
     if "ModalityLUTSequence" in ds:
-        values = need("pydicom.pixels", "DICOM files").apply_modality_lut(stored, ds).astype(np.float64)
+        values = import_optional("pydicom.pixels", "DICOM files").apply_modality_lut(stored, ds).astype(np.float64)
     else:
         values = stored.astype(np.float64) * modality.slope + modality.intercept
     if options.window == "file":
         unit, scale = _own_window(values, ds, frame, name), "the window each file names, as 0 to 1"
     elif windows:
         _check_hounsfield(windows, modality.hounsfield or options.assume_hu, name)
-        channels = [as_unit(values, window.low, window.high) for window in windows]
+        channels = [to_unit_range(values, window.low, window.high) for window in windows]
         unit = channels[0] if len(channels) == 1 else np.stack(channels, -1)
         scale = describe(windows)
     else:
         if not modality.low < modality.high:
-            raise Refused(
+            raise InvalidReadOption(
                 f"{name} holds floats or constants, which have no range of their own; give window=(center, width)"
             )
-        unit = as_unit(values, modality.low, modality.high)
+        unit = to_unit_range(values, modality.low, modality.high)
         scale = _bits(int(ds.BitsStored), modality.low, modality.high)
     return (1 - unit if inverted else unit), scale
 
 
-def _modality(ds: Dataset, frame: int, name: str) -> Modality:
+def _modality(ds: Dataset, frame: int, name: str) -> ModalityTransform:
     if "ModalityLUTSequence" in ds:
         table = ds.ModalityLUTSequence[0]
         depth = int(table.LUTDescriptor[2])
-        return Modality(1.0, 0.0, 0.0, 2.0**depth - 1, str(table.get("ModalityLUTType")) == "HU")
+        return ModalityTransform(1.0, 0.0, 0.0, 2.0**depth - 1, str(table.get("ModalityLUTType")) == "HU")
     group = _group(ds, "PixelValueTransformationSequence", frame)
     slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
     given = slope is not None and intercept is not None
     hounsfield = given and ds.get("Modality") == "CT" and str(group.get("RescaleType") or "HU") == "HU"
     by, plus = (1.0 if number is None else float(number) for number in (slope, 0.0 if intercept is None else intercept))
     if not (np.isfinite(by) and np.isfinite(plus)):
-        raise Unreadable(f"cannot read {name}: its rescale slope or intercept is not finite; get the file again")
+        raise UnreadableFile(f"cannot read {name}: its rescale slope or intercept is not finite; get the file again")
     if "PixelData" not in ds:  # floats
-        return Modality(by, plus, np.nan, np.nan, hounsfield)
+        return ModalityTransform(by, plus, np.nan, np.nan, hounsfield)
     depth = int(ds.BitsStored)
     ends = (-(2.0 ** (depth - 1)), 2.0 ** (depth - 1) - 1) if ds.PixelRepresentation else (0.0, 2.0**depth - 1)
     low, high = sorted(by * end + plus for end in ends)
-    return Modality(by, plus, low, high, hounsfield)
+    return ModalityTransform(by, plus, low, high, hounsfield)
 
 
 def _rescale(ds: Dataset, frame: int) -> Rescale:
@@ -224,22 +228,24 @@ def _rescale(ds: Dataset, frame: int) -> Rescale:
 def _own_window(values: NDArray[np.float64], ds: Dataset, frame: int, name: str) -> NDArray[np.float32]:
     if ds.get("VOILUTSequence"):
         depth = int(ds.VOILUTSequence[0].LUTDescriptor[2])
-        table = need("pydicom.pixels", "DICOM files").apply_voi
-        return as_unit(table(np.rint(values).astype(np.int64), ds, 0).astype(np.float64), 0, 2.0**depth - 1)
+        table = import_optional("pydicom.pixels", "DICOM files").apply_voi
+        return to_unit_range(table(np.rint(values).astype(np.int64), ds, 0).astype(np.float64), 0, 2.0**depth - 1)
     group = _group(ds, "FrameVOILUTSequence", frame)
     if group.get("WindowCenter") is None or group.get("WindowWidth") is None:
-        raise Refused(f"{name} names no window of its own; give window=(center, width), or a named one for CT")
+        raise InvalidReadOption(
+            f"{name} names no window of its own; give window=(center, width), or a named one for CT"
+        )
     center, width = (float(np.ravel(np.asarray(group[key].value, float))[0]) for key in ("WindowCenter", "WindowWidth"))
     function = str(group.get("VOILUTFunction") or "LINEAR")
     if not width > 0:
-        raise Refused(f"{name} names a window whose width is not above 0; give window=(center, width)")
+        raise InvalidReadOption(f"{name} names a window whose width is not above 0; give window=(center, width)")
     if function == "SIGMOID":
         return (1 / (1 + np.exp(-4 * (values - center) / width))).astype(np.float32)
     if function == "LINEAR":  # PS3.3 C.11.2.1.2.1: the width counts whole numbers, both ends with it
         center, width = center - 0.5, width - 1
     if width <= 0:
         return (values > center).astype(np.float32)
-    return as_unit(values, center - width / 2, center + width / 2)
+    return to_unit_range(values, center - width / 2, center + width / 2)
 
 
 def _group(ds: Dataset, sequence: str, frame: int) -> Dataset:
@@ -255,7 +261,7 @@ def _group(ds: Dataset, sequence: str, frame: int) -> Dataset:
 def _check_hounsfield(windows: list[Window], hounsfield: bool, name: str) -> None:
     named = [window.name for window in windows if window.name]
     if named and not hounsfield:
-        raise Refused(
+        raise InvalidReadOption(
             f"window={named[0]!r} is in HU, and {name} does not say that its numbers are: a CT file with rescale slope "
             "and intercept does; give window=(center, width) in its own numbers, or assume_hu=True"
         )

@@ -21,7 +21,7 @@ _SHORT = {
 Element = tuple[tuple[int, int], bytes]
 
 
-def is_marked(path: Path) -> bool:
+def has_preamble(path: Path) -> bool:
     """Whether a file has the preamble and the mark ``DICM`` of PS3.10.
 
     Raises:
@@ -31,7 +31,7 @@ def is_marked(path: Path) -> bool:
         return file.read(_PREAMBLE + 4)[_PREAMBLE:] == b"DICM"
 
 
-def is_bare(path: Path) -> bool:
+def is_headerless(path: Path) -> bool:
     """Whether a file without the mark begins as a DICOM data set does.
 
     Its elements, little endian with implicit or explicit value representations, follow one another from the first byte

@@ -6,9 +6,9 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_distill.data.readers.base import Refused, Unreadable
-from lightning_distill.data.readers.dicom_detect import DEFLATED, is_bare, is_deflated, is_marked
-from lightning_distill.data.readers.optional_deps import need
+from lightning_distill.data.readers.base import InvalidReadOption, UnreadableFile
+from lightning_distill.data.readers.dicom_detect import DEFLATED, has_preamble, is_deflated, is_headerless
+from lightning_distill.data.readers.optional_deps import import_optional
 
 if TYPE_CHECKING:
     from pydicom import FileDataset
@@ -23,9 +23,9 @@ def check_inflated(path: Path, max_pixels: int, name: str) -> None:
     Raises:
         Unreadable: it does.
     """
-    if not is_marked(path):
+    if not has_preamble(path):
         return
-    meta = need("pydicom.filereader", "DICOM files").read_file_meta_info(path)
+    meta = import_optional("pydicom.filereader", "DICOM files").read_file_meta_info(path)
     if str(meta.get("TransferSyntaxUID")) != DEFLATED:
         return
     with path.open("rb") as file:
@@ -36,7 +36,7 @@ def check_inflated(path: Path, max_pixels: int, name: str) -> None:
                 size += len(inflate.decompress(packed, 1 << 22))
                 packed = inflate.unconsumed_tail
                 if size > most:
-                    raise Unreadable(
+                    raise UnreadableFile(
                         f"cannot read {name}: it unpacks to more than {most} bytes, room for max_pixels={max_pixels}; "
                         "raise max_pixels if that is true"
                     )
@@ -48,14 +48,14 @@ def open_dicom(path: Path, name: str, **options: object) -> FileDataset:
     Raises:
         Unreadable: any other file.
     """
-    if not (is_marked(path) or is_bare(path)):
-        raise Unreadable(
+    if not (has_preamble(path) or is_headerless(path)):
+        raise UnreadableFile(
             f"cannot read {name}: it is not marked as DICOM and does not begin as a data set does; get the file again, "
             "or export it with a meta header"
         )
-    if not is_marked(path) and is_deflated(path):
-        raise Unreadable(f"cannot read {name}: it is deflated and has no preamble; export it again with one")
-    ds: FileDataset = need("pydicom", "DICOM files").dcmread(path, force=True, **options)
+    if not has_preamble(path) and is_deflated(path):
+        raise UnreadableFile(f"cannot read {name}: it is deflated and has no preamble; export it again with one")
+    ds: FileDataset = import_optional("pydicom", "DICOM files").dcmread(path, force=True, **options)
     return ds
 
 
@@ -68,8 +68,10 @@ def settle_syntax(ds: FileDataset, name: str) -> None:
     if "TransferSyntaxUID" in ds.file_meta:
         return
     if "PixelData" in ds and ds["PixelData"].is_undefined_length:
-        raise Refused(f"{name} is compressed, and without a meta header nobody knows how; export it again with one")
-    uids, (implicit, little) = need("pydicom.uid", "DICOM files"), ds.original_encoding
+        raise InvalidReadOption(
+            f"{name} is compressed, and without a meta header nobody knows how; export it again with one"
+        )
+    uids, (implicit, little) = import_optional("pydicom.uid", "DICOM files"), ds.original_encoding
     plain = uids.ImplicitVRLittleEndian if implicit else uids.ExplicitVRLittleEndian
     ds.file_meta.TransferSyntaxUID = plain if little else uids.ExplicitVRBigEndian
 
@@ -86,12 +88,12 @@ def check_packing(ds: FileDataset, samples: int, name: str) -> None:
         Unreadable: other samples a pixel, or numbers that do not begin at their lowest bit, as older files have them.
     """
     if int(ds.SamplesPerPixel) != samples:
-        raise Unreadable(
+        raise UnreadableFile(
             f"cannot read {name}: its samples a pixel do not go with its photometric interpretation; get the file again"
         )
     high, stored = ds.get("HighBit"), ds.get("BitsStored")
     if high is not None and stored is not None and int(high) >= int(stored):  # pydicom does not look
-        raise Unreadable(
+        raise UnreadableFile(
             f"cannot read {name}: its stored bits do not begin at the lowest one, as today's standard wants them; "
             "export it again with a high bit of bits stored - 1"
         )
@@ -104,5 +106,7 @@ def check_decoder(ds: FileDataset, name: str) -> None:
         Refused: it cannot.
     """
     syntax = ds.file_meta.TransferSyntaxUID
-    if not need("pydicom.pixels", "DICOM files").get_decoder(syntax).is_available:
-        raise Refused(f"{name} is compressed as {syntax.name}: pip install 'lightning-distill[dicom]' to decode it")
+    if not import_optional("pydicom.pixels", "DICOM files").get_decoder(syntax).is_available:
+        raise InvalidReadOption(
+            f"{name} is compressed as {syntax.name}: pip install 'lightning-distill[dicom]' to decode it"
+        )

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from lightning_distill.data.readers.base import Picture, ReadOptions, Refused, Unreadable, decoding
+from lightning_distill.data.readers.base import DecodedImage, InvalidReadOption, ReadOptions, UnreadableFile, decoding
 from lightning_distill.data.readers.dicom import read_dicom
-from lightning_distill.data.readers.dicom_detect import is_bare, is_marked
+from lightning_distill.data.readers.dicom_detect import has_preamble, is_headerless
 from lightning_distill.data.readers.nifti import read_nifti
-from lightning_distill.data.readers.raster import read_picture
+from lightning_distill.data.readers.raster import read_raster
 
-Reader = Callable[[Path, ReadOptions, str], Picture]
+Reader = Callable[[Path, ReadOptions, str], DecodedImage]
 _NIFTI = (".nii", ".nii.gz")
 _READERS: dict[str, Reader] = {
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), read_picture),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), read_raster),
     **dict.fromkeys((".dcm", ".dicom"), read_dicom),
     **dict.fromkeys(_NIFTI, read_nifti),
 }
@@ -35,7 +35,7 @@ def is_volume(path: str | Path) -> bool:
 
 def read_image(
     path: str | Path, options: ReadOptions | None = None, name: str | None = None, mask: str | Path | None = None
-) -> Picture:
+) -> DecodedImage:
     """Read a picture, a DICOM or a NIfTI file to pixels on a fixed scale.
 
     Args:
@@ -58,11 +58,11 @@ def read_image(
         if reader is read_nifti:
             return read_nifti(path, options, name, None if mask is None else Path(mask))
         if reader is not None and options.frames == "mask":
-            raise Refused(f"{name} is no NIfTI volume, and frames='mask' is for those; use frames='middle'")
+            raise InvalidReadOption(f"{name} is no NIfTI volume, and frames='mask' is for those; use frames='middle'")
         if reader is not None:
             return reader(path, options, name)
     known = ", ".join(ending.lstrip(".") for ending in _READERS)
-    raise Unreadable(
+    raise UnreadableFile(
         f"cannot read {name}: it is none of {known} nor does it begin as DICOM; convert it to one of these"
     )
 
@@ -74,4 +74,4 @@ def _reader(path: Path) -> Reader | None:
     for ending, reader in _READERS.items():
         if lowered.endswith(ending):
             return reader
-    return read_dicom if is_marked(path) or is_bare(path) else None
+    return read_dicom if has_preamble(path) or is_headerless(path) else None

@@ -5,14 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from lightning_distill.data.readers.base import Refused
+from lightning_distill.data.readers.base import InvalidReadOption
 
 
-class MissingExtra(Refused, ImportError):
+class MissingExtraError(InvalidReadOption, ImportError):
     """A package of the extra ``dicom`` is not installed."""
 
 
-def need(package: str, what: str) -> ModuleType:
+def import_optional(package: str, what: str) -> ModuleType:
     """Import a package of the extra, or say how to get it.
 
     Raises:
@@ -22,4 +22,4 @@ def need(package: str, what: str) -> ModuleType:
         return import_module(package)
     except ImportError:
         root = package.split(".")[0]
-        raise MissingExtra(f"reading {what} needs {root}: pip install 'lightning-distill[dicom]'") from None
+        raise MissingExtraError(f"reading {what} needs {root}: pip install 'lightning-distill[dicom]'") from None

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from lightning_distill.data.checks.arrays import Array
-from lightning_distill.data.readers.base import EIGHT_BIT, Picture, ReadOptions, Refused, Unreadable, check_room
+from lightning_distill.data.readers.base import (
+    EIGHT_BIT,
+    DecodedImage,
+    InvalidReadOption,
+    ReadOptions,
+    UnreadableFile,
+    check_pixel_count,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,7 +27,7 @@ _PREVIEW, _MASK, _WHITE_IS_ZERO, _SIGNED = 1, 4, 0, 2  # what they may say
 _PNG_DEPTH = 24
 
 
-def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
+def read_raster(path: Path, options: ReadOptions, name: str) -> DecodedImage:
     """Read a PNG, JPEG or TIFF file, upright as its EXIF orientation says.
 
     Palettes become RGB. An alpha channel that is opaque everywhere is dropped. A multi-page TIFF gives the pages of
@@ -39,23 +46,25 @@ def read_picture(path: Path, options: ReadOptions, name: str) -> Picture:
         Refused: transparency, CMYK, 32 bits or floats, signed pixels, 16-bit colour, a window.
     """
     if options.window is not None:
-        raise Refused(f"{name} is a picture, and window= is for DICOM and NIfTI files; leave window out")
+        raise InvalidReadOption(f"{name} is a picture, and window= is for DICOM and NIfTI files; leave window out")
     # not by its path: pillow would map a grey TIFF that lies on its side with width and height exchanged
     with path.open("rb") as file, _open(file, name) as image:
         pages = _pages(image)
         pages = [pages[number] for number in options.choose(len(pages))]
-        check_room(name, (len(pages), image.height, image.width), options.max_pixels)
+        check_pixel_count(name, (len(pages), image.height, image.width), options.max_pixels)
         frames = []
         for page in pages:
             image.seek(page)
-            check_room(name, (len(pages), image.height, image.width), options.max_pixels)
+            check_pixel_count(name, (len(pages), image.height, image.width), options.max_pixels)
             _check_depth(image, path, name)
             frames.append(_pixels(image, name))
     if len({(frame.shape, frame.dtype) for frame in frames}) > 1:
-        raise Refused(f"{name} has pages of several sizes or kinds; choose one with frames='first' or 'middle'")
+        raise InvalidReadOption(
+            f"{name} has pages of several sizes or kinds; choose one with frames='first' or 'middle'"
+        )
     pixels = np.stack(frames)
     scale = EIGHT_BIT if pixels.dtype == np.uint8 else "16 bit, 0 to 65535 as 0 to 1"
-    return Picture(pixels, scale, "grey" if pixels.ndim == 3 else "colour")
+    return DecodedImage(pixels, scale, "grey" if pixels.ndim == 3 else "colour")
 
 
 def _open(file: BinaryIO, name: str) -> Image:
@@ -64,7 +73,7 @@ def _open(file: BinaryIO, name: str) -> Image:
     try:
         return Image.open(file, formats=("PNG", "JPEG", "TIFF"))
     except Image.DecompressionBombError:
-        raise Unreadable(
+        raise UnreadableFile(
             f"cannot read {name}: it says it holds more pixels than pillow takes, {2 * (Image.MAX_IMAGE_PIXELS or 0)}; "
             "a picture of that size has to be cut or shrunk first"
         ) from None
@@ -92,11 +101,11 @@ def _check_depth(image: Image, path: Path, name: str) -> None:
     depth = _depth(path) if image.format == "PNG" else max(_tags(image).get(_BITS, (8,)))
     if image.mode in ("RGB", "RGBA", "LA") and depth == 16:  # it drops the lower eight bits
         kind = f"a {image.format} of 16 bits a colour"
-        raise Refused(f"{name} is {kind}, which pillow reads as 8; convert it to 8 bits or grey")
+        raise InvalidReadOption(f"{name} is {kind}, which pillow reads as 8; convert it to 8 bits or grey")
     if image.mode in _SIXTEEN and image.format == "TIFF" and depth != 16:  # nor does it spread 12 over 16
-        raise Refused(f"{name} has {depth} bits a pixel; save it as 8-bit or 16-bit grey")
+        raise InvalidReadOption(f"{name} has {depth} bits a pixel; save it as 8-bit or 16-bit grey")
     if image.mode == "L" and _SIGNED in _tags(image).get(_FORMAT, ()):  # it takes -1 for 255
-        raise Refused(f"{name} has signed pixels; save it as 8-bit or 16-bit grey, which has none below 0")
+        raise InvalidReadOption(f"{name} has signed pixels; save it as 8-bit or 16-bit grey, which has none below 0")
 
 
 def _pixels(image: Image, name: str) -> Array:
@@ -119,13 +128,17 @@ def _pixels(image: Image, name: str) -> Array:
     if image.mode in ("1", "YCbCr"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode not in ("L", "RGB"):
-        raise Refused(f"{name} has the pixel format {image.mode}; save it as 8-bit grey or RGB, or as 16-bit grey")
+        raise InvalidReadOption(
+            f"{name} has the pixel format {image.mode}; save it as 8-bit grey or RGB, or as 16-bit grey"
+        )
     return np.asarray(image)
 
 
 def _check_opaque(opaque: bool, name: str) -> None:
     if not opaque:
-        raise Refused(f"{name} has transparent pixels, which have no grey; flatten it onto a background first")
+        raise InvalidReadOption(
+            f"{name} has transparent pixels, which have no grey; flatten it onto a background first"
+        )
 
 
 def _depth(path: Path) -> int:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.data.readers.base import ReadOptions, Refused, Unreadable, check_room
-from lightning_distill.data.readers.optional_deps import need
+from lightning_distill.data.readers.base import InvalidReadOption, ReadOptions, UnreadableFile, check_pixel_count
+from lightning_distill.data.readers.optional_deps import import_optional
 
 #: Bytes before the voxels: a header of 540 and extensions, which are text. What says more is damaged, or meant to fill
 #: memory when it is unpacked. Behind the voxels nothing is expected, and no more than that looked at.
@@ -53,23 +53,23 @@ def load_volume(path: Path, max_pixels: int, name: str) -> Volume:
         MissingExtra: nibabel is not installed.
     """
     _check_offset(path, name)
-    image = need("nibabel", "NIfTI files").load(path)
+    image = import_optional("nibabel", "NIfTI files").load(path)
     shape = tuple(int(edge) for edge in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3:
-        raise Refused(
+        raise InvalidReadOption(
             f"{name} is {' x '.join(map(str, shape))}, not one volume; write each volume to a file of its own"
         )
-    check_room(name, shape, max_pixels)
+    check_pixel_count(name, shape, max_pixels)
     stored = image.get_data_dtype()
     if stored.kind not in "iuf":
-        raise Refused(f"{name} holds {stored} voxels, not one number each; write grey volumes")
+        raise InvalidReadOption(f"{name} holds {stored} voxels, not one number each; write grey volumes")
     _check_sum(path, math.prod(shape) * stored.itemsize)
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     values = np.asanyarray(image.dataobj).astype(np.float64).reshape(shape)
     if not np.isfinite(values).all():
-        raise Unreadable(f"cannot read {name}: it holds NaN or infinite voxels; write a number there")
+        raise UnreadableFile(f"cannot read {name}: it holds NaN or infinite voxels; write a number there")
     low = high = np.nan
     if stored.kind in "iu":
         ends = np.iinfo(stored)
@@ -86,7 +86,9 @@ def _check_offset(path: Path, name: str) -> None:
             if len(header) >= size and struct.unpack_from(f"{order}i", header)[0] == size:
                 begin = struct.unpack_from(order + kind, header, place)[0]
                 if not 0 <= begin <= _MOST_BEFORE:
-                    raise Unreadable(f"cannot read {name}: it says its voxels begin at byte {begin:g}; get it again")
+                    raise UnreadableFile(
+                        f"cannot read {name}: it says its voxels begin at byte {begin:g}; get it again"
+                    )
 
 
 def _check_sum(path: Path, size: int) -> None:
@@ -125,13 +127,13 @@ def cut_volume(volume: Volume, options: ReadOptions, black: float, name: str) ->
 
 def _turn(volume: Volume, options: ReadOptions, black: float, name: str) -> NDArray[np.float64]:
     """The values with axes to the right, anterior and superior, in cubes of ``spacing`` where that is given."""
-    nib = need("nibabel", "NIfTI files")
+    nib = import_optional("nibabel", "NIfTI files")
     image = nib.as_closest_canonical(nib.Nifti1Image(volume.values, volume.affine))
     if options.spacing is not None:
         lengths = zip(image.shape, nib.affines.voxel_sizes(image.affine), strict=True)
         edges = tuple(round(edge * size / options.spacing) + 1 for edge, size in lengths)
-        check_room(name, edges, options.max_pixels)
-        resample = need("nibabel.processing", "NIfTI files").resample_to_output
+        check_pixel_count(name, edges, options.max_pixels)
+        resample = import_optional("nibabel.processing", "NIfTI files").resample_to_output
         image = resample(image, [options.spacing] * 3, order=1, cval=black)  # black where there was nothing
     values: NDArray[np.float64] = np.asanyarray(image.dataobj)
     return values

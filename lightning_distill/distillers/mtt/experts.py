@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lightning_distill.sets.storage import Card, write_files
+from lightning_distill.sets.storage import Card, write_files_atomically
 from lightning_distill.spec import DataSpec
 
 CARD = "card.json"
@@ -28,7 +28,7 @@ def write_epoch(folder: str | Path, epoch: int, parameters: Mapping[str, Tensor]
         OSError: the folder cannot be written, or the disk is full.
     """
     tensors = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in parameters.items()}
-    write_files({epoch_path(folder, epoch): save(tensors)})
+    write_files_atomically({epoch_path(folder, epoch): save(tensors)})
 
 
 def write_expert_card(folder: str | Path, network: str, spec: DataSpec | None, training: Mapping[str, object]) -> None:
@@ -42,7 +42,7 @@ def write_expert_card(folder: str | Path, network: str, spec: DataSpec | None, t
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     card = {"network": network, "data": None if spec is None else spec.to_dict(), "training": dict(training)}
-    write_files({Path(folder) / CARD: json.dumps(card, indent=2, ensure_ascii=False).encode()})
+    write_files_atomically({Path(folder) / CARD: json.dumps(card, indent=2, ensure_ascii=False).encode()})
 
 
 def read_expert_card(folder: str | Path) -> Card:
@@ -74,7 +74,7 @@ def epochs_in(folder: str | Path) -> int:
     return epoch - 1
 
 
-class Experts:
+class ExpertFiles:
     """All experts below a folder, checked before they are used.
 
     Args:
@@ -96,31 +96,31 @@ class Experts:
         if not self.folders:
             raise FileNotFoundError(
                 f"no experts in {folder}: make them with `lightning-distill experts --data ... --out {folder}` or the "
-                "callback ExpertTrajectories, one folder each"
+                "callback ExpertTrajectoryRecorder, one folder each"
             )
         for one in self.folders:
-            _refuse_strangers(one, network, spec)
+            _validate_network_and_data(one, network, spec)
             if (there := epochs_in(one)) < epochs:
                 raise ValueError(
                     f"expert {one.name} has {max(there, 0)} epochs, max_start + expert_epochs needs {epochs}; train "
                     "experts for longer or lower max_start"
                 )
             for epoch in range(epochs + 1):
-                _refuse_damaged(epoch_path(one, epoch), parameters)
+                _validate_file(epoch_path(one, epoch), parameters)
 
     def __len__(self) -> int:
         return len(self.folders)
 
-    def last(self, expert: int) -> int:
+    def last_epoch(self, expert: int) -> int:
         """The last epoch of an expert."""
         return epochs_in(self.folders[expert])
 
-    def at(self, expert: int, epoch: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    def parameters_at(self, expert: int, epoch: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """Parameters by name of one expert after an epoch."""
         return load_file(epoch_path(self.folders[expert], epoch), device=str(device))
 
 
-def _refuse_strangers(folder: Path, network: str, spec: DataSpec) -> None:
+def _validate_network_and_data(folder: Path, network: str, spec: DataSpec) -> None:
     card = read_expert_card(folder)
     theirs, data = card["network"], card["data"]
     made_on = None if data is None else DataSpec.from_dict(data)  # type: ignore[arg-type]
@@ -143,7 +143,7 @@ def _refuse_strangers(folder: Path, network: str, spec: DataSpec) -> None:
         )
 
 
-def _refuse_damaged(path: Path, parameters: Mapping[str, Tensor]) -> None:
+def _validate_file(path: Path, parameters: Mapping[str, Tensor]) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

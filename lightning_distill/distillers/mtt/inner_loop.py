@@ -9,13 +9,13 @@ from torch import Tensor
 
 from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.functional.gradients import loss_gradient, mixed_derivative
-from lightning_distill.functional.network import Parameters, Stateless, uncached_autocast
-from lightning_distill.functional.unroll import Inner
+from lightning_distill.functional.network import FunctionalNetwork, Parameters, uncached_autocast
+from lightning_distill.functional.unroll import InnerProblem
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.utils.rng import derive_seed
 
 
-class StudentSteps(Inner):
+class StudentTraining(InnerProblem):
     """The loss of a student on a batch of the set, augmented; differentiated by images and soft labels.
 
     Args:
@@ -29,14 +29,18 @@ class StudentSteps(Inner):
 
     def __init__(
         self,
-        network: Stateless,
+        network: FunctionalNetwork,
         buffers: Parameters,
         synthetic: SyntheticSet,
         augment: SiameseAugmentation,
         rows: Sequence[Tensor],
         seed: int,
     ) -> None:
-        super().__init__([synthetic.images] if synthetic.soft is None else [synthetic.images, synthetic.soft])
+        super().__init__(
+            [synthetic.images]
+            if synthetic.soft_label_logits is None
+            else [synthetic.images, synthetic.soft_label_logits]
+        )
         self.network, self.buffers, self.synthetic = network, buffers, synthetic
         self.augment, self.rows, self.seed = augment, rows, seed
 
@@ -44,7 +48,7 @@ class StudentSteps(Inner):
         """The mean over the batch of step t."""
         images, targets = self._batch(t)
         with uncached_autocast(images.device):
-            return self.network.loss(self.network.pure(self._with(weights), images), targets)
+            return self.network.loss(self.network.eager(self._with(weights), images), targets)
 
     def gradient(self, t: int, weights: list[Tensor]) -> list[Tensor]:
         """By the weights, compiled where the network is."""
@@ -68,4 +72,4 @@ class StudentSteps(Inner):
         return self.augment.plain(self.synthetic.images[rows]), self.synthetic.targets()[rows]
 
     def _with(self, weights: list[Tensor]) -> Parameters:
-        return self.buffers | dict(zip(self.network.weights, weights, strict=True))
+        return self.buffers | dict(zip(self.network.weight_names, weights, strict=True))

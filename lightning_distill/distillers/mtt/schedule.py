@@ -7,36 +7,38 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lightning_distill.distillers.mtt.experts import Experts
+from lightning_distill.distillers.mtt.experts import ExpertFiles
 
 #: Logit of the label for an image that no expert gets right.
-SURE = 5.0
+HARD_LABEL_LOGIT = 5.0
 
 
-def refuse_window(options: Mapping[str, int | None]) -> None:
+def validate_window(options: Mapping[str, int | None]) -> None:
     """Raise a ValueError where steps, epochs or the window of start epochs make no sense."""
-    for name in ("syn_steps", "expert_epochs", "max_start", "syn_batch"):
+    for name in ("syn_steps", "expert_epochs", "max_start", "batch_syn"):
         value = options[name]
         if value is not None and value < 1:
             raise ValueError(f"{name}={value}; it must be at least 1")
-    low, high, begin = options["min_start"] or 0, options["max_start"] or 0, options["grow_from"]
+    low, high, begin = options["min_start"] or 0, options["max_start"] or 0, options["max_start_initial"]
     if not 0 <= low < high:
         raise ValueError(f"min_start={low}, max_start={high}; start epochs are drawn from [min_start, max_start)")
     if begin is not None and not low < begin <= high:
-        raise ValueError(f"grow_from={begin} must lie above min_start={low} and not above max_start={high}")
+        raise ValueError(f"max_start_initial={begin} must lie above min_start={low} and not above max_start={high}")
     if begin is not None and (options["grow_steps"] or 0) < 1:
-        raise ValueError(f"grow_from={begin} needs grow_steps, the steps after which the window reaches max_start")
+        raise ValueError(
+            f"max_start_initial={begin} needs grow_steps, the steps after which the window reaches max_start"
+        )
 
 
-def window_end(step: int, max_start: int, grow_from: int | None, grow_steps: int) -> int:
-    """Where the window of start epochs ends at a step: it may grow from ``grow_from`` to ``max_start`` (DATM).
+def window_end(step: int, max_start: int, max_start_initial: int | None, grow_steps: int) -> int:
+    """Where the window of start epochs ends at a step: it may grow from ``max_start_initial`` to ``max_start`` (DATM).
 
     >>> [window_end(step, 20, 10, 100) for step in (0, 50, 100, 500)], window_end(0, 20, None, 0)
     ([10, 15, 20, 20], 20)
     """
-    if grow_from is None:
+    if max_start_initial is None:
         return max_start
-    return min(max_start, grow_from + (max_start - grow_from) * step // grow_steps)
+    return min(max_start, max_start_initial + (max_start - max_start_initial) * step // grow_steps)
 
 
 def draw_batches(images: int, size: int, steps: int) -> list[Tensor]:
@@ -51,7 +53,7 @@ def draw_batches(images: int, size: int, steps: int) -> list[Tensor]:
 
 
 @torch.no_grad()
-def soft_logits(experts: Experts, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+def initial_soft_label_logits(experts: ExpertFiles, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     """Logits of soft labels to begin with: for each image the mean over the trained experts that get it right (DATM).
 
     Args:
@@ -70,12 +72,16 @@ def soft_logits(experts: Experts, network: nn.Module, images: Tensor, targets: T
     """
     answers = []
     for expert in range(len(experts)):
-        network.load_state_dict(experts.at(expert, experts.last(expert)), strict=False)  # no running statistics
+        network.load_state_dict(
+            experts.parameters_at(expert, experts.last_epoch(expert)), strict=False
+        )  # no running statistics
         answers.append(network(images).float())
     logits = torch.stack(answers)  # (E, N, K)
     several = targets.ndim == 2
     hits = ((logits > 0) == targets.bool()).all(2) if several else logits.argmax(2) == targets
     right = hits.float()  # (E, N)
     mean = (logits * right[:, :, None]).sum(0) / right.sum(0).clamp(min=1)[:, None]  # (N, K)
-    hard = SURE * (2 * targets - 1 if several else torch.nn.functional.one_hot(targets, logits.shape[2]).float())
+    hard = HARD_LABEL_LOGIT * (
+        2 * targets - 1 if several else torch.nn.functional.one_hot(targets, logits.shape[2]).float()
+    )
     return torch.where((right.sum(0) > 0)[:, None], mean, hard)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from lightning_distill.evaluation.metrics.classification import measure, probabilities
+from lightning_distill.evaluation.metrics.classification import class_probabilities, compute_metrics
 from lightning_distill.spec import DataSpec
 
 Floats = NDArray[np.float64]
@@ -26,7 +26,7 @@ AT_ONCE = 1_000_000
 OF_IMAGES, OF_CLASSES = ("acc", "mae", "brier", "nll"), ("balanced_acc", "worst_recall", "macro_f1")
 
 
-def affordable(metric: str) -> int:
+def is_fast(metric: str) -> int:
     """How many resamples a metric is quick enough for."""
     return 1000 if metric in (*OF_IMAGES, *OF_CLASSES) or metric.startswith("auroc") else 200
 
@@ -70,14 +70,14 @@ def bootstrap(score: Statistic, units: Rows, resamples: int = 1000, seed: int = 
     return np.asarray(result.bootstrap_distribution, np.float64)
 
 
-def statistic(metric: str, logits: Tensor, targets: Tensor, spec: DataSpec) -> Statistic:
+def weighted_statistic(metric: str, logits: Tensor, targets: Tensor, spec: DataSpec) -> Statistic:
     """The mean over students of a metric, as a function of how often each image is counted.
 
-    A class that a resample lacks is left out of its means, as in `metrics.measure`; a score that nothing is left for
+    A class that a resample lacks is left out of its means, as in `compute_metrics`; a score that nothing is left for
     is NaN.
 
     Args:
-        metric: a key of `metrics.measure`.
+        metric: a key of `compute_metrics`.
         logits: ``(S, N, K)`` float32.
         targets: ``(N,)`` int64, or ``(N, K)`` 0/1.
         spec: of the data.
@@ -88,11 +88,11 @@ def statistic(metric: str, logits: Tensor, targets: Tensor, spec: DataSpec) -> S
     if not logits.isfinite().all():
         broken = [str(i) for i, own in enumerate(logits) if not own.isfinite().all()]
         raise ValueError(f"logits of student {', '.join(broken)} (from 0) are not finite; StudentMetrics mends them")
-    if metric not in (known := measure(logits[0], targets, spec)):
+    if metric not in (known := compute_metrics(logits[0], targets, spec)):
         raise ValueError(f"unknown metric {metric!r} of {spec.task} labels; known: {', '.join(known)}")
-    several, guess = spec.task == "multi-label", probabilities(logits, spec)  # (S, N, K)
+    several, guess = spec.task == "multi-label", class_probabilities(logits, spec)  # (S, N, K)
     one_hot = (targets if several else F.one_hot(targets, spec.num_classes)).bool()  # (N, K)
-    if (values := _of_each_image(metric, guess, logits, targets, one_hot, spec)) is not None:
+    if (values := _image_statistic(metric, guess, logits, targets, one_hot, spec)) is not None:
         mean = values.double().mean(0).numpy()  # (N,)
         return lambda counts: counts @ mean / counts.sum(1)
     if metric in OF_CLASSES:
@@ -105,7 +105,7 @@ def statistic(metric: str, logits: Tensor, targets: Tensor, spec: DataSpec) -> S
     return _measured_statistic(metric, logits, targets, spec)
 
 
-def _of_each_image(
+def _image_statistic(
     metric: str, guess: Tensor, logits: Tensor, targets: Tensor, one_hot: Tensor, spec: DataSpec
 ) -> Tensor | None:
     """``(S, N)`` values whose mean over images is the metric; ``None`` for a metric that is no such mean."""
@@ -124,7 +124,7 @@ def _of_each_image(
     return None
 
 
-def _class_statistic(metric: str, said: Flags, true: Flags, several: bool) -> Statistic:
+def _class_statistic(metric: str, predicted: Flags, true: Flags, several: bool) -> Statistic:
     """Mean over classes of recall, F1, or for several labels (sensitivity + specificity) / 2, or the worst recall.
 
     Of the worst class: each student's is the one that is worst on the images as they are. Were it sought anew in every
@@ -136,7 +136,7 @@ def _class_statistic(metric: str, said: Flags, true: Flags, several: bool) -> St
         true: ``(N, K)``, what it is.
         several: multi-label: a label that all images have cannot be scored either.
     """
-    truth, guesses = true.astype(np.float64), said.astype(np.float64)
+    truth, guesses = true.astype(np.float64), predicted.astype(np.float64)
 
     def by_class(counts: Floats) -> Floats:
         images, total = counts @ truth, counts.sum(1)[:, None]  # (R, K), (R, 1)
@@ -144,9 +144,9 @@ def _class_statistic(metric: str, said: Flags, true: Flags, several: bool) -> St
         values = []
         for guess in guesses:
             hits, named = counts @ (truth * guess), counts @ guess  # (R, K) each
-            value = _quotient(2 * hits, images + named) if metric == "macro_f1" else _quotient(hits, images)
+            value = _safe_divide(2 * hits, images + named) if metric == "macro_f1" else _safe_divide(hits, images)
             if metric == "balanced_acc" and several:
-                value = (value + _quotient(total - images - named + hits, total - images)) / 2
+                value = (value + _safe_divide(total - images - named + hits, total - images)) / 2
             values.append(np.where(there, value, np.nan))
         return np.stack(values)  # (S, R, K)
 
@@ -157,7 +157,7 @@ def _class_statistic(metric: str, said: Flags, true: Flags, several: bool) -> St
         values = by_class(counts)
         if metric == "worst_recall":
             return np.asarray(np.take_along_axis(values, lowest[:, None, None], axis=2)[..., 0].mean(0))
-        return np.asarray(_mean_of_known(values, 2).mean(0))
+        return np.asarray(_nanmean(values, 2).mean(0))
 
     return score
 
@@ -169,7 +169,7 @@ def _auroc_statistic(probabilities: NDArray[np.float32], one_hot: Flags) -> Stat
     positive the count of negatives below it, read off their running sum.
     """
     sides = [(np.flatnonzero(positive), np.flatnonzero(~positive)) for positive in one_hot.T]
-    plans = [[_places(scores[:, k], *side) for scores in probabilities] for k, side in enumerate(sides)]
+    plans = [[_sorted_positions(scores[:, k], *side) for scores in probabilities] for k, side in enumerate(sides)]
 
     def score(counts: Floats) -> Floats:
         held = np.ascontiguousarray(counts.T)  # (N, R): a row is an image
@@ -181,13 +181,13 @@ def _auroc_statistic(probabilities: NDArray[np.float32], one_hot: Flags) -> Stat
             for order, below, up_to in students:
                 np.cumsum(held[order], axis=0, out=running[1:])
                 won += (own * (running[below] + running[up_to])).sum(0) / 2
-            by_class.append(_quotient(won / len(students), own.sum(0) * held[negatives].sum(0)))
-        return _mean_of_known(np.stack(by_class), 0)
+            by_class.append(_safe_divide(won / len(students), own.sum(0) * held[negatives].sum(0)))
+        return _nanmean(np.stack(by_class), 0)
 
     return score
 
 
-def _places(scores: NDArray[np.float32], positives: Rows, negatives: Rows) -> tuple[Rows, Rows, Rows]:
+def _sorted_positions(scores: NDArray[np.float32], positives: Rows, negatives: Rows) -> tuple[Rows, Rows, Rows]:
     """The negatives in the order of their scores, and for each positive how many are below it, and not above it."""
     order = negatives[np.argsort(scores[negatives], kind="stable")]
     below, up_to = (np.searchsorted(scores[order], scores[positives], side) for side in ("left", "right"))
@@ -199,17 +199,19 @@ def _measured_statistic(metric: str, logits: Tensor, targets: Tensor, spec: Data
 
     def score(counts: Floats) -> Floats:
         resampled = [torch.from_numpy(np.repeat(np.arange(len(row)), row.astype(np.int64))) for row in counts]
-        students = [[measure(own[rows], targets[rows], spec)[metric] for rows in resampled] for own in logits]  # (S, R)
+        students = [
+            [compute_metrics(own[rows], targets[rows], spec)[metric] for rows in resampled] for own in logits
+        ]  # (S, R)
         return np.asarray(np.mean(students, axis=0), np.float64)
 
     return score
 
 
-def _quotient(over: Floats, under: Floats) -> Floats:
+def _safe_divide(over: Floats, under: Floats) -> Floats:
     """NaN where there is nothing to divide by."""
     return np.asarray(np.divide(over, under, out=np.full(over.shape, np.nan), where=under > 0))
 
 
-def _mean_of_known(values: Floats, axis: int) -> Floats:
+def _nanmean(values: Floats, axis: int) -> Floats:
     """Mean of what is not NaN; NaN where nothing is left."""
-    return _quotient(np.nansum(values, axis=axis), (~np.isnan(values)).sum(axis))
+    return _safe_divide(np.nansum(values, axis=axis), (~np.isnan(values)).sum(axis))

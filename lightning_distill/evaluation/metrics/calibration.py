@@ -60,7 +60,7 @@ def calibrated(test: Predictions, val: Predictions) -> list[dict[str, float]]:
         raise ValueError(f"predictions of other classes: {named}; give both splits of one data set")
     temperatures = [temperature(logits, val.targets, val.spec) for logits in val.logits]
     results = []
-    for value, logits in zip(temperatures, test.scaled(temperatures).logits, strict=True):
+    for value, logits in zip(temperatures, test.with_temperatures(temperatures).logits, strict=True):
         scores = calibration_scores(logits, test.targets, test.spec)
         results.append({"temperature": value, **{f"{name}_scaled": score for name, score in scores.items()}})
     return results

@@ -30,7 +30,7 @@ from lightning_distill.spec import DataSpec
 BINS = 15
 
 
-def measure(logits: Tensor, targets: Tensor, spec: DataSpec) -> dict[str, float]:
+def compute_metrics(logits: Tensor, targets: Tensor, spec: DataSpec) -> dict[str, float]:
     """All scores of one student, as fractions. Which there are depends on the spec alone, never on the targets.
 
     Every task: ``acc``, ``balanced_acc``, ``auroc``, ``worst_recall``, ``macro_f1`` and the three of
@@ -59,11 +59,11 @@ def measure(logits: Tensor, targets: Tensor, spec: DataSpec) -> dict[str, float]
     _check(logits, targets, spec)
     logits, targets = logits.float(), targets.long()
     several = spec.task == "multi-label"
-    guess = probabilities(logits, spec)
+    guess = class_probabilities(logits, spec)
     there = _present(targets, spec)  # (K,)
-    tp, fp, tn, fn, _ = _counts(guess, targets, spec)  # (K,) each
+    tp, fp, tn, fn, _ = _confusion_counts(guess, targets, spec)  # (K,) each
     recall = tp / (tp + fn)
-    areas = _areas(guess, targets, spec)
+    areas = _class_aurocs(guess, targets, spec)
     if several:
         acc, balanced = float(((tp + tn) / len(targets)).mean()), (recall + tn / (tn + fp)) / 2
     else:
@@ -81,19 +81,19 @@ def measure(logits: Tensor, targets: Tensor, spec: DataSpec) -> dict[str, float]
         scores["kappa"] = float(multiclass_cohen_kappa(named, targets, spec.num_classes, weights="quadratic"))
         scores["mae"] = float(mean_absolute_error(named.double(), targets.double()))
     if several:
-        with _quiet():
+        with _without_warnings():
             precision = multilabel_average_precision(guess, targets, spec.num_classes, None, validate_args=False)
         scores["map"] = float(precision.double()[there].mean())
         scores |= {f"auroc/{name}": float(area) for name, area in zip(spec.class_names, areas, strict=True)}
     return scores
 
 
-def probabilities(logits: Tensor, spec: DataSpec) -> Tensor:
+def class_probabilities(logits: Tensor, spec: DataSpec) -> Tensor:
     """Logits ``(..., K)`` as float32 probabilities: softmax over classes, or for multi-label a sigmoid of each."""
     return logits.float().sigmoid() if spec.task == "multi-label" else logits.float().softmax(-1)
 
 
-def absent(targets: Tensor, spec: DataSpec) -> list[int]:
+def undefined_classes(targets: Tensor, spec: DataSpec) -> list[int]:
     """Classes no score can be given of: without an image; of multi-label, labels that no image has, or that all have.
 
     Args:
@@ -103,9 +103,9 @@ def absent(targets: Tensor, spec: DataSpec) -> list[int]:
     return torch.nonzero(~_present(targets, spec)).flatten().tolist()
 
 
-def recalls(logits: Tensor, targets: Tensor, spec: DataSpec) -> dict[str, float]:
+def class_recalls(logits: Tensor, targets: Tensor, spec: DataSpec) -> dict[str, float]:
     """The share of each class' images that are recognised, by class name; without `absent` classes."""
-    tp, _, _, fn, _ = _counts(probabilities(logits, spec), targets.long(), spec)
+    tp, _, _, fn, _ = _confusion_counts(class_probabilities(logits, spec), targets.long(), spec)
     there = _present(targets, spec)
     return {name: float(tp[k] / (tp[k] + fn[k])) for k, name in enumerate(spec.class_names) if there[k]}
 
@@ -116,7 +116,7 @@ def worst_class(logits: Tensor, targets: Tensor, spec: DataSpec) -> str:
     Raises:
         ValueError: every class is `absent`.
     """
-    values = recalls(logits, targets, spec)
+    values = class_recalls(logits, targets, spec)
     if not values:
         raise ValueError(f"none of the {spec.num_classes} labels is on some images and not on others; no recall exists")
     return min(values, key=values.__getitem__)
@@ -137,7 +137,7 @@ def calibration_scores(logits: Tensor, targets: Tensor, spec: DataSpec) -> dict[
     Reference:
         Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, arXiv 1706.04599.
     """
-    guess, targets, classes = probabilities(logits, spec), targets.long(), spec.num_classes
+    guess, targets, classes = class_probabilities(logits, spec), targets.long(), spec.num_classes
     # torchmetrics opens a sixteenth bin for a probability of exactly one, which float32 reaches easily.
     inside = guess.clamp(max=1 - 2**-24)
     if spec.task == "multi-label":
@@ -158,7 +158,7 @@ def negative_log_likelihood(logits: Tensor, targets: Tensor, spec: DataSpec) -> 
 
 
 class StudentMetrics(Metric):
-    """Keeps the logits of one student and the targets, over all batches and ranks, and scores them by `measure`.
+    """Keeps the logits of one student and the targets, over all batches and ranks, and scores them by `compute_metrics`.
 
     A student that diverged, one of whose logits is not finite, keeps its place: it counts as one that knows nothing,
     all its logits zero, hence equal probabilities, and is `diverged`.
@@ -189,7 +189,7 @@ class StudentMetrics(Metric):
         """Everything added, on all ranks where they are synchronised."""
         return dim_zero_cat(self.logits), dim_zero_cat(self.targets)
 
-    def seen(self) -> tuple[Tensor, Tensor]:
+    def all_predictions(self) -> tuple[Tensor, Tensor]:
         """Logits ``(N, K)``, zeros of a student that diverged, and targets, on the CPU."""
         logits, targets = self.compute()
         logits = logits.reshape(-1, self.spec.num_classes).cpu()
@@ -199,10 +199,10 @@ class StudentMetrics(Metric):
         return (torch.zeros_like(logits) if self.diverged else logits), targets
 
     def scores(self) -> dict[str, float]:
-        """What `measure` says of everything seen; fills ``absent`` and ``diverged``."""
-        logits, targets = self.seen()
-        self.absent = absent(targets, self.spec)
-        return measure(logits, targets, self.spec)
+        """What `compute_metrics` says of everything seen; fills ``absent`` and ``diverged``."""
+        logits, targets = self.all_predictions()
+        self.absent = undefined_classes(targets, self.spec)
+        return compute_metrics(logits, targets, self.spec)
 
 
 def _present(targets: Tensor, spec: DataSpec) -> Tensor:
@@ -212,16 +212,16 @@ def _present(targets: Tensor, spec: DataSpec) -> Tensor:
     return torch.bincount(targets.long(), minlength=spec.num_classes) > 0
 
 
-def _counts(guess: Tensor, targets: Tensor, spec: DataSpec) -> tuple[Tensor, ...]:
+def _confusion_counts(guess: Tensor, targets: Tensor, spec: DataSpec) -> tuple[Tensor, ...]:
     """True and false positives, true and false negatives, and support of each class, ``(K,)`` float64."""
     count = multilabel_stat_scores if spec.task == "multi-label" else multiclass_stat_scores
     return count(guess, targets, spec.num_classes, average=None, validate_args=False).double().unbind(1)
 
 
-def _areas(guess: Tensor, targets: Tensor, spec: DataSpec) -> Tensor:
+def _class_aurocs(guess: Tensor, targets: Tensor, spec: DataSpec) -> Tensor:
     """The AUROC of each class ``(K,)`` float64, NaN where it has none; of a binary task that of the second one."""
     there, classes = _present(targets, spec), spec.num_classes
-    with _quiet():
+    with _without_warnings():
         if spec.task == "multi-label":
             areas = multilabel_auroc(guess, targets, classes, average=None, validate_args=False)
         elif spec.task == "binary":
@@ -234,7 +234,7 @@ def _areas(guess: Tensor, targets: Tensor, spec: DataSpec) -> Tensor:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _without_warnings() -> Iterator[None]:
     """Without torchmetrics' warnings of absent classes: they are left out, and named by their caller."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No (positive|negative) samples")

@@ -12,7 +12,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from lightning_distill.evaluation.metrics.bootstrap import Floats, Rows, Statistic, affordable, bootstrap, statistic
+from lightning_distill.evaluation.metrics.bootstrap import (
+    Floats,
+    Rows,
+    Statistic,
+    bootstrap,
+    is_fast,
+    weighted_statistic,
+)
 from lightning_distill.evaluation.metrics.predictions import Predictions
 
 SPLITS = {"val": "validation", "test": "test"}
@@ -38,7 +45,7 @@ class Estimate:
     high: float
     level: float
     n: int
-    over: str
+    unit: str
 
     def __str__(self) -> str:
         return self.text()
@@ -68,7 +75,7 @@ class Comparison:
         return f"{self.difference}, p = {self.p:.3f}"
 
 
-def over_students(values: Sequence[float], level: float | None = 0.95) -> Estimate:
+def student_interval(values: Sequence[float], level: float | None = 0.95) -> Estimate:
     """Mean and t-interval over students: ``mean ± t_{n-1, (1+level)/2} std / sqrt(n)``.
 
     It says how far the mean of many more students of the same set would be, on the same test images. It is not cut to
@@ -93,7 +100,7 @@ def over_students(values: Sequence[float], level: float | None = 0.95) -> Estima
     return Estimate(mean, std, mean - half, mean + half, level, n, "students")
 
 
-def over_images(
+def bootstrap_interval(
     predictions: Predictions, metric: str = "acc", level: float = 0.95, resamples: int | None = None, seed: int = 0
 ) -> Estimate:
     """Percentile bootstrap of the mean over students of a metric, over test images or whole groups of them.
@@ -105,7 +112,7 @@ def over_images(
 
     Args:
         predictions: of one set's students.
-        metric: a key of `metrics.measure`.
+        metric: a key of `compute_metrics`.
         level: of the interval.
         resamples: default 1000; 200 for those that have to be measured anew (ece, kappa, map, ...).
         seed: of the resampling.
@@ -114,13 +121,13 @@ def over_images(
         ValueError: an unknown metric, or fewer than two images or groups.
     """
     _check_level(level)
-    score = statistic(metric, predictions.logits, predictions.targets, predictions.spec)
+    score = weighted_statistic(metric, predictions.logits, predictions.targets, predictions.spec)
     units = _units(predictions.groups, len(predictions.targets))
-    drawn = bootstrap(score, units, affordable(metric) if resamples is None else resamples, seed)
+    drawn = bootstrap(score, units, is_fast(metric) if resamples is None else resamples, seed)
     return _estimate(score, drawn, units, predictions.groups is not None, level)
 
 
-def paired(
+def paired_bootstrap(
     a: Predictions,
     b: Predictions,
     metric: str = "acc",
@@ -132,14 +139,14 @@ def paired(
 
     Each resample scores both on the same images, so that images which are hard for both cancel. With d* the
     differences of R resamples, ``p = min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (R + 1))``: small where the interval
-    leaves zero out. It holds for these students; another training of them is not in it (see `over_students`).
+    leaves zero out. It holds for these students; another training of them is not in it (see `student_interval`).
 
     Args:
         a: predictions of the first set's students.
         b: of the second's, for the same images in the same order; their number may differ.
-        metric: a key of `metrics.measure`.
+        metric: a key of `compute_metrics`.
         level: of the interval.
-        resamples: see `over_images`.
+        resamples: see `bootstrap_interval`.
         seed: of the resampling.
 
     Raises:
@@ -147,22 +154,22 @@ def paired(
     """
     _check_level(level)
     _check_same(a, b)
-    first = statistic(metric, a.logits, a.targets, a.spec)
-    second = statistic(metric, b.logits, b.targets, b.spec)
+    first = weighted_statistic(metric, a.logits, a.targets, a.spec)
+    second = weighted_statistic(metric, b.logits, b.targets, b.spec)
 
     def score(counts: Floats) -> Floats:
         return first(counts) - second(counts)
 
     groups = a.groups if a.groups is not None else b.groups
     units = _units(groups, len(a.targets))
-    drawn = bootstrap(score, units, affordable(metric) if resamples is None else resamples, seed)
+    drawn = bootstrap(score, units, is_fast(metric) if resamples is None else resamples, seed)
     known = drawn[~np.isnan(drawn)]
     tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
     p = min(1.0, 2 * (1 + tail) / (1 + len(known))) if len(known) else math.nan
     return Comparison(_estimate(score, drawn, units, groups is not None, level), p)
 
 
-def tiny_split(n: int, acc: float, level: float = 0.95) -> float:
+def wilson_half_width(n: int, acc: float, level: float = 0.95) -> float:
     """Half the width of the Wilson interval of an accuracy measured on n images: what the size of a split implies.
 
     ``z / (1 + z²/n) * sqrt(p (1 - p) / n + z² / 4n²)``, z the normal quantile of ``(1 + level) / 2`` and p the nearest
@@ -188,7 +195,7 @@ def tiny_split(n: int, acc: float, level: float = 0.95) -> float:
     return float(ends.high - ends.low) / 2
 
 
-def tiny_split_warning(
+def small_split_warning(
     n: int, acc: float, split: str = "val", limit: float = 0.05, level: float = 0.95, over: str = "images"
 ) -> str | None:
     """A sentence for people where a split is so small that accuracy is not known to ``limit``; else ``None``.
@@ -196,7 +203,7 @@ def tiny_split_warning(
     >>> tiny_split_warning(78, 0.75)
     '78 validation images: accuracy is known to ± 9.5 points'
     """
-    if (half := tiny_split(n, acc, level)) <= limit:
+    if (half := wilson_half_width(n, acc, level)) <= limit:
         return None
     return f"{n} {SPLITS.get(split, split)} {over}: accuracy is known to ± {100 * half:.1f} points"
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lightning_distill.evaluation.metrics.classification import probabilities
+from lightning_distill.evaluation.metrics.classification import class_probabilities
 from lightning_distill.spec import DataSpec
 
 CARD = "predictions"
@@ -61,9 +61,9 @@ class Predictions:
     @property
     def probabilities(self) -> Tensor:
         """``(S, N, K)`` float32: softmax over classes, or for multi-label a sigmoid of each."""
-        return probabilities(self.logits, self.spec)
+        return class_probabilities(self.logits, self.spec)
 
-    def scaled(self, temperatures: Sequence[float]) -> Predictions:
+    def with_temperatures(self, temperatures: Sequence[float]) -> Predictions:
         """The same with the logits of student s divided by its temperature; see `calibration.temperature`.
 
         Raises:
@@ -102,7 +102,7 @@ class Predictions:
         Raises:
             OSError: the folder cannot be written, or the disk is full.
         """
-        from lightning_distill.sets.storage import write_files  # it knows sets, and so this folder
+        from lightning_distill.sets.storage import write_files_atomically  # it knows sets, and so this folder
 
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ class Predictions:
         contents = save(
             {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, {CARD: json.dumps(about)}
         )
-        write_files({path: contents})
+        write_files_atomically({path: contents})
         return path
 
     @classmethod

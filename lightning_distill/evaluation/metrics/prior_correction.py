@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.sets.labeled_set import LabeledSet
 
 
-def shares(data: TrainingSet) -> Tensor:
+def class_priors(data: LabeledSet) -> Tensor:
     """The share of every class in what a student learns from, ``(K,)`` float64; learned probabilities count as such."""
-    if data.soft is not None:
-        weights = data.soft.double().sum(0)
+    if data.soft_labels is not None:
+        weights = data.soft_labels.double().sum(0)
     else:
         weights = torch.bincount(data.labels, minlength=data.spec.num_classes).double()
     return weights / weights.sum()

@@ -51,7 +51,7 @@ def chance(metric: str, targets: Tensor, spec: DataSpec) -> float:
     of multi-label targets .5, the mean of a label's sensitivity and specificity. ``auroc`` and ``auroc/<label>``: .5.
 
     Args:
-        metric: its key in `metrics.measure`.
+        metric: its key in `compute_metrics`.
         targets: ``(N,)`` int64, or ``(N, K)`` 0/1, of the split that was scored.
         spec: of the data.
 
@@ -189,7 +189,7 @@ def break_even(distillation: float, saved: float) -> float:
 
 
 @dataclass(frozen=True)
-class Derived:
+class RelativeScores:
     """All that follows from the means of one set; NaN where an ingredient is missing.
 
     Args:
@@ -218,7 +218,7 @@ class Derived:
         """Plain numbers by name, for CSV and JSON."""
         return asdict(self)
 
-    def rows(self) -> list[tuple[str, str]]:
+    def table_rows(self) -> list[tuple[str, str]]:
         """Name and text of all that is known, as people read them: points, percent, seconds."""
         texts: dict[str, tuple[str, str, float]] = {
             "gap_full": ("against all real images", "{:+.1f} points", -100),
@@ -239,7 +239,7 @@ class Derived:
         ]
 
 
-def derive(
+def relative_scores(
     syn: float,
     full: float = NAN,
     random: float = NAN,
@@ -252,7 +252,7 @@ def derive(
     full_seconds: float = NAN,
     syn_seconds: float = NAN,
     distillation_seconds: float = NAN,
-) -> Derived:
+) -> RelativeScores:
     """Everything that follows from mean scores, bytes and seconds; leave out what was not measured.
 
     Args:
@@ -273,7 +273,7 @@ def derive(
     """
     _check_fractions(syn=syn, full=full, random=random, chance=chance)
     saved = seconds_saved(full_seconds, syn_seconds)
-    return Derived(
+    return RelativeScores(
         gap_full=gap_full(syn, full),
         gain_random=gain_random(syn, random),
         recovery=recovery(syn, full),

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_distill.evaluation.metrics.classification import StudentMetrics, recalls
+from lightning_distill.evaluation.metrics.classification import StudentMetrics, class_recalls
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.protocol import Protocol, Tick, get_protocol
-from lightning_distill.evaluation.students.trainer import School, Student
+from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol, get_protocol
+from lightning_distill.evaluation.students.trainer import Student, StudentTrainer
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import check_network
-from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.distributed import gather, place, share
+from lightning_distill.utils.distributed import gather_shards, rank_and_world_size, shard
 
 
-class Exam:
+class StudentEvaluator:
     """Which students are trained, and how.
 
     Args:
@@ -30,7 +30,7 @@ class Exam:
         students: of each architecture.
         architectures: by our names or timm's.
         seed: student i is seeded by ``seed + i``.
-        compile: see `functional.Stateless`.
+        compile: see `functional.FunctionalNetwork`.
 
     Raises:
         ValueError: unknown protocol or architecture, fewer than one student.
@@ -52,25 +52,25 @@ class Exam:
         self.seeds = list(range(seed, seed + students))
         self.architectures = list(architectures)
         self.compile = compile
-        self._schools: dict[tuple[str, int, str, bool, DataSpec], School] = {}
+        self._schools: dict[tuple[str, int, str, bool, DataSpec], StudentTrainer] = {}
 
     @property
     def epochs(self) -> int:
         """Epochs all students together take: how often ``tick`` is called."""
-        return self.epochs_here(spread=False)
+        return self.epochs_on_this_rank(spread=False)
 
-    def epochs_here(self, spread: bool) -> int:
+    def epochs_on_this_rank(self, spread: bool) -> int:
         """Epochs on this rank: how often ``tick`` is called here."""
         return len(self._students(spread)) * (self.protocol.epochs + 1)
 
     def train(
         self,
-        data: Callable[[int], TrainingSet],
+        data: Callable[[int], LabeledSet],
         device: torch.device | str = "cpu",
         bf16: bool = False,
-        tick: Tick = lambda: None,
-        spread: bool = False,
-    ) -> Sitting:
+        tick: ProgressCallback = lambda: None,
+        sharded: bool = False,
+    ) -> TrainedStudents:
         """Train all students.
 
         Args:
@@ -82,31 +82,31 @@ class Exam:
                 sitting the same images. Else each rank trains all students, and may show them a part of the images.
         """
         began = time.perf_counter()
-        mine = self._students(spread)
+        mine = self._students(sharded)
         sets = {i: data(i) for i in {0, *(i for _, i in mine)}}
         spec = sets[0].spec
         students = []
         for name in self.architectures:
             numbers = [i for architecture, i in mine if architecture == name]
-            school = self._school(name, len(sets[0].labels), str(device), bf16, spec)
-            students += school.train_all([sets[i] for i in numbers], [self.seeds[i] for i in numbers], tick)
-        return Sitting(students, spec, device, began, spread)
+            school = self._student_trainer(name, len(sets[0].labels), str(device), bf16, spec)
+            students += school.fit_many([sets[i] for i in numbers], [self.seeds[i] for i in numbers], tick)
+        return TrainedStudents(students, spec, device, began, sharded)
 
-    def _students(self, spread: bool) -> list[tuple[str, int]]:
+    def _students(self, sharded: bool) -> list[tuple[str, int]]:
         """Architecture and number of the students trained on this rank, in the order of their scores."""
         everyone = [(name, i) for name in self.architectures for i in range(len(self.seeds))]
-        return share(everyone) if spread else everyone
+        return shard(everyone) if sharded else everyone
 
-    def _school(self, name: str, images: int, device: str, bf16: bool, spec: DataSpec) -> School:
+    def _student_trainer(self, name: str, images: int, device: str, bf16: bool, spec: DataSpec) -> StudentTrainer:
         """One school for equal students: what it compiled for one validation serves the next."""
         key = (name, images, device, bf16, spec)
         if key not in self._schools:
             count = len(self.seeds)
-            self._schools[key] = School(name, spec, self.protocol, images, count, device, bf16, self.compile)
+            self._schools[key] = StudentTrainer(name, spec, self.protocol, images, count, device, bf16, self.compile)
         return self._schools[key]
 
 
-class Sitting:
+class TrainedStudents:
     """Trained students before real data.
 
     Args:
@@ -114,7 +114,7 @@ class Sitting:
         spec: task and class names of the data.
         device: of students and batches.
         began: ``time.perf_counter()`` at the start of the training.
-        spread: these are this rank's share of the students, see `Exam.train`.
+        spread: these are this rank's share of the students, see `StudentEvaluator.train`.
 
     Attributes:
         trained: seconds that the training took.
@@ -125,21 +125,21 @@ class Sitting:
         students: list[Student],
         spec: DataSpec,
         device: torch.device | str,
-        began: float,
-        spread: bool = False,
+        started_at: float,
+        sharded: bool = False,
     ) -> None:
-        self.students, self.spec, self.device, self.began, self.spread = students, spec, device, began, spread
-        self.trained = time.perf_counter() - began
-        self.metrics = [StudentMetrics(spec, sync=not spread).to(device) for _ in students]
+        self.students, self.spec, self.device, self.began, self.spread = students, spec, device, started_at, sharded
+        self.trained = time.perf_counter() - started_at
+        self.metrics = [StudentMetrics(spec, sync=not sharded).to(device) for _ in students]
         self._told = False
 
-    def show(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Sitting:
+    def update_all(self, batches: Iterable[tuple[Tensor, Tensor]]) -> TrainedStudents:
         """Show all students real images in pixel units, normalised by mean and std of what they learned from."""
         for x, y in batches:
-            self.see(self.spec.normalize(x.to(self.device)), y.to(self.device))
+            self.update(self.spec.normalize(x.to(self.device)), y.to(self.device))
         return self
 
-    def see(self, x: Tensor, y: Tensor) -> None:
+    def update(self, x: Tensor, y: Tensor) -> None:
         """Show all students normalised images ``(B, C, H, W)`` with labels ``(B,)``, ``(B, 1)`` or multi-label."""
         targets = y if self.spec.task == "multi-label" else y.flatten()
         for student, metrics in zip(self.students, self.metrics, strict=True):
@@ -148,13 +148,13 @@ class Sitting:
     def scores(self) -> Scores:
         """The scores of everything seen, of all students on every rank; absent classes are named in a warning."""
         reports = [self._report(*pair) for pair in zip(self.students, self.metrics, strict=True)]
-        reports = gather(reports) if self.spread else reports
+        reports = gather_shards(reports) if self.spread else reports
         if absent := reports[0].absent:
             names = ", ".join(repr(self.spec.class_names[label]) for label in absent)
             which = f"with and without {names}" if self.spec.task == "multi-label" else f"of {names}"
             _warn(f"no real images {which} to score on: left out of balanced accuracy and AUROC")
         diverged = [(report.architecture, report.seed) for report in reports if report.diverged]
-        self._tell(diverged)
+        self._warn_diverged(diverged)
         return Scores(
             [report.scores for report in reports],
             [report.seed for report in reports],
@@ -174,24 +174,28 @@ class Sitting:
         Raises:
             ValueError: groups where each rank saw a part of the images, whose order is lost.
         """
-        _, ranks = place()
+        _, ranks = rank_and_world_size()
         if groups is not None and not self.spread and ranks > 1:
             raise ValueError(f"groups of images spread over {ranks} ranks; show every rank all images")
         said = [
-            (student.architecture, student.seed, *metrics.seen(), metrics.diverged)
+            (student.architecture, student.seed, *metrics.all_predictions(), metrics.diverged)
             for student, metrics in zip(self.students, self.metrics, strict=True)
         ]
-        said = gather(said) if self.spread else said
+        said = gather_shards(said) if self.spread else said
         architectures, seeds, logits, targets, diverged = zip(*said, strict=True)
-        self._tell([(name, seed) for name, seed, gone in zip(architectures, seeds, diverged, strict=True) if gone])
+        self._warn_diverged(
+            [(name, seed) for name, seed, gone in zip(architectures, seeds, diverged, strict=True) if gone]
+        )
         return Predictions(torch.stack(logits), targets[0], self.spec, list(seeds), list(architectures), groups, split)
 
-    def _report(self, student: Student, metrics: StudentMetrics) -> _Report:
-        scores, recall = metrics.scores(), recalls(*metrics.seen(), self.spec)
+    def _report(self, student: Student, metrics: StudentMetrics) -> _StudentReport:
+        scores, recall = metrics.scores(), class_recalls(*metrics.all_predictions(), self.spec)
         seconds = time.perf_counter() - self.began
-        return _Report(student.architecture, student.seed, scores, recall, metrics.absent, metrics.diverged, seconds)
+        return _StudentReport(
+            student.architecture, student.seed, scores, recall, metrics.absent, metrics.diverged, seconds
+        )
 
-    def _tell(self, diverged: Sequence[tuple[str, int]]) -> None:
+    def _warn_diverged(self, diverged: Sequence[tuple[str, int]]) -> None:
         """One warning that names the students that diverged, however often it is asked for scores."""
         if diverged and not self._told:
             self._told = True
@@ -201,7 +205,7 @@ class Sitting:
 
 
 @dataclass(frozen=True)
-class _Report:
+class _StudentReport:
     """What a rank tells the others of one student."""
 
     architecture: str
@@ -215,17 +219,17 @@ class _Report:
 
 def _warn(message: str) -> None:
     """On the first rank only; ``rank_zero_warn`` fails where nobody has imported Lightning."""
-    if place()[0] == 0:
+    if rank_and_world_size()[0] == 0:
         warnings.warn(message, stacklevel=3)
 
 
-def examine(
-    exam: Exam,
-    data: Callable[[int], TrainingSet],
+def evaluate_students(
+    evaluator: StudentEvaluator,
+    data: Callable[[int], LabeledSet],
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device | str = "cpu",
     bf16: bool = False,
-    tick: Tick = lambda: None,
+    tick: ProgressCallback = lambda: None,
 ) -> Scores:
     """Train students on ``data(i)`` and score them on real batches in pixel units, outside any Trainer.
 
@@ -237,4 +241,4 @@ def examine(
         bf16: forward in bfloat16.
         tick: called after every epoch.
     """
-    return exam.train(data, device, bf16, tick).show(batches).scores()
+    return evaluator.train(data, device, bf16, tick).update_all(batches).scores()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 #: Called once for each student and epoch.
-Tick = Callable[[], object]
+ProgressCallback = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Protocol:
     augmentation: str | None = None
     decay: bool = True
 
-    def rate(self, epoch: int, lr: float | None = None) -> float:
+    def lr_at(self, epoch: int, lr: float | None = None) -> float:
         """The learning rate in the epoch with that index, where a set may have learned its own ``lr``."""
         rate = lr or self.lr
         return rate * 0.1 if self.decay and epoch > self.epochs // 2 + 1 else rate

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from lightning_distill.augmentation.siamese import SiameseAugmentation
-from lightning_distill.evaluation.students.protocol import Protocol, Tick
-from lightning_distill.evaluation.students.vectorized import Cohort, alike, refusal
-from lightning_distill.functional.build import stateless_network
+from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol
+from lightning_distill.evaluation.students.vectorized import VectorizedTrainer, can_vectorize, vectorize_error
+from lightning_distill.functional.build import build_functional_network
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.functional.gradients import descend
-from lightning_distill.functional.network import Parameters, Stateless
-from lightning_distill.sets.labeled_set import TrainingSet
+from lightning_distill.functional.gradients import optimizer_step
+from lightning_distill.functional.network import FunctionalNetwork, Parameters
+from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.precision import warn_if_emulated
-from lightning_distill.utils.rng import derive_seed, sandbox
+from lightning_distill.utils.rng import derive_seed, isolated_rng
 
-Watch = Callable[[int, Parameters], object]
+ParametersCallback = Callable[[int, Parameters], object]
 
 
 @dataclass
@@ -36,10 +36,10 @@ class Student:
 
     architecture: str
     seed: int
-    network: Stateless
+    network: FunctionalNetwork
     parameters: Parameters
     bf16: bool
-    offset: Tensor | None = None
+    logit_offset: Tensor | None = None
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
@@ -47,10 +47,10 @@ class Student:
         self.network.train(False)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.network(self.parameters, x)
-        return logits.float() if self.offset is None else logits.float() + self.offset.to(logits.device)
+        return logits.float() if self.logit_offset is None else logits.float() + self.logit_offset.to(logits.device)
 
 
-class School:
+class StudentTrainer:
     """Trains students of one architecture; what is compiled is shared by all of them.
 
     Args:
@@ -61,7 +61,7 @@ class School:
         students: to come; both decide for ``compile="auto"`` and for static shapes.
         device: where they are trained.
         bf16: forward in bfloat16 under autocast; weights and reductions stay float32.
-        compile: see `functional.Stateless`.
+        compile: see `functional.FunctionalNetwork`.
         together: whether `train_all` trains students at once, see `cohort`; ``None`` does so on CUDA. On the CPU one
             student keeps all cores busy.
     """
@@ -76,7 +76,7 @@ class School:
         device: torch.device | str = "cpu",
         bf16: bool = False,
         compile: CompileMode = "auto",
-        together: bool | None = None,
+        vectorized: bool | None = None,
     ) -> None:
         self.architecture, self.spec, self.protocol = architecture, spec, protocol
         self.device, self.bf16 = torch.device(device), bf16
@@ -84,12 +84,14 @@ class School:
             warn_if_emulated(device)
         passes = 3.0 * images * students * (protocol.epochs + 1)
         sizes = (min(images, protocol.batch_size), protocol.batch_size)
-        self.network = stateless_network(architecture, spec, passes, self.device, compile, sizes)
+        self.network = build_functional_network(architecture, spec, passes, self.device, compile, sizes)
         self.augment = SiameseAugmentation(protocol.augmentation or spec.augmentation, spec.shape[1:])
-        self._together = self.device.type == "cuda" if together is None else together
-        self._cohort: Cohort | None = None
+        self._together = self.device.type == "cuda" if vectorized is None else vectorized
+        self._cohort: VectorizedTrainer | None = None
 
-    def train_all(self, data: Sequence[TrainingSet], seeds: Sequence[int], tick: Tick = lambda: None) -> list[Student]:
+    def fit_many(
+        self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback = lambda: None
+    ) -> list[Student]:
         """One student for each set and seed, each what `train` makes of them, up to rounding where trained together.
 
         They are trained in turn where their sets are not `cohort.alike`, and, with a warning, where the network cannot
@@ -100,12 +102,16 @@ class School:
             seeds: of each.
             tick: called once for each student and epoch.
         """
-        if len(seeds) > 1 and alike(data) and (cohort := self._join()) is not None:
-            return list(map(self._graduate, seeds, cohort.train(data, seeds, tick)))
-        return [self.train(part, seed, tick) for part, seed in zip(data, seeds, strict=True)]
+        if len(seeds) > 1 and can_vectorize(data) and (cohort := self._vectorized_trainer()) is not None:
+            return list(map(self._to_student, seeds, cohort.fit_many(data, seeds, on_epoch)))
+        return [self.fit(part, seed, on_epoch) for part, seed in zip(data, seeds, strict=True)]
 
-    def train(
-        self, data: TrainingSet, seed: int, tick: Tick = lambda: None, watch: Watch = lambda epoch, parameters: None
+    def fit(
+        self,
+        data: LabeledSet,
+        seed: int,
+        on_epoch: ProgressCallback = lambda: None,
+        on_epoch_parameters: ParametersCallback = lambda epoch, parameters: None,
     ) -> Student:
         """One student, bit-identical for equal arguments on the CPU.
 
@@ -115,25 +121,25 @@ class School:
             tick: called after every epoch.
             watch: called with 0 and the parameters before the first epoch, with n and the parameters after the n-th.
         """
-        with sandbox(derive_seed("student", self.architecture, seed)):
-            parameters = self.network.fresh(self.device)
-            trainable, hp = self.network.trainable(parameters), self.protocol
+        with isolated_rng(derive_seed("student", self.architecture, seed)):
+            parameters = self.network.init_params(self.device)
+            trainable, hp = self.network.require_grad(parameters), self.protocol
             sgd = torch.optim.SGD(trainable, hp.lr, momentum=hp.momentum, weight_decay=hp.weight_decay)
             self.network.train()
-            watch(0, parameters)
+            on_epoch_parameters(0, parameters)
             for epoch in range(hp.epochs + 1):
-                sgd.param_groups[0]["lr"] = hp.rate(epoch, data.lr)
+                sgd.param_groups[0]["lr"] = hp.lr_at(epoch, data.lr)
                 for rows in torch.randperm(len(data.labels)).split(hp.batch_size):
                     self._step(parameters, sgd, data.pixels[rows], data.targets[rows])
-                tick()
-                watch(epoch + 1, parameters)
-        return self._graduate(seed, parameters)
+                on_epoch()
+                on_epoch_parameters(epoch + 1, parameters)
+        return self._to_student(seed, parameters)
 
-    def _join(self) -> Cohort | None:
+    def _vectorized_trainer(self) -> VectorizedTrainer | None:
         """Where students are trained together; the first time, whether the network allows it is tried."""
         if self._together and self._cohort is None:
-            if (reason := refusal(self.network, self.spec.shape, self.device)) is None:
-                self._cohort = Cohort(
+            if (reason := vectorize_error(self.network, self.spec.shape, self.device)) is None:
+                self._cohort = VectorizedTrainer(
                     self.architecture, self.network, self.augment, self.spec, self.protocol, self.device, self.bf16
                 )
             else:
@@ -142,11 +148,11 @@ class School:
                 self._together = False
         return self._cohort
 
-    def _graduate(self, seed: int, parameters: Parameters) -> Student:
+    def _to_student(self, seed: int, parameters: Parameters) -> Student:
         frozen = {name: tensor.detach() for name, tensor in parameters.items()}
         return Student(self.architecture, seed, self.network, frozen, self.bf16)
 
     def _step(self, parameters: Parameters, sgd: torch.optim.Optimizer, pixels: Tensor, targets: Tensor) -> None:
         x = self.augment.plain(self.spec.normalize(pixels.to(self.device)))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            descend(self.network, parameters, sgd, x, targets.to(self.device))
+            optimizer_step(self.network, parameters, sgd, x, targets.to(self.device))

@@ -12,22 +12,22 @@ from torch import Tensor
 from torch.func import vmap
 
 from lightning_distill.augmentation.siamese import SiameseAugmentation
-from lightning_distill.evaluation.students.protocol import Protocol, Tick
-from lightning_distill.functional.network import Parameters, Stateless
-from lightning_distill.sets.labeled_set import TrainingSet
-from lightning_distill.sets.lazy_images import StoredPixels
+from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol
+from lightning_distill.functional.network import FunctionalNetwork, Parameters
+from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.lazy_images import LazyImages
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.rng import derive_seed, sandbox
+from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 Drawn = TypeVar("Drawn")
 
 
 @dataclass
-class Cohort:
+class VectorizedTrainer:
     """Trains students together, as many at once as memory holds.
 
     Weights, shuffling and augmentation of a student come from its own random stream: up to rounding it becomes the
-    student that `School.train` makes.
+    student that `StudentTrainer.train` makes.
 
     Args:
         architecture: its name, from which students draw their weights.
@@ -40,15 +40,15 @@ class Cohort:
     """
 
     architecture: str
-    network: Stateless
+    network: FunctionalNetwork
     augment: SiameseAugmentation
     spec: DataSpec
     protocol: Protocol
     device: torch.device
     bf16: bool
-    _at_once: int | None = field(default=None, init=False)
+    max_students: int | None = field(default=None, init=False)
 
-    def train(self, data: Sequence[TrainingSet], seeds: Sequence[int], tick: Tick) -> list[Parameters]:
+    def fit_many(self, data: Sequence[LabeledSet], seeds: Sequence[int], tick: ProgressCallback) -> list[Parameters]:
         """The trained parameters of one student for each set and seed.
 
         Args:
@@ -60,34 +60,34 @@ class Cohort:
             torch.OutOfMemoryError: memory does not hold a single student.
         """
         trained: list[Parameters] = []
-        once = _Once(tick)
+        once = ProgressOnce(tick)
         while len(trained) < len(seeds):
-            part = slice(len(trained), len(trained) + (self._at_once or len(seeds)))
+            part = slice(len(trained), len(trained) + (self.max_students or len(seeds)))
             try:
-                trained += self._train(data[part], seeds[part], once)
+                trained += self._fit_chunk(data[part], seeds[part], once)
             except torch.OutOfMemoryError:
                 group = len(seeds[part])
                 if group == 1:
                     raise
-                if self._at_once is None:
+                if self.max_students is None:
                     tried = f"{group} students of {self.architecture!r}"
                     warnings.warn(f"{tried} at once do not fit into memory; training fewer at once", stacklevel=2)
-                self._at_once = -(-group // 2)
+                self.max_students = -(-group // 2)
                 once.rewind(len(trained) * (self.protocol.epochs + 1))
         return trained
 
-    def _train(self, data: Sequence[TrainingSet], seeds: Sequence[int], tick: Tick) -> list[Parameters]:
+    def _fit_chunk(self, data: Sequence[LabeledSet], seeds: Sequence[int], tick: ProgressCallback) -> list[Parameters]:
         hp, network, device = self.protocol, self.network, self.device
-        with sandbox(0):
-            streams = [_Stream(derive_seed("student", self.architecture, seed)) for seed in seeds]
-            stacked = _stack([stream(network.fresh, device) for stream in streams])
-            weights = network.trainable(stacked)
+        with isolated_rng(0):
+            streams = [RngStream(derive_seed("student", self.architecture, seed)) for seed in seeds]
+            stacked = _stack_parameters([stream(network.init_params, device) for stream in streams])
+            weights = network.require_grad(stacked)
             sgd = torch.optim.SGD(weights, hp.lr, momentum=hp.momentum, weight_decay=hp.weight_decay)
-            moved = {id(part): (_moved(part.pixels, device), part.targets.to(device)) for part in data}
+            moved = {id(part): (_to_device(part.pixels, device), part.targets.to(device)) for part in data}
             sets = [moved[id(part)] for part in data]
             network.train()
             for epoch in range(hp.epochs + 1):
-                sgd.param_groups[0]["lr"] = hp.rate(epoch, data[0].lr)
+                sgd.param_groups[0]["lr"] = hp.lr_at(epoch, data[0].lr)
                 orders = torch.stack([stream(torch.randperm, len(data[0].labels)) for stream in streams])  # (S, N)
                 for rows in orders.to(device).split(hp.batch_size, dim=1):  # (S, B)
                     pixels = torch.stack([part[own].to(device) for (part, _), own in zip(sets, rows, strict=True)])
@@ -106,32 +106,32 @@ class Cohort:
         return [{name: tensor.detach()[i].clone() for name, tensor in stacked.items()} for i in range(len(seeds))]
 
 
-def forward_all(network: Stateless, stacked: Parameters, x: Tensor) -> Tensor:
+def forward_all(network: FunctionalNetwork, stacked: Parameters, x: Tensor) -> Tensor:
     """Logits ``(S, B, K)`` of S students with stacked parameters ``(S, ...)``, each of its own ``(S, B, C, H, W)``."""
-    logits: Tensor = vmap(network.pure)(stacked, x)
+    logits: Tensor = vmap(network.eager)(stacked, x)
     return logits
 
 
-def alike(data: Sequence[TrainingSet]) -> bool:
+def can_vectorize(data: Sequence[LabeledSet]) -> bool:
     """Whether sets can be learned from in equal steps: same size, same rate, all with labels or all with soft ones."""
-    return len({(len(part.labels), part.lr, part.soft is None) for part in data}) == 1
+    return len({(len(part.labels), part.lr, part.soft_labels is None) for part in data}) == 1
 
 
-def refusal(network: Stateless, shape: tuple[int, int, int], device: torch.device) -> str | None:
+def vectorize_error(network: FunctionalNetwork, shape: tuple[int, int, int], device: torch.device) -> str | None:
     """Why students with this network cannot be trained together on images ``(C, H, W)``; ``None`` where they can."""
     if network.batch_norm:
         return "batch norm keeps running statistics"
-    with sandbox(0):
+    with isolated_rng(0):
         network.train()
         try:
-            stacked = _stack([network.fresh(device) for _ in range(2)])
+            stacked = _stack_parameters([network.init_params(device) for _ in range(2)])
             forward_all(network, stacked, torch.zeros(2, 2, *shape, device=device))
         except RuntimeError as error:
             return str(error).strip().split("\n")[0]
     return None
 
 
-class _Stream:
+class RngStream:
     """A student's own random stream on the CPU, taken up where its last draw left it."""
 
     def __init__(self, seed: int) -> None:
@@ -144,10 +144,10 @@ class _Stream:
         return drawn
 
 
-class _Once:
+class ProgressOnce:
     """Passes every tick on once, also where epochs have to be trained again."""
 
-    def __init__(self, tick: Tick) -> None:
+    def __init__(self, tick: ProgressCallback) -> None:
         self._tick, self._made, self._shown = tick, 0, 0
 
     def __call__(self) -> None:
@@ -160,9 +160,9 @@ class _Once:
         self._made = made
 
 
-def _moved(pixels: Tensor, device: torch.device) -> Tensor:
-    return pixels if isinstance(pixels, StoredPixels) else pixels.to(device)
+def _to_device(pixels: Tensor, device: torch.device) -> Tensor:
+    return pixels if isinstance(pixels, LazyImages) else pixels.to(device)
 
 
-def _stack(parameters: Sequence[Parameters]) -> Parameters:
+def _stack_parameters(parameters: Sequence[Parameters]) -> Parameters:
     return {name: torch.stack([own[name] for own in parameters]) for name in parameters[0]}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lightning_distill.data.checks.arrays import as_images, as_labels, pixel_statistics
-from lightning_distill.utils.lazy_arrays import InFile
+from lightning_distill.utils.lazy_arrays import FileArray
 
 
 def zeros(*shape, dtype="u1"):
@@ -56,7 +56,7 @@ def test_images_keep_their_dtype_and_are_not_copied(shape, dtype):
 def test_memory_mapped_images_stay_on_disk(tmp_path):
     np.save(tmp_path / "x.npy", zeros(4, 8, 8, 3))
     result = as_images(np.load(tmp_path / "x.npy", mmap_mode="r"), "train")
-    assert isinstance(result, InFile)
+    assert isinstance(result, FileArray)
     assert result.shape == (4, 3, 8, 8)
 
 

@@ -13,7 +13,7 @@ from lightning_distill.data.checks.groups import number_groups, overlaps
 from lightning_distill.data.npz import groups_of
 from lightning_distill.evaluation import Predictions
 from lightning_distill.evaluation.metrics import intervals as uncertainty
-from lightning_distill.utils.lazy_arrays import InFile
+from lightning_distill.utils.lazy_arrays import FileArray
 
 
 def split(patients, classes=2, seed=0):
@@ -230,7 +230,7 @@ def test_dropping_from_mapped_images_and_carving_out_leaves_them_on_disk(tmp_pat
     data = ArrayDataModule((mapped, labels), test=split(patients[:7]), groups=groups, on_overlap="drop")
     with pytest.warns(UserWarning, match="leaves out 7 of train's 60 images"):
         train, labels_left = data.train_arrays()
-    assert isinstance(train.array, InFile), "the training images were copied into memory"
+    assert isinstance(train.array, FileArray), "the training images were copied into memory"
     rows = train.rows
     assert np.array_equal(np.asarray(train)[:, 0], images[rows])
     assert np.array_equal(labels_left, labels[rows])
@@ -267,8 +267,8 @@ def test_a_file_that_names_patients_is_held_to_them(tmp_path, kind):
     data = NpzDataModule(path, on_overlap="drop")
     with pytest.warns(UserWarning, match="leaves out 4 of train's 7"):
         data.setup()
-    assert data.recipe == {"on_overlap": "drop"}
-    assert NpzDataModule(path).recipe == {}
+    assert data.reproducible_args == {"on_overlap": "drop"}
+    assert NpzDataModule(path).reproducible_args == {}
 
 
 def test_patients_of_one_split_are_not_held_against_lesions_of_another():
@@ -311,6 +311,6 @@ def test_predictions_with_other_numbers_for_the_same_groups_can_be_compared(make
     one, other, another = (
         Predictions(logits, targets, make_data().spec, [0, 1], ["convnet"] * 2, groups, "test") for groups in numbers
     )
-    uncertainty.paired(one, other, "acc", resamples=20)
+    uncertainty.paired_bootstrap(one, other, "acc", resamples=20)
     with pytest.raises(ValueError, match="the groups differ"):
-        uncertainty.paired(one, another, "acc", resamples=20)
+        uncertainty.paired_bootstrap(one, another, "acc", resamples=20)

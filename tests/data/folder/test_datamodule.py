@@ -21,7 +21,7 @@ from pydicom.data import get_testdata_file
 
 from lightning_distill import DataSpec, FolderDataModule, load_set
 from lightning_distill.cli import main
-from lightning_distill.utils.lazy_arrays import InFile
+from lightning_distill.utils.lazy_arrays import FileArray
 
 NAME = "Mustermann^Erika"
 
@@ -81,8 +81,12 @@ def twenty(**other):
 def test_class_folders_become_classes(root):
     data = FolderDataModule(str(root), val_fraction=0.2, real_per_class=3, license="CC0", name="mine")
     assert (data.spec.name, data.spec.class_names, data.spec.task) == ("mine", ("healthy", "ill"), "binary")
-    assert (data.spec.shape, data.spec.pixel, data.spec.scale) == ((1, 6, 7), "uint8", "8 bit, 0 to 255")
-    assert (data.spec.low, data.spec.high, data.spec.license) == (0.0, 255.0, "CC0")
+    assert (data.spec.shape, data.spec.storage_dtype, data.spec.intensity_scale) == (
+        (1, 6, 7),
+        "uint8",
+        "8 bit, 0 to 255",
+    )
+    assert (data.spec.min_value, data.spec.max_value, data.spec.license) == (0.0, 255.0, "CC0")
     assert data.groups == {}
     whole = np.concatenate([data.splits["train"][0], data.splits["val"][0]])
     labels = np.concatenate([data.splits["train"][1], data.splits["val"][1]])
@@ -407,8 +411,8 @@ def test_sixteen_bits_are_floats_on_their_fixed_range(tmp_path):
         for n in range(3):
             save(tmp_path / "root" / name / f"{n}.png", (grey(n).astype(np.uint16) * 100))
     data = FolderDataModule(str(tmp_path / "root"), val_fraction=0.34)
-    assert (data.spec.low, data.spec.high, data.spec.pixel) == (0.0, 1.0, "float16")
-    assert data.spec.scale == "16 bit, 0 to 65535 as 0 to 1"
+    assert (data.spec.min_value, data.spec.max_value, data.spec.storage_dtype) == (0.0, 1.0, "float16")
+    assert data.spec.intensity_scale == "16 bit, 0 to 65535 as 0 to 1"
     images, _ = data.train_arrays()
     assert images.dtype == np.float32
     assert images.max() <= 25500 / 65535
@@ -473,7 +477,7 @@ def test_a_cache_is_written_once_and_mapped(root, tmp_path, monkeypatch):
     for data in (first, FolderDataModule(str(root), cache=cache)):
         for split, images in images_of(data).items():
             np.testing.assert_array_equal(images, direct[split])
-        assert isinstance(data.splits["train"][0].array, InFile)
+        assert isinstance(data.splits["train"][0].array, FileArray)
     assert len(seen) == 20
     array, note = sorted((tmp_path / "cache").iterdir(), key=lambda path: path.suffix, reverse=True)
     assert (array.suffix, note.suffix) == (".npy", ".json")
@@ -617,8 +621,8 @@ def test_scans_are_windowed_grouped_and_described(scans, tmp_path):
         data = FolderDataModule(str(scans()), window="lung", groups="dicom", val_fraction=0.5, cache=cache)
         numbers = data._decode(data._entries()).patients
         assert numbers.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-        assert data.spec.scale == "CT window lung, -1350 to 150 HU as 0 to 1"
-        assert (data.spec.low, data.spec.high) == (0.0, 1.0)
+        assert data.spec.intensity_scale == "CT window lung, -1350 to 150 HU as 0 to 1"
+        assert (data.spec.min_value, data.spec.max_value) == (0.0, 1.0)
         assert data.spec.shape == (1, 128, 128)
         assert data.spec.augmentation == "dsa_noflip"
     stored = pydicom.dcmread(get_testdata_file("CT_small.dcm", download=False)).pixel_array.astype(float)
@@ -823,7 +827,7 @@ def test_old_cards_are_read_as_having_no_scale(root):
     state = spec.to_dict()
     assert DataSpec.from_dict(state) == spec
     del state["scale"]
-    assert DataSpec.from_dict(state).scale == ""
+    assert DataSpec.from_dict(state).intensity_scale == ""
 
 
 @pytest.mark.parametrize(

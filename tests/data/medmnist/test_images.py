@@ -81,7 +81,7 @@ def test_every_set_is_read_with_its_shape_classes_task_and_valid_augmentation(tm
     assert ("saturation" in words) == (channels == 3)  # colours change only where there are some
     assert "up-down" not in words
     assert spec.source == "not the official file"
-    assert (spec.pixel, spec.low, spec.high) == ("uint8", 0.0, 255.0)
+    assert (spec.storage_dtype, spec.min_value, spec.max_value) == ("uint8", 0.0, 255.0)
     for split in ("train", "val", "test"):
         images, labels = data.splits[split]
         last = written[f"{split}_images"].reshape(len(images), size, size, channels)

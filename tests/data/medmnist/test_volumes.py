@@ -14,7 +14,7 @@ import torch
 from lightning_distill import DMDistiller, MedMNIST3DDataModule, SitesDataModule
 from lightning_distill.audit import audit
 from lightning_distill.augmentation.siamese import PRESETS
-from lightning_distill.callbacks import ExportSyntheticSet
+from lightning_distill.callbacks import SyntheticSetExport
 from lightning_distill.cli import main
 from lightning_distill.evaluation.metrics.predictions import Predictions
 
@@ -59,7 +59,7 @@ def test_every_set_is_read_with_its_shape_classes_task_and_valid_augmentation(tm
     data = load(tmp_path, name, size=size, real_per_class=2)
     spec = data.spec
     assert spec.name == (name if size == 28 else f"{name}_{size}")
-    assert (spec.shape, spec.task, spec.pixel) == ((1, size, size), task, "uint8")
+    assert (spec.shape, spec.task, spec.storage_dtype) == ((1, size, size), task, "uint8")
     assert list(spec.class_names) == list(medmnist.INFO[name]["label"].values())
     assert spec.license == medmnist.INFO[name]["license"]
     assert ("flip" in PRESETS[spec.augmentation]) == mirrored
@@ -158,7 +158,7 @@ def test_the_audit_does_not_take_volumes_for_patients(tmp_path):
     write(tmp_path, counts=(8, 4, 4))
     for count, told in ((3, "known by the volume they were cut from, none of which is in two splits"),
                         (1, "the data do not say whose they are")):  # fmt: skip
-        (found,) = [of for of in audit(load(tmp_path, count=count).given()) if of.check.startswith("a patient")]
+        (found,) = [of for of in audit(load(tmp_path, count=count).load_splits()) if of.check.startswith("a patient")]
         assert found.status == "unknown"
         assert told in found.found
     site = SitesDataModule(load(tmp_path, count=3), site=0, shares=[0.5, 0.5], balance=None)
@@ -185,8 +185,8 @@ def test_a_recipe_makes_the_same_data_again(tmp_path):
     recipe = dict(data.recipe)
     again = load(tmp_path, recipe.pop("name"), **recipe)
     assert again.spec == data.spec
-    data.given()  # an audit reads once more
-    assert data.given().source == data.spec.source
+    data.load_splits()  # an audit reads once more
+    assert data.load_splits().source == data.spec.source
 
 
 def test_a_missing_file_is_fetched_through_the_package_when_downloading_is_on(tmp_path, monkeypatch):
@@ -246,7 +246,7 @@ def test_files_of_another_form_are_refused(tmp_path):
 def test_a_set_is_distilled_and_its_card_names_the_slices(tmp_path, make_trainer):
     write(tmp_path, counts=(12, 4, 4))
     data = load(tmp_path, count=3, step=2, real_per_class=4)
-    trainer = make_trainer(2, callbacks=[ExportSyntheticSet(str(tmp_path / "out"))])
+    trainer = make_trainer(2, callbacks=[SyntheticSetExport(str(tmp_path / "out"))])
     trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data)
     (card,) = (tmp_path / "out").rglob("card.json")
     source = json.loads(card.read_text())["data"]["source"]

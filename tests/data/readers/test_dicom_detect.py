@@ -15,9 +15,9 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 
 from lightning_distill import FolderDataModule
-from lightning_distill.data.readers import ReadOptions, Refused, Unreadable, is_image, read_image
+from lightning_distill.data.readers import InvalidReadOption, ReadOptions, UnreadableFile, is_image, read_image
 from lightning_distill.data.readers.dicom import patient_of
-from lightning_distill.data.readers.dicom_detect import is_bare, is_marked
+from lightning_distill.data.readers.dicom_detect import has_preamble, is_headerless
 
 CT, ROWS, COLUMNS = b"1.2.840.10008.5.1.4.1.1.2", 5, 7
 PIXELS = (0x7FE0, 0x0010)
@@ -82,8 +82,8 @@ def save(tmp_path):
 @pytest.mark.parametrize("name", ["x.dcm", "IM0001"])
 def test_a_bare_data_set_is_read_value_by_value(save, explicit, name):
     path = save(write(elements(), explicit), name)
-    assert is_bare(path)
-    assert not is_marked(path)
+    assert is_headerless(path)
+    assert not has_preamble(path)
     assert is_image(path)
     values = stored().astype(np.float64) * 2 - 24
     plain = read_image(path)
@@ -99,7 +99,7 @@ def test_what_pydicom_writes_without_a_header_is_read_as_with_one(tmp_path):
     for implicit in (True, False):
         bare = pydicom.Dataset({element.tag: element for element in ds})
         bare.save_as(tmp_path / "bare", implicit_vr=implicit, little_endian=True, enforce_file_format=False)
-        assert is_bare(tmp_path / "bare")
+        assert is_headerless(tmp_path / "bare")
         np.testing.assert_array_equal(read_image(tmp_path / "bare").pixels, expected)
 
 
@@ -107,14 +107,14 @@ def test_what_pydicom_writes_without_a_header_is_read_as_with_one(tmp_path):
 def test_a_meta_header_without_preamble_says_how_to_read(save, name):
     source = Path(get_testdata_file(name, download=False))
     path = save(source.read_bytes()[132:], "nameless")
-    assert is_bare(path)
+    assert is_headerless(path)
     np.testing.assert_array_equal(read_image(path).pixels, read_image(source).pixels)
 
 
 @pytest.mark.parametrize("explicit", [False, True])
 def test_a_mark_without_a_meta_header_will_do(save, explicit):
     path = save(bytes(128) + b"DICM" + write(elements(), explicit))
-    assert is_marked(path)
+    assert has_preamble(path)
     values = stored().astype(np.float64) * 2 - 24
     np.testing.assert_allclose(read_image(path).pixels[0], (values + 65560) / 131070, atol=1e-7)
 
@@ -125,7 +125,9 @@ def test_compressed_pixels_without_a_header_are_refused(save):
     fragment = struct.pack("<HHI", 0xFFFE, 0xE000, 4) + b"\xff\xd8\xff\xd9"
     end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     pixels = struct.pack("<HH", *PIXELS) + b"OB\0\0\xff\xff\xff\xff" + item + fragment + end
-    with pytest.raises(Refused, match=r"x.dcm is compressed, and without a meta header nobody knows how; export it"):
+    with pytest.raises(
+        InvalidReadOption, match=r"x.dcm is compressed, and without a meta header nobody knows how; export it"
+    ):
         read_image(save(head + pixels))
 
 
@@ -133,18 +135,20 @@ def test_compressed_pixels_without_a_header_are_refused(save):
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.9, 0.99])
 def test_a_truncated_data_set_is_unreadable(save, explicit, share):
     content = write(elements(), explicit)
-    with pytest.raises(Unreadable, match=r"cannot read x.dcm: it "):
+    with pytest.raises(UnreadableFile, match=r"cannot read x.dcm: it "):
         read_image(save(content[: int(len(content) * share)]))
 
 
 def test_absurd_sizes_stay_refused(save):
     huge = struct.pack("<H", 65535)
-    with pytest.raises(Unreadable, match="says it holds 1 x 65535 x 65535 x 1 pixels, more than max_pixels=268435456"):
+    with pytest.raises(
+        UnreadableFile, match="says it holds 1 x 65535 x 65535 x 1 pixels, more than max_pixels=268435456"
+    ):
         read_image(save(write(elements(rows=huge, columns=huge))))
-    with pytest.raises(Unreadable, match="says it holds 1 x 0 x 7 x 1 pixels"):
+    with pytest.raises(UnreadableFile, match="says it holds 1 x 0 x 7 x 1 pixels"):
         read_image(save(write(elements(rows=b"\0\0"))))
     claims = write(elements(pixels=None)) + struct.pack("<HHI", *PIXELS, 0xFFFFFFF0) + b"\0" * 60
-    with pytest.raises(Unreadable, match=r"cannot read x.dcm: it "):
+    with pytest.raises(UnreadableFile, match=r"cannot read x.dcm: it "):
         read_image(save(claims))
 
 
@@ -182,23 +186,25 @@ def others():
 @pytest.mark.parametrize(("what", "content"), others(), ids=[what for what, _ in others()])
 def test_no_other_file_is_let_through(save, what, content):
     path = save(content, "IM0001")
-    assert not is_bare(path)
+    assert not is_headerless(path)
     assert not is_image(path)
-    with pytest.raises(Unreadable, match=r"cannot read IM0001: it is none of png, .* nor does it begin as DICOM"):
+    with pytest.raises(UnreadableFile, match=r"cannot read IM0001: it is none of png, .* nor does it begin as DICOM"):
         read_image(path)
     for reading in (read_image, lambda path: patient_of(path, b"", path.name)):
-        with pytest.raises(Unreadable, match=r"x.dcm: it is not marked as DICOM and does not begin as a data set does"):
+        with pytest.raises(
+            UnreadableFile, match=r"x.dcm: it is not marked as DICOM and does not begin as a data set does"
+        ):
             reading(save(content))
 
 
 def test_every_file_of_pydicom_is_marked_or_begins_as_it_should():
     """Of a hundred files two kinds are left out: without a SOP class, and big endian."""
     folder = Path(get_testdata_file("CT_small.dcm", download=False)).parent
-    files = [path for path in sorted(folder.glob("*.dcm")) if not is_marked(path)]
-    known = {path.name for path in files if is_bare(path)}
+    files = [path for path in sorted(folder.glob("*.dcm")) if not has_preamble(path)]
+    known = {path.name for path in files if is_headerless(path)}
     assert {"rtstruct.dcm", "ExplVR_LitEndNoMeta.dcm"} <= known
     assert {path.name for path in files} - known <= {"no_meta.dcm", "ExplVR_BigEndNoMeta.dcm", "ExplVR_BigEnd.dcm"}
-    with pytest.raises(Unreadable, match=r"rtstruct.dcm: it holds no picture"):
+    with pytest.raises(UnreadableFile, match=r"rtstruct.dcm: it holds no picture"):
         read_image(folder / "rtstruct.dcm")
 
 

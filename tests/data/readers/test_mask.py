@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 
 from lightning_distill import FolderDataModule
 from lightning_distill.cli import main
-from lightning_distill.data.readers import ReadOptions, Refused, Unreadable, read_image
+from lightning_distill.data.readers import InvalidReadOption, ReadOptions, UnreadableFile, read_image
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 NAME = "Mustermann^Erika"
@@ -106,13 +106,13 @@ def test_a_label_that_a_mask_lacks_is_named_with_those_it_has(tmp_path):
     values, mask = volume_and_mask()
     mask[0, 0, 0] = 7
     path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
-    with pytest.raises(Unreadable, match=r"cannot read v.nii: its mask has no label 2, only 3, 7; ask for one"):
+    with pytest.raises(UnreadableFile, match=r"cannot read v.nii: its mask has no label 2, only 3, 7; ask for one"):
         read_image(path, ReadOptions(frames="mask", mask_label=2), mask=of_it)
     save(of_it, np.arange(mask.size, dtype=np.int16).reshape(mask.shape) * 2)
-    with pytest.raises(Unreadable, match=r"no label 3, only 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, \.\.\.; ask"):
+    with pytest.raises(UnreadableFile, match=r"no label 3, only 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, \.\.\.; ask"):
         read_image(path, ReadOptions(frames="mask", mask_label=3), mask=of_it)
     save(of_it, np.full(mask.shape, 0.3, np.float32))
-    with pytest.raises(Unreadable, match="no label 3, only fractions; ask for one of these"):
+    with pytest.raises(UnreadableFile, match="no label 3, only fractions; ask for one of these"):
         read_image(path, ReadOptions(frames="mask", mask_label=3), mask=of_it)
 
 
@@ -135,7 +135,9 @@ def test_a_resampled_volume_has_its_mask_resampled_with_it(tmp_path):
     mask[:] = 0
     mask[1, 1, 1] = 1
     save(of_it, mask, affine)
-    with pytest.raises(Unreadable, match=r"v.nii: its mask falls between the voxels of spacing=6; give a smaller one"):
+    with pytest.raises(
+        UnreadableFile, match=r"v.nii: its mask falls between the voxels of spacing=6; give a smaller one"
+    ):
         read_image(path, ReadOptions(frames="mask", window=(150, 300), spacing=6), mask=of_it)
 
 
@@ -149,7 +151,9 @@ def test_affines_may_differ_by_rounding_only(tmp_path, shift, fits):
     if fits:
         assert read_image(path, ReadOptions(frames="mask"), mask=of_it).pixels.shape == (1, 7, 6)
     else:
-        with pytest.raises(Unreadable, match=rf"its mask lies up to {shift:.2f} mm beside the volume .*resample it"):
+        with pytest.raises(
+            UnreadableFile, match=rf"its mask lies up to {shift:.2f} mm beside the volume .*resample it"
+        ):
             read_image(path, ReadOptions(frames="mask"), mask=of_it)
 
 
@@ -159,7 +163,7 @@ def test_masks_on_another_grid_are_unreadable(tmp_path, turn):
     affine = {"scaled": np.diag([1.0, 1.0, 1.1, 1.0]), "flipped": np.diag([-1.0, 1.0, 1.0, 1.0]),
               "sheared": np.eye(4) + 0.1 * np.eye(4, k=1)}[turn]  # fmt: skip
     path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask, affine)
-    with pytest.raises(Unreadable, match="mm beside the volume"):
+    with pytest.raises(UnreadableFile, match="mm beside the volume"):
         read_image(path, ReadOptions(frames="mask"), mask=of_it)
 
 
@@ -197,16 +201,16 @@ def test_masks_that_do_not_do_are_unreadable(tmp_path, what):
     values, mask = volume_and_mask()
     path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
     spoil(of_it, what, mask)
-    with pytest.raises(Unreadable, match=SPOILT[what]):
+    with pytest.raises(UnreadableFile, match=SPOILT[what]):
         read_image(path, ReadOptions(frames="mask"), mask=of_it)
 
 
 def test_a_choice_that_cannot_be_is_refused(tmp_path):
     values, _ = volume_and_mask()
     path = save(tmp_path / "v.nii", values)
-    with pytest.raises(Refused, match=r"v.nii comes without a mask, and frames='mask' needs one"):
+    with pytest.raises(InvalidReadOption, match=r"v.nii comes without a mask, and frames='mask' needs one"):
         read_image(path, ReadOptions(frames="mask"))
-    with pytest.raises(Refused, match=r"CT_small.dcm is no NIfTI volume, and frames='mask' is for those"):
+    with pytest.raises(InvalidReadOption, match=r"CT_small.dcm is no NIfTI volume, and frames='mask' is for those"):
         read_image(get_testdata_file("CT_small.dcm", download=False), ReadOptions(frames="mask"), mask=path)
 
 

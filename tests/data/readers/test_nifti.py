@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from nibabel.testing import data_path
 
-from lightning_distill.data.readers import ReadOptions, Refused, Unreadable, read_image
+from lightning_distill.data.readers import InvalidReadOption, ReadOptions, UnreadableFile, read_image
 
 AXES = ("axial", "coronal", "sagittal")
 
@@ -129,7 +129,7 @@ def test_several_windows_are_channels():
     ],
 )
 def test_what_cannot_be_read_as_asked_is_refused(name, options, message):
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(InvalidReadOption, match=message):
         read(name, **options)
 
 
@@ -139,13 +139,13 @@ def test_one_time_point_is_one_volume(write):
 
 
 def test_nan_voxels_are_refused():
-    with pytest.raises(Unreadable, match=r"resampled_anat_moved.nii: it holds NaN or infinite voxels"):
+    with pytest.raises(UnreadableFile, match=r"resampled_anat_moved.nii: it holds NaN or infinite voxels"):
         read("resampled_anat_moved.nii", window=(100, 200))
 
 
 def test_colour_voxels_are_refused(write):
     path = write(np.zeros((3, 3, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")]))
-    with pytest.raises(Refused, match="not one number each"):
+    with pytest.raises(InvalidReadOption, match="not one number each"):
         read_image(path)
 
 
@@ -155,14 +155,14 @@ def test_truncated_and_absurd_files_are_unreadable(write, tmp_path, name):
     content = path.read_bytes()
     for share in (0, 0.3, 0.9):
         path.write_bytes(content[: int(len(content) * share)])
-        with pytest.raises(Unreadable, match=f"cannot read {name}: it is truncated"):
+        with pytest.raises(UnreadableFile, match=f"cannot read {name}: it is truncated"):
             read_image(path)
     huge = bytearray(content if name == "x.nii" else gzip.decompress(content))
     huge[42:48] = np.array([30000] * 3, "<i2").tobytes()
     path.write_bytes(huge if name == "x.nii" else gzip.compress(huge))
-    with pytest.raises(Unreadable, match="30000 x 30000 x 30000 pixels, more than max_pixels"):
+    with pytest.raises(UnreadableFile, match="30000 x 30000 x 30000 pixels, more than max_pixels"):
         read_image(path)
-    with pytest.raises(Unreadable, match="more than max_pixels=100000"):
+    with pytest.raises(UnreadableFile, match="more than max_pixels=100000"):
         read_image(write(np.ones((20, 20, 20), np.int16)), ReadOptions(spacing=0.1, max_pixels=100000))
 
 
@@ -180,7 +180,7 @@ def test_voxels_that_begin_absurdly_late_are_refused_before_anything_is_unpacked
     for begin in (1 << 30, -352, float("nan")) if code == "f4" else (1 << 30, -352):
         content[place : place + int(code[1])] = np.array([begin], order + code).tobytes()
         path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
-        with pytest.raises(Unreadable, match=f"cannot read {name}: it says its voxels begin at byte"):
+        with pytest.raises(UnreadableFile, match=f"cannot read {name}: it says its voxels begin at byte"):
             read_image(path)
 
 
@@ -207,7 +207,7 @@ def test_a_packed_volume_is_held_to_its_checksum(write, tmp_path, place):
     else:
         packed[{"voxels": -40, "checksum": -8, "length": -4}[place]] ^= 1
     path.write_bytes(packed)
-    with pytest.raises(Unreadable, match=r"cannot read spoilt.nii.gz: it is truncated, damaged"):
+    with pytest.raises(UnreadableFile, match=r"cannot read spoilt.nii.gz: it is truncated, damaged"):
         read_image(path)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_distill.data.readers import ReadOptions, Refused, Unreadable, is_image, read_image
+from lightning_distill.data.readers import InvalidReadOption, ReadOptions, UnreadableFile, is_image, read_image
 
 GREY8 = np.arange(42, dtype=np.uint8).reshape(6, 7) * 6
 GREY16 = np.linspace(0, 65535, 42).astype(np.uint16).reshape(6, 7)
@@ -87,26 +87,28 @@ def test_white_is_zero_is_turned_in_eight_bits_too(tmp_path):
 
 def test_twelve_bits_are_refused_as_pillow_would_not_spread_them(tmp_path):
     (tmp_path / "x.tif").write_bytes(tiff(GREY16, 1, bits=12))
-    with pytest.raises(Refused, match=r"x.tif has 12 bits a pixel; save it as 8-bit or 16-bit grey"):
+    with pytest.raises(InvalidReadOption, match=r"x.tif has 12 bits a pixel; save it as 8-bit or 16-bit grey"):
         read_image(tmp_path / "x.tif")
 
 
 def test_sixteen_bits_a_colour_are_refused_as_pillow_would_halve_them(tmp_path):
     row = b"\0" + struct.pack(">6H", 1, 2, 3, 60000, 60001, 60002)
     (tmp_path / "x.png").write_bytes(png(row, 16, 2, 2, 1))
-    with pytest.raises(Refused, match=r"x.png is a PNG of 16 bits a colour, which pillow reads as 8"):
+    with pytest.raises(InvalidReadOption, match=r"x.png is a PNG of 16 bits a colour, which pillow reads as 8"):
         read_image(tmp_path / "x.png")
 
 
 def test_sixteen_bits_a_colour_are_refused_in_tiff_too(tmp_path):
     (tmp_path / "x.tif").write_bytes(tiff(RGB.astype("<u2") * 256, 2, bits=16))
-    with pytest.raises(Refused, match=r"x.tif is a TIFF of 16 bits a colour, which pillow reads as 8; convert it"):
+    with pytest.raises(
+        InvalidReadOption, match=r"x.tif is a TIFF of 16 bits a colour, which pillow reads as 8; convert it"
+    ):
         read_image(tmp_path / "x.tif")
 
 
 def test_signed_bytes_are_refused_as_pillow_takes_minus_one_for_255(tmp_path):
     (tmp_path / "x.tif").write_bytes(tiff(GREY8.astype(np.int8), 1, bits=8, t339=2))
-    with pytest.raises(Refused, match=r"x.tif has signed pixels; save it as 8-bit or 16-bit grey"):
+    with pytest.raises(InvalidReadOption, match=r"x.tif has signed pixels; save it as 8-bit or 16-bit grey"):
         read_image(tmp_path / "x.tif")
     (tmp_path / "x.tif").write_bytes(tiff(GREY8, 1, bits=8, t339=1))
     np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels[0], GREY8)
@@ -125,7 +127,7 @@ def test_an_opaque_alpha_channel_is_dropped_and_a_real_one_refused(save):
         opaque = np.concatenate([colours, np.full((6, 7, 1), 255, np.uint8)], -1)
         np.testing.assert_array_equal(read_image(save(opaque)).pixels[0], colours.squeeze())
         opaque[2, 3, -1] = 254
-        with pytest.raises(Refused, match=r"x.png has transparent pixels, which have no grey; flatten it"):
+        with pytest.raises(InvalidReadOption, match=r"x.png has transparent pixels, which have no grey; flatten it"):
             read_image(save(opaque))
 
 
@@ -145,13 +147,13 @@ def test_a_colour_that_means_transparent_is_refused_where_it_occurs(tmp_path, de
         pixels.append(read_image(path).pixels)
     np.testing.assert_array_equal(*pixels)
     path.write_bytes(png(b"\0" + row, depth, colour, 2, 1, there))
-    with pytest.raises(Refused, match=r"x.png has transparent pixels, which have no grey; flatten it"):
+    with pytest.raises(InvalidReadOption, match=r"x.png has transparent pixels, which have no grey; flatten it"):
         read_image(path)
 
 
 @pytest.mark.parametrize(("mode", "name"), [("CMYK", "x.jpg"), ("F", "x.tif"), ("I", "x.tif"), ("LAB", "x.tif")])
 def test_other_pixel_formats_are_refused_by_name(save, mode, name):
-    with pytest.raises(Refused, match=f"{name} has the pixel format {mode}; save it as 8-bit grey or RGB"):
+    with pytest.raises(InvalidReadOption, match=f"{name} has the pixel format {mode}; save it as 8-bit grey or RGB"):
         read_image(save(Image.new(mode, (4, 4)), name))
 
 
@@ -183,7 +185,7 @@ def test_pages_of_a_tiff_are_chosen_by_name(save):
         assert pixels.shape == (len(values), 4, 5)
         assert pixels[:, 0, 0].tolist() == values
     path = save(pages[0], "y.tif", save_all=True, append_images=[Image.fromarray(RGB)])
-    with pytest.raises(Refused, match=r"y.tif has pages of several sizes or kinds; choose one with frames="):
+    with pytest.raises(InvalidReadOption, match=r"y.tif has pages of several sizes or kinds; choose one with frames="):
         read_image(path, ReadOptions(frames="all"))
 
 
@@ -203,21 +205,23 @@ def test_previews_and_masks_are_no_pages(save):
 
 
 def test_a_window_is_not_for_pictures(save):
-    with pytest.raises(Refused, match=r"x.png is a picture, and window= is for DICOM and NIfTI files"):
+    with pytest.raises(InvalidReadOption, match=r"x.png is a picture, and window= is for DICOM and NIfTI files"):
         read_image(save(GREY8), ReadOptions(window="lung"))
 
 
 @pytest.mark.parametrize("edge", [12000, 60000])
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, edge, recwarn):
     (tmp_path / "x.png").write_bytes(png(b"", 8, 0, edge, edge))
-    with pytest.raises(Unreadable, match=r"cannot read x.png: it says it holds .* pixels"):
+    with pytest.raises(UnreadableFile, match=r"cannot read x.png: it says it holds .* pixels"):
         read_image(tmp_path / "x.png", ReadOptions(max_pixels=10**8))
     assert not recwarn.list
 
 
 def test_the_limit_is_yours(save):
     assert read_image(save(GREY8), ReadOptions(max_pixels=42)).pixels.shape == (1, 6, 7)
-    with pytest.raises(Unreadable, match="1 x 6 x 7 pixels, more than max_pixels=41; raise max_pixels if that is true"):
+    with pytest.raises(
+        UnreadableFile, match="1 x 6 x 7 pixels, more than max_pixels=41; raise max_pixels if that is true"
+    ):
         read_image(save(GREY8), ReadOptions(max_pixels=41))
 
 
@@ -228,7 +232,7 @@ def test_a_truncated_file_is_unreadable(save, name, share):
     path = save(noise, name)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(Unreadable, match=f"cannot read {name}: it is truncated, damaged"):
+    with pytest.raises(UnreadableFile, match=f"cannot read {name}: it is truncated, damaged"):
         read_image(path)
 
 
@@ -240,16 +244,16 @@ def test_no_changed_byte_of_a_png_gives_another_error(save):
         path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
         try:
             read_image(path)
-        except (Unreadable, Refused):
+        except (UnreadableFile, InvalidReadOption):
             refused += 1
     assert refused > len(content) / 2
 
 
 def test_missing_and_unknown_files_are_named(tmp_path):
-    with pytest.raises(Unreadable, match=r"cannot read a/gone.png: there is no such file"):
+    with pytest.raises(UnreadableFile, match=r"cannot read a/gone.png: there is no such file"):
         read_image(tmp_path / "gone.png", name="a/gone.png")
     (tmp_path / "x.txt").write_text("hello")
-    with pytest.raises(Unreadable, match=r"x.txt: it is none of png, .*, nii.gz nor does it begin as DICOM"):
+    with pytest.raises(UnreadableFile, match=r"x.txt: it is none of png, .*, nii.gz nor does it begin as DICOM"):
         read_image(tmp_path / "x.txt")
     assert not is_image(tmp_path / "x.txt")
     assert is_image(tmp_path / "x.nii.gz")

@@ -10,9 +10,14 @@ import torch.nn.functional as F
 from lightning.pytorch.loggers import CSVLogger
 from torch.func import functional_call
 
-from lightning_distill import ArrayDataModule, ExportSyntheticSet, MTTDistiller, StudentEvaluation, load_set
-from lightning_distill.distillers.mtt.experts import Experts, epoch_path
-from lightning_distill.distillers.mtt.schedule import SURE, draw_batches, soft_logits, window_end
+from lightning_distill import ArrayDataModule, MTTDistiller, StudentEvaluation, SyntheticSetExport, load_set
+from lightning_distill.distillers.mtt.experts import ExpertFiles, epoch_path
+from lightning_distill.distillers.mtt.schedule import (
+    HARD_LABEL_LOGIT,
+    draw_batches,
+    initial_soft_label_logits,
+    window_end,
+)
 from lightning_distill.networks import create_network
 from lightning_distill.sets.storage import read_set
 from lightning_distill.utils.rng import derive_seed
@@ -26,13 +31,13 @@ def plain_mtt(data, begun, folder, steps, seed, network, syn_steps=3, batch=2, s
     values = [begun.images.detach().clone(), torch.tensor(0.01)] + ([] if soft is None else [soft.clone()])
     rates, momenta = [20.0, 1e-6, 2.0], [0.5, 0.5, 0.9]
     velocity = [torch.zeros_like(v) for v in values]
-    experts = Experts(folder, network, dict(module.named_parameters()), spec, 4)
+    experts = ExpertFiles(folder, network, dict(module.named_parameters()), spec, 4)
     for step in range(steps):
         torch.manual_seed(derive_seed(seed, step))
         create_network(network, *_about(data))  # the fresh network that a step draws for its buffers
         expert, epoch = int(torch.randint(len(experts), ())), int(torch.randint(0, 2, ()))
         rows = draw_batches(len(begun), batch, syn_steps)
-        begin, target = experts.at(expert, epoch), experts.at(expert, epoch + 2)
+        begin, target = experts.parameters_at(expert, epoch), experts.parameters_at(expert, epoch + 2)
         values = [v.detach().requires_grad_() for v in values]
         student = {name: tensor.clone().requires_grad_() for name, tensor in begin.items()}
         for part in rows:
@@ -60,20 +65,20 @@ def test_equals_a_plain_implementation_step_by_step(
     data = make_data(num_classes=3, channels=3)
     folder = make_experts(data, count=2)
     distiller = MTTDistiller(
-        ipc=[2, 1, 2], lr=20.0, student_lr_lr=1e-6, experts=folder, augmentation="none", seed=4, syn_batch=2,
+        ipc=[2, 1, 2], lr=20.0, lr_lr=1e-6, experts=folder, augmentation="none", seed=4, batch_syn=2,
         soft_labels=soft_labels, constant_memory=constant_memory, **SMALL,
     )  # fmt: skip
     begun = distiller.start(data)
     make_trainer(max_steps=4).fit(distiller, datamodule=data)
-    soft = begun.soft.detach() if soft_labels else None
+    soft = begun.soft_label_logits.detach() if soft_labels else None
     expected = plain_mtt(data, begun, folder, 4, 4, "convnet_w16", soft=soft)
     assert (expected[0] - begun.images).abs().max() > 1e-2
-    ours = [distiller.synthetic.images, distiller.synthetic.lr, distiller.synthetic.soft]
+    ours = [distiller.synthetic.images, distiller.synthetic.lr, distiller.synthetic.soft_label_logits]
     for mine, theirs in zip(ours, expected, strict=False):
         torch.testing.assert_close(mine.detach(), theirs, rtol=2e-3, atol=1e-3)
     assert distiller.synthetic.lr.item() != 0.01
     if soft_labels:
-        assert (distiller.synthetic.soft - begun.soft).abs().max() > 1e-6
+        assert (distiller.synthetic.soft_label_logits - begun.soft_label_logits).abs().max() > 1e-6
 
 
 def test_constant_memory_equals_unrolled_with_augmentation_and_batch_norm(make_data, make_experts, make_trainer):
@@ -92,12 +97,12 @@ def test_what_was_learned_is_shipped_and_students_train_with_it(make_data, make_
     data = make_data()
     distiller = MTTDistiller(ipc=2, experts=make_experts(data), soft_labels=True, student_lr=0.02, **SMALL)
     students = StudentEvaluation("tiny", students=2, architectures=["convnet_w16"], random_baseline=False)
-    trainer = make_trainer(max_steps=3, callbacks=[students, ExportSyntheticSet(str(tmp_path / "out"))])
+    trainer = make_trainer(max_steps=3, callbacks=[students, SyntheticSetExport(str(tmp_path / "out"))])
     trainer.fit(distiller, datamodule=data)
     shipped, card = read_set(tmp_path / "out" / "last")
     assert shipped.lr == pytest.approx(distiller.synthetic.lr.item(), rel=1e-6)
-    torch.testing.assert_close(shipped.soft, distiller.synthetic.soft.detach().softmax(1))
-    torch.testing.assert_close(load_set(tmp_path / "out" / "last").tensors[1], shipped.soft)
+    torch.testing.assert_close(shipped.soft_labels, distiller.synthetic.soft_label_logits.detach().softmax(1))
+    torch.testing.assert_close(load_set(tmp_path / "out" / "last").tensors[1], shipped.soft_labels)
     assert "soft_labels" in card["use"]
     assert "learned rate lr" in card["use"]
     assert "experts" not in card["hyper_parameters"]
@@ -112,20 +117,20 @@ def test_soft_labels_begin_with_what_experts_that_are_right_say(make_data, make_
     data = make_data(num_classes=3)
     folder = make_experts(data, count=3)
     network = create_network("convnet_w16", 1, 3, (8, 8))
-    experts = Experts(folder, "convnet_w16", dict(network.named_parameters()), data.spec, 4)
+    experts = ExpertFiles(folder, "convnet_w16", dict(network.named_parameters()), data.spec, 4)
     x, y = (torch.from_numpy(a[::5].copy()) for a in data.train_arrays())
-    logits = soft_logits(experts, network, data.spec.normalize(x), y)
+    logits = initial_soft_label_logits(experts, network, data.spec.normalize(x), y)
     for row, (image, label) in enumerate(zip(data.spec.normalize(x), y, strict=True)):
-        said = [functional_call(network, experts.at(e, 4), (image[None],))[0].detach() for e in range(3)]
+        said = [functional_call(network, experts.parameters_at(e, 4), (image[None],))[0].detach() for e in range(3)]
         right = [s for s in said if s.argmax() == label]
-        expected = sum(right) / len(right) if right else SURE * F.one_hot(label, 3).float()
+        expected = sum(right) / len(right) if right else HARD_LABEL_LOGIT * F.one_hot(label, 3).float()
         torch.testing.assert_close(logits[row], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0])
 def test_a_rate_at_or_below_zero_is_set_back(value, make_data, make_experts, make_trainer, tmp_path):
     data = make_data()
-    distiller = MTTDistiller(ipc=1, experts=make_experts(data), student_lr_lr=0.0, **SMALL)
+    distiller = MTTDistiller(ipc=1, experts=make_experts(data), lr_lr=0.0, **SMALL)
     distiller.synthetic = distiller.start(data)
     distiller.synthetic.lr.data.fill_(value)
     trainer = make_trainer(max_steps=3, logger=CSVLogger(tmp_path / "log"), log_every_n_steps=1)
@@ -143,9 +148,9 @@ def test_window_grows_and_start_epochs_stay_inside(make_data, make_experts, make
     assert [window_end(step, 20, 5, 30) for step in (0, 10, 30, 99)] == [5, 10, 20, 20]
     data, seen = make_data(), []
     folder = make_experts(data)
-    original = Experts.at
-    monkeypatch.setattr(Experts, "at", lambda self, e, t, *rest: seen.append(t) or original(self, e, t, *rest))
-    options = {**SMALL, "max_start": 3, "expert_epochs": 1, "min_start": 0, "grow_from": 1, "grow_steps": 8}
+    original = ExpertFiles.parameters_at
+    monkeypatch.setattr(ExpertFiles, "at", lambda self, e, t, *rest: seen.append(t) or original(self, e, t, *rest))
+    options = {**SMALL, "max_start": 3, "expert_epochs": 1, "min_start": 0, "max_start_initial": 1, "grow_steps": 8}
     make_trainer(max_steps=16).fit(MTTDistiller(ipc=1, experts=folder, **options), datamodule=data)
     starts = seen[::2]
     assert set(starts[:4]) == {0}
@@ -174,7 +179,7 @@ def test_experts_that_do_not_fit_are_refused_by_their_card(make_data, make_exper
     refused(r"saw blobs with mean .* here they are", make_trainer, darker, folder)
     refused(r"max_start=0", make_trainer, data, folder, max_start=0)
     refused(r"min_start=2, max_start=2", make_trainer, data, folder, min_start=2)
-    refused(r"grow_from=1 needs grow_steps", make_trainer, data, folder, grow_from=1)
+    refused(r"max_start_initial=1 needs grow_steps", make_trainer, data, folder, max_start_initial=1)
     refused(r"syn_steps=0", make_trainer, data, folder, syn_steps=0)
 
 
@@ -194,7 +199,7 @@ def test_damaged_experts_are_named(make_data, make_experts, make_trainer):
 
 
 def test_float16_is_refused_with_bf16_offered_before_anything_is_read(make_data):
-    from lightning_distill.distillers._validation import refuse_unfit
+    from lightning_distill.distillers._validation import validate_data
 
     with pytest.raises(ValueError, match=r"16-mixed.*bf16-mixed"):
-        refuse_unfit(make_data().spec, "16-mixed", None)
+        validate_data(make_data().spec, "16-mixed", None)

@@ -8,7 +8,7 @@ import torch
 
 from lightning_distill.commands.experts import _keep
 from lightning_distill.distillers.mtt.experts import (
-    Experts,
+    ExpertFiles,
     epoch_path,
     epochs_in,
     read_expert_card,
@@ -33,10 +33,10 @@ def test_what_is_written_is_read(parameters, make_data, tmp_path):
     spec = make_data().spec
     for number in range(2):
         write(tmp_path / f"{number:03d}", parameters, spec)
-    experts = Experts(tmp_path, "convnet_w16", parameters, spec, 3)
+    experts = ExpertFiles(tmp_path, "convnet_w16", parameters, spec, 3)
     assert len(experts) == 2
-    assert experts.last(1) == 3
-    for name, tensor in experts.at(1, 2).items():
+    assert experts.last_epoch(1) == 3
+    for name, tensor in experts.parameters_at(1, 2).items():
         assert torch.equal(tensor, parameters[name] + 2)
     card = read_expert_card(tmp_path / "000")
     assert card["training"] == {"lr": 0.01}
@@ -64,10 +64,10 @@ def test_epochs_are_counted_up_to_the_first_gap(parameters, tmp_path):
 
 def test_a_card_without_data_is_checked_by_its_parameters_alone(parameters, make_data, tmp_path):
     write(tmp_path / "0", parameters, None)
-    assert len(Experts(tmp_path, "convnet_w16", parameters, make_data(channels=1).spec, 3)) == 1
+    assert len(ExpertFiles(tmp_path, "convnet_w16", parameters, make_data(channels=1).spec, 3)) == 1
     other = dict(create_network("convnet_w16", 3, 2, (8, 8)).named_parameters())
     with pytest.raises(ValueError, match=r"other parameters than the network: features.0.weight is \(16, 1, 3, 3\)"):
-        Experts(tmp_path, "convnet_w16", other, make_data(channels=3).spec, 3)
+        ExpertFiles(tmp_path, "convnet_w16", other, make_data(channels=3).spec, 3)
 
 
 def test_a_write_that_fails_leaves_the_old_file(parameters, tmp_path, monkeypatch):

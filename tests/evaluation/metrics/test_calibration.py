@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_distill.evaluation import Predictions, calibrated, measure, temperature
+from lightning_distill.evaluation import Predictions, calibrated, compute_metrics, temperature
 from lightning_distill.spec import DataSpec
 
 
@@ -90,10 +90,10 @@ def test_students_are_scaled_by_what_was_found_on_val(spec):
     assert [result["temperature"] for result in results] == pytest.approx([1, 5], rel=0.1)
     for student, result in enumerate(results):
         assert result["temperature"] == temperature(val.logits[student], val.targets, spec)
-        again = measure(test.logits[student] / result["temperature"], test.targets, spec)
+        again = compute_metrics(test.logits[student] / result["temperature"], test.targets, spec)
         scaled = {name.removesuffix("_scaled"): value for name, value in result.items() if name != "temperature"}
         assert scaled == pytest.approx({name: again[name] for name in ("ece", "nll", "brier")}, abs=1e-6)
-    before = measure(test.logits[1], test.targets, spec)
+    before = compute_metrics(test.logits[1], test.targets, spec)
     assert all(results[1][f"{name}_scaled"] < before[name] for name in ("ece", "nll", "brier"))
 
 
@@ -110,7 +110,7 @@ def test_what_test_says_does_not_change_the_temperature():
 @pytest.mark.parametrize("value", [0.05, 0.7, 30.0])
 def test_scaling_changes_no_decision(spec, value):
     given = predictions(spec, [1.0, 2.0], 500)
-    scaled = given.scaled([value, value])
+    scaled = given.with_temperatures([value, value])
     if spec.task == "multi-label":
         assert torch.equal(scaled.probabilities > 0.5, given.probabilities > 0.5)
     else:

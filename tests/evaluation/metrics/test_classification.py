@@ -18,7 +18,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from lightning_distill.evaluation import StudentMetrics, absent, measure, recalls, worst_class
+from lightning_distill.evaluation import StudentMetrics, class_recalls, compute_metrics, undefined_classes, worst_class
 from lightning_distill.evaluation.metrics.classification import calibration_scores
 from lightning_distill.spec import DataSpec
 
@@ -114,7 +114,7 @@ def test_auc_and_acc_are_those_of_the_medmnist_package(task, theirs, num_classes
     else:
         logits, y = random_predictions(num_classes, seed=seed)
         p, given = logits.softmax(1).numpy(), y[:, None].numpy()  # labels of the package are (N, 1)
-    scores = measure(logits, y, spec)
+    scores = compute_metrics(logits, y, spec)
     assert scores["auroc"] == pytest.approx(getAUC(given, p, theirs), abs=1e-6)
     assert scores["acc"] == pytest.approx(getACC(given, p, theirs), abs=1e-6)
     if task == "binary":  # the package also takes the positive score alone
@@ -128,14 +128,14 @@ def test_the_second_class_of_a_binary_task_is_the_positive_one():
     y = torch.tensor([1, 0, 1, 0])
     p = logits.softmax(1).numpy()
     expected = getAUC(y[:, None].numpy(), p, "binary-class")
-    assert measure(logits, y, make_spec(2, "binary"))["auroc"] == expected == 0.75
-    assert measure(logits, y, make_spec(2))["auroc"] == getAUC(y[:, None].numpy(), p, "multi-class") != 0.75
+    assert compute_metrics(logits, y, make_spec(2, "binary"))["auroc"] == expected == 0.75
+    assert compute_metrics(logits, y, make_spec(2))["auroc"] == getAUC(y[:, None].numpy(), p, "multi-class") != 0.75
 
 
 def test_a_tie_is_no_for_a_binary_task_as_in_the_package():
     logits, y = torch.zeros(4, 2), torch.tensor([1, 0, 0, 0])
     expected = getACC(y[:, None].numpy(), logits.softmax(1).numpy(), "binary-class")
-    assert measure(logits, y, make_spec(2, "binary"))["acc"] == expected == 0.75
+    assert compute_metrics(logits, y, make_spec(2, "binary"))["acc"] == expected == 0.75
 
 
 def ece_by_hand(confidence, hit, bins=15):
@@ -188,22 +188,22 @@ def test_a_probability_of_exactly_one_is_in_the_last_bin():
 @pytest.mark.parametrize("task", ["binary", "multi-class", "ordinal"])
 def test_perfect_predictions_have_perfect_scores(task):
     y = torch.arange(2).repeat(5)
-    scores = measure(torch.eye(2)[y] * 1000, y, make_spec(2, task))
+    scores = compute_metrics(torch.eye(2)[y] * 1000, y, make_spec(2, task))
     zero = {"ece", "brier", "nll", "mae"}
     assert scores == pytest.approx({name: 0.0 if name in zero else 1.0 for name in scores}, abs=1e-6)
 
 
 def test_perfect_labels_have_perfect_scores():
     _, y = random_labels(3)
-    scores = measure((y - 0.5) * 2000, y, make_spec(3, "multi-label"))
+    scores = compute_metrics((y - 0.5) * 2000, y, make_spec(3, "multi-label"))
     zero = {"ece", "brier", "nll"}
     assert scores == pytest.approx({name: 0.0 if name in zero else 1.0 for name in scores}, abs=1e-6)
 
 
 def test_no_score_depends_on_the_order_of_images_or_on_a_constant_added_to_all_logits():
     logits, y = random_predictions(4)
-    scores, order = measure(logits, y, make_spec(4, "ordinal")), torch.randperm(len(y))
-    assert measure(logits[order] + 3, y[order], make_spec(4, "ordinal")) == pytest.approx(scores, abs=1e-5)
+    scores, order = compute_metrics(logits, y, make_spec(4, "ordinal")), torch.randperm(len(y))
+    assert compute_metrics(logits[order] + 3, y[order], make_spec(4, "ordinal")) == pytest.approx(scores, abs=1e-5)
 
 
 def test_absent_class_is_left_out_and_named_never_counted_as_zero():
@@ -211,7 +211,7 @@ def test_absent_class_is_left_out_and_named_never_counted_as_zero():
     y = y.clamp(max=2)
     metrics = StudentMetrics(make_spec(4))
     scores = seen_by(metrics, logits, y)
-    assert metrics.absent == absent(y, make_spec(4)) == [3]
+    assert metrics.absent == undefined_classes(y, make_spec(4)) == [3]
     guess, p = logits.argmax(1), logits.softmax(1)
     expected = [(guess[y == c] == c).float().mean().item() for c in range(3)]
     assert scores["balanced_acc"] == pytest.approx(sum(expected) / 3, abs=1e-6)
@@ -219,7 +219,7 @@ def test_absent_class_is_left_out_and_named_never_counted_as_zero():
     assert scores["auroc"] == pytest.approx(np.mean([roc_auc_score(y == c, p[:, c]) for c in range(3)]), abs=1e-5)
     f1 = f1_score(y, guess, average="macro", labels=[0, 1, 2])
     assert scores["macro_f1"] == pytest.approx(f1, abs=1e-6)
-    assert recalls(logits, y, make_spec(4)) == pytest.approx(dict(zip(["c0", "c1", "c2"], expected, strict=True)))
+    assert class_recalls(logits, y, make_spec(4)) == pytest.approx(dict(zip(["c0", "c1", "c2"], expected, strict=True)))
 
 
 @pytest.mark.parametrize("value", [0, 1])
@@ -227,20 +227,20 @@ def test_a_label_of_no_or_of_all_images_is_left_out_and_named(value):
     logits, y = random_labels(3)
     y[:, 1] = value
     spec = make_spec(3, "multi-label")
-    scores = measure(logits, y, spec)
-    assert absent(y, spec) == [1]
+    scores = compute_metrics(logits, y, spec)
+    assert undefined_classes(y, spec) == [1]
     rest, fewer = [0, 2], make_spec(2, "multi-label")
     for name in ("auroc", "map", "balanced_acc", "worst_recall", "macro_f1"):
-        assert scores[name] == pytest.approx(measure(logits[:, rest], y[:, rest], fewer)[name], abs=1e-6)
+        assert scores[name] == pytest.approx(compute_metrics(logits[:, rest], y[:, rest], fewer)[name], abs=1e-6)
     assert math.isnan(scores["auroc/c1"])
-    assert set(recalls(logits, y, spec)) == {"c0", "c2"}
+    assert set(class_recalls(logits, y, spec)) == {"c0", "c2"}
     given = getACC(y.numpy(), logits.sigmoid().numpy(), "multi-label, binary-class")
     assert scores["acc"] == pytest.approx(given, abs=1e-6)  # an accuracy needs no positives
 
 
 def test_without_any_label_to_tell_there_is_no_score_but_an_accuracy():
     spec = make_spec(2, "multi-label")
-    scores = measure(torch.tensor([[1.0, -1.0]]), torch.tensor([[1, 0]]), spec)
+    scores = compute_metrics(torch.tensor([[1.0, -1.0]]), torch.tensor([[1, 0]]), spec)
     assert scores["acc"] == 1
     none = ("auroc", "map", "balanced_acc", "worst_recall", "macro_f1", "auroc/c0", "auroc/c1")
     assert all(math.isnan(scores[name]) for name in none)
@@ -252,14 +252,14 @@ def test_the_worst_class_is_named():
     y = torch.tensor([0, 0, 1, 1, 2, 2])
     logits = torch.eye(4)[torch.tensor([0, 0, 1, 0, 0, 1])]
     assert worst_class(logits, y, make_spec(4)) == "c2"  # c3 has no images
-    assert measure(logits, y, make_spec(4))["worst_recall"] == 0.0
+    assert compute_metrics(logits, y, make_spec(4))["worst_recall"] == 0.0
 
 
 @pytest.mark.parametrize("task", ["binary", "multi-class"])
 def test_auroc_below_one_half_stays_there(task):
     y = torch.tensor([0, 0, 1, 1])
     wrong = torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.8, 0.2], [0.9, 0.1]])
-    assert measure(wrong.log(), y, make_spec(2, task))["auroc"] == 0.0
+    assert compute_metrics(wrong.log(), y, make_spec(2, task))["auroc"] == 0.0
 
 
 @pytest.mark.parametrize("task", ["binary", "multi-class", "ordinal"])
@@ -282,7 +282,7 @@ def test_a_student_that_diverged_knows_nothing_and_is_told(bad):
     assert scores["balanced_acc"] == pytest.approx(1 / 4)
     assert scores["auroc"] == 0.5
     assert scores["nll"] == pytest.approx(math.log(4))
-    seen, targets = metrics.seen()
+    seen, targets = metrics.all_predictions()
     assert torch.equal(seen, torch.zeros(200, 4))
     assert torch.equal(targets, y)
 
@@ -290,14 +290,14 @@ def test_a_student_that_diverged_knows_nothing_and_is_told(bad):
 def test_what_cannot_be_scored_is_refused():
     spec, labels = make_spec(3), make_spec(3, "multi-label")
     with pytest.raises(ValueError, match=r"multi-class task are \(N, 3\) and \(N,\), got \(5, 2\) and \(5,\)"):
-        measure(torch.zeros(5, 2), torch.zeros(5), spec)
+        compute_metrics(torch.zeros(5, 2), torch.zeros(5), spec)
     with pytest.raises(ValueError, match=r"multi-label task are \(N, 3\) and \(N, 3\), got \(5, 3\) and \(5,\)"):
-        measure(torch.zeros(5, 3), torch.zeros(5), labels)
+        compute_metrics(torch.zeros(5, 3), torch.zeros(5), labels)
     with pytest.raises(ValueError, match="no images"):
-        measure(torch.zeros(0, 3), torch.zeros(0), spec)
+        compute_metrics(torch.zeros(0, 3), torch.zeros(0), spec)
     with pytest.raises(ValueError, match="run from 0 to 3, those of numbers from 0 to 2"):
-        measure(torch.zeros(2, 3), torch.tensor([0, 3]), spec)
+        compute_metrics(torch.zeros(2, 3), torch.tensor([0, 3]), spec)
     with pytest.raises(ValueError, match="from 0 to 1"):
-        measure(torch.zeros(2, 3), torch.tensor([[0, 1, 1], [2, 0, 0]]), labels)
+        compute_metrics(torch.zeros(2, 3), torch.tensor([[0, 1, 1], [2, 0, 0]]), labels)
     with pytest.raises(ValueError, match="not finite"):
-        measure(torch.full((2, 3), math.nan), torch.tensor([0, 2]), spec)
+        compute_metrics(torch.full((2, 3), math.nan), torch.tensor([0, 2]), spec)

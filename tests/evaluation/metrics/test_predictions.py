@@ -9,8 +9,17 @@ import torch
 from conftest import blobs
 from safetensors.numpy import save_file
 
-from lightning_distill.evaluation import Exam, Predictions, Protocol, Scores, Sitting, TrainingSet, measure, recalls
-from lightning_distill.sets.storage import write_set
+from lightning_distill.evaluation import (
+    LabeledSet,
+    Predictions,
+    Protocol,
+    Scores,
+    StudentEvaluator,
+    TrainedStudents,
+    class_recalls,
+    compute_metrics,
+)
+from lightning_distill.sets.storage import save_set
 from lightning_distill.spec import DataSpec
 
 
@@ -66,9 +75,9 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file of predictions 'p.safetensors'"):
         Predictions.read(tmp_path / "p.safetensors")
     images, labels = blobs(3, 2)
-    a_set = TrainingSet(torch.from_numpy(images[:, None]), torch.from_numpy(labels).long().flatten(), make_spec())
+    a_set = LabeledSet(torch.from_numpy(images[:, None]), torch.from_numpy(labels).long().flatten(), make_spec())
     with pytest.raises(ValueError, match=r"set.safetensors is not a file of predictions: its metadata hold no"):
-        Predictions.read(write_set(tmp_path, a_set, {}))
+        Predictions.read(save_set(tmp_path, a_set, {}))
     path = tmp_path / "other.safetensors"
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match=r"other.safetensors is not a file of predictions"):
@@ -106,7 +115,7 @@ def test_shapes_must_belong_together(changes, message):
 @pytest.mark.parametrize("given", [[1.0], [1.0, 0.0], [1.0, math.nan], [1.0, math.inf]])
 def test_temperatures_are_positive_and_one_a_student(given):
     with pytest.raises(ValueError, match="give one positive number each"):
-        make().scaled(given)
+        make().with_temperatures(given)
 
 
 def test_probabilities():
@@ -122,12 +131,12 @@ def sitting():
     """Two students of two architectures each before 18 images in batches."""
     images, labels = blobs(3, 6)
     x, y = torch.from_numpy(images[:, None]), torch.from_numpy(labels).long()
-    data = TrainingSet(x, y.flatten(), make_spec())
-    exam = Exam(Protocol("p", 2), 2, ["mlp", "convnet_w16"], seed=3, compile="off")
+    data = LabeledSet(x, y.flatten(), make_spec())
+    exam = StudentEvaluator(Protocol("p", 2), 2, ["mlp", "convnet_w16"], seed=3, compile="off")
     sitting = exam.train(lambda i: data)
     x = data.spec.normalize(x)
     for rows in torch.arange(18).split(7):
-        sitting.see(x[rows], y[rows])
+        sitting.update(x[rows], y[rows])
     return sitting, x, y.flatten()
 
 
@@ -141,8 +150,8 @@ def test_a_sitting_gives_the_predictions_its_scores_come_from(sitting):
     assert torch.equal(given.groups, groups)
     for student, logits in zip(trained.students, given.logits, strict=True):
         torch.testing.assert_close(logits, student.predict(x), rtol=1e-4, atol=1e-5)
-    assert scores.students == [measure(logits, y, given.spec) for logits in given.logits]
-    assert scores.recalls == [recalls(logits, y, given.spec) for logits in given.logits]
+    assert scores.students == [compute_metrics(logits, y, given.spec) for logits in given.logits]
+    assert scores.recalls == [class_recalls(logits, y, given.spec) for logits in given.logits]
     assert scores.diverged == []
 
 
@@ -156,8 +165,8 @@ def test_students_that_diverge_keep_their_place_and_are_named_once(sitting):
         {name: tensor * math.nan for name, tensor in gone.parameters.items()},
         False,
     )
-    again = Sitting([trained.students[0], broken], make_spec(), "cpu", 0.0)
-    again.see(x, y)
+    again = TrainedStudents([trained.students[0], broken], make_spec(), "cpu", 0.0)
+    again.update(x, y)
     with pytest.warns(UserWarning, match=r"diverged.* \('mlp' with seed 4\): counted") as told:
         scores, given = again.scores(), again.predictions("test")
     assert len(told) == 1
@@ -185,8 +194,8 @@ class Fixed:
 def test_multi_label_batches_and_a_label_nobody_has():
     y = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], dtype=torch.uint8)
     spec = make_spec(task="multi-label")
-    sitting = Sitting([Fixed(torch.randn(4, 3))], spec, "cpu", 0.0)
-    sitting.see(torch.zeros(4, 1, 8, 8), y)
+    sitting = TrainedStudents([Fixed(torch.randn(4, 3))], spec, "cpu", 0.0)
+    sitting.update(torch.zeros(4, 1, 8, 8), y)
     with pytest.warns(UserWarning, match="no real images with and without 'c2' to score on"):
         scores = sitting.scores()
     assert set(scores.recalls[0]) == {"c0", "c1"}
@@ -195,8 +204,8 @@ def test_multi_label_batches_and_a_label_nobody_has():
 
 def test_a_single_image_can_be_seen():
     for task, y in (("multi-class", torch.tensor([[2]])), ("multi-label", torch.tensor([[1, 0, 1]]))):
-        sitting = Sitting([Fixed(torch.ones(1, 3))], make_spec(task=task), "cpu", 0.0)
-        sitting.see(torch.zeros(1, 1, 8, 8), y)
+        sitting = TrainedStudents([Fixed(torch.ones(1, 3))], make_spec(task=task), "cpu", 0.0)
+        sitting.update(torch.zeros(1, 1, 8, 8), y)
         assert sitting.predictions("val").logits.shape == (1, 1, 3)
 
 

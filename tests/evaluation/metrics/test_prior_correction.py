@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lightning_distill import ArrayDataModule, DMDistiller, evaluate
-from lightning_distill.evaluation.baselines import everything, everything_weighted
-from lightning_distill.evaluation.metrics.prior_correction import prior_offset, shares
+from lightning_distill.evaluation.baselines import class_weighted_full_data, full_data
+from lightning_distill.evaluation.metrics.prior_correction import class_priors, prior_offset
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
 
@@ -32,9 +32,9 @@ def test_the_offset_is_bayes_rule():
 def test_weights_make_classes_count_the_same():
     labels = np.array([0] * 8 + [1] * 3 + [2])
     real = np.zeros((12, 1, 8, 8), np.uint8), labels
-    whole, weighted = everything(real, SPEC)(0), everything_weighted(real, SPEC)(0)
-    torch.testing.assert_close(shares(whole), torch.tensor([8, 3, 1]).double() / 12)
-    torch.testing.assert_close(shares(weighted), torch.full((3,), 1 / 3).double())
+    whole, weighted = full_data(real, SPEC)(0), class_weighted_full_data(real, SPEC)(0)
+    torch.testing.assert_close(class_priors(whole), torch.tensor([8, 3, 1]).double() / 12)
+    torch.testing.assert_close(class_priors(weighted), torch.full((3,), 1 / 3).double())
     logits = torch.randn(12, 3)
     loss = torch.nn.functional.cross_entropy(logits, weighted.targets)
     own = torch.tensor([12 / (3 * 8), 12 / (3 * 3), 12 / 3])[torch.from_numpy(labels)]
@@ -68,7 +68,9 @@ def test_corrected_students_find_the_rare_class_less_often(uneven):
 
 
 def test_a_set_in_the_ratio_of_the_classes(uneven, make_trainer):
-    assert SyntheticSet.begin(*uneven.train_arrays(), uneven.spec, 5, "real", 0, class_ratio="natural").counts == [9, 1]
+    assert SyntheticSet.from_real_data(
+        *uneven.train_arrays(), uneven.spec, 5, "real", 0, class_ratio="natural"
+    ).counts == [9, 1]
     distiller = DMDistiller(ipc=5, network="convnet_w16", class_ratio="natural")
     make_trainer(2).fit(distiller, datamodule=uneven)
     assert distiller.synthetic.counts == [9, 1]

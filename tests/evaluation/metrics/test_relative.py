@@ -11,19 +11,19 @@ from sklearn.dummy import DummyClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from lightning_distill.evaluation.metrics.relative import (
-    Derived,
+    RelativeScores,
     augmentation_robust_score,
     break_even,
     bytes_of,
     bytes_of_arrays,
     bytes_ratio,
     chance,
-    derive,
     gain_random,
     gap_full,
     label_robust_score,
     recovery,
     recovery_above_chance,
+    relative_scores,
     seconds_saved,
 )
 from lightning_distill.spec import DataSpec
@@ -200,7 +200,7 @@ WHOLE = SimpleNamespace(
 
 
 def test_derive_is_its_parts():
-    derived = derive(**WHOLE.scores, **WHOLE.rest)
+    derived = relative_scores(**WHOLE.scores, **WHOLE.rest)
     assert derived.to_dict() == {
         "gap_full": 0.86 - 0.45,
         "gain_random": 0.45 - 0.26,
@@ -212,7 +212,7 @@ def test_derive_is_its_parts():
         "seconds_saved": 50.0,
         "break_even": 20.0,
     }
-    assert len(derived.rows()) == 9
+    assert len(derived.table_rows()) == 9
 
 
 @pytest.mark.parametrize(
@@ -233,23 +233,23 @@ def test_derive_is_its_parts():
 def test_what_is_missing_is_nan_and_takes_nothing_else_with_it(missing, unknown):
     given = {**WHOLE.scores, **WHOLE.rest}
     del given[missing]
-    derived = derive(**given)
+    derived = relative_scores(**given)
     assert {name for name, value in derived.to_dict().items() if math.isnan(value)} == unknown
-    assert len(derived.rows()) == 9 - len(unknown)
+    assert len(derived.table_rows()) == 9 - len(unknown)
 
 
 def test_rows_are_read_by_people_and_the_dictionary_by_machines():
-    derived = derive(**WHOLE.scores, **WHOLE.rest)
-    rows = dict(derived.rows())
+    derived = relative_scores(**WHOLE.scores, **WHOLE.rest)
+    rows = dict(derived.table_rows())
     assert rows["against all real images"] == "-41.0 points"
     assert rows["against random images"] == "+19.0 points"
     assert rows["label-robust score (LRS)"] == "0.2246"
     assert rows["bytes kept"] == "0.2 %"
-    assert Derived().rows() == []
-    assert dict(Derived(break_even=math.inf).rows()) == {"trainings until distilling has paid": "never"}
+    assert RelativeScores().table_rows() == []
+    assert dict(RelativeScores(break_even=math.inf).table_rows()) == {"trainings until distilling has paid": "never"}
     assert json.loads(json.dumps(derived.to_dict())) == derived.to_dict()
 
 
 def test_derive_refuses_percent():
     with pytest.raises(ValueError, match=r"full=86\.0 is not a fraction"):
-        derive(0.45, 86.0)
+        relative_scores(0.45, 86.0)

@@ -9,8 +9,16 @@ import torch.nn.functional as F
 from conftest import blobs
 
 from lightning_distill.augmentation.siamese import SiameseAugmentation
-from lightning_distill.evaluation import Exam, Protocol, School, TrainingSet, chosen, everything, examine
-from lightning_distill.functional.compile import compiler_found
+from lightning_distill.evaluation import (
+    LabeledSet,
+    Protocol,
+    StudentEvaluator,
+    StudentTrainer,
+    coreset_sampler,
+    evaluate_students,
+    full_data,
+)
+from lightning_distill.functional.compile import compiler_available
 from lightning_distill.networks import create_network
 from lightning_distill.utils.rng import derive_seed
 
@@ -23,10 +31,10 @@ def data(make_data):
 @pytest.fixture
 def training_set(data):
     images, labels = data.train_arrays()
-    return TrainingSet(torch.from_numpy(images.copy()), torch.from_numpy(labels), data.spec)
+    return LabeledSet(torch.from_numpy(images.copy()), torch.from_numpy(labels), data.spec)
 
 
-def plain_student(data: TrainingSet, protocol: Protocol, seed: int) -> torch.nn.Module:
+def plain_student(data: LabeledSet, protocol: Protocol, seed: int) -> torch.nn.Module:
     """The protocol with an ordinary module and an ordinary optimizer, in eager float32."""
     torch.manual_seed(derive_seed("student", "convnet_w16", seed))
     spec = data.spec
@@ -53,8 +61,8 @@ def plain_student(data: TrainingSet, protocol: Protocol, seed: int) -> torch.nn.
 @pytest.mark.parametrize("batch_size", [256, 7])
 def test_equals_a_plain_training_loop(training_set, batch_size):
     protocol = Protocol("p", 6, batch_size=batch_size, augmentation="dsa")
-    school = School("convnet_w16", training_set.spec, protocol, 24, 1, compile="off")
-    student = school.train(training_set, seed=3)
+    school = StudentTrainer("convnet_w16", training_set.spec, protocol, 24, 1, compile="off")
+    student = school.fit(training_set, seed=3)
     expected = plain_student(training_set, protocol, 3)
     for name, parameter in expected.named_parameters():
         torch.testing.assert_close(student.parameters[f"network.{name}"], parameter, rtol=1e-4, atol=1e-5)
@@ -63,32 +71,36 @@ def test_equals_a_plain_training_loop(training_set, batch_size):
 
 
 def test_learns_what_can_be_learned_and_is_reproducible(data, training_set):
-    exam = Exam(Protocol("p", 60), students=2, architectures=["convnet_w16"])
-    first, again = (examine(exam, lambda i: training_set, data.test_dataloader()) for _ in range(2))
+    exam = StudentEvaluator(Protocol("p", 60), students=2, architectures=["convnet_w16"])
+    first, again = (evaluate_students(exam, lambda i: training_set, data.test_dataloader()) for _ in range(2))
     assert first.mean("acc") > 0.9
     assert first.students == again.students
-    other = examine(Exam(Protocol("p", 60), 2, ["convnet_w16"], seed=9), lambda i: training_set, data.test_dataloader())
+    other = evaluate_students(
+        StudentEvaluator(Protocol("p", 60), 2, ["convnet_w16"], seed=9), lambda i: training_set, data.test_dataloader()
+    )
     assert other.seeds == [9, 10]
 
 
 def test_trains_inside_inference_mode_and_leaves_the_random_stream_alone(training_set):
-    school = School("convnet_w16", training_set.spec, Protocol("p", 2), 24, 1)
+    school = StudentTrainer("convnet_w16", training_set.spec, Protocol("p", 2), 24, 1)
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
     with torch.inference_mode():
-        inside = school.train(training_set, 0)
+        inside = school.fit(training_set, 0)
         assert torch.equal(torch.rand(2), expected)
-    outside = school.train(training_set, 0)
+    outside = school.fit(training_set, 0)
     for name, tensor in outside.parameters.items():
         assert torch.equal(tensor, inside.parameters[name])
 
 
-@pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
+@pytest.mark.skipif(not compiler_available(), reason="no C++ compiler")
 def test_compiled_students_score_like_eager_ones(data, training_set):
     protocol = Protocol("p", 5, augmentation="none")
     scores = [
-        examine(Exam(protocol, 1, ["convnet_w16"], compile=mode), lambda i: training_set, data.test_dataloader())
+        evaluate_students(
+            StudentEvaluator(protocol, 1, ["convnet_w16"], compile=mode), lambda i: training_set, data.test_dataloader()
+        )
         for mode in ("off", "max")
     ]
     assert scores[0].mean("auroc") == pytest.approx(scores[1].mean("auroc"), abs=0.02)
@@ -96,30 +108,30 @@ def test_compiled_students_score_like_eager_ones(data, training_set):
 
 @pytest.mark.parametrize("name", ["convnet_batch", "mlp", "test_resnet"])
 def test_any_architecture_can_be_a_student(name, data, training_set):
-    scores = examine(Exam("tiny", 1, [name]), lambda i: training_set, data.test_dataloader())
+    scores = evaluate_students(StudentEvaluator("tiny", 1, [name]), lambda i: training_set, data.test_dataloader())
     assert scores.architectures == [name]
     assert 0 <= scores.mean("acc") <= 1
 
 
 def test_batch_norm_students_are_scored_with_running_statistics(data, training_set):
-    school = School("convnet_batch", training_set.spec, Protocol("p", 3), 24, 1)
-    student = school.train(training_set, 0)
+    school = StudentTrainer("convnet_batch", training_set.spec, Protocol("p", 3), 24, 1)
+    student = school.fit(training_set, 0)
     x = training_set.spec.normalize(training_set.pixels)
     torch.testing.assert_close(student.predict(x)[:1], student.predict(x[:1]), rtol=1e-4, atol=1e-5)
 
 
 def test_random_baseline_draws_anew_for_every_student_and_keeps_counts(data):
-    draw = chosen("random", data.train_arrays(), [3, 2], data.spec, seed=0)
+    draw = coreset_sampler("random", data.train_arrays(), [3, 2], data.spec, seed=0)
     first, second = draw(0), draw(1)
     assert first.labels.tolist() == [0, 0, 0, 1, 1]
     assert not torch.equal(first.pixels, second.pixels)
     assert torch.equal(first.pixels, draw(0).pixels)
-    herded = chosen("herding", data.train_arrays(), [3, 2], data.spec, seed=0)
+    herded = coreset_sampler("herding", data.train_arrays(), [3, 2], data.spec, seed=0)
     assert torch.equal(herded(0).pixels, herded(1).pixels)
 
 
 def test_everything_is_every_training_image(data):
-    whole = everything(data.train_arrays(), data.spec)(0)
+    whole = full_data(data.train_arrays(), data.spec)(0)
     assert np.array_equal(whole.pixels.numpy(), data.train_arrays()[0])
     assert whole.labels.bincount().tolist() == [12, 12]
 
@@ -128,15 +140,15 @@ def test_absent_class_is_named(data, training_set):
     images, labels = blobs(2, 4)
     only = [(torch.from_numpy(images[:4, None]), torch.from_numpy(labels[:4]))]
     with pytest.warns(UserWarning, match="no real images of '1'"):
-        scores = examine(Exam("tiny", 1, ["mlp"]), lambda i: training_set, only)
+        scores = evaluate_students(StudentEvaluator("tiny", 1, ["mlp"]), lambda i: training_set, only)
     assert scores.values("balanced_acc") == scores.values("acc")
 
 
 def test_bad_exams_are_refused():
     with pytest.raises(ValueError, match="students=0"):
-        Exam(students=0)
+        StudentEvaluator(students=0)
     with pytest.raises(ValueError, match=r"unknown network 'resnet81'; closest names: .*resnet18"):
-        Exam(architectures=["resnet81"])
+        StudentEvaluator(architectures=["resnet81"])
 
 
 def test_interval_over_students():
@@ -155,7 +167,7 @@ def plain_learner(data, seed, protocol, architecture="convnet_w16"):
     torch.manual_seed(derive_seed("student", architecture, seed))
     net = create_network(architecture, data.spec.shape[0], data.spec.num_classes, data.spec.shape[1:])
     rate = data.lr if data.lr is not None else protocol.lr
-    targets = data.labels if data.soft is None else data.soft
+    targets = data.labels if data.soft_labels is None else data.soft_labels
     sgd = torch.optim.SGD(net.parameters(), lr=rate, momentum=protocol.momentum, weight_decay=protocol.weight_decay)
     x = data.spec.normalize(data.pixels)
     for epoch in range(protocol.epochs + 1):
@@ -175,24 +187,24 @@ def test_students_learn_from_what_a_set_has_learned(learned, decay, training_set
     changes = {"soft": soft} if learned != "lr" else {}
     data = replace(training_set, **changes, **({"lr": 0.05} if learned != "soft" else {}))
     protocol = Protocol("short", 6, augmentation="none", decay=decay)
-    student = School("convnet_w16", data.spec, protocol, len(data.labels), 1).train(data, 3)
+    student = StudentTrainer("convnet_w16", data.spec, protocol, len(data.labels), 1).fit(data, 3)
     for name, expected in plain_learner(data, 3, protocol).named_parameters():
         torch.testing.assert_close(student.parameters[f"network.{name}"], expected.detach(), rtol=1e-4, atol=1e-5)
-    hard = School("convnet_w16", data.spec, protocol, len(data.labels), 1).train(training_set, 3)
+    hard = StudentTrainer("convnet_w16", data.spec, protocol, len(data.labels), 1).fit(training_set, 3)
     apart = [(hard.parameters[name] - tensor).abs().max() for name, tensor in student.parameters.items()]
     assert max(apart) > 1e-4
 
 
 def test_a_watcher_sees_the_parameters_before_and_after_every_epoch(training_set):
     seen: dict[int, torch.Tensor] = {}
-    school = School("convnet_w16", training_set.spec, Protocol("short", 2), len(training_set.labels), 1)
+    school = StudentTrainer("convnet_w16", training_set.spec, Protocol("short", 2), len(training_set.labels), 1)
 
     def watch(epoch, parameters):
         seen[epoch] = parameters["network.head.weight"].detach().clone()
 
-    student = school.train(training_set, 0, watch=watch)
+    student = school.fit(training_set, 0, on_epoch_parameters=watch)
     assert list(seen) == [0, 1, 2, 3]
     assert torch.equal(seen[3], student.parameters["network.head.weight"])
     assert not torch.equal(seen[0], seen[1])
-    unwatched = school.train(training_set, 0)
+    unwatched = school.fit(training_set, 0)
     assert torch.equal(unwatched.parameters["network.head.weight"], seen[3])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import blobs
 
-from lightning_distill.evaluation import Protocol, School, TrainingSet
-from lightning_distill.evaluation.students.vectorized import Cohort
+from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
+from lightning_distill.evaluation.students.vectorized import VectorizedTrainer
 from lightning_distill.spec import DataSpec
 
 SEEDS = [3, 5, 11, 2]
@@ -17,9 +17,9 @@ SPEC = DataSpec("blobs", (1, 8, 8), ("0", "1", "2"), (90.0,), (60.0,))
 PROTOCOL = Protocol("p", 3, batch_size=8, augmentation="dsa")  # three batches an epoch, the last one smaller
 
 
-def a_set(seed: int, **learned) -> TrainingSet:
+def a_set(seed: int, **learned) -> LabeledSet:
     images, labels = blobs(3, 6, seed=seed)
-    return TrainingSet(torch.from_numpy(images[:, None]), torch.from_numpy(labels).long().flatten(), SPEC, **learned)
+    return LabeledSet(torch.from_numpy(images[:, None]), torch.from_numpy(labels).long().flatten(), SPEC, **learned)
 
 
 def soft(seed: int) -> torch.Tensor:
@@ -27,7 +27,7 @@ def soft(seed: int) -> torch.Tensor:
 
 
 def make_school(protocol=PROTOCOL, architecture="convnet_w16", **options):
-    return School(architecture, SPEC, protocol, 18, 4, **{"compile": "off", "together": True, **options})
+    return StudentTrainer(architecture, SPEC, protocol, 18, 4, **{"compile": "off", "together": True, **options})
 
 
 def in_turn(school, data):
@@ -37,8 +37,8 @@ def in_turn(school, data):
 def together(school, data, tick=lambda: None):
     """Fails where a student is trained alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(School, "train", lambda *_, **__: pytest.fail("a student was trained alone"))
-        return school.train_all(data, SEEDS[: len(data)], tick)
+        patch.setattr(StudentTrainer, "train", lambda *_, **__: pytest.fail("a student was trained alone"))
+        return school.fit_many(data, SEEDS[: len(data)], tick)
 
 
 def heard(*calls):
@@ -94,7 +94,7 @@ def test_a_cpu_trains_in_turn_unless_told_otherwise():
     school, data = make_school(together=None), [a_set(0)] * 2
     with pytest.raises(pytest.fail.Exception, match="trained alone"):
         together(school, data)
-    assert_equal(school.train_all(data, SEEDS[:2]), in_turn(school, data), rtol=0, atol=0)
+    assert_equal(school.fit_many(data, SEEDS[:2]), in_turn(school, data), rtol=0, atol=0)
 
 
 def test_bf16_stays_within_the_rounding_of_bf16():
@@ -122,7 +122,7 @@ def test_the_random_stream_and_inference_mode_outside_are_left_alone():
 def test_batch_norm_is_trained_in_turn_after_one_warning():
     school, data = make_school(architecture="convnet_batch"), [a_set(0)] * 2
     ticks = []
-    train = partial(school.train_all, data, SEEDS[:2], lambda: ticks.append(1))
+    train = partial(school.fit_many, data, SEEDS[:2], lambda: ticks.append(1))
     (students, again), said = heard(train, train)
     assert said == ["students of 'convnet_batch' are trained in turn, slower (batch norm keeps running statistics)"]
     assert len(ticks) == 2 * 2 * 4
@@ -144,7 +144,7 @@ class Undecided(torch.nn.Module):
 def test_what_vmap_refuses_is_trained_in_turn_after_one_warning(monkeypatch):
     monkeypatch.setattr("lightning_distill.functional.build.create_network", lambda *_: Undecided())
     school, data = make_school(architecture="undecided"), [a_set(0)] * 2
-    train = partial(school.train_all, data, SEEDS[:2])
+    train = partial(school.fit_many, data, SEEDS[:2])
     (students, _), said = heard(train, train)
     assert len(said) == 1
     assert "'undecided' are trained in turn, slower (vmap: " in said[0]
@@ -156,12 +156,12 @@ def test_unlike_sets_are_trained_in_turn():
     one, other = a_set(0), a_set(0, lr=0.1)
     smaller = replace(one, pixels=one.pixels[::2], labels=one.labels[::2])
     for data in ([one, other], [one, smaller]):
-        assert_equal(school.train_all(data, SEEDS[:2]), in_turn(school, data), rtol=0, atol=0)
+        assert_equal(school.fit_many(data, SEEDS[:2]), in_turn(school, data), rtol=0, atol=0)
 
 
 def narrow_memory(monkeypatch, most: int, epoch: int):
     """Every attempt with more students than ``most`` ends in the given epoch. Returns the sizes that were tried."""
-    tried, train = [], Cohort._train
+    tried, train = [], VectorizedTrainer._fit_chunk
 
     def attempt(self, data, seeds, tick):
         tried.append(len(seeds))
@@ -171,7 +171,7 @@ def narrow_memory(monkeypatch, most: int, epoch: int):
             tick()
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Cohort, "_train", attempt)
+    monkeypatch.setattr(VectorizedTrainer, "_train", attempt)
     return tried
 
 
