@@ -20,7 +20,7 @@ def peak_mib() -> float:
 
 
 def resident_mib() -> tuple[float, float]:
-    """Return the resident anonymous memory and the resident mapped pages in MiB; NaN if unknown."""
+    """Return the resident memory outside and inside mapped files in MiB; NaN if unknown."""
     own, mapped = _status("RssAnon"), _status("RssFile")
     return float("nan") if own is None else own, float("nan") if mapped is None else mapped
 
