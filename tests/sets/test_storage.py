@@ -351,4 +351,4 @@ def test_a_set_file_of_version_0_1_0_is_read():
     assert (data.spec.min_value, data.spec.max_value) == (card["data"]["low"], card["data"]["high"])
     assert data.spec.to_dict() == card["data"]
     assert data.pixels.shape == (100, 1, 8, 8)
-    assert data.lr == pytest.approx(0.01, rel=0.5)
+    assert data.lr == pytest.approx(0.00257, rel=0.01)
