@@ -33,7 +33,7 @@ def assessed(make_data, acc=0.9, networks=("mlp",)):
 
 def row(make_data, acc=0.9):
     return make_row(
-        assessed(make_data, acc), RelativeScores(gain_random=0.25), make_data().spec, "test", False, "a command"
+        assessed(make_data, acc), RelativeScores(acc_gain_over_random=0.25), make_data().spec, "test", False, "a command"
     )
 
 
@@ -48,10 +48,10 @@ def test_rows_are_added_and_read_back(make_data, tmp_path):
     assert rows[0]["seeds"] == "4-5"
     assert rows[0]["epochs"] == "301"
     empty = {name for name, value in rows[0].items() if not value}
-    assert {"kappa", "map", "temperature", "gap_full"} < empty, "what was not measured is an empty cell"
-    assert not empty & {"acc_std", "acc_low", "auroc_high", "worst_class", "gain_random", "machine", "date"}
-    assert float(rows[0]["acc_low"]) < float(rows[0]["acc_high"])
-    assert (rows[0]["worst_class"], rows[0]["gain_random"], rows[0]["resampled"]) == ("1", "0.25", "images")
+    assert {"kappa", "mAP", "temperature", "gap_full"} < empty, "what was not measured is an empty cell"
+    assert not empty & {"acc_std", "acc_ci95_low", "auroc_ci95_high", "worst_class", "acc_gain_over_random", "machine", "date"}
+    assert float(rows[0]["acc_ci95_low"]) < float(rows[0]["acc_ci95_high"])
+    assert (rows[0]["worst_class"], rows[0]["acc_gain_over_random"], rows[0]["resampled"]) == ("1", "0.25", "images")
     assert list(path.parent.iterdir()) == [path]
 
 

@@ -119,7 +119,7 @@ def test_committed_tables_become_one_file_with_every_row_and_command(tmp_path, m
     beside = [(row["source"], row["network"], row["ipc"]) in alike for row in rows if "Distiller" in row["trained_on"]]
     assert sum(part.count("<th scope=row>") for part in body) == len(rows) + sum(beside)
     first = rows[0]
-    low, high = (float(first["acc"]) + sign * float(first["acc_ci95"]) for sign in (-1, 1))
+    low, high = (float(first["acc"]) + sign * float(first["acc_ci95_half_width"]) for sign in (-1, 1))
     assert f"{100 * float(first['acc']):.1f} ± {100 * float(first['acc_std']):.1f}" in plain
     assert f"[{100 * low:.1f}, {100 * high:.1f}]" in plain
     assert str(tmp_path) not in page
@@ -193,7 +193,7 @@ def test_a_folder_of_results_or_predictions_alone_will_do(tmp_path, monkeypatch,
 
 def test_scores_of_one_student_have_no_interval_and_say_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    columns = "dataset,trained_on,ipc,images,split,students,acc,acc_std,acc_ci95"
+    columns = "dataset,trained_on,ipc,images,split,students,acc,acc_std,acc_ci95_half_width"
     Path("r.csv").write_text(f"{columns}\ntoy,random,1,2,test,1,0.5,nan,nan\ntoy,DMDistiller,1,2,test,1,0.6,,\n")
     report(["r.csv"], "report.html")
     _, reader = read("report.html")
@@ -260,9 +260,9 @@ def test_every_column_of_a_row_has_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     row = {
         "dataset": "toy", "trained_on": "DMDistiller", "ipc": "5", "images": "10", "split": "test", "students": "5",
-        "network": "convnet", "acc": ".8", "acc_std": ".02", "acc_ci95": ".03", "acc_low": ".71", "acc_high": ".88",
+        "network": "convnet", "acc": ".8", "acc_std": ".02", "acc_ci95_half_width": ".03", "acc_ci95_low": ".71", "acc_ci95_high": ".88",
         "resampled": "groups", "worst_recall": ".4", "worst_class": "df <", "temperature": "1.25", "diverged": "1",
-        "gap_full": ".1", "gain_random": ".05", "recovery": ".9", "break_even": "inf", "lrs": "", "ars": "nan",
+        "gap_full": ".1", "acc_gain_over_random": ".05", "recovery": ".9", "break_even": "inf", "lrs": "", "ars": "nan",
     }  # fmt: skip
     with Path("r.csv").open("w") as file:
         writer = csv.DictWriter(file, list(row))
