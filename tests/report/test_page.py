@@ -119,7 +119,7 @@ def test_committed_tables_become_one_file_with_every_row_and_command(tmp_path, m
     beside = [(row["source"], row["network"], row["ipc"]) in alike for row in rows if "Distiller" in row["trained_on"]]
     assert sum(part.count("<th scope=row>") for part in body) == len(rows) + sum(beside)
     first = rows[0]
-    low, high = (float(first["acc"]) + sign * float(first["acc_ci95_half_width"]) for sign in (-1, 1))
+    low, high = (float(first["acc"]) + sign * float(first["acc_ci95"]) for sign in (-1, 1))
     assert f"{100 * float(first['acc']):.1f} ± {100 * float(first['acc_std']):.1f}" in plain
     assert f"[{100 * low:.1f}, {100 * high:.1f}]" in plain
     assert str(tmp_path) not in page

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
+from lightning_distill._renamed import COLUMNS
 from lightning_distill.report.redact import redact_command, redact_paths
 from lightning_distill.report.results import REQUIRED, Result, grouped, read_results
 from lightning_distill.visualization.format import bracket, estimate, half_interval, spread
@@ -53,6 +54,7 @@ def test_committed_results_are_read_whole(name):
     results = read_results(path)
     with path.open() as file:
         rows = list(csv.DictReader(file))
+    rows = [{COLUMNS.get(name, name): cell for name, cell in row.items()} for row in rows]  # written by version 0.1.0
     assert [dict(result.cells) for result in results] == rows
     groups = grouped(results)
     assert sum(len(group.results) for group in groups) == len(rows)
