@@ -121,7 +121,7 @@ def test_scaling_changes_no_decision(spec, value):
 def test_what_does_not_belong_together_is_refused():
     spec = make_spec(3)
     test, val = predictions(spec, [1.0], 10), predictions(spec, [1.0], 10, "val")
-    with pytest.raises(ValueError, match="found on val, got predictions on 'test'"):
+    with pytest.raises(ValueError, match="fitted on val, got predictions on 'test'"):
         calibrated(test, test)
     with pytest.raises(ValueError, match=r"test are \[\('mlp', 0\)\], on val \[\('mlp', 0\), \('mlp', 1\)\]"):
         calibrated(test, predictions(spec, [1.0, 1.0], 10, "val"))
