@@ -88,7 +88,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"targets of 5 images are \(4,\), expected \(5,\)"):
         Predictions.read(path)
     save_file(arrays, path, {"predictions": json.dumps({"seeds": [0]})})
-    with pytest.raises(ValueError, match="not a file of predictions: 'spec'"):
+    with pytest.raises(ValueError, match="not a predictions file: 'spec'"):
         Predictions.read(path)
     whole = make().write(path).read_bytes()
     path.write_bytes(whole[:-8])
@@ -254,5 +254,5 @@ def test_certain_students_stay_finite_by_group():
 def test_groups_that_are_unknown_or_of_several_labels_are_refused():
     with pytest.raises(ValueError, match="the groups of 5 images are unknown; leave out --by_group"):
         make(grouped=False).by_group()
-    with pytest.raises(ValueError, match="images have another label than their group; score such images one by one"):
+    with pytest.raises(ValueError, match="images have a different label than their group; leave out --by_group"):
         make().by_group()
