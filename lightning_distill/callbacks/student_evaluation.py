@@ -44,7 +44,7 @@ class StudentEvaluation(Callback):
     With a `Distiller` the set is the distiller's, in the form it will be shipped. In any other project give one:
 
     >>> images, labels = torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 1, 1])
-    >>> callback = StudentEvaluation(set=(images, labels), students=2)
+    >>> callback = StudentEvaluation(synthetic_set=(images, labels), students=2)
 
     Args:
         protocol: how students are trained: ``reference`` or ``quick``.
@@ -72,11 +72,11 @@ class StudentEvaluation(Callback):
         compile: CompileMode = "auto",
         figures: bool = True,
     ) -> None:
-        self.exam = StudentEvaluator(protocol, students, architectures or ["convnet"], seed, compile)
+        self.evaluator = StudentEvaluator(protocol, students, architectures or ["convnet"], seed, compile)
         self.random_baseline, self.figures = random_baseline, figures
         self._given = _as_training_set(synthetic_set)
-        self._sitting: TrainedStudents | None = None
-        self._random_sitting: TrainedStudents | None = None
+        self._trained: TrainedStudents | None = None
+        self._random_trained: TrainedStudents | None = None
         self._random_acc: dict[str, float] = {}
         self._key = ""
         self.scores: dict[str, Scores] = {}
@@ -104,7 +104,7 @@ class StudentEvaluation(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the scores."""
-        if self._sitting is not None:
+        if self._trained is not None:
             self._log(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,7 +113,7 @@ class StudentEvaluation(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Let the students go."""
-        self._sitting = self._random_sitting = None
+        self._trained = self._random_trained = None
 
     def state_dict(self) -> dict[str, Any]:
         """The random subsets' accuracy by data, set size and stage: a resumed run need not measure it again."""
@@ -132,35 +132,35 @@ class StudentEvaluation(Callback):
         return {
             **metrics,
             "acc_std": scores.std("acc"),
-            "protocol": self.exam.protocol.name,
-            "architectures": self.exam.architectures,
-            "seeds": self.exam.seeds,
+            "protocol": self.evaluator.protocol.name,
+            "architectures": self.evaluator.architectures,
+            "seeds": self.evaluator.seeds,
         }
 
     def _train(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         data = self._training_set(pl_module)
         device, bf16, spread = pl_module.device, "bf16" in str(trainer.precision), _all_ranks_see_all(trainer)
-        epochs = self.exam.epochs_on_this_rank(spread)
-        with student_progress(trainer, epochs, f"{len(self.exam.seeds)} students") as tick:
-            self._sitting = self.exam.train(lambda _: data, device, bf16, tick, spread)
-        self._key = f"{stage}, {_baseline_key(data, self.exam)}"
+        epochs = self.evaluator.epochs_on_this_rank(spread)
+        with student_progress(trainer, epochs, f"{len(self.evaluator.seeds)} students") as tick:
+            self._trained = self.evaluator.train(lambda _: data, device, bf16, tick, spread)
+        self._key = f"{stage}, {_baseline_key(data, self.evaluator)}"
         real = _real_images(trainer, data.spec) if self.random_baseline and self._key not in self._random_acc else None
         if real is not None:
             counts = torch.bincount(data.labels, minlength=len(data.spec.balance_groups)).tolist()
-            draw = coreset_sampler("random", real.train_arrays(), counts, data.spec, self.exam.seeds[0])
+            draw = coreset_sampler("random", real.train_arrays(), counts, data.spec, self.evaluator.seeds[0])
             with student_progress(trainer, epochs, "students of random subsets") as tick:
-                self._random_sitting = self.exam.train(draw, device, bf16, tick, spread)
+                self._random_trained = self.evaluator.train(draw, device, bf16, tick, spread)
 
     def _training_set(self, pl_module: LightningModule) -> LabeledSet:
         if self._given is not None:
             return self._given
         synthetic = getattr(pl_module, "synthetic", None)
         if not isinstance(synthetic, SyntheticSet):
-            raise ValueError(f"{type(pl_module).__name__} has no synthetic set; use StudentEvaluation(set=...)")
+            raise ValueError(f"{type(pl_module).__name__} has no synthetic set; use StudentEvaluation(synthetic_set=...)")
         return exported_set(synthetic)
 
     def _see(self, pl_module: LightningModule, batch: Any) -> None:
-        if self._sitting is None:
+        if self._trained is None:
             return
         x, y = batch
         synthetic = getattr(pl_module, "synthetic", None)
@@ -169,32 +169,32 @@ class StudentEvaluation(Callback):
             raise ValueError(f"the set's images are {spec.shape}, the loader's {tuple(x.shape[1:])} (C, H, W)")
         if isinstance(synthetic, SyntheticSet):
             x = synthetic.spec.normalize(x)
-        for sitting in (self._sitting, self._random_sitting):
+        for sitting in (self._trained, self._random_trained):
             if sitting is not None:
                 sitting.update(x, y)
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        assert self._sitting is not None
-        self.scores[stage] = scores = self._sitting.scores()
+        assert self._trained is not None
+        self.scores[stage] = scores = self._trained.scores()
         if self.figures and (wandb := [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]):
-            draw(wandb, stage, self._sitting.predictions(stage), trainer.global_step)
-        if self._random_sitting is not None:
-            self._random_acc[self._key] = self._random_sitting.scores().mean("acc")
-        self._sitting = self._random_sitting = None
+            log_figures(wandb, stage, self._trained.predictions(stage), trainer.global_step)
+        if self._random_trained is not None:
+            self._random_acc[self._key] = self._random_trained.scores().mean("acc")
+        self._trained = self._random_trained = None
         values = {name: scores.mean(name) for name in scores.students[0]}
         if len(scores.students) > 1:
             values["acc_std"] = scores.std("acc")
         if self._key in self._random_acc:
             values["gain_random"] = values["acc"] - self._random_acc[self._key]
-        if len(self.exam.architectures) > 1:
-            values.update({f"acc/{name}": scores.mean("acc", name) for name in self.exam.architectures})
+        if len(self.evaluator.architectures) > 1:
+            values.update({f"acc/{name}": scores.mean("acc", name) for name in self.evaluator.architectures})
         pl_module.log_dict({f"{stage}/{name}": value for name, value in values.items()}, prog_bar=False)
         gain = f", {values['gain_random']:+.4f} above random" if "gain_random" in values else ""
         taken = f"{len(scores.students)} students, {scores.seconds:.0f} s"
         rank_zero_info(f"{stage}/acc {values['acc']:.4f}{gain} ({taken})")
 
 
-def draw(loggers: Sequence[WandbLogger], stage: str, said: Predictions, step: int) -> None:
+def log_figures(loggers: Sequence[WandbLogger], stage: str, said: Predictions, step: int) -> None:
     """The figures of `report.figures` as ``val/confusion``, ``val/reliability`` and ``val/recall``."""
     from lightning_distill.report import figures  # matplotlib and scikit-learn, for those who look
 

@@ -125,13 +125,13 @@ def evaluate_candidate(
     said = sitting.predictions(evaluation_split.split, evaluation_split.groups)
     if evaluation_split.val is not None:
         on_val = (
-            TrainedStudents(sitting.students, first.spec, device, sitting.began)
+            TrainedStudents(sitting.students, first.spec, device, sitting.started_at)
             .update_all(evaluation_split.val)
             .predictions("val")
         )
         for student, scaled in zip(scores.students, calibrated(said, on_val), strict=True):
             student.update(scaled)
-    seconds = sitting.trained / len(sitting.students)
+    seconds = sitting.training_seconds / len(sitting.students)
     return EvaluationResult(candidate, len(first.labels), scores, said, bootstrap_all(said), seconds)
 
 

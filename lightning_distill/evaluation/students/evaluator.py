@@ -52,23 +52,23 @@ class StudentEvaluator:
         self.seeds = list(range(seed, seed + students))
         self.architectures = list(architectures)
         self.compile = compile
-        self._schools: dict[tuple[str, int, str, bool, DataSpec], StudentTrainer] = {}
+        self._trainers: dict[tuple[str, int, str, bool, DataSpec], StudentTrainer] = {}
 
     @property
     def epochs(self) -> int:
         """Epochs all students together take: how often ``tick`` is called."""
-        return self.epochs_on_this_rank(spread=False)
+        return self.epochs_on_this_rank(sharded=False)
 
-    def epochs_on_this_rank(self, spread: bool) -> int:
+    def epochs_on_this_rank(self, sharded: bool) -> int:
         """Epochs on this rank: how often ``tick`` is called here."""
-        return len(self._students(spread)) * (self.protocol.epochs + 1)
+        return len(self._students(sharded)) * (self.protocol.epochs + 1)
 
     def train(
         self,
         data: Callable[[int], LabeledSet],
         device: torch.device | str = "cpu",
         bf16: bool = False,
-        tick: ProgressCallback = lambda: None,
+        on_epoch: ProgressCallback = lambda: None,
         sharded: bool = False,
     ) -> TrainedStudents:
         """Train all students.
@@ -89,7 +89,7 @@ class StudentEvaluator:
         for name in self.architectures:
             numbers = [i for architecture, i in mine if architecture == name]
             school = self._student_trainer(name, len(sets[0].labels), str(device), bf16, spec)
-            students += school.fit_many([sets[i] for i in numbers], [self.seeds[i] for i in numbers], tick)
+            students += school.fit_many([sets[i] for i in numbers], [self.seeds[i] for i in numbers], on_epoch)
         return TrainedStudents(students, spec, device, began, sharded)
 
     def _students(self, sharded: bool) -> list[tuple[str, int]]:
@@ -100,10 +100,10 @@ class StudentEvaluator:
     def _student_trainer(self, name: str, images: int, device: str, bf16: bool, spec: DataSpec) -> StudentTrainer:
         """One school for equal students: what it compiled for one validation serves the next."""
         key = (name, images, device, bf16, spec)
-        if key not in self._schools:
+        if key not in self._trainers:
             count = len(self.seeds)
-            self._schools[key] = StudentTrainer(name, spec, self.protocol, images, count, device, bf16, self.compile)
-        return self._schools[key]
+            self._trainers[key] = StudentTrainer(name, spec, self.protocol, images, count, device, bf16, self.compile)
+        return self._trainers[key]
 
 
 class TrainedStudents:
@@ -128,8 +128,8 @@ class TrainedStudents:
         started_at: float,
         sharded: bool = False,
     ) -> None:
-        self.students, self.spec, self.device, self.began, self.spread = students, spec, device, started_at, sharded
-        self.trained = time.perf_counter() - started_at
+        self.students, self.spec, self.device, self.started_at, self.sharded = students, spec, device, started_at, sharded
+        self.training_seconds = time.perf_counter() - started_at
         self.metrics = [StudentMetrics(spec, sync=not sharded).to(device) for _ in students]
         self._told = False
 
@@ -148,7 +148,7 @@ class TrainedStudents:
     def scores(self) -> Scores:
         """The scores of everything seen, of all students on every rank; absent classes are named in a warning."""
         reports = [self._report(*pair) for pair in zip(self.students, self.metrics, strict=True)]
-        reports = gather_shards(reports) if self.spread else reports
+        reports = gather_shards(reports) if self.sharded else reports
         if absent := reports[0].absent:
             names = ", ".join(repr(self.spec.class_names[label]) for label in absent)
             which = f"with and without {names}" if self.spec.task == "multi-label" else f"of {names}"
@@ -175,13 +175,13 @@ class TrainedStudents:
             ValueError: groups where each rank saw a part of the images, whose order is lost.
         """
         _, ranks = rank_and_world_size()
-        if groups is not None and not self.spread and ranks > 1:
+        if groups is not None and not self.sharded and ranks > 1:
             raise ValueError(f"groups of images spread over {ranks} ranks; show every rank all images")
         said = [
             (student.architecture, student.seed, *metrics.all_predictions(), metrics.diverged)
             for student, metrics in zip(self.students, self.metrics, strict=True)
         ]
-        said = gather_shards(said) if self.spread else said
+        said = gather_shards(said) if self.sharded else said
         architectures, seeds, logits, targets, diverged = zip(*said, strict=True)
         self._warn_diverged(
             [(name, seed) for name, seed, gone in zip(architectures, seeds, diverged, strict=True) if gone]
@@ -190,7 +190,7 @@ class TrainedStudents:
 
     def _report(self, student: Student, metrics: StudentMetrics) -> _StudentReport:
         scores, recall = metrics.scores(), class_recalls(*metrics.all_predictions(), self.spec)
-        seconds = time.perf_counter() - self.began
+        seconds = time.perf_counter() - self.started_at
         return _StudentReport(
             student.architecture, student.seed, scores, recall, metrics.absent, metrics.diverged, seconds
         )
@@ -229,7 +229,7 @@ def evaluate_students(
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device | str = "cpu",
     bf16: bool = False,
-    tick: ProgressCallback = lambda: None,
+    on_epoch: ProgressCallback = lambda: None,
 ) -> Scores:
     """Train students on ``data(i)`` and score them on real batches in pixel units, outside any Trainer.
 
@@ -241,4 +241,4 @@ def evaluate_students(
         bf16: forward in bfloat16.
         tick: called after every epoch.
     """
-    return evaluator.train(data, device, bf16, tick).update_all(batches).scores()
+    return evaluator.train(data, device, bf16, on_epoch).update_all(batches).scores()

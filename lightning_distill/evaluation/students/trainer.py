@@ -86,8 +86,8 @@ class StudentTrainer:
         sizes = (min(images, protocol.batch_size), protocol.batch_size)
         self.network = build_functional_network(architecture, spec, passes, self.device, compile, sizes)
         self.augment = SiameseAugmentation(protocol.augmentation or spec.augmentation, spec.shape[1:])
-        self._together = self.device.type == "cuda" if vectorized is None else vectorized
-        self._cohort: VectorizedTrainer | None = None
+        self._vectorized = self.device.type == "cuda" if vectorized is None else vectorized
+        self._vectorized_trainer_cache: VectorizedTrainer | None = None
 
     def fit_many(
         self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback = lambda: None
@@ -137,16 +137,16 @@ class StudentTrainer:
 
     def _vectorized_trainer(self) -> VectorizedTrainer | None:
         """Where students are trained together; the first time, whether the network allows it is tried."""
-        if self._together and self._cohort is None:
+        if self._vectorized and self._vectorized_trainer_cache is None:
             if (reason := vectorize_error(self.network, self.spec.shape, self.device)) is None:
-                self._cohort = VectorizedTrainer(
+                self._vectorized_trainer_cache = VectorizedTrainer(
                     self.architecture, self.network, self.augment, self.spec, self.protocol, self.device, self.bf16
                 )
             else:
                 told = f"students of {self.architecture!r} are trained in turn, slower ({reason})"
                 warnings.warn(told, stacklevel=3)
-                self._together = False
-        return self._cohort
+                self._vectorized = False
+        return self._vectorized_trainer_cache
 
     def _to_student(self, seed: int, parameters: Parameters) -> Student:
         frozen = {name: tensor.detach() for name, tensor in parameters.items()}

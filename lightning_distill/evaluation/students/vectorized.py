@@ -48,7 +48,7 @@ class VectorizedTrainer:
     bf16: bool
     max_students: int | None = field(default=None, init=False)
 
-    def fit_many(self, data: Sequence[LabeledSet], seeds: Sequence[int], tick: ProgressCallback) -> list[Parameters]:
+    def fit_many(self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback) -> list[Parameters]:
         """The trained parameters of one student for each set and seed.
 
         Args:
@@ -60,7 +60,7 @@ class VectorizedTrainer:
             torch.OutOfMemoryError: memory does not hold a single student.
         """
         trained: list[Parameters] = []
-        once = ProgressOnce(tick)
+        once = ProgressOnce(on_epoch)
         while len(trained) < len(seeds):
             part = slice(len(trained), len(trained) + (self.max_students or len(seeds)))
             try:
@@ -76,7 +76,7 @@ class VectorizedTrainer:
                 once.rewind(len(trained) * (self.protocol.epochs + 1))
         return trained
 
-    def _fit_chunk(self, data: Sequence[LabeledSet], seeds: Sequence[int], tick: ProgressCallback) -> list[Parameters]:
+    def _fit_chunk(self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback) -> list[Parameters]:
         hp, network, device = self.protocol, self.network, self.device
         with isolated_rng(0):
             streams = [RngStream(derive_seed("student", self.architecture, seed)) for seed in seeds]
@@ -102,7 +102,7 @@ class VectorizedTrainer:
                         weight.grad = gradient
                     sgd.step()
                 for _ in seeds:
-                    tick()
+                    on_epoch()
         return [{name: tensor.detach()[i].clone() for name, tensor in stacked.items()} for i in range(len(seeds))]
 
 

@@ -184,7 +184,7 @@ def plain_learner(data, seed, protocol, architecture="convnet_w16"):
 @pytest.mark.parametrize("decay", [True, False])
 def test_students_learn_from_what_a_set_has_learned(learned, decay, training_set):
     soft = torch.rand(len(training_set.labels), 2, generator=torch.Generator().manual_seed(0)).softmax(1)
-    changes = {"soft": soft} if learned != "lr" else {}
+    changes = {"soft_labels": soft} if learned != "lr" else {}
     data = replace(training_set, **changes, **({"lr": 0.05} if learned != "soft" else {}))
     protocol = Protocol("short", 6, augmentation="none", decay=decay)
     student = StudentTrainer("convnet_w16", data.spec, protocol, len(data.labels), 1).fit(data, 3)

@@ -27,17 +27,17 @@ def soft(seed: int) -> torch.Tensor:
 
 
 def make_school(protocol=PROTOCOL, architecture="convnet_w16", **options):
-    return StudentTrainer(architecture, SPEC, protocol, 18, 4, **{"compile": "off", "together": True, **options})
+    return StudentTrainer(architecture, SPEC, protocol, 18, 4, **{"compile": "off", "vectorized": True, **options})
 
 
 def in_turn(school, data):
-    return [school.train(part, seed) for part, seed in zip(data, SEEDS, strict=False)]
+    return [school.fit(part, seed) for part, seed in zip(data, SEEDS, strict=False)]
 
 
 def together(school, data, tick=lambda: None):
     """Fails where a student is trained alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StudentTrainer, "train", lambda *_, **__: pytest.fail("a student was trained alone"))
+        patch.setattr(StudentTrainer, "fit", lambda *_, **__: pytest.fail("a student was trained alone"))
         return school.fit_many(data, SEEDS[: len(data)], tick)
 
 
@@ -62,8 +62,8 @@ def assert_equal(students, others, rtol=1e-4, atol=1e-5):
     [
         (PROTOCOL, [a_set(0)] * 3),
         (PROTOCOL, [a_set(i) for i in range(3)]),
-        (PROTOCOL, [a_set(i, soft=soft(i)) for i in range(3)]),
-        (replace(PROTOCOL, decay=False), [a_set(0, soft=soft(0), lr=0.03)] * 3),
+        (PROTOCOL, [a_set(i, soft_labels=soft(i)) for i in range(3)]),
+        (replace(PROTOCOL, decay=False), [a_set(0, soft_labels=soft(0), lr=0.03)] * 3),
         (replace(PROTOCOL, batch_size=256, augmentation="none"), [a_set(i, lr=0.03) for i in range(3)]),
         (replace(PROTOCOL, augmentation="dc_students"), [a_set(0)] * 3),
     ],
@@ -86,12 +86,12 @@ def test_other_architectures(name):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize(("bf16", "atol"), [(False, 1e-3), (True, 5e-2)])
 def test_cuda_trains_together_unless_told_otherwise(bf16, atol):
-    school, data = make_school(device="cuda", together=None, bf16=bf16), [a_set(0)] * 3
+    school, data = make_school(device="cuda", vectorized=None, bf16=bf16), [a_set(0)] * 3
     assert_equal(together(school, data), in_turn(school, data), atol=atol)
 
 
 def test_a_cpu_trains_in_turn_unless_told_otherwise():
-    school, data = make_school(together=None), [a_set(0)] * 2
+    school, data = make_school(vectorized=None), [a_set(0)] * 2
     with pytest.raises(pytest.fail.Exception, match="trained alone"):
         together(school, data)
     assert_equal(school.fit_many(data, SEEDS[:2]), in_turn(school, data), rtol=0, atol=0)
@@ -171,7 +171,7 @@ def narrow_memory(monkeypatch, most: int, epoch: int):
             tick()
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(VectorizedTrainer, "_train", attempt)
+    monkeypatch.setattr(VectorizedTrainer, "_fit_chunk", attempt)
     return tried
 
 
