@@ -20,6 +20,12 @@ ARGUMENTS = {
     "syn_batch": "batch_syn",
 }
 
+#: Last part of a log key, after ``val/`` or ``test/``.
+LOG_KEYS = {
+    "gain_random": "acc_gain_over_random",
+    "map": "mAP",
+}
+
 
 def renamed_attribute(name: str) -> str:
     """Hint that names the successor of an exported name, or an empty string."""

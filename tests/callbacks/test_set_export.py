@@ -17,7 +17,7 @@ from lightning_distill.sets.storage import read_set
 def run(make_data, make_trainer, folder, students=True, steps=10, **options):
     callbacks = [SyntheticSetExport(str(folder / "set"))]
     if students:
-        callbacks.insert(0, StudentEvaluation("tiny", 2, ["convnet_w16"]))
+        callbacks.insert(0, StudentEvaluation("tiny", 2, architectures=["convnet_w16"]))
         callbacks.append(ModelCheckpoint(folder / "ckpt", monitor="val/acc", mode="max"))
     trainer = make_trainer(max_steps=steps, callbacks=callbacks, enable_checkpointing=students)
     distiller = DMDistiller(**{"ipc": 2, "network": "convnet_w16", "lr": 50.0, **options})

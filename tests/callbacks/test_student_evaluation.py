@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchmetrics
 from conftest import blobs
 from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -152,7 +153,9 @@ def test_without_training_data_there_is_no_baseline_but_a_word(make_trainer):
 def test_bad_sets_are_refused(make_trainer, tmp_path):
     with pytest.raises(ValueError, match="Classifier has no synthetic set; use StudentEvaluation"):
         make_trainer(callbacks=[tiny()]).validate(Classifier(), datamodule=Blobs(), verbose=False)
-    colour = make_trainer(callbacks=[tiny(synthetic_set=(torch.randn(2, 3, 8, 8), torch.tensor([0, 1])), random_baseline=False)])
+    colour = make_trainer(
+        callbacks=[tiny(synthetic_set=(torch.randn(2, 3, 8, 8), torch.tensor([0, 1])), random_baseline=False)]
+    )
     with pytest.raises(ValueError, match=r"the set's images are \(3, 8, 8\), the loader's \(1, 8, 8\)"):
         colour.validate(Classifier(), datamodule=Blobs(), verbose=False)
     with pytest.raises(ValueError, match=r"images \(N, C, H, W\) and labels"):
@@ -163,3 +166,66 @@ def test_bad_sets_are_refused(make_trainer, tmp_path):
         tiny(synthetic_set=str(tmp_path))
     with pytest.raises(ValueError, match="unknown protocol"):
         tiny(protocol="slow")
+
+
+def test_pixel_units_beside_floats_without_statistics_are_refused(make_trainer):
+    images = torch.randint(0, 255, (4, 1, 8, 8), dtype=torch.uint8)
+    callback = tiny(synthetic_set=(images, torch.tensor([0, 0, 1, 1])), random_baseline=False)
+    with pytest.raises(ValueError, match="uint8 images, the loader gives float images"):
+        make_trainer(callbacks=[callback]).validate(Classifier(), datamodule=Blobs(), verbose=False)
+
+
+class MeanLogit(torchmetrics.Metric):
+    """A metric of somebody else's."""
+
+    def __init__(self):
+        super().__init__()
+        self.add_state("total", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, logits, targets):
+        self.total += logits.sum()
+        self.count += logits.numel()
+
+    def compute(self):
+        return self.total / self.count
+
+
+def test_metrics_of_torchmetrics_are_logged_as_means_over_students(make_data, make_trainer):
+    f1 = torchmetrics.classification.MulticlassF1Score(3)
+    own = torchmetrics.MetricCollection({"f1": f1, "logit": MeanLogit()})
+    callback, keep = tiny(metrics=own, random_baseline=False), {}
+    log = callback._log
+    callback._log = lambda *args: keep.update(predictions=callback._trained.predictions("val")) or log(*args)
+    trainer = make_trainer(max_steps=1, callbacks=[callback])
+    trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=make_data(num_classes=3))
+    predictions = keep["predictions"]
+    scores = [f1(logits, predictions.targets).item() for logits in predictions.logits]
+    assert len(scores) == 2
+    assert trainer.callback_metrics["val/f1"].item() == pytest.approx(sum(scores) / 2, abs=1e-6)
+    assert trainer.callback_metrics["val/logit"].item() == pytest.approx(predictions.logits.mean().item(), abs=1e-5)
+    assert own["logit"].count == 0  # the collection itself is not updated
+    f1.reset()
+
+
+def test_metrics_change_nothing_else(make_data, make_trainer):
+    logged = []
+    for metrics in (None, torchmetrics.MetricCollection([torchmetrics.classification.MulticlassF1Score(2)])):
+        trainer = make_trainer(max_steps=2, callbacks=[tiny(metrics=metrics)])
+        distiller = DMDistiller(ipc=1, network="convnet_w16")
+        trainer.fit(distiller, datamodule=make_data())
+        logged.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+    assert logged[1].pop("val/MulticlassF1Score") >= 0
+    assert logged[0] == logged[1]
+
+
+def test_metrics_that_cannot_be_logged_are_refused(make_data, make_trainer):
+    each_class = torchmetrics.classification.MulticlassRecall(2, average=None)
+    same_name = torchmetrics.MetricCollection({"acc": torchmetrics.classification.MulticlassAccuracy(2)})
+    for metrics, message in (
+        (torchmetrics.MetricCollection({"each": each_class}), r"the metric 'each' returns \(2,\) numbers"),
+        (same_name, r"\['acc'\] are logged already; use MetricCollection"),
+    ):
+        trainer = make_trainer(max_steps=1, callbacks=[tiny(metrics=metrics, random_baseline=False)])
+        with pytest.raises(ValueError, match=message):
+            trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=make_data())

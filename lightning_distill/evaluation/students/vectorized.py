@@ -48,7 +48,9 @@ class VectorizedTrainer:
     bf16: bool
     max_students: int | None = field(default=None, init=False)
 
-    def fit_many(self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback) -> list[Parameters]:
+    def fit_many(
+        self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback
+    ) -> list[Parameters]:
         """The trained parameters of one student for each set and seed.
 
         Args:
@@ -76,7 +78,9 @@ class VectorizedTrainer:
                 once.rewind(len(trained) * (self.protocol.epochs + 1))
         return trained
 
-    def _fit_chunk(self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback) -> list[Parameters]:
+    def _fit_chunk(
+        self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback
+    ) -> list[Parameters]:
         hp, network, device = self.protocol, self.network, self.device
         with isolated_rng(0):
             streams = [RngStream(derive_seed("student", self.architecture, seed)) for seed in seeds]
