@@ -60,7 +60,8 @@ class Nothing(LightningModule):
 def run(students, stage, source, protocol="tiny"):
     global rank
     architectures = ["convnet_w16", "mlp"] if students == 3 else ["convnet_w16"]
-    callback = StudentEvaluation(protocol, students, architectures=architectures, synthetic_set=own, random_baseline=students == 3)
+    options = {"architectures": architectures, "synthetic_set": own, "random_baseline": students == 3}
+    callback = StudentEvaluation(protocol, students, **options)
     trainer = Trainer(
         accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", logger=False, callbacks=callback,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
