@@ -39,6 +39,7 @@ from lightning_distill.evaluation import (
     coreset_sampler,
 )
 from lightning_distill.functional.compile import CompileMode
+from lightning_distill.sets.adapt import adapt_set
 from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
@@ -80,7 +81,8 @@ class StudentEvaluation(Callback):
         figures: Whether to log the confusion matrix, the reliability diagram and the recall of each class to W&B.
 
     Raises:
-        ValueError: Unknown protocol or architecture; no set; images of another shape or unit than the loader's;
+        ValueError: Unknown protocol or architecture; no set; images of another shape or unit than the loader's; a set
+            file with other classes than the data module's;
             ``metrics`` that share a name with the metrics that are always logged, or return more than one number.
         FileNotFoundError: No set file at the path.
 
@@ -207,6 +209,8 @@ class StudentEvaluation(Callback):
         real_spec = _data_spec(trainer, synthetic)
         if real_spec is not None and real_spec.shape != spec.shape:
             _raise_shape(spec, real_spec.shape)
+        if self._set.from_file and real_spec is not None:
+            adapt_set(data, real_spec)  # refuses other classes and other pixel units; the set keeps its mean and std
         if not self._set.from_file:
             self._units_known = self._set.space == "normalized" or real_spec is not None
             if real_spec is not None:

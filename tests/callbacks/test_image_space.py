@@ -100,3 +100,20 @@ def test_only_pixel_units_are_normalised():
     assert torch.equal(to_student_space(x, "pixels", SPEC), torch.ones(1, 1, 2, 2))
     assert torch.equal(to_student_space(x.double(), "normalized", SPEC), x)
     assert torch.equal(to_student_space(x, "pixels", identity_statistics(SPEC)), x)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"max_value": 1.0, "storage_dtype": "float16"}, "set's pixels are float16"), ({"class_names": tuple("abc")}, "class")],
+)
+def test_set_files_of_other_units_or_classes_are_refused(change, message, make_trainer, tmp_path):
+    data = make_data()
+    own = given_set(data)
+    pixels = (own.pixels / 255).half() if "max_value" in change else own.pixels
+    own = replace(own, pixels=pixels, spec=replace(own.spec, **change))
+    save_set(tmp_path / "set", own, make_card("test", {}, {}, "real", 0, []))
+    callback = StudentEvaluation("tiny", architectures=ARCHITECTURES, synthetic_set=tmp_path / "set", compile="off")
+    with pytest.raises(ValueError, match=message):
+        make_trainer(1, callbacks=[callback]).validate(
+            DMDistiller(ipc=1, network="convnet_w16"), datamodule=data, verbose=False
+        )
