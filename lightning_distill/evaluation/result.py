@@ -125,13 +125,13 @@ def evaluate_candidate(
     predictions = trained.predictions(evaluation_split.split, evaluation_split.groups)
     if evaluation_split.val is not None:
         on_val = (
-            TrainedStudents(trained.students, first.spec, device, trained.began)
+            TrainedStudents(trained.students, first.spec, device, trained.started_at)
             .update_all(evaluation_split.val)
             .predictions("val")
         )
         for student, scaled in zip(scores.students, calibrated(predictions, on_val), strict=True):
             student.update(scaled)
-    seconds = trained.trained / len(trained.students)
+    seconds = trained.training_seconds / len(trained.students)
     return EvaluationResult(candidate, len(first.labels), scores, predictions, bootstrap_all(predictions), seconds)
 
 
