@@ -69,7 +69,7 @@ def test_images_move_and_stay_finite(method, make, make_data, make_trainer):
     distiller = make(method, data, ipc=2)
     trainer = make_trainer()
     trainer.fit(distiller, datamodule=data)
-    begun = distiller.start(data).images
+    begun = distiller.init_synthetic(data).images
     assert distiller.synthetic.images.isfinite().all()
     moved = (distiller.synthetic.images - begun).abs().amax((1, 2, 3))
     assert (moved > 0).all(), "some image has not moved"
