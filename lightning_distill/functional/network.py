@@ -140,7 +140,7 @@ class FunctionalNetwork:
         return self._call("embed", parameters, x)
 
     def __call__(self, parameters: Parameters, x: Tensor) -> Tensor:
-        """Return logits ``(B, K)`` of ``(B, C, H, W)`` in the autocast dtype. Batch norm updates its buffers in place."""
+        """Return logits ``(B, K)`` of ``(B, C, H, W)``, in the autocast dtype. Batch norm updates its buffers."""
         return self._call("logits", parameters, x)
 
     def eager(self, parameters: Parameters, x: Tensor) -> Tensor:
