@@ -69,7 +69,7 @@ def test_the_loss_is_the_sum_over_labels_of_binary_cross_entropies():
 
 def test_gradients_and_second_derivatives_are_those_of_that_loss():
     build = lambda: create_network("convnet_w16", 1, 3, (9, 9))  # noqa: E731
-    network = FunctionalNetwork(build, "multi-label", compile="off", chunk=4)
+    network = FunctionalNetwork(build, label_entropy, compile="off", chunk=4)
     torch.manual_seed(0)
     parameters = {name: tensor.double() for name, tensor in network.init_params().items()}
     x, y = torch.randn(6, 1, 9, 9, dtype=torch.float64), torch.randint(0, 2, (6, 3)).double()
