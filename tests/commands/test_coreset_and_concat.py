@@ -150,7 +150,7 @@ def test_the_strongest_warning_wins_in_any_order():
 
 
 def test_learned_labels_and_rates_are_put_together(here, capsys):
-    write("A", 0, soft=torch.full((10, 10), 0.1), lr=0.03)
+    write("A", 0, soft_labels=torch.full((10, 10), 0.1), lr=0.03)
     write("B", 1)
     assert "learned rates differ (0.03, none)" in refused(["concat", "A", "B", "--out=both"], capsys)
     main(["concat", "A", "B", "--out=both", "--lr=0.02"])
@@ -217,7 +217,7 @@ def test_a_mix_that_was_killed_goes_on(small, here, capsys, monkeypatch):
     capsys.readouterr()
     trained = []
     examine = mix_module.evaluate_students
-    monkeypatch.setattr(mix_module, "examine", lambda *a: trained.append(a) or examine(*a))
+    monkeypatch.setattr(mix_module, "evaluate_students", lambda *a: trained.append(a) or examine(*a))
     main(command)
     shown = " ".join(capsys.readouterr().out.split())
     assert len(trained) == 2

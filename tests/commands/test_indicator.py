@@ -8,7 +8,7 @@ import runpy
 import numpy as np
 import pytest
 from conftest import ROOT, blobs
-from test_indicator_study import cloud
+from indicator.test_study import cloud
 
 from lightning_distill import ArrayDataModule
 from lightning_distill.cli import main
