@@ -27,7 +27,7 @@ def bf16_units(monkeypatch):
 @pytest.fixture
 def no_compiler(monkeypatch):
     """Nothing is compiled: the tests stay short."""
-    monkeypatch.setattr("lightning_distill.commands.bench.compiler_found", lambda: False)
+    monkeypatch.setattr("lightning_distill.commands.bench.compiler_available", lambda: False)
     monkeypatch.setattr("lightning_distill.bench.advice.compiler_found", lambda: False)
 
 
@@ -50,7 +50,7 @@ def test_bench_measures_every_path_and_says_which_knob_to_turn(tmp_path, capsys,
 
 
 def test_what_no_longer_fits_is_left_out_and_named(capsys, monkeypatch):
-    monkeypatch.setattr("lightning_distill.commands.bench.compiler_found", lambda: True)
+    monkeypatch.setattr("lightning_distill.commands.bench.compiler_available", lambda: True)
     main(["bench", *SMALL, "--paths=[dm]", "--seconds=5"])  # less than a compiler's warm-up is expected to take
     shown = " ".join(capsys.readouterr().out.split())
     assert "No time left for dm, compiled bf16, dm, compiled float32: give more --seconds, or fewer --paths." in shown

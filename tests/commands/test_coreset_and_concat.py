@@ -50,7 +50,7 @@ def refused(arguments, capsys):
 
 @pytest.mark.parametrize("method", ["random", "herding", "kcenter", "kmeans"])
 def test_a_coreset_is_a_set_file_of_unchanged_training_images(method, here, capsys):
-    with pytest.warns(UserWarning, match="REAL IMAGES in .*: This file contains real images of the training data, un"):
+    with pytest.warns(UserWarning, match="REAL IMAGES in .*: This file contains unchanged real images of the training data"):
         main(["coreset", f"--method={method}", "--ipc=2", DIGITS, "--out=runs/coreset", "--seed=3"])
     assert "20 real images of digits, unchanged" in " ".join(capsys.readouterr().out.split())
     found, card = read_set("runs/coreset")
@@ -61,7 +61,7 @@ def test_a_coreset_is_a_set_file_of_unchanged_training_images(method, here, caps
     assert found.labels.tolist() == np.repeat(np.arange(10), 2).tolist()
     assert (card["method"], card["start"], card["steps"]) == (method, UNCHANGED, 0)
     assert card["hyper_parameters"] == {"ipc": 2, "ratio": "balanced", "space": "pixels", "seed": 3}
-    assert "contains real images of the training data, unchanged" in card["warning"]
+    assert "contains unchanged real images of the training data" in card["warning"]
     assert str(here) not in json.dumps(card)
 
 
@@ -92,7 +92,7 @@ def test_a_coreset_of_floats_is_shipped_as_float16(here):
 
 
 def test_bad_coresets_are_refused_before_anything_is_written(small, here, capsys):
-    assert "unknown selection 'herdin'; use one of random" in refused(["coreset", "--method=herdin", *small], capsys)
+    assert "unknown coreset method 'herdin'; use one of random" in refused(["coreset", "--method=herdin", *small], capsys)
     assert "the closest is herding" in refused(["coreset", "--method=herdin", *small], capsys)
     assert "class '1' has 10 training images, ipc=11" in refused(["coreset", "--ipc=11", *small], capsys)
     assert "unknown network 'convnetz'" in refused(
@@ -152,7 +152,7 @@ def test_the_strongest_warning_wins_in_any_order():
 def test_learned_labels_and_rates_are_put_together(here, capsys):
     write("A", 0, soft_labels=torch.full((10, 10), 0.1), lr=0.03)
     write("B", 1)
-    assert "learned rates differ (0.03, none)" in refused(["concat", "A", "B", "--out=both"], capsys)
+    assert "learned rates of the sets differ (0.03, none)" in refused(["concat", "A", "B", "--out=both"], capsys)
     main(["concat", "A", "B", "--out=both", "--lr=0.02"])
     both, card = read_set("both")
     assert both.lr == pytest.approx(0.02)
