@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from lightning_distill.callbacks import (
         SyntheticSetExport as SyntheticSetExport,
     )
-    from lightning_distill.commands.evaluate import (
-        evaluate as evaluate,
-    )
     from lightning_distill.data import (
         ArrayDataModule as ArrayDataModule,
     )
@@ -70,6 +67,9 @@ if TYPE_CHECKING:
     )
     from lightning_distill.distillers.real_batch import (
         RealBatch as RealBatch,
+    )
+    from lightning_distill.evaluation.evaluate import (
+        evaluate as evaluate,
     )
     from lightning_distill.evaluation.metrics.intervals import (
         paired_bootstrap as paired_bootstrap,
@@ -130,7 +130,7 @@ _EXPORTS = {
     "SyntheticSet": "sets.synthetic",
     "SyntheticSetExport": "callbacks",
     "create_network": "networks",
-    "evaluate": "commands.evaluate",
+    "evaluate": "evaluation.evaluate",
     "list_networks": "networks",
     "load_set": "sets.storage",
     "paired_bootstrap": "evaluation.metrics.intervals",

@@ -166,7 +166,7 @@ def test_bad_concatenations_are_refused(here, small, capsys):
     data = NpzDataModule("small.npz").spec
     save_set("B", LabeledSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), data), {})
     assert "classes: 0, 1, 2" in refused(["concat", "A", "B", "--out=both"], capsys)
-    assert "1 set to put together; give at least two" in refused(["concat", "A", "--out=both"], capsys)
+    assert "concat needs at least two sets, got 1" in refused(["concat", "A", "--out=both"], capsys)
     assert "no set file" in refused(["concat", "A", "C", "--out=both"], capsys)
     assert "--out B holds one of the sets" in refused(["concat", "A", "B", "--out=B"], capsys)
     assert "sets" in refused(["concat", "--out=both"], capsys)
@@ -197,7 +197,7 @@ def test_the_mix_curve_answers_in_plain_words(small, here, capsys, monkeypatch):
         assert float(row["gain"]) == pytest.approx(float(row["acc"]) - float(alone["acc"]), abs=2e-5)
         assert float(row["gain_low"]) <= float(row["gain"]) <= float(row["gain_high"])
         assert (row["split"], row["set"], row["set_images"]) == ("test", "herding", "4")
-        assert "mix --set theirs --data NpzDataModule" in row["command"]
+        assert "mix --data NpzDataModule --data.path small.npz --set theirs --real '[4,10]'" in row["command"]
     assert len({row["gain"] for row in rows if row["ratio"] != "0.0"}) > 1
     main([*command, "--seed=5", "--split=val"])
     with open("mix.csv") as file:
@@ -221,7 +221,7 @@ def test_a_mix_that_was_killed_goes_on(small, here, capsys, monkeypatch):
     main(command)
     shown = " ".join(capsys.readouterr().out.split())
     assert len(trained) == 2
-    assert "4 of 6 rows were in mix.csv and are kept" in shown
+    assert "4 of 6 rows were already in mix.csv and are kept" in shown
     assert shown.count("(paired over 2 students, 95 % interval") == 4
     lost = [dict(zip(whole[0].split(","), row, strict=False)) for row in csv.reader(whole[1:])]
     with open("mix.csv") as file:
