@@ -13,8 +13,8 @@ from rich.table import Table
 from lightning_distill.bench.advice import EAGER, recommend_settings
 from lightning_distill.bench.cases import PATHS, Size, Variant, check_paths
 from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import Accelerator, device_of, measure
-from lightning_distill.bench.results import ABOUT, TIMES, about, write_rows
+from lightning_distill.bench.measure import Accelerator, measure_path, resolve_device
+from lightning_distill.bench.results import PROVENANCE_COLUMNS, TIME_COLUMNS, provenance, write_rows
 from lightning_distill.commands._options import command_line
 from lightning_distill.functional.compile import compiler_available
 from lightning_distill.networks import check_network
@@ -74,7 +74,7 @@ def bench(
         OSError: The folder of ``out`` cannot be written.
     """
     command = command_line(bench, locals(), without=("out",))
-    selected, device = list(paths or PATHS), device_of(accelerator)
+    selected, device = list(paths or PATHS), resolve_device(accelerator)
     check_paths(selected)
     check_network(network)
     if out is not None:
@@ -90,9 +90,9 @@ def bench(
     for line in recommend_settings(results, device) or ["no recommendation: too few variants were measured"]:
         console.print(f"  {line}", highlight=False)
     if out is not None:
-        made = {"size": str(size), **about(command)}
+        made = {"size": str(size), **provenance(command)}
         rows = [{"work": path, "variant": name, **turns.row(), **made} for (path, name), turns in results.items()]
-        write_rows(Path(out), ("work", "variant", *TIMES, "size", *ABOUT), rows)
+        write_rows(Path(out), ("work", "variant", *TIME_COLUMNS, "size", *PROVENANCE_COLUMNS), rows)
     return results
 
 
@@ -115,7 +115,7 @@ def _measure_all(
     paths: Sequence[str], size: Size, seconds: float, accelerator: Accelerator, console: Console
 ) -> tuple[Result, list[str]]:
     cases, results, left_out, end = (
-        _order(paths, device_of(accelerator)),
+        _order(paths, resolve_device(accelerator)),
         Result(),
         list[str](),
         time.perf_counter() + seconds,
@@ -131,7 +131,7 @@ def _measure_all(
                 continue
             compiling = WARM_UP * sum(variant.compile == "max" for _, variant in cases[done:])
             share = max(1.0, (left - compiling) / (len(cases) - done))
-            results[path, str(variant)] = measure(path, size, variant, 1, 10, share, accelerator)
+            results[path, str(variant)] = measure_path(path, size, variant, 1, 10, share, accelerator)
     return results, left_out
 
 
@@ -145,7 +145,7 @@ def _expected(path: str, variant: Variant, results: Result) -> float:
             reference = results[other, EAGER]
             slower = max(slower, turns.median(turns.ours) / reference.median(reference.ours))
             warm_up = max(warm_up, turns.warm_up)
-    return warm_up + 2 * (eager.median(eager.theirs) + slower * eager.median(eager.ours))
+    return warm_up + 2 * (eager.median(eager.reference) + slower * eager.median(eager.ours))
 
 
 def _table(results: Result, title: str) -> Table:
@@ -155,7 +155,7 @@ def _table(results: Result, title: str) -> Table:
         table.add_column(column, justify="left" if column == "path" else "right")
     for path in dict.fromkeys(path for path, _ in results):
         timers = {name: results[path, name] for name in variants if (path, name) in results}
-        textbook = min(turns.median(turns.theirs) for turns in timers.values())
+        textbook = min(turns.median(turns.reference) for turns in timers.values())
         cells = [f"{1000 * t.median(t.ours):,.0f} ({t.ratio:.1f}x)" if (t := timers.get(n)) else "-" for n in variants]
         warm = " / ".join(f"{timers[name].warm_up:.0f}" if name in timers else "-" for name in variants)
         table.add_row(path, f"{1000 * textbook:,.0f}", *cells, warm)

@@ -95,7 +95,9 @@ def test_what_lies_inside_of_the_study_is_not_warned_of(make_data, tmp_path, cap
     assert "Warning: blobs is part of the study" in capsys.readouterr().out
     (row,) = indicator(make_data(3), 11, study=str(tmp_path / "s.json"), **SMALL)
     assert row.outside == "ipc 11 (study: 1 to 10)"
-    assert "Warning: ipc 11 is outside of the range of the study for DMDistiller" in " ".join(capsys.readouterr().out.split())
+    assert "Warning: ipc 11 is outside of the range of the study for DMDistiller" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 @pytest.mark.parametrize(
