@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lightning_distill._renamed import RenamedModuleFinder, renamed_attribute
 from lightning_distill._version import __version__
 
 if TYPE_CHECKING:
@@ -139,6 +141,8 @@ _EXPORTS = {
 
 __all__ = ["__version__", *_EXPORTS]
 
+sys.meta_path.append(RenamedModuleFinder())  # errors for modules that moved
+
 
 def __getattr__(name: str) -> object:
     """Import a public name on first access, so that importing the package stays cheap."""
@@ -146,8 +150,6 @@ def __getattr__(name: str) -> object:
         value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
         globals()[name] = value
         return value
-    from lightning_distill._renamed import renamed_attribute
-
     hint = renamed_attribute(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 

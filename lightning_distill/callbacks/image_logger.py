@@ -11,12 +11,13 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from lightning_distill._renamed import RenamedArguments
 from lightning_distill.distillers import Distiller
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.visualization.image_grid import image_grid
 
 
-class SyntheticImageLogger(Callback):
+class SyntheticImageLogger(RenamedArguments, Callback):
     """After every validation and at the end, draws one row of images for each class as they would be shipped.
 
     Goes to W&B and TensorBoard as ``synthetic/images``, and to ``dirpath`` as ``step-N.png`` if one is given.

@@ -10,13 +10,14 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
+from lightning_distill._renamed import RenamedArguments
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation, exported_set
 from lightning_distill.distillers import Distiller
 from lightning_distill.sets.card import make_card
 from lightning_distill.sets.storage import SET, check_writable, save_set
 
 
-class SyntheticSetExport(Callback):
+class SyntheticSetExport(RenamedArguments, Callback):
     """Writes ``dirpath/last`` after every validation and at the end, ``dirpath/best`` where the monitored score rises.
 
     Each holds ``set.safetensors`` (which carries its card) and the same ``card.json``. With a `WandbLogger` the best

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from lightning_distill._renamed import RenamedArguments
 from lightning_distill.callbacks.progress import student_progress
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.label_combinations import combination_indices, frequent_combinations
@@ -30,7 +31,7 @@ from lightning_distill.spec import DataSpec
 from lightning_distill.utils.rng import isolated_rng
 
 
-class StudentEvaluation(Callback):
+class StudentEvaluation(RenamedArguments, Callback):
     """Trains fresh students on a set in Lightning's own validation and test loops, and logs what they learned.
 
     Logs, for the stage ``val`` or ``test``, the students' means of all `compute_metrics` knows (``acc``, ``auroc``,

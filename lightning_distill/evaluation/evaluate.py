@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
+from lightning_distill._renamed import with_renamed_arguments
 from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.evaluation.candidates import (
     FULL,
@@ -82,6 +83,7 @@ class EvaluationResults(Sequence[ResultRow]):
         return pandas.DataFrame([asdict(row) for row in self.rows])
 
 
+@with_renamed_arguments
 def evaluate(
     synthetic_set: str | os.PathLike[str] | None = None,
     data: EvaluationData | None = None,
