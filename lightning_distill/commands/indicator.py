@@ -15,7 +15,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lightning_distill.bench.results import write_rows
 from lightning_distill.commands._options import Accelerator, Precision, command_line, resolve_device
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import (
@@ -34,6 +33,7 @@ from lightning_distill.indicator import DifficultyStats, MethodFit, Study, measu
 from lightning_distill.indicator.predictors import NEIGHBOURS
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.sets.synthetic import SmallClass, images_per_class, limit_to_available
+from lightning_distill.utils.csv_rows import write_csv
 
 #: Description, images per training set, evaluator, and training set of student i.
 Job = tuple[str, int, StudentEvaluator, Callable[[int], LabeledSet]]
@@ -43,8 +43,8 @@ Job = tuple[str, int, StudentEvaluator, Callable[[int], LabeledSet]]
 class IndicatorRow:
     """Measurements and prediction for one ipc and one method. Accuracies are fractions.
 
-    ``random_acc_ci95`` is the half width of the t-interval over subsets, ``low`` and ``high`` are the limits of the
-    95 % prediction interval, and ``error`` is the mean error of the method's line on left-out data sets.
+    ``random_acc_ci95_half_width`` is the half width of the t-interval over subsets. ``low`` and ``high`` are the limits
+    of the 95 % prediction interval. ``error`` is the mean error of the method's line on left-out data sets.
     """
 
     dataset: str
@@ -61,7 +61,7 @@ class IndicatorRow:
     images: int
     random_acc: float
     random_acc_std: float
-    random_acc_ci95: float
+    random_acc_ci95_half_width: float
     random_balanced_acc: float
     random_balanced_acc_std: float
     method: str
@@ -181,7 +181,7 @@ def indicator(
     title = f"{spec.name} ({spec.source}), {split} split, {evaluator.protocol.name} protocol, percent"
     _show(rows, stats, known, title, Console())
     if out is not None:
-        write_rows(Path(out), [column.name for column in fields(IndicatorRow)], [asdict(row) for row in rows])
+        write_csv(Path(out), [column.name for column in fields(IndicatorRow)], [asdict(row) for row in rows])
     return rows
 
 
@@ -203,7 +203,7 @@ def _measured(
         "full_balanced_acc": math.nan if full is None else full.mean("balanced_acc"),
         "random_acc": scores.mean("acc"),
         "random_acc_std": scores.std("acc"),
-        "random_acc_ci95": scores.half_interval("acc"),
+        "random_acc_ci95_half_width": scores.half_interval("acc"),
         "random_balanced_acc": scores.mean("balanced_acc"),
         "random_balanced_acc_std": scores.std("balanced_acc"),
     }

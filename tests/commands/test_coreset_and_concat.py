@@ -265,7 +265,7 @@ def test_bad_mixtures_are_refused(small, here, capsys):
     ):
         assert message in refused([*base, *arguments], capsys)
     (here / "other.csv").write_text("a,b\n1,2\n")
-    assert "other.csv has other columns (a, b)" in refused([*base, "--real=[4]", "--out=other.csv"], capsys)
+    assert "other.csv holds other rows" in refused([*base, "--real=[4]", "--out=other.csv"], capsys)
 
 
 def test_every_new_command_has_help_and_is_listed(capsys):
