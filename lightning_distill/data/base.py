@@ -9,6 +9,7 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
+from lightning_distill._renamed import RenamedArguments
 from lightning_distill.data.checks import label_combinations as combinations
 from lightning_distill.data.checks.arrays import Array, Channels, as_images, as_labels, pixel_statistics
 from lightning_distill.data.checks.groups import (
@@ -26,7 +27,7 @@ from lightning_distill.spec import FLOAT16_MAX, DataSpec, Task
 from lightning_distill.utils.lazy_arrays import take
 
 
-class ArrayDataModule(LightningDataModule):
+class ArrayDataModule(RenamedArguments, LightningDataModule):
     """Images and labels as arrays, with the three things a distiller asks of its data.
 
     ``spec`` (a `DataSpec`), ``train_arrays()`` and a ``train_dataloader()`` of class-balanced draws. Images keep
