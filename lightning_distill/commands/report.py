@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.report.neighbours import check_fits, nearest, neighbour_bands, parts
+from lightning_distill.report.neighbours import check_fits, count_chunks, nearest, neighbour_bands
 from lightning_distill.report.page import page
 from lightning_distill.report.runs import Run, read_input
 from lightning_distill.report.sections import Neighbours
@@ -65,7 +65,9 @@ def find_neighbours(runs: Sequence[Run], data: ArrayDataModule) -> dict[int, Nei
     yardstick = val[np.linspace(0, len(val) - 1, min(REAL, len(val))).astype(np.int64)]
     found = {}
     with _bar() as bar:
-        task = bar.add_task("nearest real images", total=len(sets) * (parts(train) + parts(val)) + parts(train))
+        task = bar.add_task(
+            "nearest real images", total=len(sets) * (count_chunks(train) + count_chunks(val)) + count_chunks(train)
+        )
         tick: Callable[[], object] = lambda: bar.advance(task)  # noqa: E731
         real = nearest(torch.from_numpy(np.array(yardstick)), train, data.spec, tick)
         for place, synthetic in sets.items():

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_distill.report.results import BASELINES, Group, Result, Score
-from lightning_distill.visualization.style import COLOURS, INK, LINE, MUTED, heading, new_figure
+from lightning_distill.visualization.style import COLOURS, INK, LINE, MUTED, new_figure, set_title
 
 MARKERS = dict(zip(BASELINES, ("o", "s", "^", "D"), strict=True))
 
@@ -50,7 +50,7 @@ def _lines(group: Group, rows: Sequence[Result], sizes: Sequence[float], name: s
     axis.set_xlabel("images per class")
     axis.grid(axis="y", color=LINE, linewidth=0.6)
     _chance(axis, group, name, score, vertical=False)
-    heading(axis, f"{group.alike['dataset']}: {score.name}")
+    set_title(axis, f"{group.alike['dataset']}: {score.name}")
     legend = figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, frameon=False, labelcolor=INK)
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -82,7 +82,7 @@ def _dots(group: Group, rows: Sequence[Result], name: str, score: Score) -> Figu
     axis.tick_params(axis="y", length=0)
     _chance(axis, group, name, score, vertical=True)
     sizes = {f"{row.ipc:g}" for row in rows if math.isfinite(row.ipc)}
-    heading(axis, f"{group.alike['dataset']}: {score.name}")
+    set_title(axis, f"{group.alike['dataset']}: {score.name}")
     axis.set_xlabel(f"{score.name}, {', '.join(sizes)} images per class" if sizes else score.name)
     return figure
 

@@ -42,7 +42,7 @@ class NearestImages:
 
 
 def nearest(
-    pixels: Tensor, pool: Array, spec: DataSpec, tick: Tick = lambda: None, at_once: int = AT_ONCE
+    pixels: Tensor, pool: Array, spec: DataSpec, on_chunk: Tick = lambda: None, chunk_elements: int = AT_ONCE
 ) -> NearestImages:
     """Search a pool by Euclidean distance of normalised pixels (scikit-learn), a part of the pool at a time.
 
@@ -63,7 +63,7 @@ def nearest(
     queries = _flat(pixels, spec)  # (M, F)
     best = np.full(len(queries), np.inf)
     rows = np.zeros(len(queries), np.int64)
-    step = _step(pool, at_once)
+    step = _step(pool, chunk_elements)
     for start in range(0, len(pool), step):
         part = _flat(torch.from_numpy(np.array(pool[start : start + step])), spec)
         found = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(part).kneighbors(queries, return_distance=False)
@@ -72,13 +72,13 @@ def nearest(
         distance = np.sqrt(np.square(difference).mean(1))
         nearer = distance < best
         best[nearer], rows[nearer] = distance[nearer], found[nearer, 0] + start
-        tick()
+        on_chunk()
     return NearestImages(rows, best, len(pool))
 
 
-def parts(pool: Array, at_once: int = AT_ONCE) -> int:
+def count_chunks(pool: Array, chunk_elements: int = AT_ONCE) -> int:
     """How many parts `nearest` searches a pool in."""
-    return -(-len(pool) // _step(pool, at_once))
+    return -(-len(pool) // _step(pool, chunk_elements))
 
 
 def check_fits(made_from: DataSpec, data: DataSpec) -> None:

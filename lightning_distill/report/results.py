@@ -100,7 +100,7 @@ class Result:
     @property
     def name(self) -> str:
         """What was trained on, as tables call it."""
-        return called(self.text("trained_on"))
+        return display_name(self.text("trained_on"))
 
     @property
     def baseline(self) -> str | None:
@@ -239,7 +239,7 @@ def score_columns(results: Sequence[Result]) -> list[str]:
     return [name for name in scores if any(result.cells.get(name) for result in results)]
 
 
-def called(name: str) -> str:
+def display_name(name: str) -> str:
     """A method or baseline as tables call it: ``DMDistiller`` is DM, ``kmeans (embedding)`` k-means (embedding)."""
     first, bracket, rest = name.partition(" (")
     return BASELINES.get(first, first.removesuffix("Distiller") or first) + bracket + rest

@@ -24,7 +24,7 @@ from lightning_distill.report.captions import (
 from lightning_distill.report.curves import against_ipc
 from lightning_distill.report.neighbours import NearestImages
 from lightning_distill.report.redact import redact_paths
-from lightning_distill.report.results import THEMES, Group, called
+from lightning_distill.report.results import THEMES, Group, display_name
 from lightning_distill.report.runs import Run
 from lightning_distill.report.tables import PlainTable, ResultsTable, derived_table, estimates_table, results_table
 from lightning_distill.sets.card import privacy_warning
@@ -241,7 +241,7 @@ def predictions_section(name: str, predictions: Predictions, run: str) -> Predic
         f"split; {students} student{'s' * (students != 1)} ({networks}), seeds {seeds}; {run}."
     )
     return PredictionsSection(
-        trained_on=called(name.strip("_").replace("_", " ")),  # evaluate writes other characters of a name as _
+        trained_on=display_name(name.strip("_").replace("_", " ")),  # evaluate writes other characters of a name as _
         about=redact_paths(about),
         table=_headline_table(predictions),
         figures=[

@@ -18,7 +18,7 @@ from lightning_distill.evaluation.metrics.classification import BINS, calibratio
 from lightning_distill.evaluation.metrics.intervals import Estimate, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.visualization.format import bracket, spread
-from lightning_distill.visualization.style import BLUE, INK, LINE, MUTED, heading, new_figure, wrapped
+from lightning_distill.visualization.style import BLUE, INK, LINE, MUTED, new_figure, set_title, wrap_text
 
 Floats = NDArray[np.float64]
 #: Up to so many classes every cell of a confusion matrix has its share and count, then the count, then nothing.
@@ -82,14 +82,14 @@ def confusion_figure(predictions: Predictions) -> Figure:
     axis.hlines(np.arange(1, k) - 0.5, -0.5, k - 0.5, color=LINE, linewidth=0.4)
     if k <= COUNTS:
         _write_cells(axis, counts, shares)
-    labels = [wrapped(name, 22) for name in names]
+    labels = [wrap_text(name, 22) for name in names]
     upright = max(map(len, labels)) > 4 and k > 3
     axis.set_xticks(range(k), labels, parse_math=False, rotation=90 if upright else 0, fontsize=8)
     axis.set_yticks(range(k), labels, parse_math=False, fontsize=8)
     axis.set(xlabel="predicted class", ylabel="true class", xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5))
     axis.tick_params(length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
-    heading(axis, "True against predicted class")
+    set_title(axis, "True against predicted class")
     return figure
 
 
@@ -144,7 +144,7 @@ def reliability_figure(predictions: Predictions) -> Figure:
     bottom.bar(100 * edges[:-1], share, width, align="edge", color=MUTED, alpha=0.45, edgecolor=MUTED, linewidth=0.6)
     bottom.set(xlabel="probability of the label, %" if several else "confidence, %", ylabel="share, %")
     bottom.set_xticks([0, 20, 40, 60, 80, 100])
-    heading(top, "How sure, how often right")
+    set_title(top, "How sure, how often right")
     top.text(3, 97, f"ECE, %: {spread(error)}\n{bracket(error)}", va="top", fontsize=8.5, color=INK)
     return figure
 
@@ -173,13 +173,13 @@ def recall_figure(predictions: Predictions) -> Figure:
         half = None if math.isnan(known.low) else [[100 * (known.mean - known.low)], [100 * (known.high - known.mean)]]
         axis.errorbar([100 * known.mean], [row], xerr=half, color=INK, marker="|", markersize=9, elinewidth=1.2,
                       capsize=2.5)  # fmt: skip
-    labels = [f"{wrapped(name, 26)} ({count:,})" for name, count in zip(spec.class_names, support, strict=True)]
+    labels = [f"{wrap_text(name, 26)} ({count:,})" for name, count in zip(spec.class_names, support, strict=True)]
     axis.set_yticks(range(len(labels)), labels, parse_math=False, fontsize=8)
     axis.set(xlabel="recall, % (in brackets: images)", xlim=(-2, 102), ylim=(len(labels) - 0.5, -0.5))
     axis.grid(axis="x", color=LINE, linewidth=0.6)
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
-    heading(axis, "Recall of each class")
+    set_title(axis, "Recall of each class")
     return figure
 
 

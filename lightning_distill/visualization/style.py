@@ -62,12 +62,12 @@ def new_figure(
     return figure, axes
 
 
-def heading(axis: Axes, text: str) -> None:
+def set_title(axis: Axes, text: str) -> None:
     """A small title flush left; dollar signs are dollar signs."""
     axis.set_title(text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=8, parse_math=False)
 
 
-def wrapped(name: str, width: int = 20, lines: int = 2) -> str:
+def wrap_text(name: str, width: int = 20, lines: int = 2) -> str:
     """A class name over a few short lines, cut where it is longer."""
     parts = textwrap.wrap(name, width) or [""]
     return "\n".join(

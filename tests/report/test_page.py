@@ -278,7 +278,8 @@ def test_every_column_of_a_row_has_its_place(tmp_path, monkeypatch):
     _, reader = read("report.html")
     for text in (
         "80.0 ± 2.0 [77.0, 83.0] (71.0 to 88.0)", "the one over groups of test images", "40.0 df <", "1.2",
-        "1 diverged", "Means over students; the file gives no standard deviation.", "-10.0 points", "+5.0 points", "90.0 %",
+        "1 diverged",
+        "Means over students; the file gives no standard deviation.", "-10.0 points", "+5.0 points", "90.0 %",
         "never", "toy: students of other networks",
     ):  # fmt: skip
         assert text in reader.text, text
