@@ -141,7 +141,7 @@ def _point(row: Row, random: Row, full: Sequence[Row], file: str, metric: Metric
 def _full(row: Row, full: Sequence[Row], metric: Metric) -> tuple[float, str]:
     """Return the accuracy on all real data of a row's data set and split, with its network and protocol."""
     candidates = [r for r in full if (r["dataset"], r["split"]) == (row["dataset"], row["split"])]
-    alike = [
+    matching = [
         other for other in candidates if (other["network"], other["protocol"]) == (row["network"], row["protocol"])
     ]
     if not (used := matching or candidates):
