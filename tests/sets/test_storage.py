@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -341,3 +342,13 @@ def test_what_was_learned_beside_the_images_is_shipped_and_hashed(tmp_path, lear
 def read_card_of(plain, folder):
     save_set(folder, plain, {})
     return read_set(folder)[1]
+
+
+def test_a_set_file_of_version_0_1_0_is_read():
+    data, card = read_set(Path(__file__).parent / "version_0_1_0" / "digits_mtt")
+    assert card["versions"]["lightning_distill"] == "0.1.0"
+    assert card["data"]["pixel"] == data.spec.storage_dtype == "uint8"
+    assert (data.spec.min_value, data.spec.max_value) == (card["data"]["low"], card["data"]["high"])
+    assert data.spec.to_dict() == card["data"]
+    assert data.pixels.shape == (100, 1, 8, 8)
+    assert data.lr == pytest.approx(0.00257, rel=0.01)

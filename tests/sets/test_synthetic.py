@@ -236,7 +236,7 @@ def test_what_else_is_learned_joins_the_parameters_and_comes_back_from_a_state()
     assert torch.equal(plain.targets(), plain.labels)
     logits = torch.randn(len(plain), plain.spec.num_classes)
     rich = begin().add_learnables(logits, 0.02)
-    assert [name for name, _ in rich.named_parameters()] == ["images", "soft", "lr"]
+    assert [name for name, _ in rich.named_parameters()] == ["images", "soft_label_logits", "lr"]
     torch.testing.assert_close(rich.targets(), logits.softmax(1))
     rich.targets()[0, 0].backward()
     assert rich.soft_label_logits.grad.abs().sum() > 0
