@@ -153,7 +153,7 @@ def _full(row: Row, full: Sequence[Row], metric: Metric) -> tuple[float, str]:
 def _differences(row: Row, random: Row) -> str:
     pairs = [(name, row.get(name, ""), random.get(name, "")) for name in ("source", "students", "precision")]
     pairs.append(("augmentation", _augmentation(row), _augmentation(random)))
-    return "; ".join(f"{name} {ours!r}, random {theirs!r}" for name, ours, theirs in pairs if ours != theirs)
+    return "; ".join(f"{name} {ours!r}, random's {theirs!r}" for name, ours, theirs in pairs if ours != theirs)
 
 
 def _augmentation(row: Row) -> str:

@@ -188,7 +188,7 @@ def _step(pool: Array, at_once: int) -> int:
 
 
 def _tile(pixels: Tensor, spec: DataSpec, times: int) -> Image.Image:
-    """Enlarge one image ``(C, H, W)`` by an integer factor, in colour for three channels, else the first channel in grey."""
+    """Enlarge one image ``(C, H, W)`` by an integer factor, in colour if it has three channels, else in grey."""
     channels = pixels if pixels.shape[0] == 3 else pixels[:1].expand(3, -1, -1)
     unit = ((channels.float() - spec.min_value) / max(spec.max_value - spec.min_value, 1e-8)).clamp(0, 1)
     array = (unit * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
