@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import runpy
 from dataclasses import replace
 
 import numpy as np
@@ -202,3 +203,12 @@ def test_the_shipped_study_is_what_the_committed_rows_give():
     assert Study.from_json(fitted.to_json()) == shipped, "rows have changed: run python benchmarks/indicator.py"
     assert "small" in shipped.caution
     assert len(shipped.lines) >= 3
+
+
+def test_the_table_in_the_readme_has_the_committed_numbers():
+    table = runpy.run_path(str(ROOT / "benchmarks" / "tables.py"))["indicator_table"]()
+    rows = [row for row in table.splitlines() if row.startswith(("| D", "| MTT", "| all"))]
+    readme = (ROOT / "lightning_distill/indicator/README.md").read_text()
+    assert len(rows) == 5
+    for row in rows:
+        assert row in readme
