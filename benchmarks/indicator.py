@@ -46,7 +46,7 @@ from lightning_distill.indicator.regression import (
     BASELINES,
     fit_line,
     left_out_errors,
-    line,
+    linear_fit,
     mean_error,
     root_mean_square,
 )
@@ -89,7 +89,7 @@ def association_rows(method: str, own: Sequence[Point], draws: int, seed: int) -
     """Correlations, alone, within data sets and given full-data accuracy, and the line."""
     x, y = np.array([(point.random_acc, point.acc) for point in own]).T
     names = [point.dataset for point in own]
-    resample = partial(clustered_bootstrap, clusters=names, draws=draws, seed=seed)
+    resample = partial(clustered_bootstrap, clusters=names, resamples=draws, seed=seed)
     rows = []
     for name, correlate in CORRELATIONS.items():
         interval = resample(partial(_of_rows, correlate, x, y))
@@ -127,7 +127,7 @@ def given_full(method: str, full: Sequence[Point]) -> Row:
 
 def error_rows(method: str, own: Sequence[Point], draws: int, seed: int) -> list[Row]:
     """Errors on the data set left out, in points: of the line and of its baselines, and the prediction interval."""
-    errors = {name: left_out_errors(own, rule) for name, rule in {"line": line, **BASELINES}.items()}
+    errors = {name: left_out_errors(own, rule) for name, rule in {"line": linear_fit, **BASELINES}.items()}
     each = {name: {data: fmean(map(abs, e)) for data, e in found.items()} for name, found in errors.items()}
     rows = [
         row(method, own, f"error of {TITLES[name]}", "points", 100 * mean_error(found))

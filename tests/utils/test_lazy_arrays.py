@@ -263,7 +263,7 @@ def test_features_neighbours_predictors_and_the_audit(pair, largest):
         real, spec = data.train_arrays(), data.spec
         features = embed_features(real, spec, "convnet_w16", FEW, compile="off")
         queries = torch.from_numpy(np.ascontiguousarray(data.splits["test"][0][:4]))
-        near = nearest(queries, real[0], spec, at_once=10 * 192)
+        near = nearest(queries, real[0], spec, chunk_elements=10 * 192)
         cheap = measure_predictors(real, data.splits["test"], spec)
         found.append((features, near.rows, near.distances, cheap.knn_acc, [str(f) for f in audit(data.load_splits())]))
     for one, other in zip(*found, strict=True):
