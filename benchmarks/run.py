@@ -43,6 +43,12 @@ RUN = [sys.executable, "-W", "ignore", "-m", "lightning_distill"]
 #: What a row has beside the columns of ``lightning-distill evaluate --out``.
 FIT_COLUMNS = ["job", "settings", "fit_seed", "fit_steps", "fit_seconds", "fit_attempts"]
 
+#: Names in configs and grids -> names in the digests of rows made before the names changed.
+DIGEST_NAMES = {
+    "lightning_distill.SyntheticImageLogger": "lightning_distill.SyntheticImages",
+    "lightning_distill.SyntheticSetExport": "lightning_distill.ExportSyntheticSet",
+}
+
 
 @dataclass
 class Job:
@@ -68,6 +74,8 @@ class Job:
         experts = self.experts if "experts" in self.model["model"]["init_args"] else {}
         trained = [self.model, self.fit, experts] if self.baseline is None else [self.model["data"]]
         text = json.dumps([self.ipc, self.baseline, self.evaluate, *trained], sort_keys=True)
+        for new, old in DIGEST_NAMES.items():
+            text = text.replace(f'"{new}"', f'"{old}"')
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

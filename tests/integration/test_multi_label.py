@@ -151,7 +151,7 @@ def test_every_method_goes_the_whole_way(method, data, make_trainer, tmp_path):
     assert {"val/auroc", "val/map", "val/auroc/left", "val/gain_random"} <= set(trainer.callback_metrics)
     (tested,) = trainer.test(distiller, datamodule=data, verbose=False)
     assert 0 <= tested["test/acc"] <= 1
-    begun = SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, distiller.hparams["start"], 0)
+    begun = SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, distiller.hparams["init"], 0)
     assert not torch.equal(distiller.synthetic.images, begun.images)
     images, labels = load_set(tmp_path / "last").tensors
     assert images.shape == (6, 1, 9, 9)
