@@ -124,7 +124,9 @@ def main(args: list[str] | None = None) -> None:
         if not folder or len(units) > 2:
             back = back_edges(units, edges)
             names = ", ".join(f"{a} -> {b}" for a, b in sorted(back))
-            print(f"| {folder or source.name} | {len(units)} | {len(edges)} | {len(back)}{f' ({names})' * bool(back)} |")
+            print(
+                f"| {folder or source.name} | {len(units)} | {len(edges)} | {len(back)}{f' ({names})' * bool(back)} |"
+            )
     if options.edges:
         units, edges = graph(source)
         for unit in sorted(units):

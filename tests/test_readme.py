@@ -8,6 +8,7 @@ import runpy
 import shlex
 import typing
 from importlib import import_module
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -161,5 +162,5 @@ def test_every_config_that_is_shown_exists():
     for file, text in TEXTS.items():
         for line in re.findall(r"lightning-distill fit [^`\n]*", text.replace("\\\n", " ")):
             words = shlex.split(line, comments=True)
-            for flag, value in zip(words, words[1:], strict=False):
+            for flag, value in pairwise(words):
                 assert flag != "--config" or value.endswith("NAME.yaml") or (ROOT / value).is_file(), f"{file}: {value}"

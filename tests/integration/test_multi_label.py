@@ -223,8 +223,8 @@ def read_like(spec, labels):
 
 def test_plain_tensors_with_several_labels_are_evaluated(make_trainer, data):
     images, labels = torch.randn(6, 1, 9, 9), torch.tensor([*COMBINATIONS, *COMBINATIONS])
-    callback = StudentEvaluation(synthetic_set=(images, labels), students=2, protocol="tiny", architectures=["convnet_w16"],
-                                 random_baseline=False)  # fmt: skip
+    options = {"students": 2, "protocol": "tiny", "architectures": ["convnet_w16"], "random_baseline": False}
+    callback = StudentEvaluation(synthetic_set=(images, labels), **options)
     (tested,) = make_trainer(callbacks=[callback]).test(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data,
                                                         verbose=False)  # fmt: skip
     assert {"test/map", "test/auroc/0"} <= set(tested)
