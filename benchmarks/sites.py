@@ -94,8 +94,11 @@ def learners(
     """Yield the name and the sampler of each kind of training data."""
     spec, sharing = whole.spec, sites[:SHARING]
     own = [class_weighted_full_data(site.train_arrays(), site.spec)(0) for site in sharing]
-    picks = [coreset_sampler("random", site.train_arrays(), np.bincount(made.labels, minlength=spec.num_classes).tolist(),
-                    site.spec, site.site) for site, made in zip(sharing, sets, strict=True)]  # fmt: skip
+    counts = [np.bincount(made.labels, minlength=spec.num_classes).tolist() for made in sets]
+    picks = [
+        coreset_sampler("random", site.train_arrays(), count, site.spec, site.site)
+        for site, count in zip(sharing, counts, strict=True)
+    ]
     everyone = class_weighted_full_data(pooled(sharing), spec)
     for number in range(SHARING):
         yield f"own images of site {number}", always(own[number])
