@@ -28,7 +28,8 @@ SMALLER = {
     r"students=\d+": "students=2",
     r"StudentEvaluation\(\)": 'StudentEvaluation(protocol="tiny", students=2, architectures=["convnet_w16"])',
     r"synthetic_set=candidate": 'protocol="tiny", synthetic_set=candidate',
-    r"(D[MCS]A?Distiller|MomentDistiller)\(ipc=\d+(?![^)\n]*network)": r'\1(ipc=1, network="convnet_w16"',
+    r"(D[MCS]A?Distiller)\(ipc=\d+(?![^)\n]*network)": r'\1(ipc=1, network="convnet_w16"',
+    r"MomentDistiller\(ipc=\d+": 'MomentDistiller(ipc=2, network="convnet_w16"',
     r"MTTDistiller\(ipc=\d+": "MTTDistiller(ipc=1",
 }
 LINK = re.compile(r"\]\(([^)\s]+)\)")
