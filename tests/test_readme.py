@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, blobs
 
+import lightning_distill
+
 TOP = ROOT / "README.md"
 FILES = [
     TOP,
@@ -135,11 +137,12 @@ def options_of(command: str) -> set[str]:
     function = getattr(import_module(f"lightning_distill.commands.{command}"), command)
     names = set()
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            (options,) = typing.get_args(typing.get_type_hints(function)[parameter.name])
-            names |= set(options.__annotations__)
-        else:
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD:
             names.add(parameter.name)
+        elif options := typing.get_args(typing.get_type_hints(function)[parameter.name]):
+            names |= set(options[0].__annotations__)
+        else:  # passed on to the function of the same name in the library
+            names |= set(inspect.signature(getattr(lightning_distill, command)).parameters)
     return names | ({"set"} if "synthetic_set" in names else set())
 
 
