@@ -12,15 +12,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from lightning_distill.evaluation.metrics.bootstrap import (
-    Floats,
-    Rows,
-    Statistic,
-    bootstrap,
-    is_fast,
-    weighted_statistic,
-)
+from lightning_distill.evaluation.metrics.bootstrap import Rows, bootstrap, weighted_statistic
+from lightning_distill.evaluation.metrics.metric import Floats, WeightedScore
 from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.evaluation.metrics.registry import get_metric
+from lightning_distill.utils.statistics import t_half_width
 
 SPLITS = {"val": "validation", "test": "test"}
 
@@ -96,7 +92,7 @@ def student_interval(values: Sequence[float], level: float | None = 0.95) -> Est
     if level is None:
         return Estimate(mean, std, math.nan, math.nan, math.nan, n, "students")
     _check_level(level)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * std / math.sqrt(n)
+    half = t_half_width(std, n, level)
     return Estimate(mean, std, mean - half, mean + half, level, n, "students")
 
 
@@ -123,7 +119,9 @@ def bootstrap_interval(
     _check_level(level)
     score = weighted_statistic(metric, predictions.logits, predictions.targets, predictions.spec)
     units = _units(predictions.groups, len(predictions.targets))
-    drawn = bootstrap(score, units, is_fast(metric) if resamples is None else resamples, seed)
+    drawn = bootstrap(
+        score, units, get_metric(metric, predictions.spec).resamples if resamples is None else resamples, seed
+    )
     return _estimate(score, drawn, units, predictions.groups is not None, level)
 
 
@@ -162,7 +160,7 @@ def paired_bootstrap(
 
     groups = a.groups if a.groups is not None else b.groups
     units = _units(groups, len(a.targets))
-    drawn = bootstrap(score, units, is_fast(metric) if resamples is None else resamples, seed)
+    drawn = bootstrap(score, units, get_metric(metric, a.spec).resamples if resamples is None else resamples, seed)
     known = drawn[~np.isnan(drawn)]
     tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
     p = min(1.0, 2 * (1 + tail) / (1 + len(known))) if len(known) else math.nan
@@ -212,7 +210,7 @@ def _units(groups: Tensor | None, images: int) -> Rows:
     return np.arange(images) if groups is None else np.unique(groups.numpy(), return_inverse=True)[1]
 
 
-def _estimate(score: Statistic, drawn: Floats, units: Rows, grouped: bool, level: float) -> Estimate:
+def _estimate(score: WeightedScore, drawn: Floats, units: Rows, grouped: bool, level: float) -> Estimate:
     """The score of the images as they are, with the percentiles of its resamples."""
     known = drawn[~np.isnan(drawn)]
     if len(known) < 0.99 * len(drawn):  # a few do not move the percentiles
