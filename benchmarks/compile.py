@@ -21,9 +21,9 @@ from lightning import Callback, Trainer
 
 from lightning_distill import ArrayDataModule, DMDistiller
 from lightning_distill.bench.results import PROVENANCE_COLUMNS, provenance
-from lightning_distill.utils.csv_rows import write_csv
 from lightning_distill.functional.network import count_flops
 from lightning_distill.networks import create_network
+from lightning_distill.utils.csv_rows import write_csv
 
 STEPS, ROUNDS = 10, 2
 COLUMNS = (

@@ -29,7 +29,6 @@ from rich.progress import track
 from rich.table import Table
 from scipy import stats
 
-from lightning_distill.utils.csv_rows import write_csv
 from lightning_distill.indicator import (
     CORRELATIONS,
     Interval,
@@ -50,6 +49,7 @@ from lightning_distill.indicator.regression import (
     mean_error,
     root_mean_square,
 )
+from lightning_distill.utils.csv_rows import write_csv
 
 HERE = Path(__file__).parent
 FILES = ("medical.csv", "mnist.csv", "dm.csv", "selection.csv")
