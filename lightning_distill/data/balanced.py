@@ -32,7 +32,8 @@ class BalancedDataModule(ArrayDataModule):
         val_fraction: Fraction of the training split used for validation if there is no validation loader.
         real_per_class: Number of real images of each class in a training batch.
         batch_size: Number of images in a validation or test batch.
-        steps_per_epoch: Number of training batches between two validations, see `ArrayDataModule`.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
         seed: Seed of the wrapped loaders, the batches and the validation split.
 
     Raises:

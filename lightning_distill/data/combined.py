@@ -26,7 +26,8 @@ class CombinedDataModule(ArrayDataModule):
         augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images of all sources.
         real_per_class: Number of real images of each source in a training batch.
         batch_size: Number of images in a validation or test batch.
-        steps_per_epoch: Number of training batches between two validations, see `ArrayDataModule`.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
         seed: Seed of the drawn images and of the batches.
 
     Raises:

@@ -200,12 +200,15 @@ class NpzDataModule(ArrayDataModule):
         val_fraction: Fraction of the training split used for validation if the file has no validation split.
         real_per_class: Number of real images of each class in a training batch.
         batch_size: Number of images in a validation or test batch.
-        steps_per_epoch: Number of training batches between two validations, see `ArrayDataModule`.
-        min_combination: Number of training images that a label combination of multi-label data needs, see
-            `ArrayDataModule`.
-        combinations_as_classes: Convert multi-label data to single-label data, see `ArrayDataModule`.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
+        min_combination: Number of training images that a label combination of multi-label data needs to be treated
+            as a class in balanced batches and in the synthetic set. ``None`` takes one percent of the training split.
+        combinations_as_classes: Convert multi-label data to single-label data: each frequent label combination
+            becomes a class, and images with other combinations are removed from every split.
         seed: Seed of the batches and of the validation split.
-        on_overlap: Action if a patient is in two splits: ``error``, ``warn`` or ``drop``, see `ArrayDataModule`.
+        on_overlap: Action if a patient has images in two splits: ``error`` stops, ``warn`` continues, ``drop`` removes
+            the images from train, and those of test patients also from val.
 
     Raises:
         FileNotFoundError: If the file does not exist (on first use).

@@ -89,7 +89,8 @@ class SitesDataModule(ArrayDataModule):
             images of one class. ``None`` gives all sites the same frequencies.
         real_per_class: Number of real images of each class in a training batch.
         batch_size: Number of images in a validation or test batch.
-        steps_per_epoch: Number of training batches between two validations, see `ArrayDataModule`.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
         seed: Seed of the partition, which must be equal for all sites, and of the batches.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Any LightningDataModule, wrapped; and what a distiller accepts as data."""
+"""Tests of ``BalancedDataModule`` and ``require_array_datamodule``."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_shuffling_loader_is_read_alike_for_equal_seeds_and_leaves_the_global_
 
 
 class Other(Plain):
-    """A loader that yields the given batches."""
+    """A loader that yields the datamodule batches."""
 
     def __init__(self, batches):
         super().__init__()
@@ -155,7 +155,7 @@ def test_a_distiller_draws_from_our_data_modules():
         assert require_array_datamodule(data) is data
 
 
-@pytest.mark.parametrize(("given", "said"), [(None, "no data module was passed"), (Plain(), "Plain has none")])
-def test_other_data_modules_are_refused_with_the_way_to_wrap_them(given, said):
-    with pytest.raises(TypeError, match=rf"{said}. Use .*BalancedDataModule\(your_datamodule\)"):
-        require_array_datamodule(given)
+@pytest.mark.parametrize(("datamodule", "message"), [(None, "no data module was passed"), (Plain(), "Plain has none")])
+def test_other_data_modules_are_refused_with_the_way_to_wrap_them(datamodule, message):
+    with pytest.raises(TypeError, match=rf"{message}. Use .*BalancedDataModule\(your_datamodule\)"):
+        require_array_datamodule(datamodule)

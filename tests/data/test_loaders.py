@@ -1,4 +1,4 @@
-"""Class-balanced draws: from (seed, k) alone, balanced, without repeats, from disk."""
+"""Tests of the loaders: batches depend on (seed, k) only, are balanced, without repeats, and read from disk."""
 
 from __future__ import annotations
 
@@ -142,11 +142,11 @@ def test_batches_give_every_image_once_and_in_order(batch_size, shape):
     images, labels = numbered()
     labels = labels if shape == () else np.random.default_rng(0).integers(0, 2, (50, *shape))
     loader = SequentialLoader(images, labels, batch_size)
-    given = list(loader)
-    assert len(given) == len(loader) == -(-50 // batch_size)
-    assert [row for x, _ in given for row in rows(x)] == list(range(50))
-    assert torch.cat([y for _, y in given]).tolist() == labels.tolist()
-    assert all(len(x) == len(y) == batch_size for x, y in given[:-1])
+    batches = list(loader)
+    assert len(batches) == len(loader) == -(-50 // batch_size)
+    assert [row for x, _ in batches for row in rows(x)] == list(range(50))
+    assert torch.cat([y for _, y in batches]).tolist() == labels.tolist()
+    assert all(len(x) == len(y) == batch_size for x, y in batches[:-1])
 
 
 @pytest.mark.filterwarnings("error")

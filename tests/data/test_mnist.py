@@ -1,4 +1,4 @@
-"""idx files, and MNIST and FashionMNIST on small generated files of the true form; the real files where they are."""
+"""Tests of idx files and ``MNISTDataModule``, on small generated files, and on the official files where available."""
 
 from __future__ import annotations
 

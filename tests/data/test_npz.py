@@ -1,4 +1,4 @@
-"""npz files: read without pickle, mapped where large, refused when broken."""
+"""Tests of npz files: no pickle, memory-mapping of large arrays, errors for broken files."""
 
 from __future__ import annotations
 

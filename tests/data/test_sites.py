@@ -1,4 +1,4 @@
-"""``CombinedDataModule`` and ``SitesDataModule``: several sources as one, and one as several."""
+"""Tests of ``CombinedDataModule`` and ``SitesDataModule``."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_the_source_is_the_class_and_all_have_as_many(make_trainer):
     assert np.bincount(data.splits["val"][1]).tolist() == [12] * 3
     assert np.bincount(data.splits["test"][1]).tolist() == [8] * 3
     whole = {image.tobytes() for image in source("b", 20, 3).train_arrays()[0]}
-    mine = [image.tobytes() for image in data.splits["train"][0][data.splits["train"][1] == 1]]
-    assert len(set(mine)) == 18
-    assert set(mine) <= whole
+    drawn = [image.tobytes() for image in data.splits["train"][0][data.splits["train"][1] == 1]]
+    assert len(set(drawn)) == 18
+    assert set(drawn) <= whole
     trainer = make_trainer(2)
     trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data)
     assert trainer.global_step == 2
@@ -105,5 +105,5 @@ def test_sites_that_cannot_be_are_refused(options, message):
 
 
 def test_a_command_makes_the_site_again():
-    recipe = SitesDataModule(source("a", 12), 1).reproducible_args
-    assert recipe == {"data": "ArrayDataModule", "site": 1, "shares": [0.6, 0.3, 0.1], "balance": 2.0, "seed": 0}
+    arguments = SitesDataModule(source("a", 12), 1).reproducible_args
+    assert arguments == {"data": "ArrayDataModule", "site": 1, "shares": [0.6, 0.3, 0.1], "balance": 2.0, "seed": 0}

@@ -42,13 +42,16 @@ class MedMNISTDataModule(MedMNISTBase):
         source: Origin of the file in cards and tables. ``None`` compares its checksum with the official one.
         real_per_class: Number of real images of each class in a training batch.
         batch_size: Number of images in a validation or test batch.
-        steps_per_epoch: Number of training batches between two validations, see `ArrayDataModule`.
-        min_combination: Number of training images that a label combination of multi-label data needs, see
-            `ArrayDataModule`.
-        combinations_as_classes: Convert multi-label data to single-label data, see `ArrayDataModule`.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
+        min_combination: Number of training images that a label combination of multi-label data needs to be treated
+            as a class in balanced batches and in the synthetic set. ``None`` takes one percent of the training split.
+        combinations_as_classes: Convert multi-label data to single-label data: each frequent label combination
+            becomes a class, and images with other combinations are removed from every split.
         seed: Seed of the batches.
-        on_overlap: Action if a patient or lesion is in two splits of a file with arrays such as ``train_patient_id`` or
-            ``train_lesion_id``: ``error``, ``warn`` or ``drop``, see `ArrayDataModule`.
+        on_overlap: Action if a patient or lesion has images in two splits of a file with arrays such as
+            ``train_patient_id`` or ``train_lesion_id``: ``error`` stops, ``warn`` continues, ``drop`` removes the
+            images from train, and those of test patients also from val.
 
     Raises:
         ValueError: If the name or size is unknown, or the file is truncated or corrupted (on first use).

@@ -55,10 +55,12 @@ class MedMNIST3DDataModule(MedMNISTBase):
         source: Origin of the file in cards and tables. ``None`` compares its checksum with the official one.
         real_per_class: Number of real images of each class in a training batch.
         batch_size: Number of images in a validation or test batch.
-        steps_per_epoch: Number of training batches between two validations, see `ArrayDataModule`.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
         seed: Seed of the batches.
-        on_overlap: Action if a patient is in two splits of a file with arrays such as ``train_patient_id``: ``error``,
-            ``warn`` or ``drop``, see `ArrayDataModule`.
+        on_overlap: Action if a patient has volumes in two splits of a file with arrays such as ``train_patient_id``:
+            ``error`` stops, ``warn`` continues, ``drop`` removes the slices from train, and those of test patients also
+            from val.
 
     Raises:
         ValueError: If name, size, rule or axis are unknown, a volume has fewer slices than requested, or the file is

@@ -1,4 +1,4 @@
-"""The twelve MedMNIST 2D sets, on small generated files of the true form, and on the real files where they are."""
+"""Tests of ``MedMNISTDataModule``, on small generated files, and on the official files where available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which slices a rule chooses, against slices written out by hand."""
+"""Tests of ``SliceRule``, against slices selected by explicit indexing."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def volumes(count=3, shape=(5, 6, 7), seed=0):
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_the_centre_slice_is_at_half_the_edge(axis):
-    given = volumes()
-    expected = [(v[2], v[:, 3], v[:, :, 3])[axis] for v in given]
-    images = SliceRule(axis=axis).select(given)
+    array = volumes()
+    expected = [(v[2], v[:, 3], v[:, :, 3])[axis] for v in array]
+    images = SliceRule(axis=axis).select(array)
     np.testing.assert_array_equal(images, expected)
     assert images.dtype == np.uint8
-    assert not np.shares_memory(images, given)
+    assert not np.shares_memory(images, array)
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_several_slices_stand_evenly_around_the_centre(edge, count, step, places
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_the_brightest_slice_has_the_greatest_sum(axis):
-    given = volumes(4)
-    for image, volume in zip(SliceRule("brightest", axis=axis).select(given), given, strict=True):
+    array = volumes(4)
+    for image, volume in zip(SliceRule("brightest", axis=axis).select(array), array, strict=True):
         sums = [int(np.take(volume, n, axis).astype(int).sum()) for n in range(volume.shape[axis])]
         np.testing.assert_array_equal(image, np.take(volume, int(np.argmax(sums)), axis))
 
@@ -72,15 +72,15 @@ def test_a_sum_of_many_bright_voxels_does_not_run_over():
 
 @pytest.mark.parametrize("rule", [SliceRule(count=3), SliceRule("brightest", axis=2)])
 def test_mapped_volumes_are_cut_as_those_in_memory(tmp_path, rule):
-    given = volumes()
-    np.save(tmp_path / "v.npy", given)
+    array = volumes()
+    np.save(tmp_path / "v.npy", array)
     images = rule.select(np.load(tmp_path / "v.npy", mmap_mode="r"))
-    np.testing.assert_array_equal(images, rule.select(given))
+    np.testing.assert_array_equal(images, rule.select(array))
     assert not isinstance(images, np.memmap)
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "text"),
     [
         (SliceRule(), "centre slice along axis 0 of 3D volumes"),
         (SliceRule(count=3, step=4, axis=1), "3 slices along axis 1 of 3D volumes, 4 voxels apart around the centre"),
@@ -89,8 +89,8 @@ def test_mapped_volumes_are_cut_as_those_in_memory(tmp_path, rule):
         (SliceRule("foreground", above=9), "slice with the most voxels above 9 along axis 0 of 3D volumes"),
     ],
 )
-def test_a_rule_says_what_it_is(rule, said):
-    assert str(rule) == said
+def test_a_rule_says_what_it_is(rule, text):
+    assert str(rule) == text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The six MedMNIST 3D sets, on generated files of the true form: the official ones cannot be had offline."""
+"""Tests of ``MedMNIST3DDataModule``, on small generated files of the official format."""
 
 from __future__ import annotations
 
@@ -156,11 +156,13 @@ def test_a_split_without_patients_keeps_its_volumes_together(tmp_path):
 
 def test_the_audit_does_not_take_volumes_for_patients(tmp_path):
     write(tmp_path, counts=(8, 4, 4))
-    for count, told in ((3, "known by the volume they were cut from, none of which is in two splits"),
+    for count, message in ((3, "known by the volume they were cut from, none of which is in two splits"),
                         (1, "the data do not say whose they are")):  # fmt: skip
-        (found,) = [of for of in audit(load(tmp_path, count=count).load_splits()) if of.check.startswith("a patient")]
-        assert found.status == "unknown"
-        assert told in found.found
+        (finding,) = [
+            item for item in audit(load(tmp_path, count=count).load_splits()) if item.check.startswith("a patient")
+        ]
+        assert finding.status == "unknown"
+        assert message in finding.found
     site = SitesDataModule(load(tmp_path, count=3), site=0, shares=[0.5, 0.5], balance=None)
     site.setup()
     assert site.group_kind == "volume"
@@ -182,8 +184,8 @@ def test_a_recipe_makes_the_same_data_again(tmp_path):
     assert data.reproducible_args == {
         "name": "nodulemnist3d", "slices": "foreground", "axis": 2, "foreground_above": 9, "source": "reassembled",
     }  # fmt: skip
-    recipe = dict(data.reproducible_args)
-    again = load(tmp_path, recipe.pop("name"), **recipe)
+    arguments = dict(data.reproducible_args)
+    again = load(tmp_path, arguments.pop("name"), **arguments)
     assert again.spec == data.spec
     data.load_splits()  # an audit reads once more
     assert data.load_splits().source == data.spec.source
@@ -261,9 +263,9 @@ def test_the_command_scores_slices_and_compares_volumes(tmp_path, monkeypatch, c
           "--data.count=3", "--baselines=[random,herding]", "--students=2", "--architectures=[mlp]",
           "--protocol=quick", "--out=r.csv", "--predictions=p", "--accelerator=cpu"])  # fmt: skip
     assert "--data.source 'not the official file' --data.axis 2 --data.count 3" in Path("r.csv").read_text()
-    said = Predictions.read("p/random.safetensors")
-    assert said.groups.tolist() == [n for n in said.groups.unique().tolist() for _ in range(3)]
-    assert len(said.groups.unique()) == 6
+    predictions = Predictions.read("p/random.safetensors")
+    assert predictions.groups.tolist() == [n for n in predictions.groups.unique().tolist() for _ in range(3)]
+    assert len(predictions.groups.unique()) == 6
     capsys.readouterr()
     main(["compare", "p/random.safetensors", "p/herding.safetensors", "--by_group=true", "--metrics=[acc]"])
     assert "6 groups" in capsys.readouterr().out
