@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lightning_distill.bench.cases import IMAGE_LR, BenchmarkCase, keep_resident
-from lightning_distill.distillers.dc_loops import default_loops
+from lightning_distill.distillers.dc import default_loops
 
 FILES = ("networks.py", "utils.py")
 PATHS = ("dm", "dsa", "student")
@@ -43,7 +43,7 @@ class Authors:
 
     def __init__(self, theirs: ModuleType, job: BenchmarkCase) -> None:
         spec, self.job, self.theirs = job.data.spec, job, theirs
-        begun = job.begin()
+        begun = job.init_synthetic()
         self.images, self.labels = begun.images.detach().to(job.device).requires_grad_(), begun.labels.to(job.device)
         self.sgd = torch.optim.SGD([self.images], lr=IMAGE_LR.get(job.path, 1.0), momentum=0.5)
         self.args = SimpleNamespace(
