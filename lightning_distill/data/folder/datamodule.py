@@ -204,7 +204,7 @@ class FolderDataModule(ArrayDataModule):
         decoded = self._decode(entries)
         labels = self._label(entries)[decoded.files]
         patients, self.group_kind = _patients(entries, decoded)
-        self._about = (*self._about[:4], self._called(entries))
+        self._info = replace(self._info, source=self._called(entries))
         self._scale, self.skipped = decoded.scale, [entries[number].path for number in decoded.skipped]
         splits: dict[str, tuple[Array, Array] | None] = {}
         place = np.array([SPLITS.index(entry.split) for entry in entries])[decoded.files]
