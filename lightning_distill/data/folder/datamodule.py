@@ -183,7 +183,7 @@ class FolderDataModule(ArrayDataModule):
         self.skipped: list[str] = []
 
     @property
-    def recipe(self) -> dict[str, object]:
+    def reproducible_args(self) -> dict[str, object]:
         """What is done to the files, where it is not the default."""
         ours, plain = (_flat(options) for options in (self.options, DecodeOptions(ReadOptions())))
         shown = {} if self.modality is None else {"modality": self.modality}
@@ -198,7 +198,7 @@ class FolderDataModule(ArrayDataModule):
         if self.cache is not None and self._spec is None:
             self._decode(self._entries())
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """List, read and label the files; what belongs together goes to ``groups``."""
         entries = self._entries()
         decoded = self._decode(entries)

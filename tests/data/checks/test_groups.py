@@ -238,7 +238,7 @@ def test_dropping_from_mapped_images_and_carving_out_leaves_them_on_disk(tmp_pat
 
 def test_a_subclass_that_sets_numbers_in_load_is_held_to_them():
     class Mine(ArrayDataModule):
-        def load(self):
+        def load_raw(self):
             self.groups = {name: number_groups(LEAKY)[name] for name in LEAKY}
             return {name: split(patients) for name, patients in LEAKY.items()}
 
@@ -300,7 +300,7 @@ def test_the_derma_file_beside_the_project_is_disjoint_and_says_so(real_medmnist
     assert [len(np.unique(data.groups[name])) for name in ("train", "val", "test")] == [5221, 771, 1478]
     assert not overlaps(data.groups)
     data = MedMNISTDataModule("dermamnist", root=str(real_medmnist), download=False, on_overlap="drop")
-    assert data.recipe == {"name": "dermamnist", "source": "not the official file", "on_overlap": "drop"}
+    assert data.reproducible_args == {"name": "dermamnist", "source": "not the official file", "on_overlap": "drop"}
 
 
 def test_predictions_with_other_numbers_for_the_same_groups_can_be_compared(make_data):

@@ -748,7 +748,7 @@ def test_frames_of_one_file_belong_together(tmp_path):
             (tmp_path / "root" / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(get_testdata_file("rtdose.dcm", download=False), tmp_path / "root" / name / f"{n}.dcm")
     data = FolderDataModule(str(tmp_path / "root"), frames="all", window=(1000000, 500000))
-    data.load()
+    data.load_raw()
     assert data.groups["train"].tolist() == [n for n in range(4) for _ in range(15)]
 
 
@@ -765,7 +765,7 @@ def test_frames_of_one_file_belong_together(tmp_path):
 def test_a_modality_chooses_the_augmentation(root, options, preset):
     data = FolderDataModule(str(root), **options)
     assert data.spec.augmentation == preset
-    assert data.recipe == {key: value for key, value in options.items() if key == "modality"}
+    assert data.reproducible_args == {key: value for key, value in options.items() if key == "modality"}
 
 
 def test_the_card_says_which_augmentation_is_valid(root, tmp_path, monkeypatch):
@@ -811,9 +811,9 @@ def test_what_loggers_are_told_names_no_folder(root):
     data = FolderDataModule(str(root))
     data.setup()
     assert dict(data.hparams) == {"dataset": "folder", "source": "user files", "real_per_class": 256}
-    assert data.recipe == {}
+    assert data.reproducible_args == {}
     scans = FolderDataModule(str(root), size=8, window=("lung", (40, 80)), frames="all", groups="dicom", max_pixels=9)
-    assert scans.recipe == {
+    assert scans.reproducible_args == {
         "size": 8,
         "window": ["lung", [40, 80]],
         "frames": "all",

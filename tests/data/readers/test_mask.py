@@ -249,7 +249,7 @@ def test_a_table_names_the_masks_and_the_source_the_rule(root, column, recwarn):
     found = sorted(next(n for n in range(8) if np.array_equal(image, expected[n])) for image in images)
     assert found == list(range(8))
     assert data.groups == {}
-    assert data.recipe == {"frames": "mask", "axis": "coronal"}
+    assert data.reproducible_args == {"frames": "mask", "axis": "coronal"}
     assert not [warning for warning in recwarn if "left out" in str(warning.message)]  # masks are no unlisted images
 
 
@@ -257,7 +257,7 @@ def test_the_label_stands_in_source_recipe_and_cache(root, tmp_path):
     folder, cache = root(), str(tmp_path / "cache")
     data = load(folder, mask_label=3, cache=cache)
     assert data.spec.source == "user files, axial slice of 3D volumes in which label 3 of the mask has its largest area"
-    assert data.recipe == {"frames": "mask", "mask_label": 3}
+    assert data.reproducible_args == {"frames": "mask", "mask_label": 3}
     with pytest.raises(ValueError, match="its mask has no label 4, only 3; ask for one of these"):
         load(folder, mask_label=4, cache=cache).setup()
 
