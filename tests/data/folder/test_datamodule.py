@@ -441,7 +441,7 @@ def test_damaged_files_are_named_or_left_out_and_counted(root):
 
 
 def test_a_wrong_setting_is_never_skipped(root):
-    with pytest.raises(ValueError, match="is a picture, and window= is for DICOM"):
+    with pytest.raises(ValueError, match="is a PNG, JPEG or TIFF file and window= needs DICOM"):
         FolderDataModule(str(root), on_error="skip", window="lung").setup()
 
 
@@ -674,7 +674,7 @@ def test_a_file_without_rescale_tags_does_not_pass_beside_others(scans, window):
     del ds.RescaleSlope, ds.RescaleIntercept
     ds.save_as(path)
     for on_error in ("error", "skip"):  # a wrong setting, perhaps: never skipped
-        with pytest.raises(ValueError, match=r"ill/.*7.dcm (has no rescale slope|does not say).*assume_hu=True"):
+        with pytest.raises(ValueError, match=r"ill/.*7.dcm (has no rescale slope|does not declare HU).*assume_hu=True"):
             FolderDataModule(str(folder), window=window, on_error=on_error).setup()
     FolderDataModule(str(folder), window=window, assume_hu=True, val_fraction=0.5).setup()
     for path in folder.rglob("*.dcm"):  # none has any: numbers are as they are stored
@@ -780,7 +780,7 @@ def test_the_card_says_which_augmentation_is_valid(root, tmp_path, monkeypatch):
 
 
 def test_groups_need_an_identifier(scans):
-    with pytest.raises(ValueError, match=r"has no PatientID; give a table with a patient column, or leave groups out"):
+    with pytest.raises(ValueError, match=r"has no PatientID; give a table with a patient column, or remove groups"):
         FolderDataModule(str(scans(PatientID="")), window="lung", groups="dicom").setup()
 
 
