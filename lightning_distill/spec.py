@@ -71,7 +71,7 @@ class DataSpec:
         """What a set's images are ordered by and a batch is balanced over: classes, or combinations of labels.
 
         >>> DataSpec("x", (1, 8, 8), ("a", "b"), (0.0,), (1.0,), task="multi-label",
-        ...          combinations=((0, 0), (1, 1))).strata
+        ...          combinations=((0, 0), (1, 1))).balance_groups
         ('none', 'a + b')
         """
         if not self.multi_label:

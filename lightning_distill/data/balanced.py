@@ -72,7 +72,7 @@ class BalancedDataModule(ArrayDataModule):
         """The wrapped module's own."""
         self.wrapped.prepare_data()
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """Every split the wrapped module has a loader for, read once."""
         self.wrapped.trainer = self.trainer
         self.wrapped.prepare_data()

@@ -54,7 +54,7 @@ class CombinedDataModule(ArrayDataModule):
         )
         self.sources, self.per_source = sources, per_source
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """Equal shares of every source in every split that all sources have."""
         specs = [source.spec for source in self.sources]
         names = [spec.name for spec in specs]

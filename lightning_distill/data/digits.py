@@ -39,7 +39,7 @@ class DigitsDataModule(ArrayDataModule):
             seed=seed,
         )
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """The three splits; the 17 grey levels are spread over 0..255."""
         digits = load_digits()
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)

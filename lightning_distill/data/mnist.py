@@ -110,7 +110,7 @@ class MNISTDataModule(ArrayDataModule):
         self.flag, self.download, self._root = name, download, root
 
     @property
-    def recipe(self) -> dict[str, object]:
+    def reproducible_args(self) -> dict[str, object]:
         """Name, and the augmentation where it is not the set's own."""
         own = _OWN[self.flag]
         changed = {"augmentation": self.spec.augmentation} if self.spec.augmentation != own else {}
@@ -133,7 +133,7 @@ class MNISTDataModule(ArrayDataModule):
         kind = datasets.MNIST if self.flag == "mnist" else datasets.FashionMNIST
         kind(str(self.folder.parent.parent), download=True)
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """Train and test as they are published; `ArrayDataModule` carves out the validation split."""
         self.prepare_data()
         splits: dict[str, tuple[Array, Array] | None] = {}

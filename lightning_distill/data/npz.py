@@ -221,7 +221,7 @@ class NpzDataModule(ArrayDataModule):
         )
         self.path = Path(path)
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """The splits of the file, and which images belong together where it says so."""
         arrays = read_npz(self.path)
         self.groups = groups_of(arrays)

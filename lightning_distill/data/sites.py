@@ -113,13 +113,13 @@ class SitesDataModule(ArrayDataModule):
         self.whole, self.site, self.shares, self.balance = data, site, list(shares), balance
 
     @property
-    def recipe(self) -> dict[str, object]:
+    def reproducible_args(self) -> dict[str, object]:
         """How the whole is made, and the cut."""
         whole = {f"data.{key}": value for key, value in self.whole.reproducible_args.items()}
         cut = {"site": self.site, "shares": self.shares, "balance": self.balance, "seed": self.seed}
         return {"data": type(self.whole).__name__, **whole, **cut}
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """This site's images of every split."""
         spec = self.whole.spec
         if spec.multi_label:

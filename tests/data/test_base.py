@@ -201,7 +201,7 @@ def test_data_is_loaded_once():
     class Counting(ArrayDataModule):
         loads = 0
 
-        def load(self):
+        def load_raw(self):
             self.loads += 1
             return super().load_raw()
 

@@ -342,10 +342,10 @@ def test_files_are_called_official_by_the_checksum_of_the_unpacked_training_imag
         write(tmp_path, name, array)
     checksum = hashlib.md5((tmp_path / "train-images-idx3-ubyte").read_bytes()).hexdigest()
     data = MNISTDataModule(root=str(tmp_path), download=False)
-    data.load()
+    data.load_raw()
     assert data._about[-1] == "not the official files"
     monkeypatch.setitem(read_idx.__globals__["_MD5"], "mnist", checksum)
-    data.load()
+    data.load_raw()
     assert data._about[-1] == "official files"
 
 

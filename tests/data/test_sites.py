@@ -105,5 +105,5 @@ def test_sites_that_cannot_be_are_refused(options, message):
 
 
 def test_a_command_makes_the_site_again():
-    recipe = SitesDataModule(source("a", 12), 1).recipe
+    recipe = SitesDataModule(source("a", 12), 1).reproducible_args
     assert recipe == {"data": "ArrayDataModule", "site": 1, "shares": [0.6, 0.3, 0.1], "balance": 2.0, "seed": 0}

@@ -36,7 +36,7 @@ class MedMNISTBase(ArrayDataModule, ABC):
         self.file, self._source = file, source
 
     @property
-    def recipe(self) -> dict[str, object]:
+    def reproducible_args(self) -> dict[str, object]:
         """Name, size where it is not 28, source, and what else is not the default."""
         size = {"size": self.file.size} if self.file.size != 28 else {}
         return {"name": self.file.flag, **size, "source": self.spec.source, **super().reproducible_args}
@@ -51,7 +51,7 @@ class MedMNISTBase(ArrayDataModule, ABC):
         self.file.fetch()
 
     @abstractmethod
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """The splits of the file as images and labels, with ``groups`` and `name_source` seen to."""
 
     def name_source(self, rule: str = "") -> None:

@@ -85,7 +85,7 @@ class MedMNISTDataModule(MedMNISTBase):
             on_overlap=on_overlap,
         )
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """The splits of the file; its checksum decides what it is called."""
         arrays = self.file.read()
         self.groups, splits = groups_of(arrays), splits_of(arrays, self.path.name)

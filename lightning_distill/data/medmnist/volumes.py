@@ -102,15 +102,15 @@ class MedMNIST3DDataModule(MedMNISTBase):
         self.rule = rule
 
     @property
-    def recipe(self) -> dict[str, object]:
+    def reproducible_args(self) -> dict[str, object]:
         """The slices too, where they are not the default; the source without them."""
         rule, plain = self.rule, SliceRule()
         given = {"slices": rule.slices, "axis": rule.axis, "count": rule.count, "step": rule.step}
         chosen = {key: value for key, value in given.items() if value != getattr(plain, key)}
         above = {"foreground_above": rule.above} if rule.above != plain.above else {}
-        return {**super().recipe, "source": self.spec.source.removesuffix(f", {rule}"), **chosen, **above}
+        return {**super().reproducible_args, "source": self.spec.source.removesuffix(f", {rule}"), **chosen, **above}
 
-    def load(self) -> dict[str, tuple[Array, Array] | None]:
+    def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """Slices of the volumes, with their volumes' labels; those of one volume are a group."""
         arrays = self.file.read()
         volumes = splits_of(arrays, self.path.name)

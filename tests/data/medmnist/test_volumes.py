@@ -177,12 +177,12 @@ def test_the_checksum_of_the_size_decides_whether_a_file_is_official(tmp_path, m
 def test_a_recipe_makes_the_same_data_again(tmp_path):
     write(tmp_path)
     plain = load(tmp_path)
-    assert plain.recipe == {"name": "nodulemnist3d", "source": "not the official file"}
+    assert plain.reproducible_args == {"name": "nodulemnist3d", "source": "not the official file"}
     data = load(tmp_path, slices="foreground", axis=2, foreground_above=9, source="reassembled")
-    assert data.recipe == {
+    assert data.reproducible_args == {
         "name": "nodulemnist3d", "slices": "foreground", "axis": 2, "foreground_above": 9, "source": "reassembled",
     }  # fmt: skip
-    recipe = dict(data.recipe)
+    recipe = dict(data.reproducible_args)
     again = load(tmp_path, recipe.pop("name"), **recipe)
     assert again.spec == data.spec
     data.load_splits()  # an audit reads once more
