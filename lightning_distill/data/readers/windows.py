@@ -15,7 +15,7 @@ WINDOWS = {
     "bone": (400.0, 1800.0),
 }
 #: A name, a pair (centre, width), a list of these (one channel each), ``file`` for the window in each file, or None.
-Windows = str | Sequence[float] | Sequence[str] | Sequence[Sequence[float]] | None
+Windows = str | Sequence[float] | Sequence[str | Sequence[float]] | None
 
 
 @dataclass(frozen=True)

@@ -213,8 +213,8 @@ def test_a_folder_of_nameless_bare_files_is_found_read_and_grouped(tmp_path, sav
         content = write(elements(n, patient=f"P{n // 2}".encode()), explicit=n % 2 == 1)
         save(content, f"scans/{'ill' if n >= 4 else 'well'}/IM{n:04d}")
     save(b"hello", "scans/ill/README")
-    data = FolderDataModule(str(tmp_path / "scans"), window="bone", groups="dicom", val_fraction=0.5)
-    with pytest.warns(UserWarning, match="1 files below the class folders are no images"):
+    data = FolderDataModule(str(tmp_path / "scans"), read=ReadOptions(window="bone"), groups="dicom", val_fraction=0.5)
+    with pytest.warns(UserWarning, match="1 files below the class folders are in unsupported formats"):
         data.setup()
     assert data.spec.shape == (1, ROWS, COLUMNS)
     numbers = np.concatenate([data.groups[split] for split in ("train", "val")])
@@ -223,5 +223,7 @@ def test_a_folder_of_nameless_bare_files_is_found_read_and_grouped(tmp_path, sav
     images = np.concatenate([data.splits[split][0][:, 0] for split in ("train", "val")])
     assert all(any(np.allclose(image, one, atol=1e-6) for one in expected) for image in images)
     shutil.copy(tmp_path / "scans/ill/README", tmp_path / "scans/ill/x.dcm")
-    with pytest.raises(ValueError, match=r"ill/x.dcm: it is not a DICOM file; .*; on_error='skip' leaves such files"):
-        FolderDataModule(str(tmp_path / "scans"), window="bone").setup()
+    with pytest.raises(
+        ValueError, match=r"ill/x.dcm: it is not a DICOM file; .*or set on_error='skip' to leave such files"
+    ):
+        FolderDataModule(str(tmp_path / "scans"), read=ReadOptions(window="bone")).setup()

@@ -15,6 +15,7 @@ from pydicom.data import get_testdata_file
 
 from lightning_distill import FolderDataModule
 from lightning_distill.cli import main
+from lightning_distill.data.folder.index import Columns
 from lightning_distill.data.readers import InvalidReadOption, ReadOptions, UnreadableFile, read_image
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -239,14 +240,15 @@ def root(tmp_path):
 
 
 def load(folder, **options):
-    options = {"table": str(folder.parent / "labels.csv"), "frames": "mask", "val_fraction": 0.5, **options}
-    return FolderDataModule(str(folder), **options)
+    read = {key: options.pop(key) for key in ("frames", "axis", "mask_label") if key in options}
+    options = {"table": str(folder.parent / "labels.csv"), "val_fraction": 0.5, **options}
+    return FolderDataModule(str(folder), read=ReadOptions(**{"frames": "mask", **read}), **options)
 
 
 @pytest.mark.parametrize("column", ["mask", "Segmentation"])
 def test_a_table_names_the_masks_and_the_source_the_rule(root, column, recwarn):
     folder = root(column)
-    data = load(folder, mask_column=column, source="clinic A", axis="coronal")
+    data = load(folder, columns=Columns(mask=column), source="clinic A", axis="coronal")
     assert data.spec.source == "clinic A, coronal slice of 3D volumes in which the mask has its largest area"
     assert data.spec.shape == (1, 9, 6)
     images = np.concatenate([data.splits[split][0][:, 0] for split in ("train", "val")])
@@ -254,7 +256,7 @@ def test_a_table_names_the_masks_and_the_source_the_rule(root, column, recwarn):
     found = sorted(next(n for n in range(8) if np.array_equal(image, expected[n])) for image in images)
     assert found == list(range(8))
     assert data.groups == {}
-    assert data.reproducible_args == {"frames": "mask", "axis": "coronal"}
+    assert data.reproducible_args == {"read.frames": "mask", "read.axis": "coronal"}
     assert not [warning for warning in recwarn if "left out" in str(warning.message)]  # masks are no unlisted images
 
 
@@ -262,7 +264,7 @@ def test_the_label_stands_in_source_recipe_and_cache(root, tmp_path):
     folder, cache = root(), str(tmp_path / "cache")
     data = load(folder, mask_label=3, cache=cache)
     assert data.spec.source == "user files, axial slice of 3D volumes in which label 3 of the mask has its largest area"
-    assert data.reproducible_args == {"frames": "mask", "mask_label": 3}
+    assert data.reproducible_args == {"read.frames": "mask", "read.mask_label": 3}
     with pytest.raises(ValueError, match="its mask has no label 4, only 3; set mask_label to one of these"):
         load(folder, mask_label=4, cache=cache).setup()
 
@@ -270,7 +272,7 @@ def test_the_label_stands_in_source_recipe_and_cache(root, tmp_path):
 @pytest.mark.parametrize(("frames", "said"), [("middle", "middle axial slice"), ("all", "all axial slices")])
 def test_other_choices_are_named_too(root, frames, said):
     data = load(root(), frames=frames)
-    with pytest.warns(UserWarning, match="8 images below the root have no row"):  # the masks, which nobody asked for
+    with pytest.warns(UserWarning, match="8 images below root have no row"):  # the masks, which nobody asked for
         data.setup()
     assert data.spec.source == f"user files, {said} of 3D volumes"
     assert data.group_kind == ("file" if frames == "all" else "patient or lesion")
@@ -281,7 +283,7 @@ def test_volumes_whose_masks_do_not_do_are_named_or_left_out_and_counted(root):
     _, mask = volume_and_mask()
     for number, what in ((1, "empty"), (2, "shape"), (6, "truncated")):
         spoil(folder / "masks" / f"{NAME}{number}.nii.gz", what, mask)
-    with pytest.raises(ValueError, match=r"1.nii.gz: its mask marks no voxel.*; on_error='skip' leaves such files out"):
+    with pytest.raises(ValueError, match=r"1.nii.gz: its mask marks no voxel.*, or set on_error='skip' to leave such"):
         load(folder).setup()
     data = load(folder, on_error="skip")
     with pytest.warns(UserWarning, match="3 of 8 files cannot be read and are left out"):
@@ -307,10 +309,10 @@ def test_another_mask_makes_another_cache(root, tmp_path):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("", "labels.csv, line 3 has no mask; fill it in or drop the row"),
-        ("../m.nii", "line 3 has a mask that is absolute or leads out of the root"),
+        ("", "labels.csv, line 3 has no mask; fill it in or remove the row"),
+        ("../m.nii", "line 3 has a mask that is absolute or outside of root"),
         ("/m.nii", "line 3 has a mask that is absolute"),
-        ("masks/other.nii", "labels.csv names 'masks/other.nii', which the root does not hold"),
+        ("masks/other.nii", "labels.csv lists 'masks/other.nii', not found below root"),
     ],
 )
 def test_cells_that_name_no_mask_are_refused(root, tmp_path, cell, message):
@@ -324,9 +326,9 @@ def test_cells_that_name_no_mask_are_refused(root, tmp_path, cell, message):
 
 def test_a_table_is_needed_and_its_column(root):
     folder = root("other")
-    with pytest.raises(ValueError, match="frames='mask' needs a table that names a mask for each volume; give table="):
+    with pytest.raises(ValueError, match=r"read.frames='mask' needs a table with the mask of each volume; give table"):
         load(folder, table=None)
-    with pytest.raises(ValueError, match=r"labels.csv has no column 'mask', only path, label, other; name yours by"):
+    with pytest.raises(ValueError, match=r"labels.csv has no column 'mask', only path, label, other; give its name"):
         load(folder).setup()
 
 
@@ -334,7 +336,7 @@ def test_the_card_says_the_rule_and_names_no_file(root, tmp_path, monkeypatch, c
     root()
     monkeypatch.chdir(tmp_path)
     main(["coreset", "--ipc=1", "--data=FolderDataModule", "--data.root=root", "--data.table=labels.csv",
-          "--data.frames=mask", "--data.val_fraction=0.5", "--out=c"])  # fmt: skip
+          "--data.read.frames=mask", "--data.val_fraction=0.5", "--out=c"])  # fmt: skip
     card = (tmp_path / "c" / "card.json").read_text()
     rule = "axial slice of 3D volumes in which the mask has its largest area"
     assert json.loads(card)["data"]["source"] == f"user files, {rule}"
