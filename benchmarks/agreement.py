@@ -22,15 +22,15 @@ from scipy import stats
 from script import folder, listed, options
 
 from lightning_distill.bench.accuracy import (
-    distil_ours,
-    distil_textbook,
+    distill,
+    distill_reference,
     real_data,
+    score_reference_students,
     score_set,
-    score_textbook_students,
 )
 from lightning_distill.bench.cases import PATHS, BenchmarkCase, Size, Variant
-from lightning_distill.bench.measure import device_of
-from lightning_distill.bench.results import ResumableCsv, about
+from lightning_distill.bench.measure import resolve_device
+from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.commands.experts import experts
 from lightning_distill.evaluation import Scores, coreset_sampler
 
@@ -63,7 +63,7 @@ class Trial:
     """
 
     def __init__(self, work: str, scale: Scale, walks: str) -> None:
-        self.scale, device = scale, device_of("auto")
+        self.scale, device = scale, resolve_device("auto")
         self.data = real_data(scale.real_per_class)
         size = Size(ipc=scale.ipc, real_per_class=scale.real_per_class, network=scale.network)
         if work == "mtt" and not any(Path(walks).iterdir()):
@@ -85,10 +85,10 @@ class Trial:
             counts = [scale.ipc] * spec.num_classes
             subset = coreset_sampler("random", self.data.train_arrays(), counts, spec, job.seed)(0)
             if variant is None:
-                return score_textbook_students(subset, job, scale.epochs, scale.students)
+                return score_reference_students(subset, job, scale.epochs, scale.students)
             return score_set(subset, self.data, scale.network, scale.epochs, scale.students, job.device, variant)
         steps = scale.steps[job.path]
-        made = distil_textbook(job, steps) if variant is None else distil_ours(job, variant, steps)
+        made = distill_reference(job, steps) if variant is None else distill(job, variant, steps)
         return score_set(made, self.data, scale.network, scale.epochs, scale.students, job.device)
 
 
@@ -103,13 +103,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", default=",".join(PATHS), help=f"any of {', '.join(PATHS)}")
     parser.add_argument("--sides", default="32/max,bf16/max", help="of ours; the textbook is always there")
     given = parser.parse_args(arguments)
-    scale, made = QUICK if given.quick else Scale(), about("python benchmarks/agreement.py" + " --quick" * given.quick)
+    scale, made = QUICK if given.quick else Scale(), provenance("python benchmarks/agreement.py" + " --quick" * given.quick)
     columns = ("acc", "acc_std", "accs", "points_off", "points_off_ci95", "seconds", "of")
-    book = ResumableCsv(folder(given) / "agreement.csv", ("work", "side"), columns, again=given.again)
+    book = ResumableCsv(folder(given) / "agreement.csv", ("work", "side"), columns, overwrite=given.again)
     for work in listed(parser, given.only, PATHS):
         with tempfile.TemporaryDirectory() as walks:
             for side in ("textbook", *listed(parser, given.sides, tuple(SIDES))):
-                if not book.lacks(work, side):
+                if not book.is_missing(work, side):
                     continue
                 variant, began, trial = SIDES[side], time.perf_counter(), Trial(work, scale, walks)
                 scores = trial.scores(variant)

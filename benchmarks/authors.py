@@ -43,7 +43,7 @@ class Authors:
 
     def __init__(self, theirs: ModuleType, job: BenchmarkCase) -> None:
         spec, self.job, self.theirs = job.data.spec, job, theirs
-        begun = job.begin()
+        begun = job.init_synthetic()
         self.images, self.labels = begun.images.detach().to(job.device).requires_grad_(), begun.labels.to(job.device)
         self.sgd = torch.optim.SGD([self.images], lr=IMAGE_LR.get(job.path, 1.0), momentum=0.5)
         self.args = SimpleNamespace(

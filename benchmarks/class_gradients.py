@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import device_of
-from lightning_distill.bench.results import TIMES, ResumableCsv, about
+from lightning_distill.bench.measure import resolve_device
+from lightning_distill.bench.results import TIME_COLUMNS, ResumableCsv, provenance
 from lightning_distill.functional.chunking import auto_chunk_size
 from lightning_distill.functional.gradients import loss_gradient
 from lightning_distill.functional.network import FunctionalNetwork, Parameters
@@ -53,7 +53,7 @@ def by_vmap(network: FunctionalNetwork, parameters: Parameters, x: Tensor) -> li
 
 def compare(classes: int, images: int, name: str, side: int, pairs: int) -> tuple[InterleavedTimer, float]:
     """Both in turn; "ours" of the turns is the loop."""
-    device = torch.device(device_of("auto"))
+    device = torch.device(resolve_device("auto"))
     build = partial(create_network, name, 3, classes, (side, side))
     network = FunctionalNetwork(build, compile="off", chunk=auto_chunk_size(build, (3, side, side), device))
     parameters = network.init_params(device)
@@ -62,7 +62,7 @@ def compare(classes: int, images: int, name: str, side: int, pairs: int) -> tupl
     one, other = (torch.cat([part.flatten() for part in run()]) for run in (loop, together))
     apart = float((one - other).abs().max() / one.abs().max())
     turns = InterleavedTimer(together, warmup=1, pairs=pairs, device=device)
-    turns.begin()
+    turns.start()
     while loop() and not turns():
         pass
     return turns, apart
@@ -71,12 +71,12 @@ def compare(classes: int, images: int, name: str, side: int, pairs: int) -> tupl
 def main(arguments: list[str] | None = None) -> None:
     given = options(__doc__).parse_args(arguments)
     classes, name, side, pairs = (3, "convnet_w16", 8, 1) if given.quick else (10, "convnet", 32, PAIRS)
-    made = about("python benchmarks/class_gradients.py" + " --quick" * given.quick)
-    columns = [name.replace("ours", "loop").replace("textbook", "vmap") for name in TIMES[:6]]
+    made = provenance("python benchmarks/class_gradients.py" + " --quick" * given.quick)
+    columns = [name.replace("ours", "loop").replace("textbook", "vmap") for name in TIME_COLUMNS[:6]]
     columns += ["loop_is_faster", "difference"]
-    book = ResumableCsv(folder(given) / "class_gradients.csv", ("images", "machine"), columns, again=given.again)
+    book = ResumableCsv(folder(given) / "class_gradients.csv", ("images", "machine"), columns, overwrite=given.again)
     for images in (2, 4) if given.quick else (10, 64):
-        if book.lacks(images, machine_description()):
+        if book.is_missing(images, machine_description()):
             turns, apart = compare(classes, images, name, side, pairs)
             times = {k.replace("ours", "loop").replace("textbook", "vmap"): v for k, v in turns.row().items()}
             row = {"images": images, **times, "loop_is_faster": times["ratio"], "difference": f"{apart:.1e}"}

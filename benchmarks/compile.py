@@ -20,14 +20,14 @@ import torch._inductor.config
 from lightning import Callback, Trainer
 
 from lightning_distill import ArrayDataModule, DMDistiller
-from lightning_distill.bench.results import ABOUT, about, write_rows
+from lightning_distill.bench.results import PROVENANCE_COLUMNS, provenance, write_rows
 from lightning_distill.functional.network import count_flops
 from lightning_distill.networks import create_network
 
 STEPS, ROUNDS = 10, 2
 COLUMNS = (
     "compile", "precision", "first_two_steps_s", "step_s", "ratio_to_eager_float32", "tflops", "difference_of_images",
-    "steps", "rounds", *ABOUT,
+    "steps", "rounds", *PROVENANCE_COLUMNS,
 )  # fmt: skip
 Compile = Literal["off", "max"]
 Precision = Literal["32-true", "bf16-mixed"]
@@ -85,7 +85,7 @@ def main() -> None:
         numbers = round(warm[kind], 1), round(step, 4), round(eager / step, 2), round(flops / step / 1e12, 3)
         values = *kind, *numbers, f"{apart:.1e}", STEPS, ROUNDS
         print(*values, sep="\t")
-        rows.append({**dict(zip(COLUMNS, values, strict=False)), **about("python benchmarks/compile.py")})
+        rows.append({**dict(zip(COLUMNS, values, strict=False)), **provenance("python benchmarks/compile.py")})
     write_rows(Path(__file__).parent / "results" / "compile.csv", COLUMNS, rows)
 
 

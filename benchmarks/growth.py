@@ -17,8 +17,8 @@ from dataclasses import replace
 from script import folder, listed, options
 
 from lightning_distill.bench.cases import Size, Variant
-from lightning_distill.bench.measure import measure
-from lightning_distill.bench.results import TIMES, ResumableCsv, about
+from lightning_distill.bench.measure import measure_path
+from lightning_distill.bench.results import TIME_COLUMNS, ResumableCsv, provenance
 
 SERIES: dict[str, tuple[int, ...]] = {
     "classes": (2, 5, 10, 20, 50, 100), "ipc": (1, 10, 20, 50), "real": (2_560, 25_000, 250_000),
@@ -42,14 +42,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", default=",".join(SERIES), help=f"any of {', '.join(SERIES)}")
     given = parser.parse_args(arguments)
     size, series, pairs = (TINY, TINY_SERIES, 1) if given.quick else (SIZE, SERIES, PAIRS)
-    made = about("python benchmarks/growth.py" + " --quick" * given.quick)
-    columns = (*TIMES[:3], *TIMES[7:], "ms_a_unit", "to_first", "slope_ms", "r2")
-    book = ResumableCsv(folder(given) / "growth.csv", ("series", "value"), columns, again=given.again)
+    made = provenance("python benchmarks/growth.py" + " --quick" * given.quick)
+    columns = (*TIME_COLUMNS[:3], *TIME_COLUMNS[7:], "ms_a_unit", "to_first", "slope_ms", "r2")
+    book = ResumableCsv(folder(given) / "growth.csv", ("series", "value"), columns, overwrite=given.again)
     for name in listed(parser, given.only, tuple(SERIES)):
         for value in series[name]:
-            if book.lacks(name, value):
+            if book.is_missing(name, value):
                 case = replace(size, **{name: value})  # type: ignore[arg-type]
-                turns = measure("dm", case, Variant(), warmup=1, pairs=pairs, rival=None)
+                turns = measure_path("dm", case, Variant(), warmup=1, pairs=pairs, reference=None)
                 print(f"{name} {value}: {turns.median(turns.ours):.3f} s", flush=True)
                 book.put({"series": name, "value": value, **turns.row(), **made})
         add_line(book, name)

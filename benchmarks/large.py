@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 from script import folder, listed, options
 
 from lightning_distill import ArrayDataModule
-from lightning_distill.bench.cases import BenchmarkCase, Size, make_ours, noise
-from lightning_distill.bench.measure import quiet_trainer, silence
+from lightning_distill.bench.cases import BenchmarkCase, Size, make_distiller, noise_data
+from lightning_distill.bench.measure import quiet_trainer, silence_lightning
 from lightning_distill.bench.memory import peak_mib, resident_mib
-from lightning_distill.bench.results import ResumableCsv, about
+from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ClassBalancedLoader
 from lightning_distill.data.checks.arrays import pixel_statistics
 from lightning_distill.functional import chunking as chunks
@@ -167,12 +167,12 @@ def draw(case: Case, path: Path) -> dict[str, object]:
 
 def fit(case: Case, path: Path) -> dict[str, object]:
     """DM on the file, or DM and DSA beside noise in memory."""
-    data = _data(case, path) if case.work == "fit" else noise(case.size)
+    data = _data(case, path) if case.work == "fit" else noise_data(case.size)
     if case.how == "keep all":
         chunks.CPU_BACKWARD_BYTES = 2**50
     clock = Clock()
-    with silence():
-        distiller = make_ours(BenchmarkCase("dm" if case.work == "fit" else case.work, case.size, data), "off")
+    with silence_lightning():
+        distiller = make_distiller(BenchmarkCase("dm" if case.work == "fit" else case.work, case.size, data), "off")
         quiet_trainer(case.steps, "32-true", "cpu", [clock]).fit(distiller, datamodule=data)
     return {"s_a_step": clock.seconds()}
 
@@ -203,11 +203,11 @@ def main(arguments: list[str] | None = None) -> None:
     if given.child:
         print(json.dumps(child(given.child)))
         return
-    made, todo = about("python benchmarks/large.py" + " --quick" * given.quick), cases(given.quick)
-    book = ResumableCsv(folder(given) / "large.csv", ("work", "how", "gb", "side"), COLUMNS, again=given.again)
+    made, todo = provenance("python benchmarks/large.py" + " --quick" * given.quick), cases(given.quick)
+    book = ResumableCsv(folder(given) / "large.csv", ("work", "how", "gb", "side"), COLUMNS, overwrite=given.again)
     with tempfile.TemporaryDirectory() as place:
         for part in listed(parser, given.only, PARTS):
-            for case in (case for case in todo[part] if book.lacks(*case.key.values())):
+            for case in (case for case in todo[part] if book.is_missing(*case.key.values())):
                 path = Path(place) / f"{case.count}.npy"
                 if case.gb and not path.exists():
                     write_images(path, case)

@@ -24,7 +24,7 @@ from script import folder, options
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from lightning_distill import ArrayDataModule, MedMNISTDataModule
-from lightning_distill.bench.results import ResumableCsv, Row, about
+from lightning_distill.bench.results import ResumableCsv, Row, provenance
 from lightning_distill.data import SequentialLoader
 from lightning_distill.data.checks.groups import overlaps
 from lightning_distill.evaluation import LabeledSet, Protocol, StudentEvaluator, evaluate_students, get_protocol
@@ -134,12 +134,12 @@ def main(arguments: list[str] | None = None) -> None:
     made = {
         "dataset": spec.name, "source": spec.source, "network": NETWORK, "protocol": protocol.name,
         "augmentation": protocol.augmentation or spec.augmentation, "epochs": protocol.epochs + 1,
-        **about(f"python benchmarks/leak.py{typed}"),
+        **provenance(f"python benchmarks/leak.py{typed}"),
     }  # fmt: skip
-    book = ResumableCsv(folder(given) / "leak.csv", ("dataset", "split", "seeds"), COLUMNS, again=given.again)
+    book = ResumableCsv(folder(given) / "leak.csv", ("dataset", "split", "seeds"), COLUMNS, overwrite=given.again)
     for seed in range(seeds):
         for split in SPLITS:
-            if book.lacks(spec.name, split, seed):
+            if book.is_missing(spec.name, split, seed):
                 scores = student(split, pool, spec, protocol, seed)
                 print(split, seed, scores, flush=True)
                 book.put({**made, "split": split, "seeds": seed, "students": 1, **scores})

@@ -22,10 +22,10 @@ from script import folder, options
 
 from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench import reference as textbook
-from lightning_distill.bench.cases import BenchmarkCase, Size, Variant, make_ours, noise, write_expert_files
-from lightning_distill.bench.measure import device_of, quiet_trainer, silence
+from lightning_distill.bench.cases import BenchmarkCase, Size, Variant, make_distiller, noise_data, write_expert_files
+from lightning_distill.bench.measure import quiet_trainer, resolve_device, silence_lightning
 from lightning_distill.bench.memory import peak_mib
-from lightning_distill.bench.results import ResumableCsv, about
+from lightning_distill.bench.results import ResumableCsv, provenance
 
 EAGER, BFLOAT = Variant(), Variant("bf16-mixed", "max")
 
@@ -74,23 +74,23 @@ def cases(size: Size, real: int, classes: tuple[int, ...]) -> list[Case]:
 
 def peaks(case: Case) -> dict[str, int]:
     """Take the steps and say what it took; real images are held as each side holds them."""
-    size, device = case.size, device_of("auto")
+    size, device = case.size, resolve_device("auto")
     start = peak_mib()
     if case.side == "textbook":
-        data = noise(replace(size, real=None))
+        data = noise_data(replace(size, real=None))
         job, count = BenchmarkCase(case.work, size, data, device), size.real or 0
         images, labels = torch.randn(count, *data.spec.shape), torch.arange(count) % size.classes
         real, groups = textbook.Real(images.to(device), labels, size.classes), PRESETS[data.spec.augmentation]
-        dm = textbook.DM(real, job.begin().images.to(device), job.build, groups, size.real_per_class)
+        dm = textbook.DM(real, job.init_synthetic().images.to(device), job.build, groups, size.real_per_class)
         for _ in range(case.steps):
             dm.step()
     else:
-        data = noise(size)
-        with tempfile.TemporaryDirectory() as walks, silence():
+        data = noise_data(size)
+        with tempfile.TemporaryDirectory() as walks, silence_lightning():
             if case.work == "mtt":
                 write_expert_files(walks, size.network, data.spec)
             more = {"constant_memory": case.constant_memory} if case.work == "mtt" else {}
-            distiller = make_ours(BenchmarkCase(case.work, size, data, device, walks), case.variant.compile, **more)
+            distiller = make_distiller(BenchmarkCase(case.work, size, data, device, walks), case.variant.compile, **more)
             quiet_trainer(case.steps, case.variant.precision, device, []).fit(distiller, datamodule=data)
     numbers = {"peak_mib": round(peak_mib()), "above_start_mib": round(peak_mib() - start)}
     return numbers | ({"cuda_mib": round(torch.cuda.max_memory_allocated() / 2**20)} if device == "cuda" else {})
@@ -111,12 +111,12 @@ def main(arguments: list[str] | None = None) -> None:
         return
     tiny = Size(3, 1, 8, 2, 4, None, "convnet_w16", 2, 1, 2)
     todo = cases(tiny, 40, (2, 3)) if given.quick else cases(Size(), 50_000, (2, 10, 100))
-    made = about("python benchmarks/memory.py" + " --quick" * given.quick)
+    made = provenance("python benchmarks/memory.py" + " --quick" * given.quick)
     keys = tuple(todo[0].key)
     book = ResumableCsv(folder(given) / "memory.csv", keys, ("real_images", "peak_mib", "above_start_mib", "cuda_mib"),
-                again=given.again)  # fmt: skip
+                overwrite=given.again)  # fmt: skip
     for case in todo:
-        if not book.lacks(*case.key.values()):
+        if not book.is_missing(*case.key.values()):
             continue
         command = [sys.executable, __file__, "--child", json.dumps(asdict(case))]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -26,9 +26,9 @@ from lightning import Callback, Trainer
 from safetensors.torch import load_file, save_file
 from script import folder, options
 
-from lightning_distill.bench.cases import BenchmarkCase, Size, make_ours, noise
-from lightning_distill.bench.measure import silence
-from lightning_distill.bench.results import ResumableCsv, about
+from lightning_distill.bench.cases import BenchmarkCase, Size, make_distiller, noise_data
+from lightning_distill.bench.measure import silence_lightning
+from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.callbacks import StudentEvaluation
 from lightning_distill.evaluation import Protocol
 
@@ -50,16 +50,16 @@ class Clock(Callback):
 def fit(processes: int, size: Size, epochs: int, out: str) -> None:
     """Train and validate as one of several processes; the first writes times and images."""
     torch.set_num_threads(1)
-    data, clock = noise(size), Clock()
+    data, clock = noise_data(size), Clock()
     students = StudentEvaluation(students=STUDENTS, architectures=[size.network], random_baseline=False)
     students.exam.protocol = Protocol("bench", epochs)
-    distiller = make_ours(BenchmarkCase("dm", size, data), "off")
+    distiller = make_distiller(BenchmarkCase("dm", size, data), "off")
     trainer = Trainer(
         max_steps=STEPS, devices=processes, strategy="ddp" if processes > 1 else "auto", limit_val_batches=0,
         accelerator="auto", callbacks=[clock], enable_model_summary=False, logger=False, enable_checkpointing=False,
         enable_progress_bar=False,
     )  # fmt: skip
-    with silence():
+    with silence_lightning():
         trainer.fit(distiller, datamodule=data)
         trainer.limit_val_batches = 1
         trainer.callbacks.append(students)  # type: ignore[attr-defined]  # Lightning adds it when it runs
@@ -97,9 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
         fit(**{**wanted, "size": Size(**wanted["size"])})
         return
     size, epochs = (TINY, 1) if given.quick else (SIZE, EPOCHS)
-    made = about("python benchmarks/scaling.py" + " --quick" * given.quick) | {"threads": "1 a process"}
+    made = provenance("python benchmarks/scaling.py" + " --quick" * given.quick) | {"threads": "1 a process"}
     columns = ("step_ms", "step_ratio", "students_s", "students_ratio", "difference")
-    book = ResumableCsv(folder(given) / "scaling.csv", ("processes", "machine"), columns, again=given.again)
+    book = ResumableCsv(folder(given) / "scaling.csv", ("processes", "machine"), columns, overwrite=given.again)
     with tempfile.TemporaryDirectory() as place:
         one, images = run(1, size, epochs, Path(place, "1"))
         two, others = run(2, size, epochs, Path(place, "2"))

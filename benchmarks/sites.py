@@ -27,7 +27,7 @@ from lightning import Trainer
 from script import HERE, folder, listed, options
 
 from lightning_distill import DigitsDataModule, DMDistiller, MedMNISTDataModule, SitesDataModule, SyntheticSetExport
-from lightning_distill.bench.results import ResumableCsv, about
+from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule, SequentialLoader
 from lightning_distill.evaluation import LabeledSet, Protocol, StudentEvaluator, TrainedStudents, get_protocol
 from lightning_distill.evaluation.baselines import Arrays, class_weighted_full_data, coreset_sampler
@@ -144,7 +144,7 @@ def measure(
     sets = [distilled(site, steps, place / name / f"site_{site.site}") for site in sites[:SHARING]]
     tests = tests_of(sites, whole)
     for learned, draw in learners(sites, sets, whole):
-        if not any(book.lacks(name, learned, tested) for tested in tests):
+        if not any(book.is_missing(name, learned, tested) for tested in tests):
             continue
         images, began = len(draw(0).labels), time.perf_counter()
         way = protocol.for_real_data(images) if "images of" in learned else protocol
@@ -159,7 +159,7 @@ def measure(
                 "epochs": way.epochs + 1, "students": STUDENTS, "seeds": f"0-{STUDENTS - 1}", "fit_steps": steps,
                 "images": images, "tested_images": len(said.targets), "seconds": f"{seconds:.1f}",
                 **cells(said, {metric: scores.values(metric) for metric in METRICS}),
-                **about("python benchmarks/sites.py"),
+                **provenance("python benchmarks/sites.py"),
             })  # fmt: skip
         print(f"{name}, {learned}: {100 * scores.mean('balanced_acc'):.1f} % balanced, {seconds:.0f} s", flush=True)
 
@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     makes = {"digits": DigitsDataModule} if given.quick else makes
     protocol, steps = (get_protocol("tiny"), 2) if given.quick else (SHORT, 300)
-    book = ResumableCsv(folder(given) / "sites.csv", ("dataset", "learned", "tested"), COLUMNS, again=given.again)
+    book = ResumableCsv(folder(given) / "sites.csv", ("dataset", "learned", "tested"), COLUMNS, overwrite=given.again)
     place = (folder(given) if given.quick else HERE.parent / "runs") / "sites"
     for name, make in makes.items():
         measure(name, make, protocol, steps, book, place)

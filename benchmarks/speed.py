@@ -19,10 +19,10 @@ import authors
 import torch._inductor.config
 from script import folder, listed, options
 
-from lightning_distill.bench.cases import PATHS, ReferenceStep, Size, Variant, make_textbook
+from lightning_distill.bench.cases import PATHS, ReferenceStep, Size, Variant, make_reference
 from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import device_of, measure
-from lightning_distill.bench.results import TIMES, ResumableCsv, about
+from lightning_distill.bench.measure import measure_path, resolve_device
+from lightning_distill.bench.results import TIME_COLUMNS, ResumableCsv, provenance
 from lightning_distill.utils.hardware import machine_description
 from lightning_distill.utils.precision import bf16_is_native
 
@@ -46,7 +46,7 @@ TINY = Size(2, 1, 8, 2, 4, None, "convnet_w16", 2, 1, 2)
 
 def row_of(work: str, variant: Variant, size: Size, pairs: int, rival: ReferenceStep) -> dict[str, object]:
     """One path in turn with a rival, as a row."""
-    turns: InterleavedTimer = measure(work, size, variant, warmup=1, pairs=pairs, rival=rival)
+    turns: InterleavedTimer = measure_path(work, size, variant, warmup=1, pairs=pairs, reference=rival)
     print(f"{work} {variant}: {turns.median(turns.ours):.3f} s, {turns.ratio:.2f}x", flush=True)
     row: dict[str, object] = {"variant": variant, **turns.row()}
     target = TARGETS.get((work, str(variant)))
@@ -61,19 +61,19 @@ def main(arguments: list[str] | None = None) -> None:
     works = listed(parser, given.only, PATHS)
     theirs = partial(authors.Authors, authors.load(given.authors)) if given.authors else None
     size, pairs = (TINY, dict.fromkeys(PATHS, 1)) if given.quick else (Size(), PAIRS)
-    made = about("python benchmarks/speed.py" + " --quick" * given.quick + " --authors FOLDER" * bool(given.authors))
-    columns = (*TIMES[:7], "target", "met", *TIMES[7:])
-    book = ResumableCsv(folder(given) / "speed.csv", ("work", "variant", "machine"), columns, again=given.again)
-    native = bf16_is_native(device_of("auto"))
+    made = provenance("python benchmarks/speed.py" + " --quick" * given.quick + " --authors FOLDER" * bool(given.authors))
+    columns = (*TIME_COLUMNS[:7], "target", "met", *TIME_COLUMNS[7:])
+    book = ResumableCsv(folder(given) / "speed.csv", ("work", "variant", "machine"), columns, overwrite=given.again)
+    native = bf16_is_native(resolve_device("auto"))
     with torch._inductor.config.patch(force_disable_caches=True):
         for work in works:
             for variant in VARIANTS[work]:
                 if not native and variant.precision == "bf16-mixed":
                     print(f"{work} {variant}: left out, bf16 is only emulated here", flush=True)
-                elif book.lacks(work, variant, machine_description()):
-                    book.put({"work": work, **row_of(work, variant, size, pairs[work], make_textbook), **made})
+                elif book.is_missing(work, variant, machine_description()):
+                    book.put({"work": work, **row_of(work, variant, size, pairs[work], make_reference), **made})
             best, name = BFLOAT if native else FLOAT, f"{work} (authors)"
-            if theirs is not None and work in authors.PATHS and book.lacks(name, best, machine_description()):
+            if theirs is not None and work in authors.PATHS and book.is_missing(name, best, machine_description()):
                 book.put({"work": name, **row_of(work, best, size, pairs[work], theirs), **made})
 
 

@@ -1,1 +1,1 @@
-"""Ours against the textbook: both take turns in one process."""
+"""Benchmarks of the hot paths against a reference implementation, interleaved in one process."""

@@ -1,4 +1,4 @@
-"""What the same seeds and steps come to, ours and the textbook's: the accuracy that belongs to a time."""
+"""Accuracy of this library and of the reference implementation with equal seeds and steps."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from lightning_distill.augmentation.presets import PRESETS
-from lightning_distill.bench import reference as textbook
-from lightning_distill.bench.cases import BenchmarkCase, Variant, make_ours, make_textbook
-from lightning_distill.bench.measure import quiet_trainer, silence
+from lightning_distill.bench.cases import BenchmarkCase, Variant, make_distiller, make_reference
+from lightning_distill.bench.measure import quiet_trainer, silence_lightning
+from lightning_distill.bench.reference import Student
 from lightning_distill.callbacks.student_evaluation import exported_set
 from lightning_distill.data import ArrayDataModule, DigitsDataModule, MNISTDataModule
 from lightning_distill.evaluation import LabeledSet, Protocol, Scores, StudentEvaluator, evaluate_students
@@ -18,7 +18,7 @@ from lightning_distill.utils.rng import isolated_rng
 
 
 def real_data(real_per_class: int = 256) -> ArrayDataModule:
-    """FashionMNIST where its files are found, else MNIST, else scikit-learn's digits."""
+    """Load FashionMNIST if its files exist, else MNIST, else scikit-learn's digits."""
     for name in ("fashionmnist", "mnist"):
         data = MNISTDataModule(name, download=False, real_per_class=real_per_class)
         try:
@@ -29,27 +29,29 @@ def real_data(real_per_class: int = 256) -> ArrayDataModule:
     return DigitsDataModule(real_per_class=real_per_class)
 
 
-def distil_ours(job: BenchmarkCase, variant: Variant, steps: int) -> LabeledSet:
-    """What ours makes in so many steps, as it is shipped."""
-    distiller = make_ours(job, variant.compile)
-    with silence():
-        quiet_trainer(steps, variant.precision, job.device, []).fit(distiller, datamodule=job.data)
+def distill(case: BenchmarkCase, variant: Variant, steps: int) -> LabeledSet:
+    """Distil with this library for a number of steps and return the exported set."""
+    distiller = make_distiller(case, variant.compile)
+    with silence_lightning():
+        quiet_trainer(steps, variant.precision, case.device, []).fit(distiller, datamodule=case.data)
     return exported_set(distiller.synthetic)
 
 
-def distil_textbook(job: BenchmarkCase, steps: int, make: Callable[[BenchmarkCase], Any] = make_textbook) -> LabeledSet:
-    """What the textbook makes in so many steps from the same images, shipped in the same way."""
-    with isolated_rng(job.seed):
-        rival = make(job)
+def distill_reference(
+    case: BenchmarkCase, steps: int, make: Callable[[BenchmarkCase], Any] = make_reference
+) -> LabeledSet:
+    """Distil with the reference implementation from the same initial images and return the exported set."""
+    with isolated_rng(case.seed):
+        reference = make(case)
         for _ in range(steps):
-            rival.step()
-    synthetic = job.begin()
-    synthetic.images.data.copy_(rival.images.detach())
-    return exported_set(synthetic.add_learnables(lr=rival.rate.item() if job.path == "mtt" else None))
+            reference.step()
+    synthetic = case.init_synthetic()
+    synthetic.images.data.copy_(reference.images.detach())
+    return exported_set(synthetic.add_learnables(lr=reference.rate.item() if case.path == "mtt" else None))
 
 
 def score_set(
-    given: LabeledSet,
+    synthetic_set: LabeledSet,
     data: ArrayDataModule,
     network: str,
     epochs: int,
@@ -57,33 +59,33 @@ def score_set(
     device: str,
     variant: Variant | None = None,
 ) -> Scores:
-    """Our students of ``epochs + 1`` epochs before the validation split."""
+    """Train students of this library for ``epochs + 1`` epochs and score them on the validation split."""
     variant = variant or Variant(compile="auto")
-    exam = StudentEvaluator(Protocol("bench", epochs), students, [network], compile=variant.compile)
+    evaluator = StudentEvaluator(Protocol("bench", epochs), students, [network], compile=variant.compile)
     return evaluate_students(
-        exam, lambda student: given, data.val_dataloader(), device, variant.precision == "bf16-mixed"
+        evaluator, lambda student: synthetic_set, data.val_dataloader(), device, variant.precision == "bf16-mixed"
     )
 
 
-def score_textbook_students(given: LabeledSet, job: BenchmarkCase, epochs: int, students: int) -> Scores:
-    """The textbook's students of ``epochs + 1`` epochs before the validation split: their ``acc`` alone."""
-    spec, found = given.spec, Scores()
-    images, labels = spec.normalize(given.pixels).to(job.device), given.labels.to(job.device)
+def score_reference_students(synthetic_set: LabeledSet, case: BenchmarkCase, epochs: int, students: int) -> Scores:
+    """Train reference students for ``epochs + 1`` epochs and score ``acc`` on the validation split."""
+    spec, scores = synthetic_set.spec, Scores()
+    images, labels = spec.normalize(synthetic_set.pixels).to(case.device), synthetic_set.labels.to(case.device)
     for seed in range(students):
         with isolated_rng(seed):
-            student = textbook.Student(images, labels, job.build, PRESETS[spec.augmentation], epochs)
+            student = Student(images, labels, case.build, PRESETS[spec.augmentation], epochs)
             for _ in range(epochs + 1):
                 student.step()
-        found.students.append({"acc": _accuracy(student.network, job)})
-        found.seeds.append(seed)
-        found.architectures.append(job.size.network)
-    return found
+        scores.students.append({"acc": _accuracy(student.network, case)})
+        scores.seeds.append(seed)
+        scores.architectures.append(case.size.network)
+    return scores
 
 
 @torch.no_grad()
-def _accuracy(network: torch.nn.Module, job: BenchmarkCase) -> float:
-    right = total = 0
-    for x, y in job.data.val_dataloader():
-        guess = network(job.data.spec.normalize(x.to(job.device))).argmax(1)
-        right, total = right + int((guess.cpu() == y.flatten()).sum()), total + len(y)
-    return right / total
+def _accuracy(network: torch.nn.Module, case: BenchmarkCase) -> float:
+    correct = total = 0
+    for x, y in case.data.val_dataloader():
+        predicted = network(case.data.spec.normalize(x.to(case.device))).argmax(1)
+        correct, total = correct + int((predicted.cpu() == y.flatten()).sum()), total + len(y)
+    return correct / total

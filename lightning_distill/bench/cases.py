@@ -1,4 +1,4 @@
-"""What is timed: the hot paths as pairs, ours and the textbook's, on the same data from the same images."""
+"""Benchmark cases: this library and the reference implementation on equal data and initial images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lightning_distill.augmentation.presets import PRESETS
-from lightning_distill.bench import reference as textbook
+from lightning_distill.bench import reference
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
 from lightning_distill.distillers.dc_loops import default_loops
@@ -29,7 +29,7 @@ Precision = Literal["32-true", "bf16-mixed"]
 METHODS: dict[str, type[Distiller]] = {
     "dm": DMDistiller, "dc": DCDistiller, "dsa": DSADistiller, "mtt": MTTDistiller,
 }  # fmt: skip
-#: Every path; a step of ``student`` is an epoch.
+#: Measured code paths. A step of ``student`` is one epoch.
 PATHS = ("dm", "student", "dsa", "mtt", "dc")
 EXPERTS, EPOCHS = 2, 2
 STUDENT_LR, IMAGE_LR = 0.01, {"dm": 1.0, "dc": 0.1, "dsa": 0.1, "mtt": 1.0}
@@ -37,19 +37,19 @@ STUDENT_LR, IMAGE_LR = 0.01, {"dm": 1.0, "dc": 0.1, "dsa": 0.1, "mtt": 1.0}
 
 @dataclass(frozen=True)
 class Size:
-    """How much a step has to do.
+    """Problem size of a benchmark.
 
     Args:
-        classes: K.
-        channels: C.
-        side: of the square images, in pixels.
-        ipc: synthetic images a class.
-        real_per_class: real images of a class in a step.
-        real: real training images in all; ``None`` makes a few more than a step takes.
-        network: by its name.
-        outer: image steps on one network (DC, DSA); ``None`` takes the papers'.
-        inner: epochs of the network between two image steps (DC, DSA); ``None`` takes the papers'.
-        syn_steps: steps of the student (MTT).
+        classes: Number of classes.
+        channels: Number of image channels.
+        side: Height and width of the images in pixels.
+        ipc: Synthetic images per class.
+        real_per_class: Real images per class in one step.
+        real: Total number of real training images. ``None`` creates slightly more than one step uses.
+        network: Network name.
+        outer: Image steps per network (DC, DSA). ``None`` takes the papers' number.
+        inner: Network epochs between two image steps (DC, DSA). ``None`` takes the papers' number.
+        syn_steps: Student steps per image step (MTT).
     """
 
     classes: int = 10
@@ -67,15 +67,15 @@ class Size:
         outer, inner = default_loops(self.ipc, self.outer, self.inner)
         image = f"{self.channels}x{self.side}x{self.side}"
         return (
-            f"{self.classes} classes of {image}, {self.ipc} synthetic and {self.real_per_class} real images a class, "
-            f"{self.network}; dc and dsa {outer} image steps a network with {inner} epochs between, "
+            f"{self.classes} classes of {image}, {self.ipc} synthetic and {self.real_per_class} real images per class, "
+            f"{self.network}; dc and dsa {outer} image steps per network with {inner} epochs between, "
             f"mtt {self.syn_steps} student steps"
         )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run ours; its name is ``precision/compile``, e.g. ``bf16/max``."""
+    """Precision and compile mode of a run, named ``precision/compile``, e.g. ``bf16/max``."""
 
     precision: Precision = "32-true"
     compile: CompileMode = "off"
@@ -86,15 +86,15 @@ class Variant:
 
 @dataclass
 class BenchmarkCase:
-    """What both sides are given.
+    """Inputs shared by both implementations.
 
     Args:
-        path: one of `PATHS`.
-        size: options of the methods; the data's own shape counts where it differs.
-        data: real images.
-        device: of both sides.
-        experts: folder of trajectories, for ``mtt``.
-        seed: of ours.
+        path: Code path, one of `PATHS`.
+        size: Problem size. The image shape is taken from ``data``.
+        data: Real images.
+        device: Device of both implementations.
+        experts: Folder of expert trajectories, for ``mtt``.
+        seed: Seed of the distillation.
     """
 
     path: str
@@ -110,8 +110,8 @@ class BenchmarkCase:
         spec = self.data.spec
         self.build = partial(create_network, self.size.network, spec.shape[0], spec.num_classes, spec.shape[1:])
 
-    def begin(self) -> SyntheticSet:
-        """The images to begin with: the same for both sides, on the CPU."""
+    def init_synthetic(self) -> SyntheticSet:
+        """Create the initial synthetic set on the CPU, equal for both implementations."""
         kind = "noise" if self.path == "dc" else "real"
         return SyntheticSet.from_real_data(*self.data.train_arrays(), self.data.spec, self.size.ipc, kind, self.seed)
 
@@ -120,13 +120,13 @@ ReferenceStep = Callable[[BenchmarkCase], Any]
 
 
 def check_paths(names: list[str]) -> None:
-    """Raise a ValueError for a path nobody knows."""
+    """Raise ValueError for names that are not in `PATHS`."""
     if unknown := [name for name in names if name not in PATHS]:
         raise ValueError(f"unknown path {unknown[0]!r}; use any of {', '.join(PATHS)}")
 
 
-def noise(size: Size, seed: int = 0) -> ArrayDataModule:
-    """Random uint8 images of a size; nothing is carved out of the training images."""
+def noise_data(size: Size, seed: int = 0) -> ArrayDataModule:
+    """Create random uint8 images with a separate validation split."""
     generator, count = np.random.default_rng(seed), size.real or size.classes * (size.real_per_class + size.ipc)
     shape = (size.channels, size.side, size.side)
     images = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
@@ -136,78 +136,86 @@ def noise(size: Size, seed: int = 0) -> ArrayDataModule:
 
 
 def write_expert_files(folder: str | Path, network: str, spec: DataSpec) -> None:
-    """Experts for timing: fresh networks whose weights take small random steps, no training."""
+    """Write expert files for timing: random walks of network weights, without training."""
     with isolated_rng(0):
         for expert in range(EXPERTS):
-            place = Path(folder) / f"{expert:03d}"
-            write_expert_card(place, network, spec, {"made_for": "timing"})
+            expert_folder = Path(folder) / f"{expert:03d}"
+            write_expert_card(expert_folder, network, spec, {"made_for": "timing"})
             fresh = create_network(network, spec.shape[0], spec.num_classes, spec.shape[1:])
             weights = {name: weight.detach() for name, weight in fresh.named_parameters()}
             for epoch in range(EPOCHS + 1):
-                write_epoch(place, epoch, weights)
+                write_epoch(expert_folder, epoch, weights)
                 weights = {name: weight + 0.01 * torch.randn_like(weight) for name, weight in weights.items()}
 
 
-def make_ours(job: BenchmarkCase, compile: CompileMode, **more: object) -> Distiller:
-    """Our distiller for a path other than ``student``, with more of its options if need be."""
-    size = job.size
+def make_distiller(case: BenchmarkCase, compile: CompileMode, **more: object) -> Distiller:
+    """Create the distiller of a path other than ``student``.
+
+    Args:
+        case: Data, size and seed.
+        compile: Compile mode.
+        overrides: Further arguments of the distiller.
+    """
+    size = case.size
     options: dict[str, dict[str, Any]] = {
         "dm": {},
-        "dc": {"outer": size.outer, "inner": size.inner},
-        "dsa": {"outer": size.outer, "inner": size.inner},
+        "dc": {"outer_loop": size.outer, "inner_loop": size.inner},
+        "dsa": {"outer_loop": size.outer, "inner_loop": size.inner},
         "mtt": {
-            "experts": job.experts, "syn_steps": size.syn_steps, "max_start": 1, "expert_epochs": 1,
+            "experts": case.experts, "syn_steps": size.syn_steps, "max_start": 1, "expert_epochs": 1,
             "student_lr": STUDENT_LR,
         },
     }  # fmt: skip
-    return METHODS[job.path](
+    return METHODS[case.path](
         ipc=size.ipc,
-        lr=IMAGE_LR[job.path],
+        lr=IMAGE_LR[case.path],
         network=size.network,
-        seed=job.seed,
+        seed=case.seed,
         compile=compile,
-        **options[job.path] | more,
+        **options[case.path] | more,
     )
 
 
-def make_textbook(job: BenchmarkCase) -> Any:
-    """The textbook's side of a path: an object with ``step()`` and, unless a student, ``images``."""
-    spec, size, begun = job.data.spec, job.size, job.begin()
+def make_reference(case: BenchmarkCase) -> Any:
+    """Create the reference implementation of a path: an object with ``step()`` and, except students, ``images``."""
+    spec, size, begun = case.data.spec, case.size, case.init_synthetic()
     images, labels, groups = (
-        begun.images.detach().to(job.device),
-        begun.labels.to(job.device),
+        begun.images.detach().to(case.device),
+        begun.labels.to(case.device),
         PRESETS[spec.augmentation],
     )
-    if job.path == "student":
-        return textbook.Student(images, labels, job.build, groups)
-    if job.path == "mtt":
-        return textbook.MTT(images, labels, job.build, _ends(job), groups, size.syn_steps, IMAGE_LR["mtt"])
-    real, batch = keep_resident(job), job.data.real_per_class
-    if job.path == "dm":
-        return textbook.DM(real, images, job.build, groups, batch)
-    groups, (outer, inner) = () if job.path == "dc" else groups, default_loops(size.ipc, size.outer, size.inner)
-    return textbook.GradientMatching(real, images, job.build, groups, batch, outer, inner)
+    if case.path == "student":
+        return reference.Student(images, labels, case.build, groups)
+    if case.path == "mtt":
+        return reference.MTT(
+            images, labels, case.build, _expert_segment_sampler(case), groups, size.syn_steps, IMAGE_LR["mtt"]
+        )
+    real, batch = keep_resident(case), case.data.real_per_class
+    if case.path == "dm":
+        return reference.DM(real, images, case.build, groups, batch)
+    groups, (outer, inner) = () if case.path == "dc" else groups, default_loops(size.ipc, size.outer, size.inner)
+    return reference.GradientMatching(real, images, case.build, groups, batch, outer, inner)
 
 
-def keep_resident(job: BenchmarkCase) -> textbook.Real:
-    """All real images as public codes hold them; normalised in parts, so that no second copy is ever there."""
-    pixels, labels = job.data.train_arrays()
-    spec = job.data.spec
-    images = torch.empty(len(pixels), *spec.shape, device=job.device)
+def keep_resident(case: BenchmarkCase) -> reference.Real:
+    """Hold all real images normalised on the device, as public code does; normalise in chunks to save memory."""
+    pixels, labels = case.data.train_arrays()
+    spec = case.data.spec
+    images = torch.empty(len(pixels), *spec.shape, device=case.device)
     for start in range(0, len(pixels), 1000):
         part = torch.from_numpy(np.ascontiguousarray(pixels[start : start + 1000]))
-        images[start : start + 1000] = spec.normalize(part.to(job.device))
-    return textbook.Real(images, torch.from_numpy(labels), spec.num_classes)
+        images[start : start + 1000] = spec.normalize(part.to(case.device))
+    return reference.Real(images, torch.from_numpy(labels), spec.num_classes)
 
 
-def _ends(job: BenchmarkCase) -> Callable[[], tuple[list[torch.Tensor], list[torch.Tensor]]]:
-    """ClassBalancedLoader one expert's first stretch; all experts lie in memory."""
+def _expert_segment_sampler(case: BenchmarkCase) -> Callable[[], tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    """Sample the first segment of an expert trajectory; all experts are held in memory."""
     from safetensors.torch import load_file
 
-    names = [name for name, _ in job.build().named_parameters()]
-    stretches = []
-    for folder in sorted(path for path in Path(job.experts).iterdir() if path.is_dir()):
-        ends = [load_file(epoch_path(folder, epoch), device=job.device) for epoch in (0, 1)]
-        stretches.append(([ends[0][name] for name in names], [ends[1][name] for name in names]))
-    draw = random.Random(job.seed)
-    return lambda: draw.choice(stretches)
+    names = [name for name, _ in case.build().named_parameters()]
+    segments = []
+    for folder in sorted(path for path in Path(case.experts).iterdir() if path.is_dir()):
+        ends = [load_file(epoch_path(folder, epoch), device=case.device) for epoch in (0, 1)]
+        segments.append(([ends[0][name] for name in names], [ends[1][name] for name in names]))
+    rng = random.Random(case.seed)
+    return lambda: rng.choice(segments)

@@ -1,4 +1,4 @@
-"""Timing two things in turn, A B A B, in one process: what slows the machine down slows both."""
+"""Interleaved timing A B A B of two implementations in one process."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
 class InterleavedTimer:
-    """Seconds of ours, which calls this after each of its steps, and of the other, which then takes one step.
+    """Timer that the measured code calls after each step; each call runs one reference step.
 
-    What lies between two calls counts as ours: loading data, logging, everything a user waits for. The other draws
-    from random streams of its own, so that ours is not changed by being timed.
+    The time between two calls counts for the measured code, including data loading and logging. The reference step has
+    its own random stream and does not change the measured run.
 
     Args:
-        other: takes one step; ``None`` times ours alone.
-        warmup: first steps of both that are kept apart: compiling, allocating, filling caches.
-        pairs: steps of each that are measured.
-        seconds: as many after the warm-up it is enough, as soon as one pair has been measured.
-        device: of both; CUDA is waited for before the clock is read.
+        other: Function that runs one reference step. ``None`` times the measured code alone.
+        warmup: Number of first steps excluded from the statistics (compilation, allocation, caches).
+        pairs: Number of measured steps of each implementation.
+        seconds: Time limit after the warm-up. At least one pair is measured.
+        device: Device of both implementations. CUDA is synchronised before the clock is read.
 
     Attributes:
-        ours: seconds of every step, those of the warm-up first.
-        theirs: the same of the other.
+        ours: Seconds of each step of the measured code, including the warm-up.
+        reference: Seconds of each reference step, including the warm-up.
     """
 
     def __init__(
@@ -44,21 +44,21 @@ class InterleavedTimer:
         self.other, self.warmup, self.pairs, self.seconds = other, warmup, pairs, seconds
         self.device = torch.device(device)
         self.ours: list[float] = []
-        self.theirs: list[float] = []
-        self.begin()
+        self.reference: list[float] = []
+        self.start()
 
-    def begin(self) -> None:
-        """Start the clock of ours."""
+    def start(self) -> None:
+        """Start the clock."""
         self._warm = self._resumed = self._now()
 
     def __call__(self) -> bool:
-        """Ours has taken a step: note it, let the other take one, and say whether it is enough."""
+        """Record a step, run a reference step, and return True when the measurement is done."""
         self.ours.append(self._now() - self._resumed)
         if self.other is not None:
             with isolated_rng(derive_seed("turns", len(self.ours))):
                 start = self._now()
                 self.other()
-                self.theirs.append(self._now() - start)
+                self.reference.append(self._now() - start)
         self._resumed = self._now()
         measured = len(self.ours) - self.warmup
         if measured <= 0:
@@ -67,20 +67,20 @@ class InterleavedTimer:
 
     @property
     def warm_up(self) -> float:
-        """Seconds of ours until it was warm."""
+        """Seconds of the warm-up steps."""
         return sum(self.ours[: self.warmup])
 
     @property
     def ratio(self) -> float:
-        """How many times faster ours is: median of the other over median of ours; NaN without another."""
-        return self.median(self.theirs) / self.median(self.ours) if self.theirs else math.nan
+        """Speed-up: median reference seconds over median measured seconds; NaN without a reference."""
+        return self.median(self.reference) / self.median(self.ours) if self.reference else math.nan
 
     def median(self, steps: Sequence[float]) -> float:
-        """Median seconds of the measured steps among ``ours`` or ``theirs``."""
+        """Return the median of the measured steps of ``ours`` or ``reference``."""
         return statistics.median(steps[self.warmup :])
 
     def quartiles(self, steps: Sequence[float]) -> tuple[float, float]:
-        """First and third quartile of the measured steps; of a single one, itself."""
+        """Return the first and third quartile of the measured steps."""
         measured = steps[self.warmup :]
         if len(measured) == 1:
             return measured[0], measured[0]
@@ -88,13 +88,13 @@ class InterleavedTimer:
         return first, third
 
     def row(self) -> dict[str, float | int | str]:
-        """The numbers of a CSV row; the other's are empty where there is none."""
+        """Return the timing columns of a CSV row; reference columns are empty without a reference."""
         row: dict[str, float | int | str] = {}
-        for side, steps in (("ours", self.ours), ("textbook", self.theirs)):
+        for side, steps in (("ours", self.ours), ("textbook", self.reference)):
             values = (self.median(steps), *self.quartiles(steps)) if steps else ()
             names = (f"{side}_ms", f"{side}_q1", f"{side}_q3")
             row |= {name: round(1000 * value, 2) for name, value in zip(names, values, strict=False)}
-        if self.theirs:
+        if self.reference:
             row["ratio"] = round(self.ratio, 2)
         return row | {"pairs": len(self.ours) - self.warmup, "warm_up_s": round(self.warm_up, 1)}
 

@@ -1,4 +1,4 @@
-"""How it is timed: a quiet fit, or a student's training, that takes turns with a rival."""
+"""Time a fit, or the training of a student, interleaved with the reference implementation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lightning_distill.bench.cases import (
     ReferenceStep,
     Size,
     Variant,
-    make_ours,
-    make_textbook,
-    noise,
+    make_distiller,
+    make_reference,
+    noise_data,
     write_expert_files,
 )
 from lightning_distill.bench.interleaved import InterleavedTimer
@@ -29,13 +29,13 @@ from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
 Accelerator = Literal["auto", "cpu", "gpu"]
 
 
-def device_of(accelerator: Accelerator) -> str:
-    """Where an accelerator's name leads on this machine."""
+def resolve_device(accelerator: Accelerator) -> str:
+    """Resolve an accelerator name to a torch device type on this machine."""
     return "cuda" if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()) else "cpu"
 
 
 def quiet_trainer(max_steps: int, precision: Precision, device: str, callbacks: list[Callback]) -> Trainer:
-    """A trainer that does nothing but train."""
+    """Create a trainer without logging, checkpoints, validation or progress bar."""
     return Trainer(
         max_steps=max_steps,
         accelerator="gpu" if device == "cuda" else "cpu",
@@ -51,8 +51,8 @@ def quiet_trainer(max_steps: int, precision: Precision, device: str, callbacks: 
 
 
 @contextmanager
-def silence() -> Iterator[None]:
-    """Lightning's remarks and all warnings off, as they were afterwards."""
+def silence_lightning() -> Iterator[None]:
+    """Suppress Lightning messages and all warnings inside the block."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -65,25 +65,25 @@ def silence() -> Iterator[None]:
 
 
 class InterleaveCallback(Callback):
-    """Calls `Turns` after every step and stops the trainer when it is enough."""
+    """Call an `InterleavedTimer` after every step and stop the trainer when it is done."""
 
-    def __init__(self, turns: InterleavedTimer) -> None:
-        self.turns = turns
+    def __init__(self, timer: InterleavedTimer) -> None:
+        self.timer = timer
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self.turns.begin()
+        self.timer.start()
 
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-        """Let the other take its turn."""
-        trainer.should_stop = self.turns()
+        """Run a reference step."""
+        trainer.should_stop = self.timer()
 
 
 class _MeasurementDone(Exception):
-    """Ends a student's training."""
+    """Signal that ends the training of a student."""
 
 
-def measure(
+def measure_path(
     path: str,
     size: Size,
     variant: Variant,
@@ -91,50 +91,50 @@ def measure(
     pairs: int = 5,
     seconds: float = float("inf"),
     accelerator: Accelerator = "auto",
-    rival: ReferenceStep | None = make_textbook,
+    reference: ReferenceStep | None = make_reference,
 ) -> InterleavedTimer:
-    """Time one path: ours in a variant, in turn with a rival.
+    """Time one path, interleaved with the reference implementation.
 
     Args:
-        path: one of `PATHS`.
-        size: of the noise images and of the step.
-        variant: of ours; the rival is what it is.
-        warmup: see `Turns`.
-        pairs: see `Turns`.
-        seconds: see `Turns`.
-        accelerator: of both.
-        rival: makes the other side; ``None`` times ours alone.
+        path: Code path, one of `PATHS`.
+        size: Size of the random images and of a step.
+        variant: Precision and compile mode of this library.
+        warmup: Number of first steps that are not measured.
+        pairs: Number of measured steps of each implementation.
+        seconds: Time limit after the warm-up. At least one pair is measured.
+        accelerator: Accelerator of both implementations.
+        reference: Function that creates the reference implementation. ``None`` times this library alone.
 
     Raises:
-        ValueError: unknown path or network.
+        ValueError: The path or the network is unknown.
     """
-    with tempfile.TemporaryDirectory() as folder, silence():
-        data, device = noise(size), device_of(accelerator)
+    with tempfile.TemporaryDirectory() as folder, silence_lightning():
+        data, device = noise_data(size), resolve_device(accelerator)
         if path == "mtt":
             write_expert_files(folder, size.network, data.spec)
-        job = BenchmarkCase(path, size, data, device, folder)
-        other = None if rival is None else rival(job).step
-        turns = InterleavedTimer(other, warmup, pairs, seconds, device)
+        case = BenchmarkCase(path, size, data, device, folder)
+        other = None if reference is None else reference(case).step
+        timer = InterleavedTimer(other, warmup, pairs, seconds, device)
         if path == "student":
-            _study(job, variant, turns)
+            _time_student(case, variant, timer)
         else:
-            trainer = quiet_trainer(warmup + pairs, variant.precision, device, [InterleaveCallback(turns)])
-            trainer.fit(make_ours(job, variant.compile), datamodule=data)
-    return turns
+            trainer = quiet_trainer(warmup + pairs, variant.precision, device, [InterleaveCallback(timer)])
+            trainer.fit(make_distiller(case, variant.compile), datamodule=data)
+    return timer
 
 
-def _study(job: BenchmarkCase, variant: Variant, turns: InterleavedTimer) -> None:
-    begun, spec = job.begin(), job.data.spec
-    protocol = Protocol("bench", turns.warmup + turns.pairs - 1, augmentation=spec.augmentation)
-    images, bf16 = len(begun), variant.precision == "bf16-mixed"
-    school = StudentTrainer(job.size.network, spec, protocol, images, 1, job.device, bf16, variant.compile)
+def _time_student(case: BenchmarkCase, variant: Variant, timer: InterleavedTimer) -> None:
+    synthetic, spec = case.init_synthetic(), case.data.spec
+    protocol = Protocol("bench", timer.warmup + timer.pairs - 1, augmentation=spec.augmentation)
+    images, bf16 = len(synthetic), variant.precision == "bf16-mixed"
+    trainer = StudentTrainer(case.size.network, spec, protocol, images, 1, case.device, bf16, variant.compile)
 
-    def tick() -> None:
-        if turns():
+    def on_epoch() -> None:
+        if timer():
             raise _MeasurementDone
 
-    turns.begin()
+    timer.start()
     try:
-        school.fit(LabeledSet(begun.pixels(), begun.labels, spec), job.seed, tick)
+        trainer.fit(LabeledSet(synthetic.pixels(), synthetic.labels, spec), case.seed, on_epoch)
     except _MeasurementDone:
         return

@@ -1,4 +1,4 @@
-"""The largest memory a process has had, and what it has now."""
+"""Peak and current resident memory of the process."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from pathlib import Path
 
 
 def peak_mib() -> float:
-    """Largest resident size of this process so far, MiB, pages of mapped files included.
+    """Return the peak resident size of this process in MiB, including pages of mapped files.
 
-    Linux hands ``ru_maxrss`` down from a parent to what it starts, so that a large parent would hide a small child;
-    the high-water mark in ``/proc`` belongs to the process alone.
+    On Linux a child process inherits ``ru_maxrss`` of its parent; the high-water mark in ``/proc`` is its own.
     """
-    if (found := _status("VmHWM")) is not None:
-        return found
+    if (peak := _status("VmHWM")) is not None:
+        return peak
     unit = 1024**2 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def resident_mib() -> tuple[float, float]:
-    """What is resident now, MiB: memory of the process's own, and pages of mapped files; NaN where nobody says."""
+    """Return the resident memory outside and inside mapped files in MiB; NaN if unknown."""
     own, mapped = _status("RssAnon"), _status("RssFile")
     return float("nan") if own is None else own, float("nan") if mapped is None else mapped
 
 
 def _status(name: str) -> float | None:
-    """A number of ``/proc/self/status``, MiB."""
+    """Read a field of ``/proc/self/status`` in MiB."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

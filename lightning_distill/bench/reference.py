@@ -1,8 +1,8 @@
-"""The methods as papers tell them and public codes run them: what ours is timed and scored against.
+"""Reference implementations of the methods as in the papers and public code, for timing and accuracy comparisons.
 
-A loop over classes, eager float32, all real images on the device as normalised float32, a permutation of a class for
-every draw, one graph for all classes, one student after another. Plain modules and ``torch.optim``; nothing of this
-package but the network's definition. Every class has one method, ``step``, so that it can take turns with ours.
+They loop over classes in eager float32, hold all real images normalised on the device, permute a class for every draw,
+build one graph for all classes, and train students one after another. They use plain modules and ``torch.optim`` and
+none of this package's code except the network definition. Every class has one method, ``step``.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Build = Callable[[], nn.Module]
 
 
 class Real:
-    """The training images, normalised, float32, ``(N, C, H, W)``, with the members of each class."""
+    """Normalised training images ``(N, C, H, W)`` float32 with the row indices of each class."""
 
     def __init__(self, images: Tensor, labels: Tensor, classes: int) -> None:
         self.images, self.classes = images, classes
         self.members = [torch.nonzero(labels.cpu() == label).flatten() for label in range(classes)]
 
     def draw(self, label: int, count: int) -> Tensor:
-        """Random images of one class."""
+        """Draw random images of one class."""
         members = self.members[label]
         return self.images[members[torch.randperm(len(members))[:count]]]
 
@@ -45,7 +45,7 @@ class DM:
         self.sgd = torch.optim.SGD([self.images], lr=1.0, momentum=0.5)
 
     def step(self) -> None:
-        """One image step."""
+        """Run one image step."""
         network, ipc = self.build().to(self.images.device), len(self.images) // self.real.classes
         loss = torch.zeros((), device=self.images.device)
         for label in range(self.real.classes):
@@ -84,7 +84,7 @@ class GradientMatching:
         self.network = build().to(images.device)
 
     def step(self) -> None:
-        """One image step, and the inner epochs unless the network has served."""
+        """Run one image step, then the inner epochs unless a fresh network follows."""
         if self.taken % self.outer == 0:
             self.network = self.build().to(self.images.device)
         weights, ipc = list(self.network.parameters()), len(self.images) // self.real.classes
@@ -104,10 +104,16 @@ class GradientMatching:
 
 
 class MTT:
-    """Trajectory matching: a student takes ``steps`` steps on the images; the whole graph is kept.
+    """Trajectory matching with the full graph of ``steps`` student steps.
 
     Args:
-        ends: draws the expert's weights at both ends of a stretch.
+        images: Initial images ``(N, C, H, W)``.
+        labels: Labels ``(N,)``.
+        build: Function that creates a network.
+        ends: Function that draws the expert weights at both ends of a trajectory segment.
+        groups: Augmentation groups.
+        steps: Student steps per image step.
+        lr: Learning rate of the images.
 
     Reference:
         Cazenavette et al.: Dataset Distillation by Matching Training Trajectories, arXiv 2203.11932.
@@ -130,7 +136,7 @@ class MTT:
         self.sgd = torch.optim.SGD(groups_of_rates, 1e-5, momentum=0.5)
 
     def step(self) -> None:
-        """One image step."""
+        """Run one image step."""
         start, target = self.ends()
         names = [name for name, _ in self.network.named_parameters()]
         weights = [w.detach().clone().requires_grad_() for w in start]
@@ -141,14 +147,14 @@ class MTT:
             gradients = torch.autograd.grad(F.cross_entropy(logits, self.labels[order]), weights, create_graph=True)
             weights = [w - self.rate * g for w, g in zip(weights, gradients, strict=True)]
         left = torch.stack([(w - t).square().sum() for w, t in zip(weights, target, strict=True)]).sum()
-        way = torch.stack([(s - t).square().sum() for s, t in zip(start, target, strict=True)]).sum()
+        expert_distance = torch.stack([(s - t).square().sum() for s, t in zip(start, target, strict=True)]).sum()
         self.sgd.zero_grad()
-        (left / way).backward()
+        (left / expert_distance).backward()
         self.sgd.step()
 
 
 class Student:
-    """One student by the field's protocol; a step is an epoch.
+    """Student with the standard training protocol of the field; a step is one epoch.
 
     Reference:
         Zhao, Bilen: Dataset Condensation with Differentiable Siamese Augmentation, arXiv 2102.08259.
@@ -161,7 +167,7 @@ class Student:
         self.epochs, self.epoch = epochs, 0
 
     def step(self) -> None:
-        """One epoch."""
+        """Train for one epoch."""
         train_epoch(self.network, self.sgd, self.images, self.labels, self.groups)
         if self.epoch == self.epochs // 2 + 1:
             self.sgd.param_groups[0]["lr"] *= 0.1
@@ -178,7 +184,7 @@ def train(
     momentum: float,
     decay: float,
 ) -> None:
-    """Plain SGD on all images."""
+    """Train with plain SGD on all images."""
     sgd = torch.optim.SGD(network.parameters(), lr=lr, momentum=momentum, weight_decay=decay)
     for _ in range(epochs):
         train_epoch(network, sgd, images, labels, groups)
@@ -187,7 +193,7 @@ def train(
 def train_epoch(
     network: nn.Module, sgd: torch.optim.Optimizer, images: Tensor, labels: Tensor, groups: Sequence[str]
 ) -> None:
-    """One pass in random order, in batches of 256."""
+    """Train one epoch in random order with batches of 256."""
     for rows in torch.randperm(len(labels), device=labels.device).split(256):
         sgd.zero_grad()
         F.cross_entropy(network(plain(images[rows], groups)), labels[rows]).backward()
@@ -195,7 +201,7 @@ def train_epoch(
 
 
 def distance(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
-    """The paper's: one minus the cosine of every output unit's gradient; vectors count nothing."""
+    """Compute the paper's gradient distance: one minus the cosine per output unit; vectors are ignored."""
     total = torch.zeros((), device=real[0].device)
     for a, b in zip(real, synthetic, strict=True):
         if a.ndim > 1:
@@ -205,7 +211,7 @@ def distance(real: Sequence[Tensor], synthetic: Sequence[Tensor]) -> Tensor:
 
 
 def siamese(real: Tensor, synthetic: Tensor, groups: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """One group, one draw of its parameters, both batches."""
+    """Apply one augmentation group with one parameter draw to both batches."""
     if not groups:
         return real, synthetic
     group, u = groups[int(torch.randint(len(groups), ()))], torch.rand(1, 3)
@@ -213,14 +219,14 @@ def siamese(real: Tensor, synthetic: Tensor, groups: Sequence[str]) -> tuple[Ten
 
 
 def plain(images: Tensor, groups: Sequence[str]) -> Tensor:
-    """One group, its parameters drawn for each image."""
+    """Apply one augmentation group with parameters drawn per image."""
     if not groups:
         return images
     return transform(images, groups[int(torch.randint(len(groups), ()))], torch.rand(len(images), 3))
 
 
 def transform(x: Tensor, group: str, u: Tensor) -> Tensor:
-    """One of the six groups with the uniform numbers ``u`` ``(B, 3)``."""
+    """Apply one of the six augmentation groups with uniform numbers ``u`` ``(B, 3)``."""
     height, width = x.shape[2:]
     first, second, third = u.to(x)[:, :, None, None, None].unbind(1)  # (B, 1, 1, 1) each
     if group == "color":

@@ -1,4 +1,4 @@
-"""Timings as CSV rows, each with what it was made by."""
+"""CSV rows of timings with their provenance."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from lightning_distill._version import __version__
 from lightning_distill.utils.hardware import machine_description
 
 Row = dict[str, str]
-#: Of two sides in turn: milliseconds of a step with quartiles, ratio, and the seconds until ours was warm.
-TIMES = (
+#: Milliseconds per step with quartiles for both implementations, their ratio, and the warm-up in seconds.
+TIME_COLUMNS = (
     "ours_ms", "ours_q1", "ours_q3", "textbook_ms", "textbook_q1", "textbook_q3", "ratio", "pairs", "warm_up_s",
 )  # fmt: skip
-ABOUT = ("machine", "threads", "torch", "lightning_distill", "date", "command")
+PROVENANCE_COLUMNS = ("machine", "threads", "torch", "lightning_distill", "date", "command")
 
 
-def about(command: str) -> Row:
-    """What every row says of its making; ``command`` is what a reader types to get it again."""
+def provenance(command: str) -> Row:
+    """Return the provenance columns of a row.
+
+    Args:
+        command: Command line that reproduces the row.
+    """
     values = (
         machine_description(),
         torch.get_num_threads(),
@@ -31,11 +35,11 @@ def about(command: str) -> Row:
         datetime.date.today(),
         command,
     )
-    return dict(zip(ABOUT, map(str, values), strict=True))
+    return dict(zip(PROVENANCE_COLUMNS, map(str, values), strict=True))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a CSV; none where there is no file."""
+    """Read the rows of a CSV; a missing file has none."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
@@ -43,10 +47,10 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a CSV beside the old one and rename it: a crash loses nothing. Absent values stay empty.
+    """Write a CSV to a temporary file and rename it. Missing values are empty cells.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: The folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -58,27 +62,31 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, o
 
 
 class ResumableCsv:
-    """A CSV filled row by row; a row that is there already, made by this version, need not be made again.
+    """CSV filled row by row; existing rows of this version can be skipped.
 
     Args:
-        path: of the CSV.
-        keys: columns that name a row.
-        columns: the others, before what `about` says.
-        again: whether every row is made anew.
+        path: Path of the CSV.
+        keys: Columns that identify a row.
+        columns: Further columns, followed by `PROVENANCE_COLUMNS`.
+        overwrite: Whether existing rows are measured again.
     """
 
-    def __init__(self, path: Path, keys: Sequence[str], columns: Sequence[str], again: bool = False) -> None:
-        self.path, self.keys, self.columns = path, tuple(keys), tuple(dict.fromkeys((*keys, *columns, *ABOUT)))
+    def __init__(self, path: Path, keys: Sequence[str], columns: Sequence[str], overwrite: bool = False) -> None:
+        self.path, self.keys, self.columns = (
+            path,
+            tuple(keys),
+            tuple(dict.fromkeys((*keys, *columns, *PROVENANCE_COLUMNS))),
+        )
         self.rows = read_rows(path)
-        kept = [] if again else [row for row in self.rows if row["lightning_distill"] == __version__]
+        kept = [] if overwrite else [row for row in self.rows if row["lightning_distill"] == __version__]
         self._done = {self._key(row) for row in kept}
 
-    def lacks(self, *key: object) -> bool:
-        """Whether the row of this key is to be made."""
+    def is_missing(self, *key: object) -> bool:
+        """Return True if the row with this key has to be measured."""
         return tuple(map(str, key)) not in self._done
 
     def put(self, row: Mapping[str, object]) -> None:
-        """Add a row, or put it in the place of the one with its key, and write the file."""
+        """Add a row, or replace the row with its key, and write the file."""
         text = {name: str(row.get(name, "")) for name in self.columns}
         key, keys = self._key(text), [self._key(old) for old in self.rows]
         place = keys.index(key) if key in keys else len(keys)

@@ -15,8 +15,8 @@ from rich.table import Table
 from lightning_distill.bench.advice import EAGER, recommend_settings
 from lightning_distill.bench.cases import PATHS, Size, Variant, check_paths
 from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import Accelerator, device_of, measure
-from lightning_distill.bench.results import ABOUT, TIMES, about, write_rows
+from lightning_distill.bench.measure import Accelerator, resolve_device, measure_path
+from lightning_distill.bench.results import PROVENANCE_COLUMNS, TIME_COLUMNS, provenance, write_rows
 from lightning_distill.functional.compile import compiler_available
 from lightning_distill.networks import check_network
 from lightning_distill.sets.storage import check_writable
@@ -74,7 +74,7 @@ def bench(
         OSError: the folder of ``out`` cannot be written.
     """
     command = _command(locals())
-    chosen, device = list(paths or PATHS), device_of(accelerator)
+    chosen, device = list(paths or PATHS), resolve_device(accelerator)
     check_paths(chosen)
     check_network(network)
     if out is not None:
@@ -90,9 +90,9 @@ def bench(
     for line in recommend_settings(results, device) or ["nothing to say: too little was measured"]:
         console.print(f"  {line}", highlight=False)
     if out is not None:
-        made = {"size": str(size), **about(command)}
+        made = {"size": str(size), **provenance(command)}
         rows = [{"work": path, "variant": name, **turns.row(), **made} for (path, name), turns in results.items()]
-        write_rows(Path(out), ("work", "variant", *TIMES, "size", *ABOUT), rows)
+        write_rows(Path(out), ("work", "variant", *TIME_COLUMNS, "size", *PROVENANCE_COLUMNS), rows)
     return results
 
 
@@ -125,7 +125,7 @@ def _measure_all(
     paths: Sequence[str], size: Size, seconds: float, accelerator: Accelerator, console: Console
 ) -> tuple[Result, list[str]]:
     jobs, results, left_out, end = (
-        _order(paths, device_of(accelerator)),
+        _order(paths, resolve_device(accelerator)),
         Result(),
         list[str](),
         time.perf_counter() + seconds,
@@ -141,7 +141,7 @@ def _measure_all(
                 continue
             compiling = WARM_UP * sum(variant.compile == "max" for _, variant in jobs[done:])
             share = max(1.0, (left - compiling) / (len(jobs) - done))
-            results[path, str(variant)] = measure(path, size, variant, 1, 10, share, accelerator)
+            results[path, str(variant)] = measure_path(path, size, variant, 1, 10, share, accelerator)
     return results, left_out
 
 
@@ -155,7 +155,7 @@ def _expected(path: str, variant: Variant, results: Result) -> float:
             reference = results[other, EAGER]
             slower = max(slower, turns.median(turns.ours) / reference.median(reference.ours))
             warm_up = max(warm_up, turns.warm_up)
-    return warm_up + 2 * (eager.median(eager.theirs) + slower * eager.median(eager.ours))
+    return warm_up + 2 * (eager.median(eager.reference) + slower * eager.median(eager.ours))
 
 
 def _table(results: Result, title: str) -> Table:
@@ -165,7 +165,7 @@ def _table(results: Result, title: str) -> Table:
         table.add_column(column, justify="left" if column == "path" else "right")
     for path in dict.fromkeys(path for path, _ in results):
         mine = {name: results[path, name] for name in variants if (path, name) in results}
-        textbook = min(turns.median(turns.theirs) for turns in mine.values())
+        textbook = min(turns.median(turns.reference) for turns in mine.values())
         cells = [f"{1000 * t.median(t.ours):,.0f} ({t.ratio:.1f}x)" if (t := mine.get(n)) else "-" for n in variants]
         warm = " / ".join(f"{mine[name].warm_up:.0f}" if name in mine else "-" for name in variants)
         table.add_row(path, f"{1000 * textbook:,.0f}", *cells, warm)

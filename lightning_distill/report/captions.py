@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from lightning_distill.evaluation.metrics.classification import BINS
+from lightning_distill.evaluation.metrics.probability_errors import BINS
 from lightning_distill.evaluation.metrics.intervals import Estimate, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.report.results import THEMES, Group, Result

@@ -1,4 +1,4 @@
-"""Bringing a set made at one place to the data of another: its classes by a map, its images by resizing."""
+"""Adapt a set to other data: map its classes, resize its images."""
 
 from __future__ import annotations
 
@@ -24,127 +24,138 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def adapt_set(
-    set: LabeledSet, data: DataSpec, map_classes: Mapping[str, str] | None = None, resize: bool = False
+    labeled_set: LabeledSet, data: DataSpec, map_classes: Mapping[str, str] | None = None, resize: bool = False
 ) -> LabeledSet:
-    """A set as students of other data can use it; a set that fits already comes back as it is.
+    """Adapt a set to the classes and the image shape of other data; a matching set is returned unchanged.
 
-    Classes are renamed and brought to the data's order; two classes of the set may become one of the data. Images are
-    resized (bilinear, antialiased) and turned from grey to colour or back, in pixel units, and clipped and rounded to
-    the form in which the set is shipped.
+    Classes are renamed and reordered; several classes of the set may map to one class of the data. Images are resized
+    (bilinear, antialiased) and converted between grey and RGB in pixel units, then clipped and rounded to the storage
+    dtype of the set.
 
-    The set keeps *its own* mean and std: whoever was sent it knows no others. Students see its images as
-    ``(pixel - set mean) / set std``, and `exam.examine` shows them the other site's real images by the same two, so
-    that a shift of brightness between two sites counts against the set, as it does where a model is used elsewhere.
+    The set keeps *its own* mean and std, the only statistics a recipient of the file has. Its images are normalised as
+    ``(pixel - set mean) / set std``, and `evaluate_students` normalises the real images of the other site by the same
+    statistics. A brightness shift between two sites therefore lowers the score, as it does in deployment.
 
     Args:
-        set: pixels ``(N, C, H, W)``, labels ``(N,)``, learned probabilities ``(N, K)`` or None.
-        data: of the real images students are scored on.
-        map_classes: the data's class for each class of the set, by names; ``None`` where both have the same names in
-            the same order.
-        resize: bring images to the data's size and channels.
+        labeled_set: Set with pixels ``(N, C, H, W)``, labels ``(N,)`` and optional probabilities ``(N, K)``.
+        data: Specification of the real images that students are scored on.
+        map_classes: Class name of the data for each class name of the set. ``None`` requires equal names and order.
+        resize: Whether images of another size or channel count are converted.
 
     Returns:
-        The set with the data's shape and class names, ordered by class.
+        The set with the shape and class names of the data, ordered by class.
 
     Raises:
-        ValueError: another size, channels or classes than the data's and no leave to change them; a class the map does
-            not know, or knows wrongly; channels other than one and three; pixels of another scale.
+        ValueError: Shape or classes differ and no conversion was requested, a class is missing in the map or unknown,
+            the channel count is neither one nor three, or the pixel scales differ.
     """
-    spec = set.spec
+    spec = labeled_set.spec
     if spec.shape != data.shape and not resize:
-        raise ValueError(
-            f"the set's images are {spec.shape} but {data.name} has {data.shape} (C, H, W); --resize converts them"
-        )
+        raise ValueError(f"the set's images are {spec.shape} but {data.name} has {data.shape} (C, H, W); add --resize")
     if map_classes is None and spec.class_names != data.class_names:
         ours, theirs = ", ".join(spec.class_names), ", ".join(data.class_names)
         example = json.dumps(dict.fromkeys(spec.class_names[:2], data.class_names[0]), ensure_ascii=False)
         raise ValueError(
-            f"the set's classes are {ours}; those of {data.name} are {theirs}; say which is which by --map-classes, "
-            f"such as '{example[:-1]}, ...}}'"
+            f"the set's classes are {ours}; those of {data.name} are {theirs}; map them with --map-classes, "
+            f"for example '{example[:-1]}, ...}}'"
         )
     _check_scale(spec, data)
     if spec.multi_label != data.multi_label:
         raise ValueError(f"the set is {spec.task}, {data.name} is {data.task}; both must be multi-label, or none")
     if map_classes is not None:
-        set = map_class_names(set, data, map_classes)
+        labeled_set = map_class_names(labeled_set, data, map_classes)
     elif spec.combinations != data.combinations:
-        numbers = data.group_indices(spec.targets(set.labels))
-        set = replace(set, labels=numbers, spec=replace(spec, combinations=data.combinations))
-    return resize_set(set, data.shape) if spec.shape != data.shape else set
+        numbers = data.group_indices(spec.targets(labeled_set.labels))
+        labeled_set = replace(labeled_set, labels=numbers, spec=replace(spec, combinations=data.combinations))
+    return resize_set(labeled_set, data.shape) if spec.shape != data.shape else labeled_set
 
 
 def adapted_sampler(
-    draw: Callable[[int], LabeledSet],
+    sampler: Callable[[int], LabeledSet],
     data: DataSpec,
     map_classes: Mapping[str, str] | None = None,
     resize: bool = False,
 ) -> Callable[[int], LabeledSet]:
-    """`fit_to` for what each student learns from: trained on site A's images, scored on site B's.
+    """Apply `adapt_set` to the training set of each student.
 
-    Baselines and all real images of site A are so held against its set, by site A's mean and std like the set itself.
+    Baselines from site A are then scored on site B under the same conversion and statistics as the set of site A.
     """
-    return lambda student: adapt_set(draw(student), data, map_classes, resize)
+    return lambda student: adapt_set(sampler(student), data, map_classes, resize)
 
 
-def map_class_names(set: LabeledSet, data: DataSpec, map_classes: Mapping[str, str]) -> LabeledSet:
-    """The set with the data's classes: ``label' = map(label)``, and the probabilities of merged classes added up.
+def map_class_names(labeled_set: LabeledSet, data: DataSpec, map_classes: Mapping[str, str]) -> LabeledSet:
+    """Map class names: ``label' = map(label)``; probabilities of merged classes are summed.
 
     Args:
-        set: labels ``(N,)``, probabilities ``(N, K)`` or None.
-        data: whose class names count.
-        map_classes: the data's class for each class of the set.
+        labeled_set: Set with labels ``(N,)`` and optional probabilities ``(N, K)``.
+        data: Specification with the target class names.
+        map_classes: Class name of the data for each class name of the set.
 
     Raises:
-        ValueError: a class of the set without a partner, a name that is in neither, or multi-label data.
+        ValueError: A class of the set is not mapped, a name is unknown, or the data are multi-label.
     """
-    if set.spec.multi_label:
-        raise ValueError("the labels of multi-label sets cannot be renamed; name those of the data as the set does")
-    names = set.spec.class_names
+    if labeled_set.spec.multi_label:
+        raise ValueError("--map-classes does not support multi-label sets; use the same label names in both")
+    names = labeled_set.spec.class_names
     for given, known, whose in ((map_classes.keys(), names, "set"), (map_classes.values(), data.class_names, "data")):
         for name in given:
             _check_known(name, known, whose)
     if missing := [name for name in names if name not in map_classes]:
-        raise ValueError(f"the map says nothing of the set's class {', '.join(map(repr, missing))}; map every class")
+        raise ValueError(f"--map-classes lacks {', '.join(map(repr, missing))}; map every class of the set")
     partners = torch.tensor([data.class_names.index(map_classes[name]) for name in names])  # (K set,)
-    labels = partners[set.labels]
+    labels = partners[labeled_set.labels]
     order = torch.argsort(labels, stable=True)
     soft = None
-    if set.soft_labels is not None:
-        soft = set.soft_labels.new_zeros(len(labels), data.num_classes).index_add_(1, partners, set.soft_labels)[order]
+    if labeled_set.soft_labels is not None:
+        soft = labeled_set.soft_labels.new_zeros(len(labels), data.num_classes).index_add_(
+            1, partners, labeled_set.soft_labels
+        )[order]
     present = torch.bincount(labels, minlength=data.num_classes).tolist()
     if empty := [name for name, images in zip(data.class_names, present, strict=True) if not images]:
-        rank_zero_warn(f"no image of the set is of {', '.join(map(repr, empty))}: its students never see such images")
-    spec = replace(set.spec, class_names=data.class_names, task=data.task)
-    pixels = cast(Tensor, set.pixels.take(order)) if isinstance(set.pixels, LazyImages) else set.pixels[order]
-    return replace(set, pixels=pixels, labels=labels[order], spec=spec, soft_labels=soft)
+        rank_zero_warn(
+            f"the set has no images of {', '.join(map(repr, empty))}; students are not trained on these classes"
+        )
+    spec = replace(labeled_set.spec, class_names=data.class_names, task=data.task)
+    pixels = (
+        cast(Tensor, labeled_set.pixels.take(order))
+        if isinstance(labeled_set.pixels, LazyImages)
+        else labeled_set.pixels[order]
+    )
+    return replace(labeled_set, pixels=pixels, labels=labels[order], spec=spec, soft_labels=soft)
 
 
-def resize_set(set: LabeledSet, shape: tuple[int, int, int]) -> LabeledSet:
-    """The set with images of another shape ``(C, H, W)``, and mean and std of as many channels.
+def resize_set(labeled_set: LabeledSet, shape: tuple[int, int, int]) -> LabeledSet:
+    """Resize images to ``(C, H, W)`` and convert mean and std to the new channel count.
 
-    Grey from colour: the weights `GREY` on pixels and means, and on the std too, which is exact where the channels rise
-    and fall together and too large elsewhere. Colour from grey: three equal channels.
+    RGB to grey applies the weights `GREY` to pixels, mean and std; the std is exact for perfectly correlated channels
+    and an upper bound otherwise. Grey to RGB repeats the channel three times.
+
+    Args:
+        labeled_set: Set with pixels ``(N, C, H, W)``.
+        shape: Target shape ``(C, H, W)``.
 
     Raises:
-        ValueError: channels other than one and three.
+        ValueError: The channel counts differ and are not one and three.
     """
-    spec, channels = set.spec, shape[0]
+    spec, channels = labeled_set.spec, shape[0]
     mean, std = spec.mean, spec.std
     if spec.shape[0] != channels:
         if {spec.shape[0], channels} != {1, 3}:
-            raise ValueError(f"the set has {spec.shape[0]} channels, the data {channels}; only 1 and 3 are converted")
+            raise ValueError(
+                f"the set has {spec.shape[0]} channels, the data {channels}; only 1 and 3 can be converted"
+            )
         if channels == 3:
             mean, std = mean * 3, std * 3
         else:
             mean, std = ((sum(w * v for w, v in zip(GREY, values, strict=True)),) for values in (mean, std))
-    change = partial(_pixels_of_shape, spec=(new := replace(spec, shape=shape, mean=mean, std=std)))
-    given = set.pixels
-    pixels = cast(Tensor, given.map(change)) if isinstance(given, LazyImages) else change(given)
-    return replace(set, pixels=pixels, spec=new)
+    convert = partial(_pixels_of_shape, spec=(new := replace(spec, shape=shape, mean=mean, std=std)))
+    images = labeled_set.pixels
+    pixels = cast(Tensor, images.map(convert)) if isinstance(images, LazyImages) else convert(images)
+    return replace(labeled_set, pixels=pixels, spec=new)
 
 
 def _pixels_of_shape(pixels: Tensor, spec: DataSpec) -> Tensor:
-    """Pixels ``(N, C', H', W')`` in the shape and type that a spec says."""
+    """Convert pixels ``(N, C', H', W')`` to the shape and storage dtype of a spec."""
     pixels = pixels.float()
     if pixels.shape[1] != spec.shape[0]:
         grey = spec.shape[0] == 1
@@ -155,7 +166,7 @@ def _pixels_of_shape(pixels: Tensor, spec: DataSpec) -> Tensor:
 
 
 def to_stored_dtype(pixels: Tensor, spec: DataSpec) -> Tensor:
-    """Pixel units ``(N, C, H, W)``, any dtype, clipped to the data's range and in the type a file holds."""
+    """Clip pixels ``(N, C, H, W)`` to the valid range and cast them to the storage dtype."""
     if pixels.dtype == torch.uint8 and spec.storage_dtype == "uint8":
         return pixels.clone()
     clipped = pixels.float().clamp(max(spec.min_value, -FLOAT16_MAX), min(spec.max_value, FLOAT16_MAX))
@@ -170,14 +181,14 @@ def _check_known(name: str, known: Collection[str], whose: str) -> None:
 
 
 def _check_scale(made_from: DataSpec, data: DataSpec) -> None:
-    """Refuse whole numbers beside floats of another scale; warn of floats whose scales differ."""
+    """Raise ValueError for uint8 beside floats of another scale; warn about floats of different scales."""
     ranges = made_from.max_value - made_from.min_value, data.max_value - data.min_value
     if max(ranges) <= 2 * min(ranges):
         return
-    found = (
+    message = (
         f"the set's pixels are {made_from.storage_dtype} from {made_from.min_value:g} to {made_from.max_value:g}, "
         f"those of {data.name} {data.storage_dtype} from {data.min_value:g} to {data.max_value:g}"
     )
     if made_from.storage_dtype != data.storage_dtype:
-        raise ValueError(f"{found}; bring the data's images to the scale of the set")
-    rank_zero_warn(f"{found}; make sure that both have the same units")
+        raise ValueError(f"{message}; rescale the images of the data to the range of the set")
+    rank_zero_warn(f"{message}; check that both use the same units")

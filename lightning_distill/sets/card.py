@@ -1,4 +1,4 @@
-"""What a shared file says of itself."""
+"""Card of a set file: method, scores, versions and the disclosure warning, as plain data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 from lightning_distill.sets.storage import Card
 
-#: How the images of a selection began, and what they still are.
+#: Value of the card key ``start`` for real images that were selected and not changed.
 UNCHANGED = "unchanged"
 PACKAGES = ("lightning_distill", "torch", "lightning", "kornia", "torchmetrics")
 
@@ -18,19 +18,23 @@ def make_card(
     method: str,
     hyper_parameters: Mapping[str, object],
     scores: Mapping[str, object],
-    start: str,
+    init: str,
     step: int,
     learned: Sequence[str] = (),
 ) -> Card:
-    """A card as plain data.
+    """Build the card of a set file as plain data.
 
     Args:
-        method: class name of the distiller, or the name of a selection.
-        hyper_parameters: plain data.
-        scores: what was measured, with students and seeds.
-        start: how the images began: ``noise``, `UNCHANGED` for real images as they are; all else is named as copies.
-        step: steps taken.
-        learned: what else the method has learned and the file holds: ``soft_labels``, ``lr``.
+        method: Class name of the distiller, or name of the coreset method.
+        hyper_parameters: Hyperparameters as plain data.
+        scores: Measured scores with the number of students and their seeds.
+        init: Initialisation of the images: ``noise``, or `UNCHANGED` for unmodified real images. Every other value
+            counts as copies of real images.
+        step: Number of distillation steps.
+        learned: Names of further learned arrays in the file: ``soft_labels``, ``lr``.
+
+    Returns:
+        A dictionary for JSON. The key ``start`` holds ``init``.
     """
     use = {"soft_labels": "instead of labels: soft_labels, probabilities", "lr": "with SGD at the learned rate lr"}
     card: Card = {
@@ -38,8 +42,8 @@ def make_card(
         "hyper_parameters": dict(hyper_parameters),
         "steps": step,
         "scores": dict(scores),
-        "start": start,
-        "warning": privacy_warning(start),
+        "start": init,
+        "warning": privacy_warning(init),
         "versions": {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()},
         "date": datetime.date.today().isoformat(),
         "use": "; ".join(["train on (images - mean) / std", *(use[name] for name in learned)]),
@@ -47,25 +51,30 @@ def make_card(
     return card
 
 
-def privacy_warning(start: str) -> str:
-    """What a reader of the set must know about what it may show."""
-    if start == "noise":
+def privacy_warning(init: str) -> str:
+    """Return the disclosure warning for an initialisation.
+
+    Args:
+        init: Initialisation of the images, see `make_card`.
+    """
+    if init == "noise":
         return "The images began as noise; what they reveal of the training images has not been measured."
-    if start == UNCHANGED:
+    if init == UNCHANGED:
         return (
-            "This file contains real images of the training data, unchanged. Whoever has it has these images: treat it "
-            "like the data it was made from."
+            "This file contains unchanged real images of the training data. Handle it under the same rules as the "
+            "data it was made from."
         )
     return (
-        "The images began as copies of real training images and may still show them; what they reveal of the training "
-        "images has not been measured. Treat this file like the data it was made from."
+        "The images began as copies of real training images and may still show them; what they reveal of "
+        "the training images has not been measured. Handle this file under the same rules as the data it was made "
+        "from."
     )
 
 
 def strictest_warning(cards: Sequence[Card]) -> Card:
-    """The card that warns most: of real images before copies of them, of copies before noise; the first of equals.
+    """Return the card with the strictest warning: real images, then copies of them, then noise.
 
-    A card that does not say how its images began counts as one of copies.
+    A card without the key ``start`` counts as copies. The first card wins a tie.
     """
     rank = {"noise": 0, UNCHANGED: 2}
     return max(cards, key=lambda card: rank.get(str(card.get("start")), 1))

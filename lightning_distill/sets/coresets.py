@@ -1,7 +1,7 @@
-"""Choosing real images: the baselines every distilled set must beat, and good places to start one from.
+"""Coreset selection: baselines for distilled sets and initial images of a distillation.
 
-Each method takes one class, ``(n, F)`` features, and returns the rows it picks. Features are looked at a part at a
-time, so that those of images on disk (`Pixels`) need not be in memory together.
+Each method takes the features ``(n, F)`` of one class and returns the selected rows. Features are processed in chunks,
+so images on disk (`PixelFeatures`) are never in memory together.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from lightning_distill.spec import DataSpec
 
 Rows = NDArray[np.int64]
 Features = NDArray[np.float32]
-#: Where distances are measured: on normalised pixels, or on the features of a network trained on the data.
+#: Feature space of the distances: normalised pixels, or the embedding of a network trained on the data.
 Space = Literal["pixels", "embedding"]
 Ratio = Literal["balanced", "natural"]
-#: Numbers of a class's features that are held at once, 64 MiB of them; for k-means, four times as many.
+#: Feature values of one class held at a time (64 MiB in float32). K-means holds four times this number.
 CHUNK_ELEMENTS = 1 << 24
 
 
-class Pixels:
-    """The normalised pixels of some images as features ``(n, F)``, float32, read when they are looked at.
+class PixelFeatures:
+    """Normalised pixels of selected images as features ``(n, F)`` float32, read on access.
 
     Args:
-        images: ``(N, C, H, W)`` in pixel units; on disk if you like.
-        rows: ``(n,)`` of the images.
-        spec: shape, mean and std of the data.
+        images: Images ``(N, C, H, W)`` in pixel units, in memory or on disk.
+        rows: Indices ``(n,)`` of the selected images.
+        spec: Shape, mean and std of the data.
     """
 
     def __init__(self, images: NDArray[np.generic], rows: Rows, spec: DataSpec) -> None:
@@ -48,30 +48,30 @@ class Pixels:
         return np.asarray(pixels.reshape(*pixels.shape[:-3], self.shape[1]))
 
 
-def _map_chunks(features: Features | Pixels, measure: Callable[[Features], Features]) -> Features:
-    """One number for each row, ``(n,)``, measured part by part."""
+def _map_chunks(features: Features | PixelFeatures, measure: Callable[[Features], Features]) -> Features:
+    """Apply a function chunk by chunk and concatenate its values ``(n,)``."""
     return np.concatenate([measure(part) for part in _iter_chunks(features)])
 
 
-def _iter_chunks(features: Features | Pixels) -> Iterator[Features]:
+def _iter_chunks(features: Features | PixelFeatures) -> Iterator[Features]:
     step = max(1, CHUNK_ELEMENTS // max(1, features.shape[1]))
     for start in range(0, len(features), step):
         yield features[start : start + step]
 
 
-def _mean(features: Features | Pixels) -> Features:
-    """Of all rows, ``(F,)`` float32."""
+def _mean(features: Features | PixelFeatures) -> Features:
+    """Mean of all rows, ``(F,)`` float32."""
     total = np.sum([part.sum(0) for part in _iter_chunks(features)], axis=0, dtype=np.float64)
     return np.asarray(total / len(features), np.float32)
 
 
-def random_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
-    """``count`` rows without replacement."""
+def random_rows(features: Features | PixelFeatures, count: int, seed: int) -> Rows:
+    """Draw ``count`` rows uniformly without replacement."""
     return np.random.default_rng(seed).choice(len(features), count, replace=False)
 
 
-def herding_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
-    """Greedy: the next row is the one that brings the mean of the picks closest to the mean of the class.
+def herding_rows(features: Features | PixelFeatures, count: int, seed: int) -> Rows:
+    """Select rows by herding: each next row brings the mean of the selection closest to the class mean.
 
     Reference:
         Welling: Herding Dynamical Weights to Learn, ICML 2009; as used by Rebuffi et al., arXiv 1611.07725.
@@ -87,12 +87,12 @@ def herding_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
 
 
 def _herding_order(mean: Features, total: Features, step: int, part: Features) -> Features:
-    """How far the mean of the picks would be from that of the class with each row as the next pick."""
+    """Squared distance between the class mean and the mean of the selection plus each candidate row."""
     return np.asarray(np.square(mean - (total + part) / step).sum(1))
 
 
-def kcenter_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
-    """Greedy k-center: start next to the mean, then always take the row farthest from all picks.
+def kcenter_rows(features: Features | PixelFeatures, count: int, seed: int) -> Rows:
+    """Select rows by greedy k-center: start nearest to the mean, then add the row farthest from the selection.
 
     Reference:
         Sener, Savarese: Active Learning for CNNs, a Core-Set Approach, ICLR 2018, arXiv 1708.00489.
@@ -111,15 +111,15 @@ def _distances(centre: Features, part: Features) -> Features:
     return np.asarray(np.square(part - centre).sum(1))
 
 
-def kmeans_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
-    """The row nearest to each of ``count`` k-means centres (scikit-learn), each row at most once.
+def kmeans_rows(features: Features | PixelFeatures, count: int, seed: int) -> Rows:
+    """Select the row nearest to each of ``count`` k-means centres (scikit-learn), each row at most once.
 
-    Centres are those of all rows of a class; of `Pixels` that are too many to be held, of a random sample.
+    Centres are fitted on all rows of a class, or on a random sample if `PixelFeatures` exceed the memory limit.
     """
     from sklearn.cluster import KMeans
 
-    held: Features | Pixels = features
-    if isinstance(features, Pixels):
+    held: Features | PixelFeatures = features
+    if isinstance(features, PixelFeatures):
         most = max(count, 4 * CHUNK_ELEMENTS // max(1, features.shape[1]))
         whole = np.arange(len(features))
         held = features[whole if len(whole) <= most else np.random.default_rng(seed).choice(whole, most, replace=False)]
@@ -132,7 +132,7 @@ def kmeans_rows(features: Features | Pixels, count: int, seed: int) -> Rows:
     return np.array(picked)
 
 
-METHODS: dict[str, Callable[[Features | Pixels, int, int], Rows]] = {
+METHODS: dict[str, Callable[[Features | PixelFeatures, int, int], Rows]] = {
     "random": random_rows,
     "herding": herding_rows,
     "kcenter": kcenter_rows,
@@ -141,36 +141,36 @@ METHODS: dict[str, Callable[[Features | Pixels, int, int], Rows]] = {
 
 
 def check_method(method: str) -> None:
-    """Raise a ValueError that offers the closest names unless ``method`` is one of `METHODS`."""
+    """Raise ValueError with the closest name if ``method`` is not in `METHODS`."""
     if method not in METHODS:
         close = difflib.get_close_matches(method, METHODS, n=1)
         hint = f"; the closest is {close[0]}" if close else ""
-        raise ValueError(f"unknown selection {method!r}; use one of {', '.join(METHODS)}{hint}")
+        raise ValueError(f"unknown coreset method {method!r}; use one of {', '.join(METHODS)}{hint}")
 
 
 def check_labels(labels: NDArray[np.int64]) -> None:
-    """Raise a ValueError unless every image has one label ``(N,)``: images are chosen class by class."""
+    """Raise ValueError if labels are not of shape ``(N,)``."""
     if labels.ndim != 1:
-        raise ValueError(f"labels of the shape {labels.shape}; images are chosen class by class: give one label each")
+        raise ValueError(f"labels have shape {labels.shape}; coreset selection needs one label per image, (N,)")
 
 
 def counts_for_ratio(labels: NDArray[np.int64], total: int, ratio: Ratio) -> list[int]:
-    r"""How many images of each class make ``total``, in equal parts or in the ratio of the data.
+    r"""Divide ``total`` images among the classes, equally or in proportion to the data.
 
-    Largest remainder: class c has the share :math:`q_c = T n_c / \sum n` (or ``T / K``), gets its whole part, and what
-    is left goes one by one to the largest fractions, the first class first where they are equal. A class that would
-    get nothing gets one image, and the others share the rest by the same rule.
+    Largest remainder method: class c has the quota :math:`q_c = T n_c / \sum n` (or ``T / K``) and receives its integer
+    part; the remaining images go to the largest fractions, lower class indices first. A class that would receive no
+    image receives one, and the rest is divided among the other classes by the same rule.
 
     Args:
-        labels: ``(N,)`` of all real images.
-        total: T, images wanted of all classes.
-        ratio: ``balanced`` or ``natural``.
+        labels: Labels ``(N,)`` of all real images.
+        total: Total number of images T.
+        ratio: ``balanced`` (equal counts) or ``natural`` (proportional to the data).
 
     Returns:
-        One count for each class, at least one; their sum is ``total``.
+        One count per class, at least one. The counts sum to ``total``.
 
     Raises:
-        ValueError: fewer images than classes, a class without images, labels of several classes at once.
+        ValueError: ``total`` is below the number of classes, a class has no images, or labels are not ``(N,)``.
 
     Reference:
         Balinski, Young: Fair Representation, Yale University Press 1982 (Hamilton's method, with minimum requirements).
@@ -178,25 +178,25 @@ def counts_for_ratio(labels: NDArray[np.int64], total: int, ratio: Ratio) -> lis
     check_labels(labels)
     if ratio not in get_args(Ratio):
         raise ValueError(f"unknown ratio {ratio!r}; use one of {', '.join(get_args(Ratio))}")
-    there = np.bincount(labels)
-    if not there.all():
-        raise ValueError(f"no images of the class number {int(there.argmin())}; give every class an image")
-    if total < len(there):
-        raise ValueError(f"{total} images in all for {len(there)} classes; every class needs at least 1")
-    weights = [int(n) for n in there] if ratio == "natural" else [1] * len(there)
+    available = np.bincount(labels)
+    if not available.all():
+        raise ValueError(f"class {int(available.argmin())} has no images; every class needs at least 1")
+    if total < len(available):
+        raise ValueError(f"total={total} images for {len(available)} classes; every class needs at least 1")
+    weights = [int(n) for n in available] if ratio == "natural" else [1] * len(available)
     counts = [1] * len(weights)
-    sharing = list(range(len(weights)))
-    while sharing:
-        left, whole = total - (len(weights) - len(sharing)), sum(weights[c] for c in sharing)
-        # whole numbers throughout: a fraction compared in floats may fall to either side
-        parts = {c: divmod(left * weights[c], whole) for c in sharing}
-        spare = left - sum(part for part, _ in parts.values())
-        lucky = sorted(sharing, key=lambda c: -parts[c][1])[:spare]  # a stable sort: the first class first
-        given = {c: parts[c][0] + (c in lucky) for c in sharing}
-        if all(given.values()):
-            counts = [given.get(c, 1) for c in range(len(weights))]
+    classes = list(range(len(weights)))
+    while classes:
+        left, whole = total - (len(weights) - len(classes)), sum(weights[c] for c in classes)
+        # integers only: rounding of floats could decide ties
+        quotas = {c: divmod(left * weights[c], whole) for c in classes}
+        remaining = left - sum(part for part, _ in quotas.values())
+        largest = sorted(classes, key=lambda c: -quotas[c][1])[:remaining]  # a stable sort: lower indices first
+        assigned = {c: quotas[c][0] + (c in largest) for c in classes}
+        if all(assigned.values()):
+            counts = [assigned.get(c, 1) for c in range(len(weights))]
             break
-        sharing = [c for c in sharing if given[c]]
+        classes = [c for c in classes if assigned[c]]
     return counts
 
 
@@ -209,48 +209,49 @@ def select(
     seed: int,
     features: Features | None = None,
 ) -> Rows:
-    """Pick ``counts[c]`` images of every class c, by distance between features; ordered by class.
+    """Select ``counts[c]`` images of every class c, ordered by class.
 
-    A class with fewer images than asked gives each of them as often as it fits (``on_small_class="repeat"``).
+    A class with fewer images than requested repeats its images evenly (``on_small_class="repeat"``).
 
     Args:
-        method: ``random``, ``herding``, ``kcenter`` or ``kmeans``.
-        images: ``(N, C, H, W)`` in pixel units.
-        labels: ``(N,)``.
-        counts: images wanted of each class.
-        spec: mean and std of the data.
-        seed: of the random choices.
-        features: ``(N, F)`` float32 of the same images, such as a trained network's; ``None`` takes normalised pixels.
+        method: Coreset method: ``random``, ``herding``, ``kcenter`` or ``kmeans``.
+        images: Real images ``(N, C, H, W)`` in pixel units.
+        labels: Labels ``(N,)`` of the real images.
+        counts: Number of images to select per class.
+        spec: Shape, mean and std of the data.
+        seed: Seed of random choices. Class c uses ``seed + c``.
+        features: Features ``(N, F)`` float32 of the images, such as a network's embedding. ``None`` takes normalised
+            pixels.
 
     Returns:
-        Row numbers into ``images``, ``(sum(counts),)``.
+        Indices ``(sum(counts),)`` into ``images``.
 
     Raises:
-        ValueError: unknown method, another number of features than labels, labels of several classes at once.
+        ValueError: The method is unknown, the number of features differs from the labels, or labels are not ``(N,)``.
     """
     check_method(method)
     check_labels(labels)
     if features is not None and len(features) != len(labels):
-        raise ValueError(f"{len(features)} rows of features for {len(labels)} images; give one row an image")
-    chosen = []
+        raise ValueError(f"features has {len(features)} rows for {len(labels)} images; give one row per image")
+    selected = []
     for label, count in enumerate(counts):
         members = np.flatnonzero(labels == label)
         whole, rest = divmod(count, len(members))
         picks = [np.tile(members, whole)]
         if rest:
-            # a random choice looks at no image
-            nothing = np.empty((len(members), 0), np.float32)
-            of = _features_of(images, members, spec, features) if method != "random" else nothing
-            picks.append(members[METHODS[method](of, rest, seed + label)])
-        chosen.append(np.concatenate(picks))
-    return np.concatenate(chosen)
+            # the random method needs no features
+            empty = np.empty((len(members), 0), np.float32)
+            rows = _class_features(images, members, spec, features) if method != "random" else empty
+            picks.append(members[METHODS[method](rows, rest, seed + label)])
+        selected.append(np.concatenate(picks))
+    return np.concatenate(selected)
 
 
-def _features_of(
+def _class_features(
     images: NDArray[np.generic], members: Rows, spec: DataSpec, features: Features | None
-) -> Features | Pixels:
-    """Of the images of a class; normalised pixels are made once where they are few."""
+) -> Features | PixelFeatures:
+    """Features of one class; pixels below the memory limit are normalised once."""
     if features is not None:
         return np.asarray(features[members], np.float32)
-    pixels = Pixels(images, members, spec)
+    pixels = PixelFeatures(images, members, spec)
     return pixels[:] if pixels.shape[0] * pixels.shape[1] <= CHUNK_ELEMENTS else pixels

@@ -1,4 +1,4 @@
-"""What a student learns from."""
+"""Training set of a student: pixels, labels and the statistics to normalise by."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from lightning_distill.spec import DataSpec
 
 @dataclass(frozen=True)
 class LabeledSet:
-    """What a student learns from.
+    """Training set of a student.
 
     Args:
-        pixels: ``(N, C, H, W)`` in pixel units, any dtype, on the CPU; `stored.LazyImages` where all real images are
-            meant and lie on disk.
-        labels: ``(N,)`` int64, numbers of `DataSpec.balance_groups`; of multi-label data also 0/1 rows ``(N, K)``.
-        spec: mean and std to normalise by, and the classes.
-        soft: probabilities ``(N, K)`` to learn from instead of the labels, where a set has learned them.
-        lr: learning rate to learn with instead of the protocol's, where a set has learned one.
+        pixels: Images ``(N, C, H, W)`` in pixel units, any dtype, on the CPU. `LazyImages` for real images on disk.
+        labels: Indices ``(N,)`` int64 into `DataSpec.balance_groups`. Multi-label data may give 0/1 rows ``(N, K)``.
+        spec: Classes, and the mean and std that normalise the pixels.
+        soft_labels: Learned class probabilities ``(N, K)`` that replace the labels, or None.
+        lr: Learned learning rate that replaces the protocol's, or None.
+
+    Example:
+        >>> import torch
+        >>> spec = DataSpec("demo", (1, 8, 8), ("a", "b"), mean=(0.0,), std=(255.0,))
+        >>> data = LabeledSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), spec)
+        >>> data.targets.tolist()
+        [0, 1]
     """
 
     pixels: Tensor
@@ -30,7 +36,7 @@ class LabeledSet:
 
     @property
     def targets(self) -> Tensor:
-        """What is learned: labels ``(N,)``, 0/1 rows ``(N, K)`` of multi-label data, or probabilities ``(N, K)``."""
+        """Training targets: labels ``(N,)``, 0/1 rows ``(N, K)`` for multi-label data, or probabilities ``(N, K)``."""
         if self.soft_labels is not None:
             return self.soft_labels
         return self.labels.float() if self.labels.ndim == 2 else self.spec.targets(self.labels)

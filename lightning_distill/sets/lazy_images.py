@@ -1,4 +1,4 @@
-"""Real images on disk, where students expect a tensor."""
+"""Images on disk behind the indexing interface of a tensor."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from lightning_distill.utils.lazy_arrays import take
 
 
 class LazyImages:
-    """Stands in for the pixels of a `LabeledSet` that are only looked at batch by batch: they are read then.
+    """Pixels of a `LabeledSet` that stay on disk and are read batch by batch.
 
     Args:
-        images: ``(N, C, H, W)`` in pixel units, on disk.
-        change: what is done to images ``(n, C, H, W)`` that were read.
+        images: Array ``(N, C, H, W)`` in pixel units, on disk.
+        transform: Function applied to each batch ``(n, C, H, W)`` after it was read.
     """
 
-    def __init__(self, images: NDArray[np.generic], change: Callable[[Tensor], Tensor] = lambda pixels: pixels) -> None:
-        self.images, self.change = images, change
+    def __init__(
+        self, images: NDArray[np.generic], transform: Callable[[Tensor], Tensor] = lambda pixels: pixels
+    ) -> None:
+        self.images, self.transform = images, transform
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        return self.change(torch.from_numpy(np.ascontiguousarray(self.images[rows.cpu().numpy()])))
+        return self.transform(torch.from_numpy(np.ascontiguousarray(self.images[rows.cpu().numpy()])))
 
     def take(self, rows: Tensor) -> LazyImages:
-        """The images of these rows, still on disk."""
-        return LazyImages(take(self.images, rows.cpu().numpy()), self.change)
+        """Select rows without reading them."""
+        return LazyImages(take(self.images, rows.cpu().numpy()), self.transform)
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> LazyImages:
-        """The same images, one more thing being done to those that are read."""
-        before = self.change
-        return LazyImages(self.images, lambda pixels: change(before(pixels)))
+    def map(self, transform: Callable[[Tensor], Tensor]) -> LazyImages:
+        """Append a function to the transform of each batch."""
+        before = self.transform
+        return LazyImages(self.images, lambda pixels: transform(before(pixels)))

@@ -1,4 +1,4 @@
-"""Several sets as one: what several sites have sent."""
+"""Merge sets of several sites into one."""
 
 from __future__ import annotations
 
@@ -15,37 +15,38 @@ from lightning_distill.spec import DataSpec
 
 
 def merge_sets(sets: Sequence[LabeledSet], lr: float | None = None) -> LabeledSet:
-    r"""All images of all sets, ordered by class, normalised by common statistics.
+    r"""Concatenate sets, order the images by class, and combine mean and std.
 
-    Pixels are in pixel units, which equal pixel types share, so they are put together as they are. With
-    :math:`w_s` the share of set s in the images, per channel
+    Pixels are in pixel units and are concatenated unchanged. With :math:`w_s` the fraction of images from set s, per
+    channel
 
     :math:`\mu = \sum_s w_s \mu_s, \quad \sigma^2 = \sum_s w_s (\sigma_s^2 + (\mu_s - \mu)^2)`,
 
-    the mean and std of data drawn from the sets' training data in the shares of their images. Where some sets have
-    learned probabilities, the labels of the others become certain ones (one-hot).
+    the mean and std of a mixture of the sets' training data in these proportions. If a set has learned
+    probabilities, the labels of the others become one-hot probabilities.
 
     Args:
-        sets: of one shape, one pixel type, the same classes in the same order.
-        lr: learning rate to train with; needed where the sets' learned ones differ.
+        sets: Sets of one image shape and storage dtype, with the same classes in the same order.
+        lr: Learning rate of the merged set. Required if the learned rates of the sets differ.
 
     Returns:
-        One set; where augmentations differ it has the one with the fewest operations.
+        The merged set. Of different augmentation presets it keeps the one with the fewest operations.
 
     Raises:
-        ValueError: sets that do not belong together, naming which; learned rates that differ and no ``lr``.
+        ValueError: No sets are given, they differ in shape, classes, task or dtype, or their learned rates differ and
+            ``lr`` is None.
     """
     if not sets:
-        raise ValueError("no sets to put together; give at least two")
+        raise ValueError("no sets to merge; give at least two")
     if lr is not None and not 0 < lr < float("inf"):
-        raise ValueError(f"lr={lr}; a learning rate is above 0")
+        raise ValueError(f"lr={lr}; the learning rate must be above 0")
     first = sets[0].spec
     for number, other in enumerate((part.spec for part in sets[1:]), 2):
         _check_alike(first, other, number)
     rates = {part.lr for part in sets}
     if lr is None and len(rates) > 1:
-        found = ", ".join("none" if part.lr is None else f"{part.lr:.4g}" for part in sets)
-        raise ValueError(f"the sets' learned rates differ ({found}); give the one to train with, such as --lr 0.01")
+        rates_text = ", ".join("none" if part.lr is None else f"{part.lr:.4g}" for part in sets)
+        raise ValueError(f"the learned rates of the sets differ ({rates_text}); set one, such as --lr 0.01")
     common = _common([part.spec for part in sets], [len(part.labels) for part in sets])
     labels = torch.cat([_common_labels(part, common) for part in sets])
     order = torch.argsort(labels, stable=True)
@@ -57,28 +58,30 @@ def merge_sets(sets: Sequence[LabeledSet], lr: float | None = None) -> LabeledSe
     return LabeledSet(pixels, labels[order], common, soft, rate)
 
 
-def label_probabilities(set: LabeledSet) -> Tensor:
-    """What a set teaches, as probabilities ``(N, K)`` float32."""
-    if set.soft_labels is None and not set.spec.multi_label:
-        return F.one_hot(set.labels, set.spec.num_classes).float()
-    return set.targets.float()
+def label_probabilities(labeled_set: LabeledSet) -> Tensor:
+    """Return the targets of a set as probabilities ``(N, K)`` float32."""
+    if labeled_set.soft_labels is None and not labeled_set.spec.multi_label:
+        return F.one_hot(labeled_set.labels, labeled_set.spec.num_classes).float()
+    return labeled_set.targets.float()
 
 
-def _common_labels(set: LabeledSet, common: DataSpec) -> Tensor:
-    """The labels; of multi-label data the numbers of their combinations among those of all sets."""
-    return common.group_indices(set.spec.targets(set.labels)) if common.multi_label else set.labels
+def _common_labels(labeled_set: LabeledSet, common: DataSpec) -> Tensor:
+    """Labels as indices into the balance groups of the merged set."""
+    return (
+        common.group_indices(labeled_set.spec.targets(labeled_set.labels)) if common.multi_label else labeled_set.labels
+    )
 
 
 def _check_alike(first: DataSpec, other: DataSpec, number: int) -> None:
-    way = "fit one to the other's data by lightning_distill.sets.adapt.fit_to first"
+    fix = "convert one of them with lightning_distill.sets.adapt.adapt_set first"
     for what, ours, theirs in (
         ("images (C, H, W)", first.shape, other.shape),
         ("classes", ", ".join(first.class_names), ", ".join(other.class_names)),
         ("tasks", first.task, other.task),
-        ("pixel type", first.storage_dtype, other.storage_dtype),
+        ("storage dtype", first.storage_dtype, other.storage_dtype),
     ):
         if ours != theirs:
-            raise ValueError(f"sets of different {what}: {ours} in set 1, {theirs} in set {number}; {way}")
+            raise ValueError(f"the sets differ in {what}: {ours} in set 1, {theirs} in set {number}; {fix}")
 
 
 def _common(specs: Sequence[DataSpec], images: Sequence[int]) -> DataSpec:

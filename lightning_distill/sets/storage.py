@@ -1,10 +1,10 @@
-"""The shared file: one safetensors file that carries images, labels and its own card, and the same card as JSON.
+"""Set file: one safetensors file with images, labels and a card, and the card again as JSON.
 
-``set.safetensors`` holds ``images`` (N, C, H, W) uint8 or float16, ``labels`` (N,) int64 (of multi-label data 0/1 rows
-(N, K)), ``mean`` and ``std`` (C,) float32 in the images' units, and the card in its metadata; where a method has
-learned them, also ``soft_labels`` (N, K) float32 (probabilities to train on instead of the labels) and ``lr`` ()
-float32 (the learning rate to train with). Reading needs safetensors and numpy alone; a student sees
-``(images - mean) / std``. Nothing is pickled.
+``set.safetensors`` holds ``images`` (N, C, H, W) uint8 or float16, ``labels`` (N,) int64 (0/1 rows (N, K) for
+multi-label data), ``mean`` and ``std`` (C,) float32 in pixel units, and the card in its metadata. Optional arrays are
+``soft_labels`` (N, K) float32, probabilities that replace the labels, and ``lr`` () float32, the learning rate to
+train with. Reading needs only safetensors and numpy; networks are trained on ``(images - mean) / std``. Nothing is
+pickled.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ Card = dict[str, object]
 Arrays = dict[str, NDArray[np.generic]]
 
 
-def save_set(folder: str | Path, data: LabeledSet, card: Card) -> Path:
-    """Write ``set.safetensors`` and ``card.json``; an older pair survives any failure.
+def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Path:
+    """Write ``set.safetensors`` and ``card.json``; on failure an older pair is kept.
 
     Args:
-        folder: made if absent.
-        data: pixels ``(N, C, H, W)`` as they are shipped, labels, spec, and what else was learned.
-        card: anything JSON can hold; `to_card` makes one. The spec and the hash are added here.
+        folder: Target folder. Created if missing.
+        data: Pixels ``(N, C, H, W)`` in their storage dtype, labels, spec, and optional soft labels and learning rate.
+        card: JSON-compatible card, see `card.make_card`. The spec and the hash are added here.
 
     Returns:
         The path of ``set.safetensors``.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full.
+        OSError: The folder cannot be written, or the disk is full.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,15 +64,18 @@ def save_set(folder: str | Path, data: LabeledSet, card: Card) -> Path:
     return folder / SET
 
 
-def read_set(path: str | Path) -> tuple[LabeledSet, Card]:
-    """Read a set and its card, and verify that the tensors are the ones the card was written for.
+def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
+    """Read a set and its card, and verify the hash of the tensors.
 
     Args:
-        path: ``set.safetensors``, or the folder that holds it.
+        path: File ``set.safetensors``, or the folder that contains it.
+
+    Returns:
+        The set with pixels in their storage dtype, and the card.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not a set file, or tensors that do not match their hash.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a set file, or the tensors do not match the hash.
     """
     path = Path(path)
     path = path / SET if path.is_dir() else path
@@ -86,32 +89,35 @@ def read_set(path: str | Path) -> tuple[LabeledSet, Card]:
         labels = torch.from_numpy(arrays["labels"])
         labels = spec.group_indices(labels) if spec.multi_label else labels
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path.name} is not a distilled set: {error}; ask its sender for the file again") from error
+        raise ValueError(f"{path.name} is not a readable set file: {error}; obtain the file again") from error
     same_units = all(np.array_equal(np.float32(getattr(spec, name)), arrays[name]) for name in ("mean", "std"))
     if digest(arrays) != expected or not same_units:
-        raise ValueError(f"{path.name} was changed after it was written (sha256 differs); ask its sender for it again")
+        raise ValueError(f"{path.name} was changed after it was written (sha256 differs); obtain the file again")
     soft = torch.from_numpy(arrays["soft_labels"]) if "soft_labels" in arrays else None
     lr = float(arrays["lr"]) if "lr" in arrays else None
     return LabeledSet(torch.from_numpy(arrays["images"]), labels, spec, soft, lr), card
 
 
-def load_set(path: str | Path) -> TensorDataset:
-    """A set as a plain ``TensorDataset``: normalised images ``(N, C, H, W)`` float32, labels ``(N,)`` int64.
+def load_set(path: str | os.PathLike[str]) -> TensorDataset:
+    """Load a set as ``TensorDataset`` of normalised images ``(N, C, H, W)`` float32 and targets.
 
-    Where a method has learned soft labels, they come instead: ``(N, K)`` float32 probabilities, which
-    ``torch.nn.functional.cross_entropy`` takes just as well. Of multi-label data the labels are 0/1 float32 ``(N, K)``,
-    for ``binary_cross_entropy_with_logits``.
+    Targets are labels ``(N,)`` int64; learned soft labels ``(N, K)`` float32 for
+    ``torch.nn.functional.cross_entropy`` if the file has them; 0/1 rows ``(N, K)`` float32 for
+    ``binary_cross_entropy_with_logits`` if the data are multi-label.
+
+    Args:
+        path: File ``set.safetensors``, or the folder that contains it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not a set file, or changed since it was written.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a set file, or was changed after it was written.
     """
     data, _ = read_set(path)
     return TensorDataset(data.spec.normalize(data.pixels), data.targets)
 
 
 def digest(arrays: Arrays) -> str:
-    """sha256 over name, dtype, shape and little-endian bytes of each array, in the order of names."""
+    """Compute the sha256 over name, dtype, shape and little-endian bytes of each array, sorted by name."""
     sha = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -120,11 +126,11 @@ def digest(arrays: Arrays) -> str:
     return sha.hexdigest()
 
 
-def check_writable(folder: str | Path) -> None:
-    """Make the folder and try to write into it, before a long run instead of after it.
+def check_writable(folder: str | os.PathLike[str]) -> None:
+    """Create the folder and test that it is writable, before a long run starts.
 
     Raises:
-        OSError: it cannot be written; the message names it.
+        OSError: The folder cannot be written; the message names it.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -135,10 +141,13 @@ def check_writable(folder: str | Path) -> None:
 
 
 def write_files_atomically(contents: dict[Path, bytes]) -> None:
-    """Write every file beside its old self, and only when all are on the disk rename them.
+    """Write all files under temporary names in their folders, then rename them.
+
+    Args:
+        contents: Content of each file by path.
 
     Raises:
-        OSError: a folder cannot be written, or the disk is full; older files are left as they were.
+        OSError: A folder cannot be written, or the disk is full. Older files are kept.
     """
     written: dict[Path, str] = {}
     try:

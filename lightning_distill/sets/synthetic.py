@@ -1,4 +1,4 @@
-"""The distilled set: images as parameters, labels, and the form in which they are shipped."""
+"""Synthetic set: images as parameters, labels, and their export format."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ INIT_METHODS = ("real", "noise", "kmeans", "herding", "kcenter")
 
 
 class SyntheticSet(nn.Module):
-    """Images in normalised space as one parameter, ordered by class; some methods learn labels or a rate beside them.
+    """Synthetic images in normalised space as one parameter, ordered by class.
 
     Args:
-        labels: ``(N,)`` int64, sorted; class c (of multi-label data, combination c of `DataSpec.balance_groups`) holds
-            ``counts[c]`` images.
-        spec: what the set stands for.
+        labels: Sorted indices ``(N,)`` int64 into `DataSpec.balance_groups`; group c has ``counts[c]`` images.
+        spec: Specification of the data that the set replaces.
 
     Attributes:
-        images: ``nn.Parameter`` of shape ``(N, C, H, W)``, float32, normalised.
-        labels: buffer ``(N,)``, int64.
-        counts: images of each class.
-        soft_label_logits: logits of learned soft labels, ``nn.Parameter`` ``(N, K)`` float32, or None.
-        lr: learned learning rate of a student, scalar ``nn.Parameter``, or None.
+        images: Parameter ``(N, C, H, W)`` float32, normalised.
+        labels: Buffer ``(N,)`` int64.
+        counts: Number of images per group.
+        soft_label_logits: Parameter ``(N, K)`` float32 with logits of learned soft labels, or None.
+        lr: Scalar parameter with the learned learning rate of a student, or None.
+
+    Example:
+        >>> spec = DataSpec("demo", (1, 8, 8), ("a", "b"), mean=(127.0,), std=(64.0,))
+        >>> synthetic = SyntheticSet(torch.tensor([0, 0, 1, 1]), spec)
+        >>> synthetic.of_class(1).shape, synthetic.pixels().dtype
+        (torch.Size([2, 1, 8, 8]), torch.uint8)
     """
 
     labels: Tensor
@@ -51,35 +56,37 @@ class SyntheticSet(nn.Module):
         return len(self.labels)
 
     def of_class(self, label: int) -> Tensor:
-        """The images of one class, ``(counts[label], C, H, W)``; gradients flow to the parameter."""
+        """Images of one class, ``(counts[label], C, H, W)``; gradients reach the parameter."""
         return self.images[self._ends[label] - self.counts[label] : self._ends[label]]
 
     def targets(self) -> Tensor:
-        """What a network should say of the images: see `DataSpec.targets`, or learned probabilities ``(N, K)``."""
+        """Training targets: those of `DataSpec.targets`, or learned probabilities ``(N, K)``."""
         if self.soft_label_logits is None:
             return self.spec.targets(self.labels)
         return self.soft_label_logits.sigmoid() if self.spec.multi_label else self.soft_label_logits.softmax(1)
 
     def pixels(self) -> Tensor:
-        """What is shipped: ``(N, C, H, W)`` in pixel units, clipped to the data's range, uint8 or float16."""
+        """Export images ``(N, C, H, W)`` in pixel units, clipped to the valid range, as uint8 or float16."""
         low, high = max(self.spec.min_value, -FLOAT16_MAX), min(self.spec.max_value, FLOAT16_MAX)
         pixels = self.spec.denormalize(self.images.detach()).clamp(low, high)
         return pixels.round().to(torch.uint8) if self.spec.storage_dtype == "uint8" else pixels.half()
 
-    def add_learnables(self, soft: Tensor | None = None, lr: float | None = None) -> SyntheticSet:
-        """Add what else is learned: logits of soft labels ``(N, K)``, a student's learning rate. Returns itself."""
-        self.soft_label_logits = None if soft is None else nn.Parameter(soft.detach().float().clone())
+    def add_learnables(self, soft_label_logits: Tensor | None = None, lr: float | None = None) -> SyntheticSet:
+        """Add learnable soft-label logits ``(N, K)`` and a student's learning rate; return the set itself."""
+        self.soft_label_logits = (
+            None if soft_label_logits is None else nn.Parameter(soft_label_logits.detach().float().clone())
+        )
         self.lr = None if lr is None else nn.Parameter(torch.tensor(float(lr)))
         return self
 
     @classmethod
     def empty_like_state(cls, state: Mapping[str, Tensor], spec: DataSpec) -> SyntheticSet:
-        """A set of the shape of a ``state_dict``, to load it into."""
+        """Create a set with the shapes of a ``state_dict`` to load it into."""
         room = cls(state["labels"].cpu(), spec)
         return room.add_learnables(state.get("soft_label_logits"), 0.0 if "lr" in state else None)
 
     def exported_images(self) -> Tensor:
-        """The images as somebody who was sent them sees them: `pixels`, normalised again. What students train on."""
+        """Normalise the exported pixels: the images that students are trained on."""
         return self.spec.normalize(self.pixels())
 
     @classmethod
@@ -94,23 +101,23 @@ class SyntheticSet(nn.Module):
         on_small_class: SmallClass = "error",
         class_ratio: coresets.Ratio = "balanced",
     ) -> SyntheticSet:
-        """A new set for the data: noise, or copies of real images chosen by a coreset method.
+        """Initialise a set with noise, or with copies of real images selected by a coreset method.
 
         Args:
-            images: real ``(N, C, H, W)`` in pixel units.
-            labels: ``(N,)``, numbers of `DataSpec.balance_groups`.
-            spec: of the data.
-            ipc: images per class, one number or one for each class.
-            init: ``real`` (random real images), ``noise`` (standard normal, normalised space), ``kmeans``,
+            images: Real images ``(N, C, H, W)`` in pixel units.
+            labels: Indices ``(N,)`` into `DataSpec.balance_groups`.
+            spec: Specification of the data.
+            ipc: Images per class: one number, or one number per class.
+            init: Initialisation: ``real`` (random real images), ``noise`` (standard normal), ``kmeans``,
                 ``herding`` or ``kcenter``.
-            seed: of the start.
-            on_small_class: what to do where a class has fewer images than its ipc: ``error``, ``fewer`` (take what
-                there is) or ``repeat``. ``noise`` needs no images and never minds.
-            class_ratio: ``balanced`` takes ipc as it is, ``natural`` shares out as many images in the ratio of the data
-                (`coresets.counts_for_ratio`).
+            seed: Seed of the initialisation.
+            on_small_class: Policy for a class with fewer images than its ipc: ``error``, ``fewer`` (use all its images)
+                or ``repeat``. It does not apply to ``noise``.
+            class_ratio: ``balanced`` uses ipc for every class; ``natural`` divides the same total in proportion to the
+                data (`coresets.counts_for_ratio`).
 
         Raises:
-            ValueError: unknown init, ipc below one or of the wrong length, a class with too few images.
+            ValueError: ``init`` is unknown, ipc is below one or of the wrong length, or a class has too few images.
         """
         if init not in INIT_METHODS:
             raise ValueError(f"unknown init {init!r}; use one of {', '.join(INIT_METHODS)}")
@@ -130,10 +137,10 @@ class SyntheticSet(nn.Module):
 
 
 def images_per_class(ipc: int | Sequence[int], spec: DataSpec) -> list[int]:
-    """One count for each class.
+    """Expand ipc to one count per class.
 
     Raises:
-        ValueError: a count below one, or a list whose length is not the number of classes.
+        ValueError: A count is below one, or the list length differs from the number of classes.
     """
     counts = list(map(int, ipc)) if isinstance(ipc, Sequence) else [int(ipc)] * len(spec.balance_groups)
     if len(counts) != len(spec.balance_groups):
@@ -146,19 +153,19 @@ def images_per_class(ipc: int | Sequence[int], spec: DataSpec) -> list[int]:
 def limit_to_available(
     counts: Sequence[int], available: Sequence[int] | NDArray[np.int64], spec: DataSpec, on_small_class: SmallClass
 ) -> list[int]:
-    """Apply the policy for classes that have fewer real images than asked.
+    """Apply the policy for classes with fewer real images than requested.
 
     Raises:
-        ValueError: under the policy ``error``, naming the class; or an unknown policy.
+        ValueError: A class has too few images under the policy ``error``, or the policy is unknown.
     """
     if on_small_class not in get_args(SmallClass):
         raise ValueError(f"unknown on_small_class {on_small_class!r}; use one of {', '.join(get_args(SmallClass))}")
-    for name, wanted, there in zip(spec.balance_groups, counts, available, strict=True):
-        if on_small_class == "error" and there < wanted:
+    for name, wanted, count in zip(spec.balance_groups, counts, available, strict=True):
+        if on_small_class == "error" and count < wanted:
             raise ValueError(
-                f"class {name!r} has {there} training images, ipc={wanted} needs {wanted}; "
+                f"class {name!r} has {count} training images, ipc={wanted} needs {wanted}; "
                 "lower ipc or set on_small_class='repeat' or 'fewer'"
             )
     if on_small_class == "fewer":
-        return [min(wanted, int(there)) for wanted, there in zip(counts, available, strict=True)]
+        return [min(wanted, int(count)) for wanted, count in zip(counts, available, strict=True)]
     return list(counts)

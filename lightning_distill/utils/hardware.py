@@ -1,4 +1,4 @@
-"""What a timing was made on, in words that name no host."""
+"""Description of the machine for result files, without a host name."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from pathlib import Path
 
 import torch
 
-#: Vector and matrix units worth telling, the strongest first: the flag in /proc/cpuinfo and its name here.
+#: Vector and matrix units that change speed, strongest first: flag in /proc/cpuinfo and printed name.
 UNITS = {"amx_bf16": "AMX bf16", "avx512_bf16": "AVX512 bf16", "avx512f": "AVX512", "avx2": "AVX2"}
 
 
 def machine_description() -> str:
-    """The GPU, or the number of threads, the processor and its strongest units: "2 threads, AMD EPYC, AVX512 bf16".
+    """Name the GPU, or the threads, processor and strongest vector units, e.g. "2 threads, AMD EPYC, AVX512 bf16".
 
-    Clouds give one name to processors of several generations; the units tell a twofold difference of speed that the
-    name does not.
+    Cloud providers give one name to several processor generations; the vector units distinguish them.
     """
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
@@ -27,7 +26,7 @@ def machine_description() -> str:
 
 
 def processor_info(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """The first processor's fields as Linux tells them; empty elsewhere."""
+    """Read the fields of the first processor from /proc/cpuinfo; empty on other systems."""
     try:
         first = path.read_text().split("\n\n")[0]
     except OSError:

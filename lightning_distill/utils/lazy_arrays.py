@@ -1,4 +1,4 @@
-"""Arrays that are not in memory: rows are read from where they lie when they are asked for, and nothing stays."""
+"""Lazy arrays: rows are read from disk on access and are not kept in memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.generic]
 Rows = NDArray[np.int64]
-#: Neighbouring rows that are read at once have as many bytes, or one row where a row has more.
+#: Maximum bytes of adjacent rows per read call; at least one row is read.
 CHUNK_BYTES = 1 << 22
 
 
 class LazyArray(ABC):
-    """An array ``(N, ...)`` that answers ``[row]``, ``[slice]`` and ``[rows]`` with newly read, contiguous memory.
+    """Base class of arrays ``(N, ...)`` that read ``[row]``, ``[slice]`` and ``[rows]`` into new contiguous memory.
 
     Args:
-        shape: of the whole.
-        dtype: native.
+        shape: Shape of the array.
+        dtype: Dtype in native byte order.
     """
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
@@ -33,7 +33,7 @@ class LazyArray(ABC):
 
     @abstractmethod
     def read(self, rows: Rows) -> Array:
-        """Rows ``(n,)`` between 0 and N - 1, in any order, some of them twice if you like: ``(n, ...)``."""
+        """Read rows ``(n,)`` between 0 and N - 1, in any order and with repetitions, as ``(n, ...)``."""
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -44,7 +44,7 @@ class LazyArray(ABC):
         rows = np.asarray(index)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
         if rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
-            raise IndexError(f"rows {rows.min()} to {rows.max()} of an array that has {len(self)}; they count from 0")
+            raise IndexError(f"rows {rows.min()} to {rows.max()} are out of range for an array of {len(self)} rows")
         read = self.read(rows.reshape(-1) % max(1, len(self)))
         return read if rows.ndim else cast(Array, read[0])
 
@@ -53,18 +53,17 @@ class LazyArray(ABC):
 
 
 class FileArray(LazyArray):
-    """A memory-mapped array, read from its file with ``read`` calls instead of through the map.
+    """Array in a file, read with ``read`` calls instead of a memory map.
 
-    Pages of a map that have been looked at count as the memory of the process until the system takes them back: after
-    one look at all images a map of 20 GB has 20 GB resident where there are as many. A file that is cut off under a map
-    kills the process; here it is an error.
+    Touched pages of a memory map count as resident memory of the process until the system reclaims them: one pass over
+    a map of 20 GB can make 20 GB resident. A truncated file kills a process that maps it; here it raises an error.
 
     Args:
-        path: of the file.
-        start: byte at which the first row begins.
-        strides: bytes from a row to the next, and within a row from element to element along each of its axes.
-        shape: of the whole.
-        dtype: as stored, in any byte order.
+        path: Path of the file.
+        start: Byte offset of the first row.
+        strides: Strides in bytes along each axis.
+        shape: Shape of the array.
+        dtype: Stored dtype, in any byte order.
     """
 
     def __init__(
@@ -75,20 +74,20 @@ class FileArray(LazyArray):
         self._row = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize  # bytes of a row
 
     def read(self, rows: Rows) -> Array:
-        """In the order of the file, neighbours at once; see `Lazy.read`.
+        """Read rows in file order, adjacent rows in one call; see `LazyArray.read`.
 
         Raises:
-            ValueError: the file ends too early.
-            OSError: it cannot be read.
+            ValueError: The file is truncated.
+            OSError: The file cannot be read.
         """
-        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        result = np.empty((len(rows), *self.shape[1:]), self.dtype)
         with self.path.open("rb", buffering=0) as file:
-            for places in self._runs(rows):
-                found[places] = self._neighbours(file, int(rows[places[0]]), len(places))
-        return found
+            for positions in self._runs(rows):
+                result[positions] = self._neighbours(file, int(rows[positions[0]]), len(positions))
+        return result
 
     def _runs(self, rows: Rows) -> list[Rows]:
-        """Places in ``rows`` of rows that lie one after the other in the file."""
+        """Positions in ``rows`` grouped into runs of adjacent rows of the file."""
         order = np.argsort(rows, kind="stable")
         most = max(1, CHUNK_BYTES // max(1, self._row)) if self.strides[0] == self._row else 1
         ends = np.flatnonzero(np.diff(rows[order]) != 1) + 1
@@ -101,17 +100,17 @@ class FileArray(LazyArray):
         file.seek(self.start + first * self.strides[0])
         while left:
             if not (got := file.readinto(left)):
-                raise ValueError(f"{self.path.name} ends before its row {first + count - 1}; get the file again")
+                raise ValueError(f"{self.path.name} is truncated before row {first + count - 1}; obtain the file again")
             left = left[got:]
         return np.ndarray((count, *self.shape[1:]), self.stored, buffer, strides=(self._row, *self.strides[1:]))
 
 
 class IndexedArray(LazyArray):
-    """Some rows of an array that stays where it is.
+    """Selected rows of another array, read on access.
 
     Args:
-        array: ``(N, ...)``, of any kind.
-        rows: ``(n,)``.
+        array: Array ``(N, ...)`` in memory or lazy.
+        rows: Indices ``(n,)``.
     """
 
     def __init__(self, array: Array, rows: Rows) -> None:
@@ -119,15 +118,15 @@ class IndexedArray(LazyArray):
         self.array, self.rows = array, rows
 
     def read(self, rows: Rows) -> Array:
-        """See `Lazy.read`."""
+        """Read rows, see `LazyArray.read`."""
         return np.ascontiguousarray(self.array[self.rows[rows]])
 
 
 class ConcatArray(LazyArray):
-    """Several arrays one after the other, each staying where it is.
+    """Concatenation of arrays along the first axis, read on access.
 
     Args:
-        parts: ``(N_i, ...)`` each, of any kind, of one dtype.
+        parts: Arrays ``(N_i, ...)`` of one dtype, in memory or lazy.
     """
 
     def __init__(self, parts: Sequence[Array]) -> None:
@@ -136,23 +135,23 @@ class ConcatArray(LazyArray):
         self.parts = list(parts)
 
     def read(self, rows: Rows) -> Array:
-        """See `Lazy.read`."""
-        found, of = np.empty((len(rows), *self.shape[1:]), self.dtype), np.searchsorted(self.ends, rows, side="right")
+        """Read rows, see `LazyArray.read`."""
+        result, owner = np.empty((len(rows), *self.shape[1:]), self.dtype), np.searchsorted(self.ends, rows, "right")
         for number, part in enumerate(self.parts):
-            places = np.flatnonzero(of == number)
-            if len(places):
-                found[places] = part[rows[places] - (self.ends[number] - len(part))]
-        return found
+            positions = np.flatnonzero(owner == number)
+            if len(positions):
+                result[positions] = part[rows[positions] - (self.ends[number] - len(part))]
+        return result
 
 
 def from_memmap(array: Array) -> Array:
-    """A memory-mapped array, or a view of one, as `FileArray`; any other as it is.
+    """Convert a memory-mapped array, or a view of one, to `FileArray`; return other arrays unchanged.
 
-    So is a map that differs from its file (``mode="c"``), that of a file without a name, and one whose images do not
-    lie in one piece each (Fortran order, a part cut out of every image): its pages count as memory when looked at.
+    Unchanged are also maps that differ from their file (``mode="c"``), maps of unnamed files, and maps with
+    non-contiguous rows (Fortran order, a crop of every image).
 
     Args:
-        array: ``(N, ...)``.
+        array: Array ``(N, ...)``.
     """
     if (root := _root(array)) is None or root.mode == "c" or root.filename is None or not _is_dense(array):
         return array
@@ -162,24 +161,24 @@ def from_memmap(array: Array) -> Array:
 
 
 def take(images: Array, rows: Rows) -> Array:
-    """``images[rows]``, without reading an array that is not in memory."""
+    """Select ``images[rows]`` without reading a lazy array."""
     if isinstance(images, IndexedArray):
         return cast(Array, IndexedArray(images.array, images.rows[rows]))
     return cast(Array, IndexedArray(images, rows)) if is_lazy(images) else images[rows]
 
 
 def concatenate(parts: Sequence[Array]) -> Array:
-    """Arrays ``(N_i, ...)`` one after the other, without reading any that is not in memory."""
+    """Concatenate arrays ``(N_i, ...)`` without reading lazy ones."""
     return cast(Array, ConcatArray(parts)) if any(map(is_lazy, parts)) else np.concatenate(list(parts))
 
 
 def is_lazy(array: Array) -> bool:
-    """Whether an array is not in memory."""
+    """Return True if the array is lazy or memory-mapped."""
     return isinstance(array, LazyArray) or _root(array) is not None
 
 
 def _root(array: Array) -> np.memmap | None:
-    """The map that an array is a view of."""
+    """Find the memory map behind an array or its views."""
     part: object = array
     while isinstance(part, np.ndarray):
         if isinstance(part, np.memmap) and isinstance(part.base, mmap.mmap):
@@ -189,7 +188,7 @@ def _root(array: Array) -> np.memmap | None:
 
 
 def _is_dense(array: Array) -> bool:
-    """Whether the bytes of a row are one piece, whatever the order of its axes."""
+    """Return True if the bytes of each row are contiguous, in any axis order."""
     expected = array.itemsize
     for stride, count in sorted(zip(array.strides[1:], array.shape[1:], strict=True)):
         if count > 1:

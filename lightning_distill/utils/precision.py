@@ -1,4 +1,4 @@
-"""Whether bfloat16 is computed here, or only emulated."""
+"""Detection of native bfloat16 support."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 
 def bf16_is_native(device: torch.device | str) -> bool:
-    """Whether a device has kernels for bf16; without them every operation converts to float32 and back.
+    """Return True if a device has bf16 kernels; otherwise operations convert to float32 and back.
 
     Args:
-        device: a CPU (oneDNN's kernels need AVX512 or Arm's bf16) or CUDA (compute capability 8.0 and above).
+        device: CPU (oneDNN needs AVX512 or Arm bf16) or CUDA device (compute capability 8.0 or higher).
     """
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -19,9 +19,9 @@ def bf16_is_native(device: torch.device | str) -> bool:
 
 
 def warn_if_emulated(device: torch.device | str) -> None:
-    """Warn, once a process, that bf16 was asked of a device without bf16 units: the same results, slower."""
+    """Warn once per process if bf16 was requested on a device that emulates it slowly."""
     if not bf16_is_native(device):
         warnings.warn(
-            "bf16 is emulated, many times slower: this device has no units for it. Use precision 32-true here",
+            "this device emulates bf16, which is many times slower; use precision 32-true",
             stacklevel=1,
         )

@@ -1,4 +1,4 @@
-"""A sandbox for training inside somebody else's training: nothing leaks in, nothing leaks out."""
+"""Seeds and isolated random streams."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 
 
 def derive_seed(*parts: int | str) -> int:
-    """Mix integers and names into one 63-bit seed: equal parts give equal seeds, on every machine and process."""
+    """Hash integers and names into one 63-bit seed, equal on every machine and in every process."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
 @contextmanager
 def isolated_rng(seed: int) -> Iterator[None]:
-    """Run a block with its own random stream and with gradients on, and restore both afterwards, also on errors.
+    """Run a block with its own random stream and gradients enabled; restore both afterwards, also on errors.
 
-    Lightning runs validation under ``no_grad`` inside ``fit`` and under ``inference_mode`` in ``validate`` and
-    ``test``; students are trained there, so both are switched off inside. Tensors that come from outside must be
-    cloned inside the block before a gradient may flow through them.
+    Lightning runs validation under ``no_grad`` in ``fit`` and under ``inference_mode`` in ``validate`` and ``test``.
+    Students are trained there, so the block disables both. Clone outside tensors inside the block before gradients
+    flow through them.
 
     Args:
-        seed: seeds torch on the CPU and on the current CUDA device inside the block.
+        seed: Seed of torch on the CPU and the current CUDA device inside the block.
     """
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from lightning_distill.evaluation.metrics.classification import BINS, calibration_scores, class_recalls
+from lightning_distill.evaluation.metrics.classification import calibration_scores, class_recalls
 from lightning_distill.evaluation.metrics.intervals import Estimate, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.evaluation.metrics.probability_errors import BINS
 from lightning_distill.visualization.format import bracket, spread
 from lightning_distill.visualization.style import BLUE, INK, LINE, MUTED, heading, new_figure, wrapped
 

@@ -27,8 +27,8 @@ def bf16_units(monkeypatch):
 @pytest.fixture
 def no_compiler(monkeypatch):
     """Nothing is compiled: the tests stay short."""
-    monkeypatch.setattr("lightning_distill.commands.bench.compiler_found", lambda: False)
-    monkeypatch.setattr("lightning_distill.bench.advice.compiler_found", lambda: False)
+    monkeypatch.setattr("lightning_distill.commands.bench.compiler_available", lambda: False)
+    monkeypatch.setattr("lightning_distill.bench.advice.compiler_available", lambda: False)
 
 
 def test_bench_measures_every_path_and_says_which_knob_to_turn(tmp_path, capsys, no_compiler, monkeypatch):
@@ -50,7 +50,7 @@ def test_bench_measures_every_path_and_says_which_knob_to_turn(tmp_path, capsys,
 
 
 def test_what_no_longer_fits_is_left_out_and_named(capsys, monkeypatch):
-    monkeypatch.setattr("lightning_distill.commands.bench.compiler_found", lambda: True)
+    monkeypatch.setattr("lightning_distill.commands.bench.compiler_available", lambda: True)
     main(["bench", *SMALL, "--paths=[dm]", "--seconds=5"])  # less than a compiler's warm-up is expected to take
     shown = " ".join(capsys.readouterr().out.split())
     assert "No time left for dm, compiled bf16, dm, compiled float32: give more --seconds, or fewer --paths." in shown
@@ -72,8 +72,8 @@ def test_the_plan_ends_within_five_minutes_by_a_clock_that_is_set(slower_bf16, w
         return turns
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(command, "measure", measure)
-    monkeypatch.setattr(command, "compiler_found", lambda: True)
+    monkeypatch.setattr(command, "measure_path", measure)
+    monkeypatch.setattr(command, "compiler_available", lambda: True)
     results = command.bench(accelerator="cpu")
     assert now[0] < 290
     assert {("dm", "bf16/max"), ("student", "32/max"), ("dsa", "32/off"), ("mtt", "32/off")} <= set(results)
@@ -98,7 +98,7 @@ def test_emulated_bf16_is_left_out_and_said_so(capsys, monkeypatch, no_compiler)
         monkeypatch.setattr(f"lightning_distill.{name}.bf16_is_native", lambda device: False)
     results = command.bench(["dm"], 5.0, "convnet_w16", 2, 1, 8, 2, 4, accelerator="cpu")
     assert set(results) == {("dm", "32/off")}
-    assert "bf16 is only emulated here and was left out" in " ".join(capsys.readouterr().out.split())
+    assert "bf16 is emulated and was left out" in " ".join(capsys.readouterr().out.split())
 
 
 def test_bench_is_in_the_overview_and_has_help(capsys):
@@ -120,7 +120,7 @@ def timed(step, warm_up=0.0):
 @pytest.fixture
 def plain_machine(monkeypatch):
     """Nothing to say of the machine itself."""
-    monkeypatch.setattr("lightning_distill.bench.advice.of_machine", lambda device: [])
+    monkeypatch.setattr("lightning_distill.bench.advice.machine_advice", lambda device: [])
 
 
 def test_advice_says_what_is_faster_and_when_it_pays(plain_machine):
@@ -132,7 +132,7 @@ def test_advice_says_what_is_faster_and_when_it_pays(plain_machine):
         "use --trainer.precision bf16-mixed: 2.0x faster than float32 here (dm 2.0x)",
         "dm: --trainer.precision bf16-mixed --model.compile max: 4.0x faster than eager float32 here; compile=max pays "
         "after 5 steps (warm-up 19 s)",
-        "student: nothing beats eager float32 here: evaluate --precision 32-true --compile off",
+        "student: no variant is faster than eager float32: evaluate --precision 32-true --compile off",
     ]
 
 
@@ -144,13 +144,13 @@ def test_advice_stays_with_float32_where_bf16_brings_nothing(bf16, words, plain_
 
 
 def test_advice_on_the_machine(monkeypatch):
-    for name, value in (("physical_cores", lambda: 8), ("compiler_found", lambda: False)):
+    for name, value in (("physical_cores", lambda: 8), ("compiler_available", lambda: False)):
         monkeypatch.setattr(f"lightning_distill.bench.advice.{name}", value)
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert recommend_settings({}, "cpu") == [
-        "no compiler found, everything runs eagerly: install g++ and run this again",
+        "no compiler found, all code runs eagerly: install g++ and run bench again",
         "torch uses 2 threads on 8 physical cores: try OMP_NUM_THREADS=8",
     ]
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert recommend_settings({}, "cpu")[0] == "a CUDA device lies idle: use --trainer.accelerator gpu"
+    assert recommend_settings({}, "cpu")[0] == "a CUDA device is unused: use --trainer.accelerator gpu"

@@ -9,8 +9,8 @@ import torch
 
 from lightning_distill.bench.cases import PATHS, Size, Variant
 from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import measure
-from lightning_distill.bench.results import ResumableCsv, about, read_rows
+from lightning_distill.bench.measure import measure_path
+from lightning_distill.bench.results import ResumableCsv, provenance, read_rows
 
 SMALL = Size(2, 1, 8, 2, 4, None, "convnet_w16", 2, 1, 2)
 
@@ -37,7 +37,7 @@ def test_both_are_timed_in_turn_and_the_warm_up_is_kept_apart(clock):
     turns = InterleavedTimer(lambda: clock.__setitem__(0, clock[0] + next(theirs)), warmup=1, pairs=3)
     assert run(turns, clock, [20.0, 2.0, 3.0, 4.0, 9.0]) == 4
     assert turns.ours == [20.0, 2.0, 3.0, 4.0]
-    assert turns.theirs == [50.0, 4.0, 6.0, 8.0]
+    assert turns.reference == [50.0, 4.0, 6.0, 8.0]
     assert turns.ratio == 2.0
     assert turns.quartiles(turns.ours) == (2.5, 3.5)
     assert turns.row() == {
@@ -79,27 +79,27 @@ def test_nothing_to_measure_is_refused(name):
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_every_path_takes_turns_with_the_textbook(path, precision):
-    turns = measure(path, SMALL, Variant(precision), warmup=1, pairs=2, accelerator="cpu")
-    assert len(turns.ours) == len(turns.theirs) == 3
+    turns = measure_path(path, SMALL, Variant(precision), warmup=1, pairs=2, accelerator="cpu")
+    assert len(turns.ours) == len(turns.reference) == 3
     assert turns.ratio > 0
 
 
 @pytest.mark.parametrize("path", ["dm", "student"])
 def test_a_path_is_measured_alone_and_stops_when_time_is_over(path):
-    turns = measure(path, SMALL, Variant(), pairs=50, seconds=0.0, accelerator="cpu", rival=None)
+    turns = measure_path(path, SMALL, Variant(), pairs=50, seconds=0.0, accelerator="cpu", reference=None)
     assert len(turns.ours) == 2
-    assert turns.theirs == []
+    assert turns.reference == []
 
 
 def test_a_book_keeps_rows_of_this_version_only(tmp_path, monkeypatch):
     path = tmp_path / "rows.csv"
     book = ResumableCsv(path, ["work"], ["ours_ms"])
-    assert book.lacks("dm")
+    assert book.is_missing("dm")
     for work, ms in (("dm", 2), ("dsa", 3), ("dm", 1)):
-        book.put({"work": work, "ours_ms": ms, **about("a command")})
-    assert not book.lacks("dm")
+        book.put({"work": work, "ours_ms": ms, **provenance("a command")})
+    assert not book.is_missing("dm")
     assert [(row["work"], row["ours_ms"]) for row in read_rows(path)] == [("dm", "1"), ("dsa", "3")]
-    assert not ResumableCsv(path, ["work"], ["ours_ms"]).lacks("dsa")
-    assert ResumableCsv(path, ["work"], ["ours_ms"], again=True).lacks("dsa")
+    assert not ResumableCsv(path, ["work"], ["ours_ms"]).is_missing("dsa")
+    assert ResumableCsv(path, ["work"], ["ours_ms"], overwrite=True).is_missing("dsa")
     monkeypatch.setattr("lightning_distill.bench.results.__version__", "9")
-    assert ResumableCsv(path, ["work"], ["ours_ms"]).lacks("dsa")
+    assert ResumableCsv(path, ["work"], ["ours_ms"]).is_missing("dsa")

@@ -9,7 +9,14 @@ from reference import gradient_matching as gradient
 
 from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench import reference as textbook
-from lightning_distill.bench.cases import BenchmarkCase, Size, make_ours, make_textbook, noise, write_expert_files
+from lightning_distill.bench.cases import (
+    BenchmarkCase,
+    Size,
+    make_distiller,
+    make_reference,
+    noise_data,
+    write_expert_files,
+)
 from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
@@ -80,7 +87,7 @@ def same_draws(monkeypatch):
             return spec.normalize(x[y == label])
 
         monkeypatch.setattr(textbook.Real, "draw", draw)
-        rival = make_textbook(job)
+        rival = make_reference(job)
         rival.groups = ()
         return rival, step
 
@@ -89,7 +96,7 @@ def same_draws(monkeypatch):
 
 def ours_after(job, steps, make_trainer):
     """Our images after some steps without augmentation."""
-    distiller = make_ours(job, "off")
+    distiller = make_distiller(job, "off")
     distiller.hparams["augmentation"] = "none"
     make_trainer(max_steps=steps, limit_val_batches=0).fit(distiller, datamodule=job.data)
     return distiller.synthetic
@@ -101,17 +108,17 @@ def check_images(made, wanted, begun):
 
 
 def test_dm_is_ours(make_trainer, same_draws):
-    job = BenchmarkCase("dm", SIZE, noise(SIZE), seed=4)
+    job = BenchmarkCase("dm", SIZE, noise_data(SIZE), seed=4)
     rival, at = same_draws(job)
     for at[0] in range(4):
         with isolated_rng(derive_seed(4, at[0])):
             rival.step()
-    check_images(rival.images, ours_after(job, 4, make_trainer), job.begin())
+    check_images(rival.images, ours_after(job, 4, make_trainer), job.init_synthetic())
 
 
 @pytest.mark.parametrize("path", ["dc", "dsa"])
 def test_gradient_matching_is_ours(path, make_trainer, same_draws, monkeypatch):
-    job = BenchmarkCase(path, SIZE, noise(SIZE), seed=4)
+    job = BenchmarkCase(path, SIZE, noise_data(SIZE), seed=4)
     rival, at = same_draws(job)
     train = textbook.train
 
@@ -123,31 +130,31 @@ def test_gradient_matching_is_ours(path, make_trainer, same_draws, monkeypatch):
     for at[0] in range(4):
         with isolated_rng(derive_seed(4, at[0])):
             rival.step()
-    check_images(rival.images, ours_after(job, 4, make_trainer), job.begin())
+    check_images(rival.images, ours_after(job, 4, make_trainer), job.init_synthetic())
 
 
 def test_mtt_is_ours(make_trainer, tmp_path):
-    data = noise(SIZE)
+    data = noise_data(SIZE)
     write_expert_files(tmp_path, SIZE.network, data.spec)
     stretch = sorted(path for path in tmp_path.iterdir())
     for file in stretch[1].iterdir():  # one expert only: nothing is drawn
         file.unlink()
     stretch[1].rmdir()
     job = BenchmarkCase("mtt", SIZE, data, experts=str(tmp_path), seed=4)
-    rival = make_textbook(job)
+    rival = make_reference(job)
     rival.groups = ()
     for _ in range(3):
         rival.step()  # all images are in every batch: their order does not matter
     wanted = ours_after(job, 3, make_trainer)
-    check_images(rival.images, wanted, job.begin())
+    check_images(rival.images, wanted, job.init_synthetic())
     assert rival.rate.item() == pytest.approx(wanted.lr.item(), rel=1e-4)
     assert rival.rate.item() != 0.01
 
 
 def test_student_is_ours():
-    data, epochs = noise(SIZE), 6
+    data, epochs = noise_data(SIZE), 6
     job = BenchmarkCase("student", SIZE, data)
-    begun, spec = job.begin(), data.spec
+    begun, spec = job.init_synthetic(), data.spec
     given = LabeledSet(begun.pixels(), begun.labels, spec)
     school = StudentTrainer(
         SIZE.network, spec, Protocol("test", epochs, augmentation="none"), len(begun), 1, compile="off"

@@ -26,7 +26,7 @@ from lightning_distill.sets.adapt import adapt_set, adapted_sampler, resize_set,
 from lightning_distill.sets.merge import label_probabilities, merge_sets
 
 SITE = DataSpec("site A", (1, 8, 8), ("ill", "well"), (100.0,), (40.0,), task="binary")
-FLOATS = replace(SITE, low=-1.0, high=1.0, mean=(0.1,), std=(0.3,), pixel="float16")
+FLOATS = replace(SITE, min_value=-1.0, max_value=1.0, mean=(0.1,), std=(0.3,), storage_dtype="float16")
 
 
 def made(spec=SITE, labels=(0, 0, 1, 1), seed=0, soft=False, lr=None):
@@ -42,7 +42,7 @@ def test_a_set_that_fits_comes_back_as_it_is():
 
 
 def test_another_size_and_other_classes_are_refused_with_the_way_out():
-    with pytest.raises(ValueError, match=r"images are \(1, 8, 8\) but B has \(3, 8, 8\) \(C, H, W\); --resize"):
+    with pytest.raises(ValueError, match=r"images are \(1, 8, 8\) but B has \(3, 8, 8\) \(C, H, W\); add --resize"):
         adapt_set(made(), replace(SITE, name="B", shape=(3, 8, 8)))
     with pytest.raises(ValueError, match=r"classes are ill, well; those of B are well, ill; .*--map-classes"):
         adapt_set(made(), replace(SITE, name="B", class_names=("well", "ill")))
@@ -66,7 +66,7 @@ def test_two_classes_become_one_and_an_absent_one_is_named():
     spec = replace(SITE, class_names=("a", "b", "c"))
     given = made(spec, labels=(0, 1, 2), soft=True)
     data = replace(SITE, class_names=("x", "y", "z", "w"))
-    with pytest.warns(UserWarning, match="no image of the set is of 'y', 'w'"):
+    with pytest.warns(UserWarning, match="the set has no images of 'y', 'w'"):
         fitted = adapt_set(given, data, {"a": "z", "b": "x", "c": "z"})
     assert fitted.labels.tolist() == [0, 2, 2]
     for row, old in enumerate((1, 0, 2)):
@@ -78,7 +78,7 @@ def test_two_classes_become_one_and_an_absent_one_is_named():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"ill": "ill"}, "says nothing of the set's class 'well'"),
+        ({"ill": "ill"}, "--map-classes lacks 'well'"),
         ({"ill": "ill", "well": "ill", "wel": "ill"}, "set has no class 'wel'; it has ill, well; did you mean 'well'"),
         ({"ill": "il", "well": "well"}, "the data has no class 'il'; it has ill, well; did you mean 'ill'"),
         ({}, "'ill', 'well'"),
@@ -115,7 +115,7 @@ def test_shipped_pixels_are_rounded_and_clipped():
     assert to_stored_dtype(pixels / 100, FLOATS).flatten().tolist() == pytest.approx(
         [0.014, 0.016, -0.03, 1.0], rel=1e-3
     )
-    assert to_stored_dtype(pixels.double() * 1e9, replace(FLOATS, high=1e9)).isfinite().all()
+    assert to_stored_dtype(pixels.double() * 1e9, replace(FLOATS, max_value=1e9)).isfinite().all()
 
 
 def test_grey_becomes_colour_and_back():
@@ -151,13 +151,13 @@ def test_real_images_of_one_site_serve_students_of_another(make_data):
 def test_other_channels_and_scales_are_refused():
     with pytest.raises(ValueError, match="the set has 1 channels, the data 4; only 1 and 3"):
         resize_set(made(), (4, 8, 8))
-    with pytest.raises(ValueError, match="uint8 from 0 to 255, those of B float16 from -1 to 1; bring"):
+    with pytest.raises(ValueError, match="uint8 from 0 to 255, those of B float16 from -1 to 1; rescale"):
         adapt_set(made(), replace(FLOATS, name="B"))
     with pytest.warns(UserWarning, match="same units"):
-        adapt_set(made(FLOATS), replace(FLOATS, high=4000.0))
+        adapt_set(made(FLOATS), replace(FLOATS, max_value=4000.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        adapt_set(made(FLOATS), replace(FLOATS, high=1.5))
+        adapt_set(made(FLOATS), replace(FLOATS, max_value=1.5))
 
 
 def test_joined_sets_keep_every_image_beside_its_label():
@@ -188,7 +188,7 @@ def test_joined_statistics_are_those_of_the_data_in_the_shares_of_the_images():
 
 def test_joined_ranges_and_augmentations():
     a = replace(FLOATS, augmentation="dsa", license="CC0")
-    b = replace(FLOATS, low=-3.0, high=0.5, augmentation="dsa_noflip", license="CC BY")
+    b = replace(FLOATS, min_value=-3.0, max_value=0.5, augmentation="dsa_noflip", license="CC BY")
     both = merge_sets([made(a), made(b)]).spec
     assert (both.min_value, both.max_value, both.augmentation, both.license) == (-3.0, 1.0, "dsa_noflip", "CC0 + CC BY")
 
@@ -205,11 +205,11 @@ def test_labels_become_certain_beside_learned_probabilities():
 def test_learned_rates_must_agree_or_be_given():
     a, b = made(lr=0.02), made(lr=None)
     assert merge_sets([a, a]).lr == 0.02
-    with pytest.raises(ValueError, match=r"rates differ \(0.02, none\); give the one to train with, such as --lr"):
+    with pytest.raises(ValueError, match=r"rates of the sets differ \(0.02, none\); set one, such as --lr"):
         merge_sets([a, b])
     assert merge_sets([a, b], lr=0.5).lr == 0.5
     for wrong in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="a learning rate is above 0"):
+        with pytest.raises(ValueError, match="the learning rate must be above 0"):
             merge_sets([a, b], lr=wrong)
 
 
@@ -218,7 +218,7 @@ def test_learned_rates_must_agree_or_be_given():
     [
         (replace(SITE, shape=(1, 4, 4)), r"images \(C, H, W\): \(1, 8, 8\) in set 1, \(1, 4, 4\) in set 2"),
         (replace(SITE, class_names=("well", "ill")), "classes: ill, well in set 1, well, ill in set 2"),
-        (replace(SITE, pixel="float16"), "pixel type: uint8 in set 1, float16 in set 2"),
+        (replace(SITE, storage_dtype="float16"), "storage dtype: uint8 in set 1, float16 in set 2"),
     ],
 )
 def test_sets_that_do_not_belong_together_are_refused(other, message):

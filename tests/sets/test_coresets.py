@@ -181,7 +181,9 @@ def test_random_selection_reads_no_image():
 @pytest.mark.parametrize("method", ["kmens", "", "noise"])
 def test_an_unknown_selection_is_refused_with_the_known_ones(method):
     images, labels = pictures()
-    with pytest.raises(ValueError, match=f"unknown selection '{method}'; use one of random, herding, kcenter, kmeans"):
+    with pytest.raises(
+        ValueError, match=f"unknown coreset method '{method}'; use one of random, herding, kcenter, kmeans"
+    ):
         select(method, images, labels, (1, 1, 1), spec(3), 0)
 
 
@@ -205,9 +207,9 @@ def test_selection_measures_distances_on_given_features_and_reads_no_image(metho
 
 def test_features_of_other_images_and_several_labels_an_image_are_refused():
     images, labels = pictures()
-    with pytest.raises(ValueError, match="5 rows of features for 39 images"):
+    with pytest.raises(ValueError, match="features has 5 rows for 39 images"):
         select("herding", images, labels, (1, 1, 1), spec(3), 0, features(5))
-    with pytest.raises(ValueError, match=r"labels of the shape \(39, 3\)"):
+    with pytest.raises(ValueError, match=r"labels have shape \(39, 3\)"):
         select("random", images, np.eye(3, dtype=int)[labels], (1, 1, 1), spec(3), 0)
 
 
@@ -242,9 +244,9 @@ def test_counts_follow_the_classes_by_largest_remainder(sizes):
 
 def test_bad_counts_are_refused():
     labels = np.array([0, 0, 1, 3])
-    with pytest.raises(ValueError, match="no images of the class number 2"):
+    with pytest.raises(ValueError, match="class 2 has no images"):
         counts_for_ratio(labels, 4, "natural")
-    with pytest.raises(ValueError, match="2 images in all for 3 classes; every class needs at least 1"):
+    with pytest.raises(ValueError, match="total=2 images for 3 classes; every class needs at least 1"):
         counts_for_ratio(np.array([0, 1, 2, 2]), 2, "balanced")
     with pytest.raises(ValueError, match="unknown ratio 'even'; use one of balanced, natural"):
         counts_for_ratio(np.array([0, 1, 2, 2]), 3, "even")

@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,14 +188,14 @@ def test_a_truncated_file_is_refused(tmp_path, share):
     path = save_set(tmp_path, data(), {})
     packed = path.read_bytes()
     path.write_bytes(packed[: int(len(packed) * share)])
-    with pytest.raises(ValueError, match=r"set.safetensors is not a distilled set: .*ask its sender for the file"):
+    with pytest.raises(ValueError, match=r"set.safetensors is not a readable set file: .*obtain the file again"):
         read_set(path)
 
 
 @pytest.mark.parametrize("packed", [b"hello", b"\x80\x04K\x01.", b"PK\x03\x04" * 30, b"\xff" * 64])
 def test_a_file_of_another_kind_is_refused(tmp_path, packed):
     (tmp_path / SET).write_bytes(packed)
-    with pytest.raises(ValueError, match=r"set.safetensors is not a distilled set"):
+    with pytest.raises(ValueError, match=r"set.safetensors is not a readable set file"):
         read_set(tmp_path)
 
 
@@ -208,7 +209,7 @@ CARDS = [
 @pytest.mark.parametrize("metadata", CARDS, ids=str)
 def test_safetensors_that_are_no_set_are_refused(tmp_path, metadata):
     save_file({"weight": np.zeros((2, 2), np.float32)}, tmp_path / "model.safetensors", metadata=metadata)
-    with pytest.raises(ValueError, match=r"model.safetensors is not a distilled set"):
+    with pytest.raises(ValueError, match=r"model.safetensors is not a readable set file"):
         read_set(tmp_path / "model.safetensors")
 
 
@@ -320,19 +321,19 @@ def test_the_digest_depends_on_names_types_shapes_and_values_and_not_on_order_or
     assert len({digest(arrays) for arrays in [base, *others]}) == 6
 
 
-@pytest.mark.parametrize("learned", [("soft",), ("lr",), ("soft", "lr")])
+@pytest.mark.parametrize("learned", [("soft_labels",), ("lr",), ("soft_labels", "lr")])
 def test_what_was_learned_beside_the_images_is_shipped_and_hashed(tmp_path, learned):
     plain = data()
     n, k = len(plain.labels), plain.spec.num_classes
-    values = {"soft": torch.rand(n, k, generator=torch.Generator().manual_seed(1)).softmax(1), "lr": 0.0123}
+    values = {"soft_labels": torch.rand(n, k, generator=torch.Generator().manual_seed(1)).softmax(1), "lr": 0.0123}
     rich = replace(plain, **{name: values[name] for name in learned})
     save_set(tmp_path, rich, {})
     read, card = read_set(tmp_path)
     assert card["sha256"] != read_card_of(plain, tmp_path / "plain")["sha256"]
     assert (read.lr == pytest.approx(0.0123)) if "lr" in learned else (read.lr is None)
-    if "soft" in learned:
-        torch.testing.assert_close(read.soft_labels, values["soft"])
-        torch.testing.assert_close(load_set(tmp_path).tensors[1], values["soft"])
+    if "soft_labels" in learned:
+        torch.testing.assert_close(read.soft_labels, values["soft_labels"])
+        torch.testing.assert_close(load_set(tmp_path).tensors[1], values["soft_labels"])
     else:
         assert read.soft_labels is None
         assert torch.equal(load_set(tmp_path).tensors[1], plain.labels)
@@ -341,3 +342,13 @@ def test_what_was_learned_beside_the_images_is_shipped_and_hashed(tmp_path, lear
 def read_card_of(plain, folder):
     save_set(folder, plain, {})
     return read_set(folder)[1]
+
+
+def test_a_set_file_of_version_0_1_0_is_read():
+    data, card = read_set(Path(__file__).parent / "version_0_1_0" / "digits_mtt")
+    assert card["versions"]["lightning_distill"] == "0.1.0"
+    assert card["data"]["pixel"] == data.spec.storage_dtype == "uint8"
+    assert (data.spec.min_value, data.spec.max_value) == (card["data"]["low"], card["data"]["high"])
+    assert data.spec.to_dict() == card["data"]
+    assert data.pixels.shape == (100, 1, 8, 8)
+    assert data.lr == pytest.approx(0.00257, rel=0.01)

@@ -14,23 +14,23 @@ COUNTS = (12, 5, 20)
 NAMES = ("ant", "bee", "cat")
 
 
-def spec(pixel="uint8", channels=1, **changes):
-    low, high = (0.0, 255.0) if pixel == "uint8" else (-3.0, 5.0)
-    mean, std = ((120.0, 90.0, 60.0), (60.0, 50.0, 70.0)) if pixel == "uint8" else ((0.5, 0.2, 0.1), (2.0, 1.0, 0.5))
-    options = {"low": low, "high": high, "pixel": pixel, **changes}
+def spec(dtype="uint8", channels=1, **changes):
+    low, high = (0.0, 255.0) if dtype == "uint8" else (-3.0, 5.0)
+    mean, std = ((120.0, 90.0, 60.0), (60.0, 50.0, 70.0)) if dtype == "uint8" else ((0.5, 0.2, 0.1), (2.0, 1.0, 0.5))
+    options = {"min_value": low, "max_value": high, "storage_dtype": dtype, **changes}
     return DataSpec("toy", (channels, 4, 5), NAMES, mean[:channels], std[:channels], **options)
 
 
-def data(pixel="uint8", channels=1):
+def data(dtype="uint8", channels=1):
     random = np.random.default_rng(0)
     labels = random.permutation(np.repeat(np.arange(3), COUNTS))
-    if pixel == "uint8":
+    if dtype == "uint8":
         return random.integers(0, 256, (37, channels, 4, 5)).astype(np.uint8), labels
     return (random.random((37, channels, 4, 5)) * 8 - 3).astype(np.float32), labels
 
 
-def begin(ipc=4, init="real", seed=0, pixel="uint8", channels=1, **options):
-    return SyntheticSet.from_real_data(*data(pixel, channels), spec(pixel, channels), ipc, init, seed, **options)
+def begin(ipc=4, init="real", seed=0, dtype="uint8", channels=1, **options):
+    return SyntheticSet.from_real_data(*data(dtype, channels), spec(dtype, channels), ipc, init, seed, **options)
 
 
 @pytest.mark.parametrize("start", INIT_METHODS)
@@ -236,7 +236,7 @@ def test_what_else_is_learned_joins_the_parameters_and_comes_back_from_a_state()
     assert torch.equal(plain.targets(), plain.labels)
     logits = torch.randn(len(plain), plain.spec.num_classes)
     rich = begin().add_learnables(logits, 0.02)
-    assert [name for name, _ in rich.named_parameters()] == ["images", "soft", "lr"]
+    assert [name for name, _ in rich.named_parameters()] == ["images", "soft_label_logits", "lr"]
     torch.testing.assert_close(rich.targets(), logits.softmax(1))
     rich.targets()[0, 0].backward()
     assert rich.soft_label_logits.grad.abs().sum() > 0

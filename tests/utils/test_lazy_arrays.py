@@ -71,7 +71,7 @@ def test_rows_by_a_mask_and_rows_that_are_not_there(stored):
     array, mapped = stored
     read, mask = from_memmap(mapped), np.arange(20) % 7 == 2
     np.testing.assert_array_equal(read[mask], array[mask])
-    with pytest.raises(IndexError, match="rows 4 to 20 of an array that has 20"):
+    with pytest.raises(IndexError, match="rows 4 to 20 are out of range for an array of 20 rows"):
         read[np.array([4, 20])]
 
 
@@ -93,7 +93,7 @@ def test_neighbours_are_read_at_once_and_no_more_than_is_good(stored, monkeypatc
     np.testing.assert_array_equal(read[np.array([9, 3, 8, 4, 4])], array[[9, 3, 8, 4, 4]])
     assert asked == [(3, 2), (4, 1), (8, 2)]
     asked.clear()
-    monkeypatch.setattr(lazy, "AT_ONCE", 8 * array[0].nbytes)
+    monkeypatch.setattr(lazy, "CHUNK_BYTES", 8 * array[0].nbytes)
     np.testing.assert_array_equal(read[:], array)
     assert asked == [(0, 8), (8, 8), (16, 4)]
 
@@ -113,7 +113,7 @@ def test_a_file_that_is_cut_off_is_an_error_with_its_name(stored, tmp_path):
     content = (tmp_path / "x.npy").read_bytes()
     (tmp_path / "x.npy").write_bytes(content[:-30])
     assert read[:19].shape == (19, 5, 4, 3)
-    with pytest.raises(ValueError, match=r"x\.npy ends before its row 19; get the file again"):
+    with pytest.raises(ValueError, match=r"x\.npy is truncated before row 19; obtain the file again"):
         read[19]
 
 
@@ -178,11 +178,11 @@ def largest(monkeypatch):
         return original(self, rows)
 
     monkeypatch.setattr(FileArray, "read", read)
-    for place in ("lightning_distill.data.checks.arrays._PIXELS", "lightning_distill.audit.image_checks.AT_ONCE"):
+    for place in ("lightning_distill.data.checks.arrays._PIXELS", "lightning_distill.audit.image_checks.CHUNK_BYTES"):
         monkeypatch.setattr(place, 20 * 192)
-    monkeypatch.setattr("lightning_distill.sets.coresets.AT_ONCE", 10 * 192)
-    monkeypatch.setattr("lightning_distill.indicator.predictors.NUMBERS", 30 * 192)
-    monkeypatch.setattr("lightning_distill.audit.similarity.AT_ONCE", 40)
+    monkeypatch.setattr("lightning_distill.sets.coresets.CHUNK_ELEMENTS", 10 * 192)
+    monkeypatch.setattr("lightning_distill.indicator.predictors.MAX_ELEMENTS", 30 * 192)
+    monkeypatch.setattr("lightning_distill.audit.similarity.CHUNK_IMAGES", 40)
     return seen
 
 
@@ -218,8 +218,9 @@ def test_sites_and_combined_data(pair, largest):
 def test_starts_and_picks_by_every_method(pair, largest, method):
     memory, disk, _ = pair
     start = "real" if method == "random" else method
-    same(*(SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, start, 0).images.detach() for data in (memory, disk))
-         if method != "kmeans" else ([0], [0]))  # fmt: skip
+    if method != "kmeans":
+        sets = [SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, start, 0) for data in (memory, disk)]
+        same(*(synthetic.images.detach() for synthetic in sets))
     draws = [coreset_sampler(method, data.train_arrays(), [3] * 4, data.spec, 0)(0) for data in (memory, disk)]
     if method != "kmeans":  # whose centres are those of a sample here
         assert torch.equal(*(draw.pixels for draw in draws))
@@ -233,7 +234,7 @@ def test_picks_of_a_part_at_a_time_are_those_of_the_whole(monkeypatch, pair):
     for method in ("herding", "kcenter", "kmeans"):
         whole = select(method, images, labels, [5] * 4, memory.spec, 0)
         with monkeypatch.context() as patch:
-            patch.setattr("lightning_distill.sets.coresets.AT_ONCE", 25 * 192)  # k-means holds all 90
+            patch.setattr("lightning_distill.sets.coresets.CHUNK_ELEMENTS", 25 * 192)  # k-means holds all 90
             assert np.array_equal(select(method, images, labels, [5] * 4, memory.spec, 0), whole), method
 
 
@@ -264,7 +265,7 @@ def test_features_neighbours_predictors_and_the_audit(pair, largest):
         queries = torch.from_numpy(np.ascontiguousarray(data.splits["test"][0][:4]))
         near = nearest(queries, real[0], spec, at_once=10 * 192)
         cheap = measure_predictors(real, data.splits["test"], spec)
-        found.append((features, near.rows, near.distances, cheap.knn_acc, [str(f) for f in audit(data.given())]))
+        found.append((features, near.rows, near.distances, cheap.knn_acc, [str(f) for f in audit(data.load_splits())]))
     for one, other in zip(*found, strict=True):
         assert np.array_equal(one, other)
     assert 0 < max(largest) <= 40

@@ -65,7 +65,7 @@ class MTTDistiller(Distiller):
         arXiv 2310.05773.
     """
 
-    places: ClassVar[list[str]] = ["experts"]
+    local_path_args: ClassVar[list[str]] = ["experts"]
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class MTTDistiller(Distiller):
         validate_window(self.hparams)
         self.folder, self._warned = experts, False
 
-    def start(self, datamodule: ArrayDataModule) -> SyntheticSet:
+    def init_synthetic(self, datamodule: ArrayDataModule) -> SyntheticSet:
         """Images as everywhere, with a learning rate, and with soft labels if asked."""
         hp, spec, synthetic, soft = self.hparams, datamodule.spec, super().init_synthetic(datamodule), None
         if hp["soft_labels"]:
@@ -100,7 +100,7 @@ class MTTDistiller(Distiller):
             soft = initial_soft_label_logits(experts, network, synthetic.images, synthetic.targets())
         return synthetic.add_learnables(soft, hp["student_lr"])
 
-    def prepare(self, datamodule: ArrayDataModule) -> None:
+    def configure_network(self, datamodule: ArrayDataModule) -> None:
         """Look at the experts before the first step."""
         super().configure_network(datamodule)
         with isolated_rng(self.hparams["seed"]):
@@ -117,7 +117,7 @@ class MTTDistiller(Distiller):
         batch = self.hparams["batch_syn"] or len(self.synthetic)
         return {batch: 9 * self.hparams["syn_steps"] * batch}
 
-    def learned(self) -> list[dict[str, Any]]:
+    def parameter_groups(self) -> list[dict[str, Any]]:
         """Images, the student's learning rate, soft labels."""
         hp, synthetic = self.hparams, self.synthetic
         soft = (

@@ -7,8 +7,9 @@ import math
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from lightning_distill.evaluation.metrics.classification import calibration_scores, negative_log_likelihood
+from lightning_distill.evaluation.metrics.classification import calibration_scores
 from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.evaluation.metrics.probability_errors import negative_log_likelihood
 from lightning_distill.spec import DataSpec
 
 #: Temperatures looked at; where no image is wrong, the best one would be zero.

@@ -12,15 +12,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from lightning_distill.evaluation.metrics.bootstrap import (
-    Floats,
-    Rows,
-    Statistic,
-    bootstrap,
-    is_fast,
-    weighted_statistic,
-)
+from lightning_distill.evaluation.metrics.bootstrap import Rows, bootstrap, weighted_statistic
+from lightning_distill.evaluation.metrics.metric import Floats, WeightedScore
 from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.evaluation.metrics.registry import get_metric
 
 SPLITS = {"val": "validation", "test": "test"}
 
@@ -123,7 +118,9 @@ def bootstrap_interval(
     _check_level(level)
     score = weighted_statistic(metric, predictions.logits, predictions.targets, predictions.spec)
     units = _units(predictions.groups, len(predictions.targets))
-    drawn = bootstrap(score, units, is_fast(metric) if resamples is None else resamples, seed)
+    drawn = bootstrap(
+        score, units, get_metric(metric, predictions.spec).resamples if resamples is None else resamples, seed
+    )
     return _estimate(score, drawn, units, predictions.groups is not None, level)
 
 
@@ -162,7 +159,7 @@ def paired_bootstrap(
 
     groups = a.groups if a.groups is not None else b.groups
     units = _units(groups, len(a.targets))
-    drawn = bootstrap(score, units, is_fast(metric) if resamples is None else resamples, seed)
+    drawn = bootstrap(score, units, get_metric(metric, a.spec).resamples if resamples is None else resamples, seed)
     known = drawn[~np.isnan(drawn)]
     tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
     p = min(1.0, 2 * (1 + tail) / (1 + len(known))) if len(known) else math.nan
@@ -212,7 +209,7 @@ def _units(groups: Tensor | None, images: int) -> Rows:
     return np.arange(images) if groups is None else np.unique(groups.numpy(), return_inverse=True)[1]
 
 
-def _estimate(score: Statistic, drawn: Floats, units: Rows, grouped: bool, level: float) -> Estimate:
+def _estimate(score: WeightedScore, drawn: Floats, units: Rows, grouped: bool, level: float) -> Estimate:
     """The score of the images as they are, with the percentiles of its resamples."""
     known = drawn[~np.isnan(drawn)]
     if len(known) < 0.99 * len(drawn):  # a few do not move the percentiles

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_distill.evaluation.metrics.registry import METRICS, get_metric
 from lightning_distill.spec import DataSpec
 
 NAN = math.nan
@@ -44,32 +44,23 @@ def recovery_above_chance(syn: float, full: float, chance: float) -> float:
 
 
 def chance(metric: str, targets: Tensor, spec: DataSpec) -> float:
-    """The score of the best predictor that does not look at the image.
-
-    ``acc``: the largest class share of the split; of multi-label targets, where accuracy is the mean over labels, the
-    mean of ``max(share, 1 - share)``. ``balanced_acc``: ``1/K``, K the classes that the split holds, as in the metric;
-    of multi-label targets .5, the mean of a label's sensitivity and specificity. ``auroc`` and ``auroc/<label>``: .5.
+    """Score of the best predictor that does not look at the image, as defined by the metric.
 
     Args:
-        metric: its key in `compute_metrics`.
-        targets: ``(N,)`` int64, or ``(N, K)`` 0/1, of the split that was scored.
-        spec: of the data.
+        metric: Name of a metric in `registry.METRICS`.
+        targets: Labels ``(N,)`` int64, or 0/1 rows ``(N, K)``, of the split that was scored.
+        spec: Specification of the data.
 
     Raises:
-        ValueError: no images, or a metric that has no chance level here.
+        ValueError: There are no images, or the metric has no chance level.
     """
     if not len(targets):
         raise ValueError("targets has 0 images; chance is a property of the split that was scored")
-    several = spec.task == "multi-label"
-    if metric == "auroc" or metric.startswith("auroc/") or (metric == "balanced_acc" and several):
-        return 0.5
-    if metric == "acc" and several:
-        share = targets.double().mean(0)  # (K,)
-        return float(torch.maximum(share, 1 - share).mean())
-    if metric in ("acc", "balanced_acc"):
-        counts = torch.bincount(targets, minlength=spec.num_classes)  # (K,)
-        return float(counts.max()) / len(targets) if metric == "acc" else 1 / int((counts > 0).sum())
-    raise ValueError(f"{metric!r} of {spec.task} labels has no chance level; use acc, balanced_acc or auroc")
+    level = get_metric(metric, spec).chance
+    if level is None:
+        names = ", ".join(name for name, known in METRICS.items() if known.chance is not None)
+        raise ValueError(f"{metric!r} of {spec.task} labels has no chance level; use one of {names}")
+    return level(targets, spec)
 
 
 def label_robust_score(syn: float, full: float, random: float, weight: float = 0.5) -> float:

@@ -85,14 +85,14 @@ def test_multi_label_equals_scikit_learn():
     assert scores["acc"] == pytest.approx(np.mean([accuracy_score(y[:, k], yes[:, k]) for k in each]), abs=1e-6)
     balanced = [balanced_accuracy_score(y[:, k], yes[:, k]) for k in each]
     assert scores["balanced_acc"] == pytest.approx(np.mean(balanced), abs=1e-6)
-    assert scores["map"] == pytest.approx(average_precision_score(y, p, average="macro"), abs=1e-5)
+    assert scores["mAP"] == pytest.approx(average_precision_score(y, p, average="macro"), abs=1e-5)
     assert scores["auroc"] == pytest.approx(roc_auc_score(y, p, average="macro"), abs=1e-5)
     for k in each:
         assert scores[f"auroc/c{k}"] == pytest.approx(roc_auc_score(y[:, k], p[:, k]), abs=1e-5)
     assert scores["worst_recall"] == pytest.approx(recall_score(y, yes, average=None).min(), abs=1e-6)
     assert scores["macro_f1"] == pytest.approx(f1_score(y, yes, average="macro"), abs=1e-6)
     assert scores["nll"] == pytest.approx(np.mean([log_loss(y[:, k], p[:, k]) for k in each]), abs=1e-6)
-    assert set(scores) == EVERYWHERE | {"map", *(f"auroc/c{k}" for k in each)}
+    assert set(scores) == EVERYWHERE | {"mAP", *(f"auroc/c{k}" for k in each)}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -230,7 +230,7 @@ def test_a_label_of_no_or_of_all_images_is_left_out_and_named(value):
     scores = compute_metrics(logits, y, spec)
     assert undefined_classes(y, spec) == [1]
     rest, fewer = [0, 2], make_spec(2, "multi-label")
-    for name in ("auroc", "map", "balanced_acc", "worst_recall", "macro_f1"):
+    for name in ("auroc", "mAP", "balanced_acc", "worst_recall", "macro_f1"):
         assert scores[name] == pytest.approx(compute_metrics(logits[:, rest], y[:, rest], fewer)[name], abs=1e-6)
     assert math.isnan(scores["auroc/c1"])
     assert set(class_recalls(logits, y, spec)) == {"c0", "c2"}
@@ -242,7 +242,7 @@ def test_without_any_label_to_tell_there_is_no_score_but_an_accuracy():
     spec = make_spec(2, "multi-label")
     scores = compute_metrics(torch.tensor([[1.0, -1.0]]), torch.tensor([[1, 0]]), spec)
     assert scores["acc"] == 1
-    none = ("auroc", "map", "balanced_acc", "worst_recall", "macro_f1", "auroc/c0", "auroc/c1")
+    none = ("auroc", "mAP", "balanced_acc", "worst_recall", "macro_f1", "auroc/c0", "auroc/c1")
     assert all(math.isnan(scores[name]) for name in none)
     with pytest.raises(ValueError, match="none of the 2 labels"):
         worst_class(torch.tensor([[1.0, -1.0]]), torch.tensor([[1, 0]]), spec)
@@ -295,7 +295,7 @@ def test_what_cannot_be_scored_is_refused():
         compute_metrics(torch.zeros(5, 3), torch.zeros(5), labels)
     with pytest.raises(ValueError, match="no images"):
         compute_metrics(torch.zeros(0, 3), torch.zeros(0), spec)
-    with pytest.raises(ValueError, match="run from 0 to 3, those of numbers from 0 to 2"):
+    with pytest.raises(ValueError, match="range from 0 to 3, expected 0 to 2 for numbers"):
         compute_metrics(torch.zeros(2, 3), torch.tensor([0, 3]), spec)
     with pytest.raises(ValueError, match="from 0 to 1"):
         compute_metrics(torch.zeros(2, 3), torch.tensor([[0, 1, 1], [2, 0, 0]]), labels)

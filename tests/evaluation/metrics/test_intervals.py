@@ -111,7 +111,7 @@ KINDS = [
     ("multi-class", 4, ["acc", "balanced_acc", "macro_f1", "auroc", "ece", "brier", "nll"]),
     ("binary", 2, ["acc", "balanced_acc", "macro_f1", "auroc", "brier", "nll"]),
     ("ordinal", 3, ["acc", "auroc", "mae", "kappa"]),
-    ("multi-label", 3, ["acc", "balanced_acc", "macro_f1", "auroc", "auroc/c1", "map", "brier", "nll", "ece"]),
+    ("multi-label", 3, ["acc", "balanced_acc", "macro_f1", "auroc", "auroc/c1", "mAP", "brier", "nll", "ece"]),
 ]
 
 
@@ -299,7 +299,7 @@ def test_batches_of_resamples_change_nothing(monkeypatch):
     p = guesses(30)
     score = weighted_statistic("auroc", p.logits, p.targets, p.spec)
     whole = bootstrap(score, np.arange(30), 50)
-    monkeypatch.setattr("lightning_distill.evaluation.metrics.bootstrap.AT_ONCE", 30 * 7)
+    monkeypatch.setattr("lightning_distill.evaluation.metrics.bootstrap.CHUNK_ELEMENTS", 30 * 7)
     assert bootstrap(score, np.arange(30), 50) == pytest.approx(whole)
 
 
