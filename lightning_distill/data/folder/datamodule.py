@@ -13,6 +13,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from lightning_distill._renamed import explain_renamed_arguments
 from lightning_distill.augmentation.presets import valid_for
 from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
@@ -112,6 +113,7 @@ class FolderDataModule(ArrayDataModule):
         --data.read.window [lung,bone]``.
     """
 
+    @explain_renamed_arguments
     def __init__(
         self,
         root: str | os.PathLike[str],

@@ -11,17 +11,21 @@ import shutil
 import time
 import tracemalloc
 import warnings
+from dataclasses import asdict
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from jsonargparse import ArgumentParser
 from PIL import Image
 from pydicom.data import get_testdata_file
 
 from lightning_distill import DataSpec, FolderDataModule, load_set
 from lightning_distill.cli import main
-from lightning_distill.data.folder.index import Columns
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.data.folder import Columns
+from lightning_distill.data.folder.decode import _VERSION, DecodeOptions
 from lightning_distill.data.readers import ReadOptions
 from lightning_distill.utils.lazy_arrays import FileArray
 
@@ -870,3 +874,63 @@ def test_options_that_are_none_are_refused_at_once(options, message):
 def test_making_the_module_reads_nothing(tmp_path):
     FolderDataModule(str(tmp_path / "absent"), cache=str(tmp_path / "cache"))
     assert not list(tmp_path.iterdir())
+
+
+def parse(*options):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--data", type=ArrayDataModule)
+    config = parser.parse_args(["--data=FolderDataModule", *options])
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    return instantiate(config).data
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        ReadOptions(),
+        ReadOptions(window="lung", assume_hu=True),
+        ReadOptions(window=("lung", (40, 80)), frames="all", max_pixels=9),
+        ReadOptions(window=(-600, 1500.5), axis="coronal", spacing=1.5),
+        ReadOptions(frames="mask", mask_label=2),
+    ],
+)
+def test_reproducible_arguments_are_a_command_line_that_gives_the_same_options(root, read):
+    data = FolderDataModule(root, table="labels.csv", read=read, size=8, groups="dicom", mixed_photometric=True,
+                            modality="ct", on_overlap="drop")  # fmt: skip
+    words = [word for key, value in data.reproducible_args.items() for word in (f"--data.{key}", str(value))]
+    again = parse("--data.root", str(root), "--data.table", "labels.csv", *words)
+    assert again.reproducible_args == data.reproducible_args
+    assert json.loads(json.dumps(asdict(again.options))) == json.loads(json.dumps(asdict(data.options)))
+    assert again.on_overlap == "drop"
+
+
+def test_columns_and_paths_come_from_the_command_line(root, tmp_path):
+    write_table(root, twenty(), columns=("Image Index", "Finding"))
+    options = ("--data.table=labels.csv", "--data.columns.path=Image Index", "--data.columns.label=Finding")
+    data = parse(f"--data.root={root}", f"--data.cache={tmp_path / 'cache'}", *options)
+    assert data.columns == Columns(path="Image Index", label="Finding")
+    assert data.spec.class_names == ("healthy", "ill")
+
+
+def test_options_of_a_cache_key_keep_their_form():
+    """The text is part of the key of every cache that was written; another form would decode all files again."""
+    options = DecodeOptions(ReadOptions(window=("lung", (40, 80)), frames="mask", mask_label=2), 64, patients=True)
+    assert json.dumps([_VERSION, asdict(options)]) == (
+        '[3, {"read": {"window": ["lung", [40, 80]], "assume_hu": false, "frames": "mask", "axis": "axial", '
+        '"spacing": null, "max_pixels": 268435456, "mask_label": 2}, "size": 64, "fit": "stretch", "color": "keep", '
+        '"mixed_photometric": false, "on_error": "error", "patients": true}]'
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("window", "read.window"), ("frames", "read.frames"), ("max_pixels", "read.max_pixels"),
+     ("path_column", "columns.path"), ("mask_column", "columns.mask")],
+)  # fmt: skip
+def test_arguments_that_moved_into_a_group_are_named(old, new):
+    with pytest.raises(TypeError, match=f"FolderDataModule has no argument '{old}'; it was renamed to '{new}'"):
+        FolderDataModule("scans", **{old: None})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        FolderDataModule("scans", nonsense=1)
+    with pytest.raises(TypeError, match="positional"):
+        FolderDataModule("scans", "labels.csv")
