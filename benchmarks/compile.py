@@ -20,7 +20,8 @@ import torch._inductor.config
 from lightning import Callback, Trainer
 
 from lightning_distill import ArrayDataModule, DMDistiller
-from lightning_distill.bench.results import PROVENANCE_COLUMNS, provenance, write_rows
+from lightning_distill.bench.results import PROVENANCE_COLUMNS, provenance
+from lightning_distill.utils.csv_rows import write_csv
 from lightning_distill.functional.network import count_flops
 from lightning_distill.networks import create_network
 
@@ -86,7 +87,7 @@ def main() -> None:
         values = *kind, *numbers, f"{apart:.1e}", STEPS, ROUNDS
         print(*values, sep="\t")
         rows.append({**dict(zip(COLUMNS, values, strict=False)), **provenance("python benchmarks/compile.py")})
-    write_rows(Path(__file__).parent / "results" / "compile.csv", COLUMNS, rows)
+    write_csv(Path(__file__).parent / "results" / "compile.csv", COLUMNS, rows)
 
 
 if __name__ == "__main__":

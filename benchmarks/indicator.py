@@ -29,7 +29,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy import stats
 
-from lightning_distill.bench.results import write_rows
+from lightning_distill.utils.csv_rows import write_csv
 from lightning_distill.indicator import (
     CORRELATIONS,
     Interval,
@@ -242,9 +242,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table += [{"metric": metric, **row, **about} for row in rows]
         measured += [{**_plain(point), "date": date, "command": command} for point in own]
     tell(study, points, left_out, console)
-    write_rows(given.out / "indicator.csv", ("metric", *COLUMNS, *ABOUT), table)
+    write_csv(given.out / "indicator.csv", ("metric", *COLUMNS, *ABOUT), table)
     columns = [field.name for field in fields(Point)]
-    write_rows(given.out / "indicator_points.csv", (*columns, "date", "command"), measured)
+    write_csv(given.out / "indicator_points.csv", (*columns, "date", "command"), measured)
     given.json.write_text(study.to_json(), encoding="utf-8")
 
 

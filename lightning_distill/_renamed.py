@@ -27,6 +27,7 @@ ARGUMENTS = {
     "syn_batch": "batch_syn",
 }
 
+
 #: Arguments of one class that moved into a group of options; the successor is the name on the command line.
 CLASS_ARGUMENTS = {
     "FolderDataModule": {
@@ -43,6 +44,21 @@ CLASS_ARGUMENTS = {
         "split_column": "columns.split",
         "window": "read.window",
     },
+}
+
+#: Columns of result files. Files with the old columns are still read.
+COLUMNS = {
+    "acc_ci95": "acc_ci95_half_width",
+    "acc_high": "acc_ci95_high",
+    "acc_low": "acc_ci95_low",
+    "auroc_high": "auroc_ci95_high",
+    "auroc_low": "auroc_ci95_low",
+    "balanced_acc_high": "balanced_acc_ci95_high",
+    "balanced_acc_low": "balanced_acc_ci95_low",
+    "gain_random": "acc_gain_over_random",
+    "map": "mAP",
+    "map_std": "mAP_std",
+    "random_acc_ci95": "random_acc_ci95_half_width",
 }
 
 

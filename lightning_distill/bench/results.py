@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import datetime
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from lightning_distill._version import __version__
+from lightning_distill.utils.csv_rows import read_csv, write_csv
 from lightning_distill.utils.hardware import machine_description
 
 Row = dict[str, str]
@@ -38,29 +37,6 @@ def provenance(command: str) -> Row:
     return dict(zip(PROVENANCE_COLUMNS, map(str, values), strict=True))
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a CSV; a missing file has none."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a CSV to a temporary file and rename it. Missing values are empty cells.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
-
-
 class ResumableCsv:
     """CSV filled row by row; existing rows of this version can be skipped.
 
@@ -77,7 +53,7 @@ class ResumableCsv:
             tuple(keys),
             tuple(dict.fromkeys((*keys, *columns, *PROVENANCE_COLUMNS))),
         )
-        self.rows = read_rows(path)
+        self.rows = read_csv(path)
         kept = [] if overwrite else [row for row in self.rows if row["lightning_distill"] == __version__]
         self._done = {self._key(row) for row in kept}
 
@@ -92,7 +68,7 @@ class ResumableCsv:
         place = keys.index(key) if key in keys else len(keys)
         self.rows[place : place + 1] = [text]
         self._done.add(key)
-        write_rows(self.path, self.columns, self.rows)
+        write_csv(self.path, self.columns, self.rows)
 
     def _key(self, row: Row) -> tuple[str, ...]:
         return tuple(row[name] for name in self.keys)

@@ -15,11 +15,12 @@ from rich.table import Table
 from lightning_distill.bench.advice import EAGER, recommend_settings
 from lightning_distill.bench.cases import PATHS, Size, Variant, check_paths
 from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import Accelerator, resolve_device, measure_path
-from lightning_distill.bench.results import PROVENANCE_COLUMNS, TIME_COLUMNS, provenance, write_rows
+from lightning_distill.bench.measure import Accelerator, measure_path, resolve_device
+from lightning_distill.bench.results import PROVENANCE_COLUMNS, TIME_COLUMNS, provenance
 from lightning_distill.functional.compile import compiler_available
 from lightning_distill.networks import check_network
 from lightning_distill.sets.storage import check_writable
+from lightning_distill.utils.csv_rows import write_csv
 from lightning_distill.utils.hardware import machine_description
 from lightning_distill.utils.precision import bf16_is_native
 
@@ -92,7 +93,7 @@ def bench(
     if out is not None:
         made = {"size": str(size), **provenance(command)}
         rows = [{"work": path, "variant": name, **turns.row(), **made} for (path, name), turns in results.items()]
-        write_rows(Path(out), ("work", "variant", *TIME_COLUMNS, "size", *PROVENANCE_COLUMNS), rows)
+        write_csv(Path(out), ("work", "variant", *TIME_COLUMNS, "size", *PROVENANCE_COLUMNS), rows)
     return results
 
 

@@ -12,11 +12,7 @@ from rich.table import Table
 from lightning_distill.evaluation.metrics.classification import compute_metrics
 from lightning_distill.evaluation.metrics.intervals import Comparison, paired_bootstrap
 from lightning_distill.evaluation.metrics.predictions import Predictions
-
-#: Better is lower.
-LOSSES = ("ece", "brier", "nll", "mae")
-#: Not shown in percent.
-UNITLESS = ("nll", "mae", "kappa")
+from lightning_distill.evaluation.metrics.registry import get_metric
 
 
 def compare(
@@ -61,7 +57,8 @@ def compare(
     for column in ("metric", one, two, "difference", "95 % interval", "p", "better"):
         table.add_column(column, justify="left" if column in ("metric", "better") else "right")
     for name, comparison in found.items():
-        unit, digits = (1, 2) if name in UNITLESS else (100, 1)
+        spec = get_metric(name, first.spec)
+        unit, digits = (100 if spec.percent else 1), max(1, spec.decimals)
         scores = [
             unit * mean(compute_metrics(of, said.targets, said.spec)[name] for of in said.logits) for said in both
         ]
@@ -72,18 +69,18 @@ def compare(
             f"{change:+.{digits}f}",
             f"{low:+.{digits}f} to {high:+.{digits}f}",
             f"{comparison.p:.3f}",
-            verdict(comparison, name, one, two),
+            verdict(comparison, spec.higher_is_better is False, one, two),
         )
     Console().print(table)
     return found
 
 
-def verdict(comparison: Comparison, metric: str, one: str, two: str) -> str:
+def verdict(comparison: Comparison, lower_is_better: bool, one: str, two: str) -> str:
     """Which is better, where the interval leaves zero out."""
     change = comparison.difference
     if math.isnan(change.low) or change.low <= 0 <= change.high:
         return "too close"
-    return one if (change.mean > 0) != (metric in LOSSES) else two
+    return one if (change.mean > 0) != lower_is_better else two
 
 
 def called(files: list[str]) -> list[str]:

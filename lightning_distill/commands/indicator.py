@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lightning_distill.bench.results import write_rows
 from lightning_distill.commands.evaluate import data_options
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import (
@@ -35,6 +34,7 @@ from lightning_distill.indicator import DifficultyStats, MethodFit, Study, measu
 from lightning_distill.indicator.predictors import NEIGHBOURS
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.sets.synthetic import SmallClass, images_per_class, limit_to_available
+from lightning_distill.utils.csv_rows import write_csv
 
 Precision = Literal["32-true", "bf16-mixed"]
 #: What a job is called, images of a subset, who learns from it, and what student i is given.
@@ -45,7 +45,7 @@ Job = tuple[str, int, StudentEvaluator, Callable[[int], LabeledSet]]
 class Row:
     """One ipc and method: what was measured, and what the study makes of it. Accuracies are fractions.
 
-    ``random_acc_ci95`` is half the width of the t-interval over draws; ``low`` and ``high`` end the 95 % prediction
+    ``random_acc_ci95_half_width`` is half the width of the t-interval over draws; ``low`` and ``high`` end the 95 % prediction
     interval; ``error`` is what the method's line missed data sets by that it was not fitted to.
     """
 
@@ -63,7 +63,7 @@ class Row:
     images: int
     random_acc: float
     random_acc_std: float
-    random_acc_ci95: float
+    random_acc_ci95_half_width: float
     random_balanced_acc: float
     random_balanced_acc_std: float
     method: str
@@ -180,7 +180,7 @@ def indicator(
     title = f"{spec.name} ({spec.source}), {split} split, {exam.protocol.name} protocol, percent"
     _show(rows, cheap, known, title, Console())
     if out is not None:
-        write_rows(Path(out), [column.name for column in fields(Row)], [asdict(row) for row in rows])
+        write_csv(Path(out), [column.name for column in fields(Row)], [asdict(row) for row in rows])
     return rows
 
 
@@ -203,7 +203,7 @@ def _measured(
         "full_balanced_acc": math.nan if whole is None else whole.mean("balanced_acc"),
         "random_acc": scores.mean("acc"),
         "random_acc_std": scores.std("acc"),
-        "random_acc_ci95": scores.half_interval("acc"),
+        "random_acc_ci95_half_width": scores.half_interval("acc"),
         "random_balanced_acc": scores.mean("balanced_acc"),
         "random_balanced_acc_std": scores.std("balanced_acc"),
     }

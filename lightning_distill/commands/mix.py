@@ -64,7 +64,7 @@ class MixRow:
     seeds: str
     acc: float
     acc_std: float
-    acc_ci95: float
+    acc_ci95_half_width: float
     accs: str
     balanced_acc: float
     auroc: float
@@ -202,7 +202,7 @@ def make_row(
     measured = {
         "acc": scores.mean("acc"),
         "acc_std": scores.std("acc"),
-        "acc_ci95": scores.half_interval("acc"),
+        "acc_ci95_half_width": scores.half_interval("acc"),
         "balanced_acc": scores.mean("balanced_acc"),
         "auroc": scores.mean("auroc"),
         "gain": change.mean,

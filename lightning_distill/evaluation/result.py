@@ -13,6 +13,7 @@ from lightning_distill.evaluation.metrics.calibration import calibrated
 from lightning_distill.evaluation.metrics.intervals import Estimate, bootstrap_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.metrics.prior_correction import class_priors, prior_offset
+from lightning_distill.evaluation.metrics.registry import METRICS, metrics_for
 from lightning_distill.evaluation.metrics.relative import RelativeScores, chance, relative_scores
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator, TrainedStudents
@@ -136,8 +137,9 @@ def evaluate_candidate(
 
 
 def bootstrap_all(predictions: Predictions) -> dict[str, Estimate]:
-    """The three scores that every table has, bootstrapped over images."""
-    return {metric: bootstrap_interval(predictions, metric) for metric in ("acc", "balanced_acc", "auroc")}
+    """Bootstrap the metrics that result rows hold an interval of."""
+    names = [name for name, metric in metrics_for(predictions.spec).items() if metric.interval and name in METRICS]
+    return {name: bootstrap_interval(predictions, name) for name in names}
 
 
 def compare_to_baselines(

@@ -8,9 +8,9 @@ from html import escape
 
 import numpy as np
 
-from lightning_distill.evaluation.metrics.probability_errors import BINS
 from lightning_distill.evaluation.metrics.intervals import Estimate, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.evaluation.metrics.probability_errors import BINS
 from lightning_distill.report.results import THEMES, Group, Result
 from lightning_distill.visualization.figures import BOTH, COUNTS, confusion, recall
 from lightning_distill.visualization.format import bracket

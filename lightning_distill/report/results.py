@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from lightning_distill._renamed import COLUMNS
 from lightning_distill.evaluation.metrics.intervals import Estimate
+from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.evaluation.metrics.relative import RelativeScores, relative_scores
 from lightning_distill.report.redact import redact_command, redact_paths
 from lightning_distill.visualization.format import estimate
@@ -43,30 +45,20 @@ class Score:
         return 100.0 if self.percent else 1.0
 
 
-#: Scores by what they tell, which is how wide tables are divided.
-THEMES: dict[str, dict[str, Score]] = {
-    "Scores": {
-        "acc": Score("accuracy, %"),
-        "balanced_acc": Score("balanced accuracy, %"),
-        "auroc": Score("AUROC, %"),
-        "map": Score("mean AP, %"),
-        "kappa": Score("quadratic kappa", False, decimals=3),
-    },
-    "The worst class, and errors": {
-        "worst_recall": Score("recall of the worst class, %"),
-        "macro_f1": Score("macro F1, %"),
-        "mae": Score("mean absolute error, classes", False, False, decimals=3),
-    },
-    "Calibration, before and after temperature scaling on val": {
-        "ece": Score("ECE, %", rises=False),
-        "ece_scaled": Score("ECE scaled, %", rises=False),
-        "brier": Score("Brier", False, False, decimals=3),
-        "brier_scaled": Score("Brier scaled", False, False, decimals=3),
-        "nll": Score("NLL", False, False, decimals=2),
-        "nll_scaled": Score("NLL scaled", False, False, decimals=2),
-        "temperature": Score("temperature", False, None),
-    },
-}
+def _sections() -> dict[str, dict[str, Score]]:
+    """Scores by report section, from the metric registry; scaled scores follow their metric."""
+    sections: dict[str, dict[str, Score]] = {}
+    for name, metric in METRICS.items():
+        section, unit = sections.setdefault(metric.section, {}), ", %" if metric.percent else ""
+        for key, label in ((name, metric.label), *([(f"{name}_scaled", f"{metric.label} scaled")] * metric.scaled)):
+            section[key] = Score(label + unit, metric.percent, metric.higher_is_better, metric.decimals)
+        if metric.scaled:
+            section["temperature"] = section.pop("temperature", Score("temperature", False, None))
+    return sections
+
+
+#: Scores by section of the report.
+THEMES = _sections()
 
 
 @dataclass(frozen=True)
@@ -118,12 +110,12 @@ class Result:
 
     def measured(self, score: str) -> Estimate | None:
         """Mean, spread and interval of a score; the interval is the file's own where it holds one."""
-        mean, std, half = (self.number(name) for name in (score, f"{score}_std", f"{score}_ci95"))
+        mean, std, half = (self.number(name) for name in (score, f"{score}_std", f"{score}_ci95_half_width"))
         return None if math.isnan(mean) else estimate(mean, std, half, self.students)
 
     def over_images(self, score: str) -> Estimate | None:
         """The interval over test images, or over groups of them, where the row has one."""
-        mean, low, high = (self.number(name) for name in (score, f"{score}_low", f"{score}_high"))
+        mean, low, high = (self.number(name) for name in (score, f"{score}_ci95_low", f"{score}_ci95_high"))
         over = self.text("resampled") or "images"
         return None if math.isnan(low) else Estimate(mean, math.nan, low, high, 0.95, 0, over)
 
@@ -202,10 +194,10 @@ def read_results(path: str | Path) -> list[Result]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         try:
-            rows = [{k: v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
+            rows = [{COLUMNS.get(k, k): v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path.name} is not a CSV: {error}; give what `evaluate --out` has written") from error
-        found = list(reader.fieldnames or [])
+        found = [COLUMNS.get(name, name) for name in reader.fieldnames or []]
     if lacking := [name for name in REQUIRED if name not in found]:
         raise ValueError(
             f"{path.name} has no column {', '.join(lacking)}; it has {', '.join(found) or 'none'}. "
@@ -235,7 +227,7 @@ def score_columns(results: Sequence[Result]) -> list[str]:
     """Scores that are filled somewhere: those we know, and others that come with their spread or interval."""
     names = dict.fromkeys(name for result in results for name in result.cells)
     known = [name for scores in THEMES.values() for name in scores]
-    scores = [name for name in names if name in known or f"{name}_std" in names or f"{name}_ci95" in names]
+    scores = [name for name in names if name in known or f"{name}_std" in names or f"{name}_ci95_half_width" in names]
     return [name for name in scores if any(result.cells.get(name) for result in results)]
 
 
@@ -247,7 +239,7 @@ def called(name: str) -> str:
 
 def _check(result: Result, file: str, line: int) -> None:
     scores = score_columns([result])
-    beside = [f"{name}_{ending}" for name in scores for ending in ("std", "ci95", "low", "high")]
+    beside = [f"{name}_{ending}" for name in scores for ending in ("std", "ci95_half_width", "ci95_low", "ci95_high")]
     derived = [field.name for field in fields(RelativeScores)]
     for column in ("images", "students", "acc", "diverged", *scores, *beside, *derived):
         try:

@@ -1,73 +1,107 @@
-"""Rows of one kind, dataclasses, in a CSV that grows."""
+"""CSV files of rows, read by column name and written atomically."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from lightning_distill._renamed import COLUMNS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+#: The first columns of a row identify the kind of its file.
+NUM_KEY_COLUMNS = 3
 
 
-def read_csv(path: Path, kind: type[DataclassInstance]) -> list[dict[str, str]]:
-    """The rows that are there; none where there is no file.
+def read_csv(path: Path, kind: type[DataclassInstance] | None = None) -> list[dict[str, str]]:
+    """Read the rows of a CSV; a missing file has none. Columns of version 0.1.0 get their present names.
+
+    Columns are matched by name: missing and additional columns are allowed.
 
     Args:
-        path: of the CSV.
-        kind: the dataclass its rows were made from.
+        path: Path of the CSV.
+        kind: Dataclass of the rows. Its first columns must be in the file.
 
     Raises:
-        ValueError: the file has other columns.
+        ValueError: The file has rows of another kind.
     """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        rows = list(reader)
-    if reader.fieldnames != [field.name for field in fields(kind)]:
-        raise ValueError(f"{path.name} has other columns ({', '.join(reader.fieldnames or [])}); use a new file")
+        names = [COLUMNS.get(name, name) for name in reader.fieldnames or []]
+        rows = [{COLUMNS.get(k, k): v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
+    if kind is not None:
+        keys = [field.name for field in fields(kind)][:NUM_KEY_COLUMNS]
+        if missing := [name for name in keys if name not in names]:
+            raise ValueError(f"{path.name} holds other rows: it has no column {', '.join(missing)}; use a new file")
     return rows
 
 
 def parse_row(kind: type[T], cells: Mapping[str, str]) -> T:
-    """The row that these cells were written from; an empty cell of a number is NaN.
+    """Convert cells to a row. A missing or empty cell is NaN for numbers, zero for whole numbers, or empty text.
 
     Args:
-        kind: a dataclass of ``str``, ``int`` and ``float`` fields.
-        cells: a row as `read_csv` gives it.
+        kind: Dataclass with ``str``, ``int`` and ``float`` fields.
+        cells: Cells by column name, as returned by `read_csv`.
 
     Raises:
-        ValueError: a cell that is not of its field's type.
+        ValueError: A cell does not have the type of its field.
     """
-    casts: dict[str, Any] = {"str": str, "int": int, "float": lambda cell: float(cell or "nan")}
-    return kind(**{name: casts[str(type_)](cells[name]) for name, type_ in kind.__annotations__.items()})
+    casts: dict[str, Any] = {"str": str, "int": lambda cell: int(cell or 0), "float": lambda cell: float(cell or "nan")}
+    return kind(**{name: casts[str(type_)](cells.get(name, "")) for name, type_ in kind.__annotations__.items()})
 
 
-def append_csv(path: Path, rows: Iterable[DataclassInstance]) -> None:
-    """Add rows to a CSV, which is written anew beside the old one and renamed: a crash loses nothing.
+def append_csv(path: Path, new_rows: Iterable[DataclassInstance]) -> None:
+    """Append rows to a CSV. The file is written to a temporary name and renamed.
 
-    What was not measured (NaN) is an empty cell.
+    NaN becomes an empty cell. New columns are added; columns that the new rows lack are kept.
+
+    Args:
+        path: Path of the CSV. Created with its folder if missing.
+        new_rows: Dataclass rows of one kind. A row with a method ``to_dict`` chooses its own columns.
 
     Raises:
-        ValueError: the file has other columns.
+        ValueError: The file has rows of another kind.
     """
-    if not (new := list(rows)):
+    if not (new := list(new_rows)):
         return
-    old = read_csv(path, type(new[0]))
+    old: list[Mapping[str, object]] = [*read_csv(path, type(new[0]))]
+    rows = [*old, *(row_cells(row) for row in new)]
+    columns = dict.fromkeys(name for row in (*rows[len(old) :], *old) for name in row)
+    write_csv(path, list(columns), rows)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a CSV to a temporary name and rename it. Missing values are empty cells.
+
+    Args:
+        path: Path of the CSV. Its folder is created if missing.
+        columns: Column names in order.
+        rows: Values by column name.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(new[0])], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*old, *(_cells(row) for row in new)])
-    os.replace(temporary, path)
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def _cells(row: DataclassInstance) -> dict[str, object]:
-    return {name: "" if value != value else value for name, value in asdict(row).items()}
+def row_cells(row: DataclassInstance) -> dict[str, object]:
+    """Convert a row to cells by column name, NaN to an empty cell."""
+    values: dict[str, object] = row.to_dict() if hasattr(row, "to_dict") else asdict(row)
+    return {name: "" if value != value else value for name, value in values.items()}

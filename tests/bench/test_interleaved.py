@@ -10,7 +10,8 @@ import torch
 from lightning_distill.bench.cases import PATHS, Size, Variant
 from lightning_distill.bench.interleaved import InterleavedTimer
 from lightning_distill.bench.measure import measure_path
-from lightning_distill.bench.results import ResumableCsv, provenance, read_rows
+from lightning_distill.bench.results import ResumableCsv, provenance
+from lightning_distill.utils.csv_rows import read_csv as read_rows
 
 SMALL = Size(2, 1, 8, 2, 4, None, "convnet_w16", 2, 1, 2)
 

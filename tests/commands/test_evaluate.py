@@ -43,7 +43,7 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
     by_name, mine = {row.trained_on: row for row in rows}, rows[-1]
     full, random = by_name["all real data"].acc, by_name["random"].acc
     assert mine.gap_full == pytest.approx(full - mine.acc, abs=1e-4)
-    assert mine.gain_random == pytest.approx(mine.acc - random, abs=1e-4)
+    assert mine.acc_gain_over_random == pytest.approx(mine.acc - random, abs=1e-4)
     assert mine.recovery == pytest.approx(mine.acc / full, abs=1e-4)
     assert 0 <= mine.lrs <= 1
     assert 0 <= mine.ars <= 1
@@ -140,7 +140,7 @@ def test_no_data_and_one_student_are_said(make_data):
     with pytest.warns(UserWarning, match="students=1: no spread and no interval"):
         (row,) = evaluate(data=make_data(), ipc=2, baselines=["random"], **(QUICK | {"students": 1}))
     assert row.acc_std != row.acc_std
-    assert row.acc_low == row.acc_low, "the interval over images needs one student only"
+    assert row.acc_ci95_low == row.acc_ci95_low, "the interval over images needs one student only"
 
 
 def test_nothing_is_chosen_on_test(tmp_path, make_trainer):

@@ -90,5 +90,5 @@ def test_all_real_data_in_equal_parts(make_data):
 def test_several_labels_an_image_are_refused(make_data):
     data = make_data()
     images, labels = data.train_arrays()
-    with pytest.raises(ValueError, match=r"labels of the shape \(24, 2\)"):
+    with pytest.raises(ValueError, match=r"labels have shape \(24, 2\)"):
         embed_features((images, np.eye(2, dtype=int)[labels]), data.spec)

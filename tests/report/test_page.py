@@ -193,7 +193,7 @@ def test_a_folder_of_results_or_predictions_alone_will_do(tmp_path, monkeypatch,
 
 def test_scores_of_one_student_have_no_interval_and_say_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    columns = "dataset,trained_on,ipc,images,split,students,acc,acc_std,acc_ci95"
+    columns = "dataset,trained_on,ipc,images,split,students,acc,acc_std,acc_ci95_half_width"
     Path("r.csv").write_text(f"{columns}\ntoy,random,1,2,test,1,0.5,nan,nan\ntoy,DMDistiller,1,2,test,1,0.6,,\n")
     report(["r.csv"], "report.html")
     _, reader = read("report.html")
@@ -260,9 +260,9 @@ def test_every_column_of_a_row_has_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     row = {
         "dataset": "toy", "trained_on": "DMDistiller", "ipc": "5", "images": "10", "split": "test", "students": "5",
-        "network": "convnet", "acc": ".8", "acc_std": ".02", "acc_ci95": ".03", "acc_low": ".71", "acc_high": ".88",
+        "network": "convnet", "acc": ".8", "acc_std": ".02", "acc_ci95_half_width": ".03", "acc_ci95_low": ".71", "acc_ci95_high": ".88",
         "resampled": "groups", "worst_recall": ".4", "worst_class": "df <", "temperature": "1.25", "diverged": "1",
-        "gap_full": ".1", "gain_random": ".05", "recovery": ".9", "break_even": "inf", "lrs": "", "ars": "nan",
+        "gap_full": ".1", "acc_gain_over_random": ".05", "recovery": ".9", "break_even": "inf", "lrs": "", "ars": "nan",
     }  # fmt: skip
     with Path("r.csv").open("w") as file:
         writer = csv.DictWriter(file, list(row))

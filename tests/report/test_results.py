@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
+from lightning_distill._renamed import COLUMNS
 from lightning_distill.report.redact import redact_command, redact_paths
 from lightning_distill.report.results import REQUIRED, Result, grouped, read_results
 from lightning_distill.visualization.format import bracket, estimate, half_interval, spread
@@ -53,13 +54,14 @@ def test_committed_results_are_read_whole(name):
     results = read_results(path)
     with path.open() as file:
         rows = list(csv.DictReader(file))
+    rows = [{COLUMNS.get(name, name): cell for name, cell in row.items()} for row in rows]  # written by version 0.1.0
     assert [dict(result.cells) for result in results] == rows
     groups = grouped(results)
     assert sum(len(group.results) for group in groups) == len(rows)
     for result, row in zip(results, rows, strict=True):
         value = result.measured("acc")
         assert value.mean == float(row["acc"])
-        assert value.high - value.mean == pytest.approx(float(row["acc_ci95"]))
+        assert value.high - value.mean == pytest.approx(float(row["acc_ci95_half_width"]))
         balanced = result.measured("balanced_acc")  # its interval follows from its std
         assert balanced.high - balanced.mean == pytest.approx(
             stats.t.ppf(0.975, 4 if row["students"] == "5" else 2) * float(row["balanced_acc_std"])
@@ -154,7 +156,7 @@ def test_scores_are_found_by_their_spread_and_put_in_themes(tmp_path):
         "ece": "0.1",
         "ece_std": "0.01",
         "new": "3",
-        "new_ci95": "1",
+        "new_ci95_half_width": "1",
         "seconds": "4",
         "kappa": "",
         "kappa_std": "",
@@ -202,7 +204,7 @@ def test_what_a_row_of_a_grid_lacks_follows_from_the_rows_beside_it(tmp_path):
         {**ROW, "trained_on": "random", "ipc": "1", "images": "2", "acc": "0.1"},
         {**ROW, "trained_on": "all real data", "ipc": "all", "images": "90", "acc": "0.8"},
         {**ROW, "trained_on": "DMDistiller", "acc": "0.7", "bytes_ratio": "0.01"},
-        {**ROW, "trained_on": "DCDistiller", "acc": "0.7", "gain_random": "0.02"},
+        {**ROW, "trained_on": "DCDistiller", "acc": "0.7", "acc_gain_over_random": "0.02"},
     ]
     (group,) = grouped(read_results(write(tmp_path / "r.csv", rows)))
     derived = {row.name: group.derived(row) for row in group.results if row.ipc == 5}

@@ -16,6 +16,7 @@ from lightning_distill.evaluation.metrics.bootstrap import Rows, bootstrap, weig
 from lightning_distill.evaluation.metrics.metric import Floats, WeightedScore
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.metrics.registry import get_metric
+from lightning_distill.utils.statistics import t_half_width
 
 SPLITS = {"val": "validation", "test": "test"}
 
@@ -91,7 +92,7 @@ def student_interval(values: Sequence[float], level: float | None = 0.95) -> Est
     if level is None:
         return Estimate(mean, std, math.nan, math.nan, math.nan, n, "students")
     _check_level(level)
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * std / math.sqrt(n)
+    half = t_half_width(std, n, level)
     return Estimate(mean, std, mean - half, mean + half, level, n, "students")
 
 

@@ -185,7 +185,7 @@ class RelativeScores:
 
     Args:
         gap_full: see `gap_full`; likewise the others.
-        gain_random: in the unit of the score.
+        acc_gain_over_random: `gain_random`, in the unit of the score.
         recovery: a fraction.
         recovery_above_chance: a fraction.
         lrs: `label_robust_score`.
@@ -196,7 +196,7 @@ class RelativeScores:
     """
 
     gap_full: float = NAN
-    gain_random: float = NAN
+    acc_gain_over_random: float = NAN
     recovery: float = NAN
     recovery_above_chance: float = NAN
     lrs: float = NAN
@@ -213,7 +213,7 @@ class RelativeScores:
         """Name and text of all that is known, as people read them: points, percent, seconds."""
         texts: dict[str, tuple[str, str, float]] = {
             "gap_full": ("against all real images", "{:+.1f} points", -100),
-            "gain_random": ("against random images", "{:+.1f} points", 100),
+            "acc_gain_over_random": ("against random images", "{:+.1f} points", 100),
             "recovery": ("score kept", "{:.1f} %", 100),
             "recovery_above_chance": ("score kept, above chance", "{:.1f} %", 100),
             "lrs": ("label-robust score (LRS)", "{:.4f}", 1),
@@ -266,7 +266,7 @@ def relative_scores(
     saved = seconds_saved(full_seconds, syn_seconds)
     return RelativeScores(
         gap_full=gap_full(syn, full),
-        gain_random=gain_random(syn, random),
+        acc_gain_over_random=gain_random(syn, random),
         recovery=recovery(syn, full),
         recovery_above_chance=recovery_above_chance(syn, full, chance),
         lrs=label_robust_score(syn, full, random),

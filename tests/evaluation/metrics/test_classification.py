@@ -297,7 +297,7 @@ def test_what_cannot_be_scored_is_refused():
         compute_metrics(torch.zeros(0, 3), torch.zeros(0), spec)
     with pytest.raises(ValueError, match="range from 0 to 3, expected 0 to 2 for numbers"):
         compute_metrics(torch.zeros(2, 3), torch.tensor([0, 3]), spec)
-    with pytest.raises(ValueError, match="from 0 to 1"):
+    with pytest.raises(ValueError, match="expected 0 to 1"):
         compute_metrics(torch.zeros(2, 3), torch.tensor([[0, 1, 1], [2, 0, 0]]), labels)
     with pytest.raises(ValueError, match="not finite"):
         compute_metrics(torch.full((2, 3), math.nan), torch.tensor([0, 2]), spec)

@@ -203,7 +203,7 @@ def test_derive_is_its_parts():
     derived = relative_scores(**WHOLE.scores, **WHOLE.rest)
     assert derived.to_dict() == {
         "gap_full": 0.86 - 0.45,
-        "gain_random": 0.45 - 0.26,
+        "acc_gain_over_random": 0.45 - 0.26,
         "recovery": 0.45 / 0.86,
         "recovery_above_chance": (0.45 - 0.1) / (0.86 - 0.1),
         "lrs": label_robust_score(0.45, 0.86, 0.26),
@@ -219,7 +219,7 @@ def test_derive_is_its_parts():
     ("missing", "unknown"),
     [
         ("full", {"gap_full", "recovery", "recovery_above_chance", "lrs"}),
-        ("random", {"gain_random", "lrs", "ars"}),
+        ("random", {"acc_gain_over_random", "lrs", "ars"}),
         ("chance", {"recovery_above_chance"}),
         ("syn_plain", {"ars"}),
         ("random_plain", {"ars"}),
