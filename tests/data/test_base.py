@@ -214,7 +214,7 @@ def test_data_is_loaded_once():
 
 
 def test_without_a_test_split_the_test_loader_says_so():
-    with pytest.raises(ValueError, match=r"arrays has no test split; give test=\(images, labels\)"):
+    with pytest.raises(ValueError, match=r"arrays has no test split; pass test=\(images, labels\)"):
         module().test_dataloader()
 
 

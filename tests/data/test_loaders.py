@@ -22,7 +22,7 @@ def numbered(counts=COUNTS, seed=0, dtype=np.int64):
 
 def draws(per_class=5, steps=4, seed=0, counts=COUNTS, dtype=np.int64):
     images, labels = numbered(counts, dtype=dtype)
-    return ClassBalancedLoader(images, labels, len(counts), per_class, steps, seed)
+    return ClassBalancedLoader(images, labels, num_classes=len(counts), per_class=per_class, steps=steps, seed=seed)
 
 
 def rows(x):
@@ -122,7 +122,7 @@ def test_mapped_arrays_give_the_same_batches_and_stay_on_disk(tmp_path):
     images, labels = numbered()
     np.save(tmp_path / "x.npy", np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r").transpose(0, 3, 1, 2)
-    loader = ClassBalancedLoader(mapped, labels, 3, 5, 4, 0)
+    loader = ClassBalancedLoader(mapped, labels, num_classes=3, per_class=5, steps=4, seed=0)
     assert isinstance(loader.images, np.memmap)
     for (x, y), (expected, y_expected) in zip(loader, draws(), strict=True):
         assert torch.equal(x, expected)
@@ -131,7 +131,7 @@ def test_mapped_arrays_give_the_same_batches_and_stay_on_disk(tmp_path):
 
 def test_batches_are_writable_copies():
     images, labels = numbered()
-    x, _ = ClassBalancedLoader(images, labels, 3, 5, 4, 0).batch(0)
+    x, _ = ClassBalancedLoader(images, labels, num_classes=3, per_class=5, steps=4, seed=0).batch(0)
     x.zero_()
     assert images.max() == 49
 

@@ -43,8 +43,8 @@ def test_equal_shares_are_drawn_by_the_seed():
 @pytest.mark.parametrize(
     ("sources", "options", "message"),
     [
-        ([("a", 12)], {}, "1 source; give at least two"),
-        ([("a", 12), ("a", 12)], {}, "two sources are called 'a'"),
+        ([("a", 12)], {}, "1 source; pass at least two"),
+        ([("a", 12), ("a", 12)], {}, "two sources have the name 'a'"),
         ([("a", 12), ("b", 12, 0, 9)], {}, r"sources differ in shape: a \(1, 8, 8\), b \(1, 9, 9\)"),
         ([("a", 12), ("b", 20)], {"per_source": 25}, "per_source=25, but the smallest source has 24 train images"),
     ],
@@ -55,7 +55,7 @@ def test_sources_that_do_not_belong_together_are_refused(sources, options, messa
 
 
 def test_sites_share_out_every_image_once_and_are_as_large_as_asked():
-    sites = [SitesDataModule(source("a", 200), i, [6, 3, 1], balance=None) for i in range(3)]
+    sites = [SitesDataModule(source("a", 200), i, shares=[6, 3, 1], balance=None) for i in range(3)]
     parts = [site.train_arrays()[0] for site in sites]
     assert sum(map(len, parts)) == 400
     assert len({image.tobytes() for part in parts for image in part}) == 400
@@ -94,7 +94,7 @@ def test_classes_with_fewer_images_than_sites_go_to_the_largest():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"site": 3}, "site=3; there are 3, counted from 0"),
+        ({"site": 3}, "site=3; there are 3 sites, counted from 0"),
         ({"site": 0, "shares": [1, 0]}, "must be above 0"),
         ({"site": 0, "balance": 0.0}, "must be above 0"),
     ],

@@ -204,7 +204,7 @@ def test_statistics_draws_and_batches(pair, largest):
 
 def test_sites_and_combined_data(pair, largest):
     memory, disk, others = pair
-    made = [[SitesDataModule(data, 0, [0.5, 0.5], real_per_class=3) for data in (memory, disk)],
+    made = [[SitesDataModule(data, 0, shares=[0.5, 0.5], real_per_class=3) for data in (memory, disk)],
             [CombinedDataModule([data, other], 20, real_per_class=3) for data, other in
              zip((memory, disk), others, strict=True)]]  # fmt: skip
     for of_memory, of_disk in made:

@@ -205,7 +205,7 @@ class FolderDataModule(ArrayDataModule):
         decoded = self._decode(entries)
         labels = self._label(entries)[decoded.files]
         groups, self.group_kind = _groups(entries, decoded)
-        self._about = (*self._about[:4], self._describe_source(entries))
+        self._info = replace(self._info, source=self._describe_source(entries))
         self._scale, self.skipped = decoded.scale, [entries[number].path for number in decoded.skipped]
         splits: dict[str, tuple[Array, Array] | None] = {}
         split_numbers = np.array([SPLITS.index(entry.split) for entry in entries])[decoded.files]

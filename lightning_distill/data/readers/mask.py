@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.data.medmnist.slices import largest
+from lightning_distill.data.medmnist.slices import argmax_near_middle
 from lightning_distill.data.readers.base import InvalidReadOption, ReadOptions, UnreadableFile, translate_decoder_errors
 from lightning_distill.data.readers.optional_deps import import_optional
 from lightning_distill.data.readers.volume import Volume, cut_volume, load_volume
@@ -49,7 +49,7 @@ def largest_mask_slice(path: Path, volume: Volume, options: ReadOptions, name: s
             f"cannot read {name}: its mask falls between the voxels of spacing={options.spacing}; give a smaller "
             "spacing"
         )
-    return largest(areas)
+    return argmax_near_middle(areas)
 
 
 def _marked_voxels(mask: Volume, label: int | None, name: str) -> NDArray[np.bool_]:

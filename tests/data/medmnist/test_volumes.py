@@ -210,7 +210,7 @@ def test_a_missing_file_is_fetched_through_the_package_when_downloading_is_on(tm
         ({"name": "breastmnist"}, r"unknown MedMNIST set 'breastmnist'; .*; breastmnist is read by MedMNISTDataModule"),
         ({"size": 128}, "size=128; MedMNIST3D has 28, 64"),
         ({"slices": "mask"}, "unknown slices='mask'; use one of centre, brightest, foreground"),
-        ({"axis": 3}, "axis=3; a volume's array has the axes 0, 1 and 2"),
+        ({"axis": 3}, "axis=3; the array of a volume has the axes 0, 1 and 2"),
         ({"count": 8, "step": 4}, "count=8 slices 4 apart span 29 voxels, a volume has 28; lower count or step"),
         ({"count": 2, "slices": "brightest"}, "count=2 with slices='brightest'"),
     ],
@@ -229,13 +229,13 @@ def test_files_of_another_form_are_refused(tmp_path):
         np.savez(tmp_path / "nodulemnist3d.npz", **{**written, **arrays})
 
     change(val_images=written["val_images"][:, 0])
-    with pytest.raises(ValueError, match=r"has val_images of the shape \(2, 28, 28\) and 2 labels; expected \(N, 28"):
+    with pytest.raises(ValueError, match=r"has val_images of shape \(2, 28, 28\) and 2 labels; expected \(N, 28"):
         load(tmp_path).setup()
     change(train_labels=written["train_labels"][:5])
-    with pytest.raises(ValueError, match=r"train_images of the shape \(6, 28, 28, 28\) and 5 labels"):
+    with pytest.raises(ValueError, match=r"train_images of shape \(6, 28, 28, 28\) and 5 labels"):
         load(tmp_path).setup()
     change(train_images=written["train_images"].astype(np.float32))
-    with pytest.raises(TypeError, match="train_images of float32; MedMNIST3D's are uint8"):
+    with pytest.raises(TypeError, match="train_images of dtype float32; MedMNIST3D uses uint8"):
         load(tmp_path).setup()
     path = tmp_path / "nodulemnist3d.npz"
     path.write_bytes(path.read_bytes()[:2000])
