@@ -149,8 +149,6 @@ MODULES = {
     "report.numbers": "visualization.format",
     "report.paths": "report.redact",
     "report.sets": "report.sections",
-    "report.style": "report.stylesheet",
-    "report.tags": "report.html",
     "report.words": "report.captions",
     "storage": "sets.storage",
     "synthetic": "sets.synthetic",
