@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from lightning_distill.bench.cases import IMAGE_LR, BenchmarkCase, keep_resident
-from lightning_distill.distillers.dc_loops import default_loops
+from lightning_distill.distillers.dc import default_loops
 
 FILES = ("networks.py", "utils.py")
 PATHS = ("dm", "dsa", "student")

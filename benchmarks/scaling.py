@@ -52,7 +52,7 @@ def fit(processes: int, size: Size, epochs: int, out: str) -> None:
     torch.set_num_threads(1)
     data, clock = noise_data(size), Clock()
     students = StudentEvaluation(students=STUDENTS, architectures=[size.network], random_baseline=False)
-    students.exam.protocol = Protocol("bench", epochs)
+    students.evaluator.protocol = Protocol("bench", epochs)
     distiller = make_distiller(BenchmarkCase("dm", size, data), "off")
     trainer = Trainer(
         max_steps=STEPS, devices=processes, strategy="ddp" if processes > 1 else "auto", limit_val_batches=0,

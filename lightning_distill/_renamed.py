@@ -35,6 +35,12 @@ COLUMNS = {
     "random_acc_ci95": "random_acc_ci95_half_width",
 }
 
+#: Last part of a log key, after ``val/`` or ``test/``.
+LOG_KEYS = {
+    "gain_random": "acc_gain_over_random",
+    "map": "mAP",
+}
+
 
 def renamed_attribute(name: str) -> str:
     """Hint that names the successor of an exported name, or an empty string."""

@@ -219,7 +219,7 @@ MEDMNIST = ["fit", "--model=DMDistiller", "--data=MedMNISTDataModule", "--traine
         (["evaluate", "--data=Digits", "--ipc=1"], "--data: there is no class 'Digits'; use DigitsDataModule"),
         (["evaluate", "--data=MedMNISTDataModule"], "MedMNISTDataModule needs --data.name; see"),
         (["evaluate", "--split=dev"], "--split: expected one of ['val', 'test'], not dev"),
-        (["compare", "a", "b"], "no file of predictions 'a' in .; evaluate --predictions FOLDER makes them"),
+        (["compare", "a", "b"], "no predictions file 'a' in .; evaluate --predictions FOLDER makes them"),
         (["quickstart", "--steps=0"], "steps=0; at least 1"),
     ],
 )

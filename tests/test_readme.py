@@ -18,8 +18,8 @@ SMALLER = {
     "max_steps=20)": "max_steps=2)",
     "DMDistiller(ipc=10)": 'DMDistiller(ipc=1, network="convnet_w16")',
     "MomentDistiller(ipc=5,": 'MomentDistiller(ipc=2, network="convnet_w16",',
-    "StudentEvaluation()": 'StudentEvaluation("tiny", 2, ["convnet_w16"])',
-    'StudentEvaluation(protocol="quick", students=3)': 'StudentEvaluation("tiny", 2, ["convnet_w16"])',
+    "StudentEvaluation()": 'StudentEvaluation("tiny", 2, architectures=["convnet_w16"])',
+    'StudentEvaluation(protocol="quick", students=3)': 'StudentEvaluation("tiny", 2, architectures=["convnet_w16"])',
     "set=candidate, students=2": 'protocol="tiny", set=candidate, students=2',
 }
 

@@ -52,13 +52,13 @@ _WORDS = {
 
 
 def valid_for(modality: str) -> str:
-    """The preset that is valid for a kind of image.
+    """Return the preset that is valid for a kind of image.
 
     >>> valid_for("chest_xray")
     'dsa_noflip'
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: The kind of image is unknown.
     """
     if modality not in MODALITIES:
         close = difflib.get_close_matches(modality, MODALITIES, n=1)
@@ -68,14 +68,14 @@ def valid_for(modality: str) -> str:
 
 
 def describe(preset: str, channels: int) -> str:
-    """A preset in words, for cards; an unknown one is only named.
+    """Return a description of a preset for cards, or the name of an unknown preset.
 
     >>> describe("dsa_noflip", channels=1)
     'dsa_noflip: brightness and contrast; shift by an eighth; cutout of half a side; scale to 1.2; turn to 15 degrees'
 
     Args:
-        preset: a name of `PRESETS`.
-        channels: of the images; saturation does nothing to one.
+        preset: Name of a preset in `PRESETS`.
+        channels: Number of channels of the images; saturation has no effect on one.
     """
     groups = ["intensity" if group == "color" and channels == 1 else group for group in PRESETS.get(preset, ())]
     return f"{preset}: {'; '.join(_WORDS[group] for group in groups)}" if groups else preset

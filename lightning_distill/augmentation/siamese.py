@@ -1,7 +1,6 @@
 """Differentiable siamese augmentation (DSA): one random transformation shared by real and synthetic images.
 
-Kornia draws the parameters, warps and crops; the four ops it has in another form (it clamps to [0, 1], keeps squares
-inside the image, scales content instead of the sampling grid) are small Kornia ops of our own.
+Kornia draws the parameters, warps and crops; `ops` adds four operations.
 
 Reference:
     Zhao, Bilen: Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021, arXiv 2102.08259.
@@ -14,104 +13,31 @@ from typing import cast
 
 import torch
 from kornia import augmentation as K
-from kornia.augmentation.random_generator import PlainUniformGenerator
 from torch import Tensor, nn
 
+from lightning_distill.augmentation.ops import Params, RandomContrast, RandomCutout, RandomGridScale, RandomSaturation
 from lightning_distill.augmentation.presets import PRESETS
-
-Params = dict[str, Tensor]
-Flags = dict[str, object]
-
-
-class RandomSaturation(K.IntensityAugmentationBase2D):
-    """``(x - m_c) * 2u + m_c`` with ``m_c`` the mean over channels at each pixel, u ~ U(0, 1); never clamped.
-
-    Identity on grey images. Shape: ``(B, C, H, W)`` to the same.
-    """
-
-    def __init__(self, same_on_batch: bool = False) -> None:
-        super().__init__(p=1.0, same_on_batch=same_on_batch)
-        self._param_generator = PlainUniformGenerator((torch.tensor([0.0, 2.0]), "factor", None, None))
-
-    def apply_transform(self, input: Tensor, params: Params, flags: Flags, transform: Tensor | None = None) -> Tensor:
-        """Stretch each pixel's distance from its own grey value."""
-        grey = input.mean(1, keepdim=True)  # (B, 1, H, W)
-        return (input - grey) * _per_image(params["factor"], input) + grey
-
-
-class RandomContrast(K.IntensityAugmentationBase2D):
-    """``(x - m) * (u + 0.5) + m`` with ``m`` the mean of the image, u ~ U(0, 1); never clamped.
-
-    Shape: ``(B, C, H, W)`` to the same.
-    """
-
-    def __init__(self, same_on_batch: bool = False) -> None:
-        super().__init__(p=1.0, same_on_batch=same_on_batch)
-        self._param_generator = PlainUniformGenerator((torch.tensor([0.5, 1.5]), "factor", None, None))
-
-    def apply_transform(self, input: Tensor, params: Params, flags: Flags, transform: Tensor | None = None) -> Tensor:
-        """Stretch each pixel's distance from the image's mean."""
-        mean = input.mean((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
-        return (input - mean) * _per_image(params["factor"], input) + mean
-
-
-class RandomCutout(K.IntensityAugmentationBase2D):
-    """Zero a square of half the side around a uniform centre, clipped at the border (mean area .186 erased).
-
-    Shape: ``(B, C, H, W)`` to the same.
-    """
-
-    def __init__(self, same_on_batch: bool = False) -> None:
-        super().__init__(p=1.0, same_on_batch=same_on_batch)
-        unit = torch.tensor([0.0, 1.0])
-        self._param_generator = PlainUniformGenerator((unit, "row", None, None), (unit, "column", None, None))
-
-    def apply_transform(self, input: Tensor, params: Params, flags: Flags, transform: Tensor | None = None) -> Tensor:
-        """Multiply by a mask that is zero inside the square."""
-        rows = self._inside(params["row"].to(input.device), input.shape[2])  # (B, H)
-        columns = self._inside(params["column"].to(input.device), input.shape[3])  # (B, W)
-        hole = rows[:, None, :, None] & columns[:, None, None, :]  # (B, 1, H, W)
-        return input.masked_fill(hole, 0.0)
-
-    @staticmethod
-    def _inside(unit: Tensor, side: int) -> Tensor:
-        """Which of ``side`` positions lie in the interval of half the side around the drawn centre: ``(B, side)``."""
-        length = int(side * 0.5 + 0.5)
-        # An even square reaches one position further to the left; its centre ranges over side + 1 positions, so that
-        # both borders are clipped alike.
-        first = (unit * (side + 1 - length % 2)).floor() - length // 2  # (B,)
-        position = torch.arange(side, device=unit.device)
-        return (position >= first[:, None]) & (position < first[:, None] + length)
-
-
-class RandomGridScale(K.RandomAffine):
-    """Scale the sampling grid by sx, sy ~ U(1/1.2, 1.2), drawn apart: above 1 the content shrinks.
-
-    Kornia's own op scales the content, whose reciprocal is not uniform. Shape: ``(B, C, H, W)`` to the same.
-    """
-
-    def __init__(self, same_on_batch: bool = False) -> None:
-        bounds = (1 / 1.2, 1.2, 1 / 1.2, 1.2)
-        super().__init__(0.0, scale=bounds, p=1.0, same_on_batch=same_on_batch, align_corners=False)
-
-    def generate_parameters(self, batch_shape: tuple[int, ...]) -> Params:
-        """Kornia's draw, read as the scale of the grid."""
-        params = super().generate_parameters(batch_shape)
-        return {**params, "scale": 1 / params["scale"]}
 
 
 class SiameseAugmentation:
-    """One group of a preset is drawn for a class or a batch; normalised images, zero filled, never clamped.
+    """Random augmentation of normalised images by one group of a preset, zero filled and not clamped.
 
-    Siamese, for matching: one draw of parameters for all images of a class. Plain, for students: parameters for each
-    image. Not an ``nn.Module``: it has no state.
+    The siamese form, for matching, draws one group and one set of parameters for all images of a class. The plain form,
+    for training students, draws one group for a batch and parameters for each image. The class has no state and is no
+    ``nn.Module``.
 
     Args:
-        preset: a name of `presets.PRESETS`.
-        image_size: ``(H, W)`` in pixels.
+        preset: Name of a preset in `presets.PRESETS`.
+        image_size: Image size ``(H, W)`` in pixels.
 
     Raises:
-        ValueError: the preset is unknown.
+        ValueError: The preset is unknown.
+
+    Example:
+        >>> augment = SiameseAugmentation("dsa", (8, 8))
+        >>> real, synthetic = augment(torch.zeros(4, 1, 8, 8), torch.zeros(2, 1, 8, 8))
+        >>> real.shape, synthetic.shape
+        (torch.Size([4, 1, 8, 8]), torch.Size([2, 1, 8, 8]))
     """
 
     def __init__(self, preset: str, image_size: tuple[int, int]) -> None:
@@ -123,23 +49,23 @@ class SiameseAugmentation:
         self._plain = plain(PRESETS[preset], image_size, same_on_batch=False)
 
     def __call__(self, real: Tensor, synthetic: Tensor) -> tuple[Tensor, Tensor]:
-        """The same random transformation of ``(B, C, H, W)`` real and ``(M, C, H, W)`` synthetic images."""
+        """Apply one random transformation to ``(B, C, H, W)`` real and ``(M, C, H, W)`` synthetic images."""
         together = self.of_classes(torch.cat([real, synthetic]), [len(real) + len(synthetic)], [None])
         return together[: len(real)].detach(), together[len(real) :]
 
     def of_classes(self, images: Tensor, counts: Sequence[int], seeds: Sequence[int | None]) -> Tensor:
-        """Each class's images by one random transformation of its own, drawn from its seed alone.
+        """Transform the images of each class by one random transformation, drawn from the seed of the class alone.
 
-        Real and synthetic images of a class see the same transformation where they are given the same seed. Classes
-        that drew the same group go through it together.
+        With the same seed, real and synthetic images of a class get the same transformation. Classes with the same
+        group are processed together.
 
         Args:
-            images: ``(N, C, H, W)``, ordered by class.
-            counts: images of each class; their sum is N.
-            seeds: one for each class; None goes on with torch's current stream.
+            images: Images ``(N, C, H, W)``, ordered by class.
+            counts: Number of images of each class; their sum is N.
+            seeds: Seed of each class; ``None`` draws from torch's current random stream.
 
         Returns:
-            ``(N, C, H, W)``, float32.
+            Images ``(N, C, H, W)``, float32.
         """
         if not self._groups:
             return images
@@ -158,7 +84,7 @@ class SiameseAugmentation:
         return torch.cat(parts)
 
     def plain(self, images: Tensor) -> Tensor:
-        """One group for the batch, its parameters drawn for each image: ``(B, C, H, W)`` to the same."""
+        """Transform ``(B, C, H, W)`` by one group for the batch, with parameters drawn for each image."""
         if self._plain is None:
             return images
         with torch.autocast(images.device.type, enabled=False):
@@ -173,25 +99,21 @@ class SiameseAugmentation:
 
 
 def _for_images(drawn: Sequence[Params], counts: Tensor, images: Tensor) -> Params:
-    """Parameters drawn once for each class, for every image of the classes."""
+    """Repeat parameters that were drawn once for each class for every image of the classes."""
     joined = {key: torch.cat([params[key] for params in drawn]) for key in drawn[0] if key != "forward_input_shape"}
     repeated = {key: value.repeat_interleave(counts.to(value.device), 0) for key, value in joined.items()}
     return repeated | {"forward_input_shape": torch.tensor(images.shape)}
 
 
-def _per_image(factor: Tensor, images: Tensor) -> Tensor:
-    return factor.to(images).view(-1, 1, 1, 1)
-
-
 class _OneForEach(nn.Module):
-    """Every image goes through one of the operations, drawn for it alone; what comes in is the mean of the batch."""
+    """Apply to every image one operation, drawn for it alone; borders are filled with the mean of the batch."""
 
     def __init__(self, operations: Sequence[nn.Module]) -> None:
         super().__init__()
         self.operations = nn.ModuleList(operations)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the same."""
+        """Return the transformed images ``(B, C, H, W)``."""
         mean = images.mean((0, 2, 3), keepdim=True)  # (1, C, 1, 1)
         results = torch.stack([operation(images - mean) for operation in self.operations])  # (ops, B, C, H, W)
         chosen = torch.randint(len(self.operations), (len(images),)).to(images.device)  # (B,)

@@ -17,7 +17,7 @@ from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench import reference
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import DCDistiller, Distiller, DMDistiller, DSADistiller, MTTDistiller
-from lightning_distill.distillers.dc_loops import default_loops
+from lightning_distill.distillers.dc import default_loops
 from lightning_distill.distillers.mtt.experts import epoch_path, write_epoch, write_expert_card
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import create_network

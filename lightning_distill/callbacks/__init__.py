@@ -1,4 +1,4 @@
-"""Callbacks: score, draw and export a set; record experts."""
+"""Callbacks that evaluate, log and export a set, and record experts."""
 
 from lightning_distill.callbacks.expert_recorder import ExpertTrajectoryRecorder
 from lightning_distill.callbacks.image_logger import SyntheticImageLogger

@@ -1,7 +1,8 @@
-"""``ExpertTrajectoryRecorder``: the way a network's parameters take while it learns, for trajectory matching."""
+"""``ExpertTrajectoryRecorder``: record the parameters of a network during training, for trajectory matching."""
 
 from __future__ import annotations
 
+import os
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -16,42 +17,45 @@ from lightning_distill.spec import DataSpec
 
 
 class ExpertTrajectoryRecorder(Callback):
-    """Writes the parameters of any LightningModule, or of one of its networks, before training and after every epoch.
+    """Write the parameters of a LightningModule, or of one of its networks, before training and after every epoch.
 
-    Works in any Lightning project; nothing of the training is touched. `MTTDistiller` takes the folder above
-    ``dirpath`` as ``experts``. Parameters are stored as float32 safetensors under the network's own names; buffers
-    (running statistics) are not.
-
-    >>> callback = ExpertTrajectoryRecorder("experts/000", module="model", network="resnet18_batch")
+    Works in any Lightning project and does not change its training. `MTTDistiller` takes the parent folder of
+    ``dirpath`` as ``experts``. Parameters are stored as float32 safetensors under the network's own names; buffers,
+    such as running statistics, are not stored.
 
     Args:
-        dirpath: folder of this one expert, checked before the run.
-        module: attribute that holds the network, e.g. ``model`` or ``model.backbone``; ``None`` is the whole module.
-        network: its name in our zoo or timm's, for the card; ``None`` takes the name of its class.
+        dirpath: Folder of this one expert, checked before the run.
+        module: Attribute that holds the network, e.g. ``model`` or ``model.backbone``; default: the whole module.
+        network: Name of the network in this package or in timm, for the card; default: the name of its class.
 
     Raises:
-        OSError: the folder cannot be written.
-        ValueError: the folder holds another expert; there is no such attribute.
+        OSError: The folder cannot be written.
+        ValueError: The folder holds another expert, or the module has no such attribute.
+
+    Example:
+        >>> callback = ExpertTrajectoryRecorder("experts/000", module="model", network="resnet18_batch")
     """
 
-    def __init__(self, dirpath: str, module: str | None = None, network: str | None = None) -> None:
+    def __init__(
+        self, dirpath: str | os.PathLike[str], module: str | None = None, *, network: str | None = None
+    ) -> None:
         self.dirpath, self.module, self.network = Path(dirpath), module, network
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a bad folder or attribute before the run."""
+        """Check the folder and the attribute, before the run."""
         if stage == "fit":
             self._network(pl_module)
             check_writable(self.dirpath)
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the card and the parameters before training; a resumed run goes on with the files it has."""
+        """Write the card and the parameters before training; a resumed run keeps its files."""
         if trainer.current_epoch > 0:
             return
         if epoch_path(self.dirpath, 0).exists():
-            raise ValueError(f"{self.dirpath.name} holds an expert already; choose another folder, or resume its run")
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        spec = getattr(data, "spec", None)
+            raise ValueError(f"{self.dirpath.name} holds an expert already; choose another dirpath, or resume its run")
+        datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+        spec = getattr(datamodule, "spec", None)
         network = self._network(pl_module)
         write_expert_card(
             self.dirpath,
@@ -63,7 +67,7 @@ class ExpertTrajectoryRecorder(Callback):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the parameters after this epoch."""
+        """Write the parameters at the end of this epoch."""
         self._write(pl_module, trainer.current_epoch + 1)
 
     def _write(self, pl_module: LightningModule, epoch: int) -> None:
@@ -73,12 +77,14 @@ class ExpertTrajectoryRecorder(Callback):
         try:
             network = pl_module if self.module is None else attrgetter(self.module)(pl_module)
         except AttributeError as error:
-            raise ValueError(f"{type(pl_module).__name__} has no {self.module!r} to record; give module=...") from error
+            raise ValueError(
+                f"{type(pl_module).__name__} has no attribute {self.module!r} to record; set module=..."
+            ) from error
         if not isinstance(network, nn.Module):
             raise ValueError(f"{self.module!r} is a {type(network).__name__}, not a network")
         return network
 
 
 def _named_parameters(network: nn.Module) -> dict[str, Tensor]:
-    """Under the names the network has when it is not compiled."""
+    """Return the parameters by the names of the network before `torch.compile`."""
     return {name.replace("_orig_mod.", ""): tensor for name, tensor in network.named_parameters()}

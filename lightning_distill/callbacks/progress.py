@@ -1,4 +1,4 @@
-"""Progress of student training beside whatever bar the Trainer shows."""
+"""Progress of the students' training, shown by the progress bar of the Trainer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tqdm.auto import tqdm
 
 @contextmanager
 def student_progress(trainer: Trainer, total: int, text: str) -> Iterator[Callable[[], object]]:
-    """Yield a function to call after every epoch; a task in Lightning's rich bar, a bar under its tqdm one, or none.
+    """Yield a function to call after every epoch: it advances a task in the rich bar, a tqdm bar, or nothing.
 
     Args:
-        trainer: whose progress bar is asked.
-        total: epochs to come.
-        text: what is being done.
+        trainer: Trainer with or without a progress bar.
+        total: Number of epochs.
+        text: Label of the progress bar.
     """
     bar = trainer.progress_bar_callback
     if isinstance(bar, RichProgressBar) and bar.is_enabled and bar.progress is not None:
@@ -27,7 +27,7 @@ def student_progress(trainer: Trainer, total: int, text: str) -> Iterator[Callab
         finally:
             bar.progress.remove_task(task)
     elif isinstance(bar, TQDMProgressBar) and bar.is_enabled:
-        with tqdm(total=total, desc=text, leave=False, dynamic_ncols=True) as line:
-            yield lambda: line.update()
+        with tqdm(total=total, desc=text, leave=False, dynamic_ncols=True) as student_bar:
+            yield lambda: student_bar.update()
     else:
         yield lambda: None

@@ -1,4 +1,4 @@
-"""The methods: one file a family."""
+"""Distillation methods, one file or package per family."""
 
 from lightning_distill.distillers.base import Distiller
 from lightning_distill.distillers.dc import DCDistiller, DSADistiller

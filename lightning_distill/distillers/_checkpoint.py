@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of a distiller beside Lightning's own."""
+"""State of a distiller in a checkpoint, beside Lightning's own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lightning_distill.spec import DataSpec
 
 
 class CheckpointMixin(LightningModule):
-    """A module whose checkpoint alone makes its synthetic set again, and which goes on where it stopped.
+    """Module with a checkpoint that suffices to restore its synthetic set and to resume the run.
 
     Attributes:
-        synthetic: the set.
-        memory: what a method keeps from one step to the next, e.g. an online network; empty unless the method fills it.
+        synthetic: Synthetic set.
+        extra_state: Tensors that a method keeps between steps, e.g. an online network; empty by default.
     """
 
     synthetic: SyntheticSet
@@ -27,17 +27,17 @@ class CheckpointMixin(LightningModule):
         self.extra_state = {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the set stands for, and the memory."""
+        """Save the description of the data and the extra state."""
         checkpoint["spec"] = self.synthetic.spec.to_dict()
         checkpoint["extra_state"] = {name: tensor.detach() for name, tensor in self.extra_state.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make room for the checkpoint's set when no data module has, and remember."""
+        """Restore the extra state, and allocate the set of the checkpoint where no data module did."""
         self.extra_state = checkpoint.get("extra_state", checkpoint.get("memory", {}))  # "memory" before 0.2
         if not hasattr(self, "synthetic"):
             state = {name.removeprefix("synthetic."): tensor for name, tensor in checkpoint["state_dict"].items()}
             self.synthetic = SyntheticSet.empty_like_state(state, DataSpec.from_dict(checkpoint["spec"]))
 
     def on_train_start(self) -> None:
-        """Have the memory where the images are."""
+        """Move the extra state to the device of the images."""
         self.extra_state = {name: tensor.to(self.device) for name, tensor in self.extra_state.items()}

@@ -1,9 +1,8 @@
-"""What a user should know before the run: first of all what no method can work with."""
+"""Checks of options, data and gradients, and hints about speed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_info
@@ -11,32 +10,25 @@ from torch import Tensor
 
 from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks import check_network
-from lightning_distill.objectives import Distance
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.precision import warn_if_emulated
 
 
 def validate_options(ipc: int | Sequence[int], network: str) -> None:
-    """Raise a ValueError for an ipc below one or a network nobody knows, before any data is read."""
+    """Raise a ValueError for an ipc below one or an unknown network, before any data is read."""
     if min([ipc] if isinstance(ipc, int) else ipc) < 1:
         raise ValueError(f"ipc={ipc}; every class needs at least 1 image")
     check_network(network)
 
 
-def refuse_unknown_distance(distance: str) -> None:
-    """Raise a ValueError for a distance of gradients nobody knows."""
-    if distance not in get_args(Distance):
-        raise ValueError(f"unknown distance {distance!r}; use one of {', '.join(get_args(Distance))}")
-
-
 def validate_data(spec: DataSpec, precision: object, present: SyntheticSet | None) -> None:
-    """Raise a ValueError where data, precision or a set from elsewhere do not fit.
+    """Raise a ValueError for a precision that is not supported, or data that do not fit the set of the distiller.
 
     Args:
-        spec: of the data.
-        precision: the trainer's.
-        present: a set the distiller already holds, from an earlier fit or a checkpoint.
+        spec: Description of the data.
+        precision: Precision of the trainer.
+        present: Set of the distiller from an earlier fit or a checkpoint; ``None`` where it has none yet.
     """
     if str(precision).startswith("16"):
         raise ValueError(f"precision={precision} underflows the small gradients of distillation; use bf16-mixed")
@@ -52,12 +44,12 @@ def validate_finite(loss: Tensor, gradients: Sequence[Tensor | None], step: int,
     if not all(value is not None and value.isfinite().all() for value in (loss, *gradients)):
         raise FloatingPointError(
             f"distill/loss or its gradient is not finite at step {step} (loss {loss.item()}); the last checkpoint is "
-            f"kept: go on from it, or start anew with less than lr={lr}"
+            f"kept: resume from it, or start again with less than lr={lr}"
         )
 
 
 def log_performance_hints(network: FunctionalNetwork, trainer: Trainer) -> None:
-    """Say that the first steps of a compiled run are the compiler's, and that bf16 is slow where it is emulated."""
+    """Announce the compilation of the network, and warn where bf16 is emulated and slow."""
     if "bf16" in str(trainer.precision):
         warn_if_emulated(trainer.strategy.root_device)
     if network.compiled:

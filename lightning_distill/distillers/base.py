@@ -1,4 +1,4 @@
-"""The base of every method: it owns everything but the loss."""
+"""The base class of all methods: everything but the loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lightning_distill.distillers._validation import (
     validate_options,
 )
 from lightning_distill.distillers.real_batch import RealBatch
-from lightning_distill.functional.build import build_functional_network
+from lightning_distill.functional.build import build_functional_network, estimate_image_passes
 from lightning_distill.functional.chunking import retry_with_smaller_chunk
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.functional.gradients import accumulate_gradients
@@ -33,37 +33,47 @@ from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
 class Distiller(ClassShardingMixin, CheckpointMixin, ABC):
-    """A distillation method: a LightningModule whose only parameters are the synthetic images.
+    """Base class of a distillation method: a LightningModule with the synthetic images as its only parameters.
 
-    A method fills in `losses`, where it must `after_step` and `init`. Step k draws from (seed, k) alone.
+    A method implements `losses` and may override `after_step`, `init_synthetic`, `parameter_groups` and
+    `configure_network`. The random numbers of step k depend on (seed, k) alone, so a resumed run equals a whole one.
 
     Args:
-        ipc: images per class, one number or one for each class.
-        class_ratio: ``balanced``, or ``natural``: as many images in all, in the ratio of the real classes.
-        lr: of the images' SGD, in normalised space.
-        momentum: of the same.
-        init: how the images begin: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
-        network: the surrogate, by our names or timm's.
-        augmentation: a preset of `presets.PRESETS`; ``None`` takes the data set's.
-        seed: of everything drawn.
-        on_small_class: where a class has fewer images than ipc: ``error``, ``fewer`` or ``repeat``.
-        gradient_clip: largest norm of the gradient of all images; ``None`` does not clip.
-        lr_schedule: ``constant`` or ``cosine`` (to zero at ``Trainer(max_steps)``).
-        compile: ``auto``, ``off`` or ``max``, see `functional.FunctionalNetwork`.
-        chunk: images that go through a network at once; ``None`` takes what cache or memory holds.
+        ipc: Images per class, one number or one for each class.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units.
+        momentum: Momentum of the SGD optimizer for the synthetic images.
+        init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
+        network: Name of the surrogate network, from `networks.list_networks` or timm.
+        augmentation: Preset of `augmentation.presets.PRESETS`; ``None`` takes the data set's.
+        seed: Seed of everything that is drawn.
+        on_small_class: Handling of a class with fewer training images than ipc: ``error``, ``fewer`` or ``repeat``.
+        class_ratio: Distribution of the images over classes: ``balanced``, or ``natural`` for the same total in the
+            ratio of the real classes.
+        gradient_clip: Largest norm of the gradient of all images; ``None`` does not clip.
+        lr_schedule: Schedule of ``lr``: ``constant``, or ``cosine`` (to zero at ``Trainer(max_steps)``).
+        compile: Mode of compilation: ``auto``, ``off`` or ``max``, see `functional.network.FunctionalNetwork`.
+        chunk: Number of images that go through the network at once; ``None`` takes what cache or memory holds.
 
     Raises:
-        ValueError: unknown names, ipc below one, data a single-label method cannot use.
-        FloatingPointError: the loss is not finite; the step is named and the last checkpoint stays.
+        ValueError: A name is unknown, ipc is below one, or the method cannot use the data.
+        FloatingPointError: The loss is not finite; the message names the step, and the last checkpoint is kept.
+
+    Example:
+        >>> class MeanDistiller(Distiller):
+        ...     def losses(self, real):
+        ...         for label in self.classes():
+        ...             yield (real.of_class(label).mean(0) - self.synthetic.of_class(label).mean(0)).square().sum()
+        >>> MeanDistiller(ipc=1, lr=0.5).ipc
+        1
     """
 
-    local_path_args: ClassVar[
-        list[str]
-    ] = []  #: Arguments that are places on this machine: never in checkpoints, logs, cards.
+    #: Names of the arguments that are local paths; they never enter checkpoints, logs or cards.
+    local_path_args: ClassVar[list[str]] = []
 
     def __init__(
         self,
         ipc: int | list[int] = 10,
+        *,
         lr: float = 1.0,
         momentum: float = 0.5,
         init: str = "real",
@@ -81,21 +91,41 @@ class Distiller(ClassShardingMixin, CheckpointMixin, ABC):
         self.save_hyperparameters(ignore=self.local_path_args)
         self.automatic_optimization = False  # global_step then counts the steps of the one optimizer, the images'
         validate_options(ipc, network)
+        self.ipc, self.class_ratio, self.on_small_class = ipc, class_ratio, on_small_class
+        self.init, self.augmentation, self.seed = init, augmentation, seed
+        self.lr, self.momentum, self.lr_schedule, self.gradient_clip = lr, momentum, lr_schedule, gradient_clip
+        self.network_name, self.compile_mode, self.chunk = network, compile, chunk
 
     @abstractmethod
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
-        """Yield scalar losses; each is differentiated before the next is asked for, so one graph is alive at a time."""
+        """Yield scalar losses. Each is differentiated before the next is requested, so one graph is alive at a time.
+
+        After a GPU out-of-memory error the network's chunk is halved and the method is called again for the same step,
+        with the same random numbers. It must give the same losses again: a state that it changes
+        (``self.extra_state``) may be replaced as a whole, but not advanced from its own value. Advance it in
+        `after_step`, which runs once.
+
+        Args:
+            real: Class-balanced batch of real images.
+        """
 
     def after_step(self, real: RealBatch) -> None:
-        """What comes after the images' step, e.g. training an online network."""
+        """Update the state of the method after the step of the images, e.g. train an online network."""
 
     def init_synthetic(self, datamodule: ArrayDataModule) -> SyntheticSet:
-        """The set to begin with."""
-        options = {key: self.hparams[key] for key in ("ipc", "init", "seed", "on_small_class", "class_ratio")}
-        return SyntheticSet.from_real_data(*datamodule.train_arrays(), datamodule.spec, **options)
+        """Return the initial synthetic set."""
+        return SyntheticSet.from_real_data(
+            *datamodule.train_arrays(),
+            datamodule.spec,
+            ipc=self.ipc,
+            init=self.init,
+            seed=self.seed,
+            on_small_class=self.on_small_class,
+            class_ratio=self.class_ratio,
+        )
 
     def setup(self, stage: str) -> None:
-        """Find shape, classes and statistics in the data, and make the set unless a checkpoint brought it."""
+        """Read shape, classes and statistics from the data, and make the set unless a checkpoint brought it."""
         datamodule = require_array_datamodule(self.trainer.datamodule)  # type: ignore[attr-defined]
         validate_data(datamodule.spec, self.trainer.precision, getattr(self, "synthetic", None))
         if not hasattr(self, "synthetic"):
@@ -103,54 +133,60 @@ class Distiller(ClassShardingMixin, CheckpointMixin, ABC):
         if stage == "fit":
             self.configure_network(datamodule)
 
-    def configure_network(self, datamodule: ArrayDataModule) -> None:
-        """Build the surrogate network and the augmentation for this data; neither is checkpointed."""
-        hp, spec, sizes = self.hparams, datamodule.spec, self.passes(datamodule)
-        passes, device = max(self.trainer.max_steps, 0) * sum(sizes.values()), self.trainer.strategy.root_device
+    def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
+        """Build the surrogate network and the augmentation for the data; neither is checkpointed.
+
+        Args:
+            datamodule: Data of the run.
+            batch_sizes: Sizes of the batches that go through the network, to which a compiled network pads; ``None``
+                takes the real images of a class and the synthetic images of the largest class. They affect speed only.
+        """
+        spec, counts, real = datamodule.spec, self.synthetic.counts, datamodule.real_per_class
         self.network = build_functional_network(
-            hp["network"], spec, passes, device, hp["compile"], sizes=[*sizes], chunk=hp["chunk"]
+            self.network_name,
+            spec,
+            estimate_image_passes(self.trainer.max_steps, len(counts) * real, len(counts) * max(counts)),
+            self.trainer.strategy.root_device,
+            self.compile_mode,
+            sizes=[max(counts), real] if batch_sizes is None else batch_sizes,
+            chunk=self.chunk,
         )
         log_performance_hints(self.network, self.trainer)
-        self.augment = SiameseAugmentation(hp["augmentation"] or spec.augmentation, spec.shape[1:])
-
-    def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
-        """Forward passes of one image in a step, by size of the batch they come in; a backward counts as two."""
-        real, most, classes = datamodule.real_per_class, max(self.synthetic.counts), len(self.synthetic.counts)
-        return {most: 3 * classes * most, real: classes * (real if real != most else 4 * real)}
+        self.augment = SiameseAugmentation(self.augmentation or spec.augmentation, spec.shape[1:])
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        """Differentiate every loss, add up, step once."""
+        """Differentiate every loss, sum the gradients, and step the images once."""
         images, real, step = [*self.synthetic.parameters()], RealBatch(batch[0], self.synthetic.spec), self.global_step
 
-        def work() -> tuple[Tensor, list[Tensor]]:
-            with isolated_rng(derive_seed(self.hparams["seed"], step)):
+        def sum_losses() -> tuple[Tensor, list[Tensor]]:
+            with isolated_rng(derive_seed(self.seed, step)):
                 return accumulate_gradients(self.losses(real), images)
 
-        total, gradients = retry_with_smaller_chunk(self.network, len(batch[0]), work)
+        total, gradients = retry_with_smaller_chunk(self.network, len(batch[0]), sum_losses)
         total = cast(Tensor, self.trainer.strategy.reduce(total, reduce_op="sum"))
         optimizer = cast(Optimizer, self.optimizers())
         optimizer.zero_grad()  # one backward for all losses is one all-reduce; DDP averages, the objective is a sum
         products = [(p * g).sum() for p, g in zip(images, gradients, strict=True)]
         self.manual_backward(torch.stack(products).sum() * self.trainer.world_size)
-        validate_finite(total, [p.grad for p in images], step, self.hparams["lr"])
-        nn.utils.clip_grad_norm_(images, self.hparams["gradient_clip"] or math.inf)
+        validate_finite(total, [p.grad for p in images], step, self.lr)
+        nn.utils.clip_grad_norm_(images, self.gradient_clip or math.inf)
         optimizer.step()
         cast(LRScheduler, self.lr_schedulers()).step()
-        with isolated_rng(derive_seed(self.hparams["seed"], step, "after")):
+        with isolated_rng(derive_seed(self.seed, step, "after")):
             self.after_step(real)
         self.log("distill/loss", total, prog_bar=True)
 
     def validation_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
-        """Nothing: validating is training students, which `StudentEvaluation` does."""
+        """Do nothing: `StudentEvaluation` trains and scores the students."""
 
     test_step = validation_step
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups of parameters for the optimizer; each may have an ``lr`` of its own."""
+        """Return the parameter groups of the optimizer; each may have an ``lr`` of its own."""
         return [{"params": [self.synthetic.images]}]
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
-        """SGD over the set, and its schedule."""
-        steps, cosine = self.trainer.estimated_stepping_batches, self.hparams["lr_schedule"] == "cosine"
-        sgd = SGD(self.parameter_groups(), lr=self.hparams["lr"], momentum=self.hparams["momentum"])
+        """Return the SGD optimizer of the set and its schedule."""
+        steps, cosine = self.trainer.estimated_stepping_batches, self.lr_schedule == "cosine"
+        sgd = SGD(self.parameter_groups(), lr=self.lr, momentum=self.momentum)
         return [sgd], [LambdaLR(sgd, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps) if cosine else 1.0)]

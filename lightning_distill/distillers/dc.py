@@ -3,40 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.distillers._validation import refuse_unknown_distance
+from lightning_distill.distillers._options import DistillerOptions, DSAOptions, Unpack
 from lightning_distill.distillers.base import Distiller
-from lightning_distill.distillers.dc_loops import default_loops
 from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.functional.gradients import loss_gradient, mixed_derivative, optimizer_step
 from lightning_distill.functional.unroll import scalar_with_gradient
 from lightning_distill.objectives import Distance, gradient_distance
 
+#: Batch size of the training of the network.
+BATCH_SIZE = 256
+#: The papers' values: ipc: (image steps per network, training epochs of the network after each step but the last).
+LOOPS = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
 
-class DCDistiller(Distiller):
-    """DC: a network's loss has the same gradient on synthetic as on real images of a class, while it learns from them.
 
-    ``outer_loop`` image steps are taken on one network, which is trained on the set for ``inner_loop`` epochs after each but the
-    last; then comes a fresh one. The papers run 1,001 networks: ``Trainer(max_steps=1001 * outer_loop)``.
+def default_loops(
+    ipc: int | Sequence[int], outer_loop: int | None = None, inner_loop: int | None = None
+) -> tuple[int, int]:
+    """Return the papers' loop counts for the listed ipc, linear interpolation between, and the last ones above 50.
+
+    With one image step per network (ipc 1) the network is never trained, and ``inner_loop`` has no effect.
 
     Args:
-        ipc: images per class, one number or one for each class.
-        lr: of the images' SGD.
-        init: how the images begin, see `Distiller`; noise in the paper.
-        augmentation: of matching and inner training; none in the paper.
-        distance: ``rowwise`` (the paper's), ``mse`` or ``cosine``, see `objectives.gradient_distance`.
-        collective: match one gradient of all classes together (DCC, DSAC), which helps classes that look alike.
-        outer_loop: image steps on one network; ``None`` takes the papers' for this ipc, see `loops.loops`.
-        inner_loop: epochs of the network's training between two image steps; ``None`` takes the papers'.
-        network_lr: of the plain SGD that trains the network.
-        gradient_precision: of the gradients that are matched, ``32-true`` or ``bf16-mixed``; ``None`` takes the
-            trainer's, which the network's training always has.
-        options: the rest of `Distiller`'s arguments.
+        ipc: Images per class; the largest number of a list counts.
+        outer_loop: Image steps per network; ``None`` takes the papers'.
+        inner_loop: Training epochs of the network between image steps; ``None`` takes the papers'.
+
+    Returns:
+        The pair ``(outer_loop, inner_loop)``.
+
+    Raises:
+        ValueError: A number is below 1.
+
+    >>> default_loops(10), default_loops(5), default_loops(35), default_loops(100), default_loops(10, outer_loop=2)
+    ((10, 50), (5, 23), (35, 18), (50, 10), (2, 50))
+    """
+    for name, value in (("outer_loop", outer_loop), ("inner_loop", inner_loop)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}; it must be at least 1, or null for the papers' number")
+    outer, inner = _interpolate(ipc if isinstance(ipc, int) else max(ipc))
+    return outer_loop or outer, inner_loop or inner
+
+
+def _interpolate(ipc: int) -> tuple[int, int]:
+    for low, high in pairwise(LOOPS):
+        if low <= ipc <= high:
+            share = (ipc - low) / (high - low)
+            first, second = (round(a + share * (b - a)) for a, b in zip(LOOPS[low], LOOPS[high], strict=True))
+            return first, second
+    return LOOPS[max(LOOPS)] if ipc > 0 else LOOPS[1]
+
+
+def validate_distance(distance: str) -> None:
+    """Raise a ValueError for an unknown distance of gradients."""
+    if distance not in get_args(Distance):
+        raise ValueError(f"unknown distance {distance!r}; use one of {', '.join(get_args(Distance))}")
+
+
+class DCDistiller(Distiller):
+    """DC: match the gradients of a network's loss on real and synthetic images of a class while the network trains.
+
+    The images take ``outer_loop`` steps on one network, which is trained on the set for ``inner_loop`` epochs after
+    each step but the last; then a new network follows. The papers use 1,001 networks, which is
+    ``Trainer(max_steps=1001 * outer_loop)``.
+
+    Args:
+        ipc: Images per class, one number or one for each class.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units.
+        init: Initialisation of the images: ``noise`` (the paper's), ``real``, ``kmeans``, ``herding`` or ``kcenter``.
+        augmentation: Preset of `augmentation.presets.PRESETS` for matching and for training the network; ``none`` in
+            the paper, and ``None`` takes the data set's.
+        distance: Distance of gradients: ``rowwise`` (the paper's), ``mse`` or ``cosine``, see
+            `objectives.gradient_distance`.
+        collective: Whether to match one gradient of all classes together (DCC, DSAC), which helps similar classes.
+        outer_loop: Image steps per network; ``None`` takes the papers' number for this ipc, see `default_loops`.
+        inner_loop: Training epochs of the network between image steps; ``None`` takes the papers' number.
+        network_lr: Learning rate of the plain SGD that trains the network.
+        gradient_precision: Precision of the matched gradients: ``32-true`` or ``bf16-mixed``; ``None`` takes the
+            trainer's, which the training of the network always has.
+        options: Other arguments of `Distiller`.
+
+    Example:
+        >>> distiller = DCDistiller(ipc=10, network="convnet_w16")
+        >>> distiller.outer_loop, distiller.inner_loop
+        (10, 50)
 
     Reference:
         Zhao, Mopuri, Bilen: Dataset Condensation with Gradient Matching, ICLR 2021, arXiv 2006.05929.
@@ -46,6 +102,7 @@ class DCDistiller(Distiller):
     def __init__(
         self,
         ipc: int | list[int] = 10,
+        *,
         lr: float = 0.1,
         init: str = "noise",
         augmentation: str | None = "none",
@@ -55,35 +112,33 @@ class DCDistiller(Distiller):
         inner_loop: int | None = None,
         network_lr: float = 0.01,
         gradient_precision: Literal["32-true", "bf16-mixed"] | None = None,
-        **options: Any,
+        **options: Unpack[DistillerOptions],
     ) -> None:
         super().__init__(ipc=ipc, lr=lr, init=init, augmentation=augmentation, **options)
-        refuse_unknown_distance(distance)
+        validate_distance(distance)
+        self.distance, self.collective = distance, collective
+        self.network_lr, self.gradient_precision = network_lr, gradient_precision
         self.outer_loop, self.inner_loop = default_loops(ipc, outer_loop, inner_loop)
 
-    def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
-        """Real gradients, synthetic gradients and the way back through them, inner epochs."""
-        classes, real, synthetic = len(self.synthetic.counts), datamodule.real_per_class, max(self.synthetic.counts)
-        sizes = ((real, 3 * classes * real), (synthetic, 9 * classes * synthetic))
-        found: dict[int, int] = {}
-        for size, images in (*sizes, (min(len(self.synthetic), 256), 3 * self.inner_loop * len(self.synthetic))):
-            found[size] = found.get(size, 0) + images
-        return found
+    def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
+        """Build the network, padded to the real and synthetic images of a class and to batches of its training."""
+        sizes = [datamodule.real_per_class, max(self.synthetic.counts), min(len(self.synthetic), BATCH_SIZE)]
+        super().configure_network(datamodule, batch_sizes or sizes)
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
-        """One distance of gradients for each class, or one for all classes together."""
+        """Yield one distance of gradients for each class, or one for all classes together."""
         if self.global_step % self.outer_loop == 0:
             self.extra_state = self.network.init_params(self.device)
-        everything = range(len(self.synthetic.counts))
+        every_class = range(len(self.synthetic.counts))
         if self.network.batch_norm:  # statistics of 16 real images a class, then frozen: a single image has none
             self.network.train()
             with torch.no_grad():
-                self.network(self.extra_state, real.of_classes(everything, first=16))
+                self.network(self.extra_state, real.of_classes(every_class, first=16))
             self.network.train(False)
-        if not self.hparams["collective"]:
+        if not self.collective:
             yield from (self._match(real, [label]) for label in self.classes())
         elif self.global_rank == 0:
-            yield self._match(real, everything)
+            yield self._match(real, every_class)
 
     def _match(self, real: RealBatch, labels: Sequence[int]) -> Tensor:
         device, seeds, counts = (
@@ -99,38 +154,44 @@ class DCDistiller(Distiller):
         with self._precision():
             a, b = (loss_gradient(self.network, self.extra_state, i.detach(), y) for i, y in ((x, of_x), (s, of_s)))
             b = [gradient.requires_grad_() for gradient in b]
-            distance = gradient_distance(a, b, self.hparams["distance"])
+            distance = gradient_distance(a, b, self.distance)
             directions = [torch.zeros_like(g) if v is None else v for g, v in
                           zip(b, torch.autograd.grad(distance, b, allow_unused=True), strict=True)]  # fmt: skip
             _, by_images, _ = mixed_derivative(self.network, self.extra_state, s.detach(), of_s, directions)
         return scalar_with_gradient(distance, [s], [by_images])
 
     def _precision(self) -> torch.autocast:
-        kind, asked = self.device.type, self.hparams["gradient_precision"]
-        on = torch.is_autocast_enabled(kind) if asked is None else asked == "bf16-mixed"
+        kind, requested = self.device.type, self.gradient_precision
+        on = torch.is_autocast_enabled(kind) if requested is None else requested == "bf16-mixed"
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=on)
 
     def after_step(self, real: RealBatch) -> None:
-        """Train the network on the set, unless it has served."""
-        if self.global_step % self.outer_loop == 0:  # the step is counted already
+        """Train the network on the set, unless a new network follows."""
+        if self.global_step % self.outer_loop == 0:  # global_step includes this step
             return
-        sgd = torch.optim.SGD(self.network.require_grad(self.extra_state), lr=self.hparams["network_lr"])
+        sgd = torch.optim.SGD(self.network.require_grad(self.extra_state), lr=self.network_lr)
         images, targets = self.synthetic.images.detach(), self.synthetic.targets()
         self.network.train()
         for _ in range(self.inner_loop):
-            for rows in torch.randperm(len(targets)).split(256):
+            for rows in torch.randperm(len(targets)).split(BATCH_SIZE):
                 optimizer_step(self.network, self.extra_state, sgd, self.augment.plain(images[rows]), targets[rows])
 
 
 class DSADistiller(DCDistiller):
-    """DSA: DC whose matching sees both images through one random transformation, and whose network trains on more.
+    """DSA: DC with one random transformation shared by the real and synthetic images of a class.
+
+    The network is trained with the same augmentation.
 
     Args:
-        ipc: images per class, one number or one for each class.
-        lr: of the images' SGD.
-        init: how the images begin, see `Distiller`; real images in the paper.
-        augmentation: a preset of `presets.PRESETS`; ``None`` takes the data set's.
-        options: the rest of `DCDistiller`'s and `Distiller`'s arguments.
+        ipc: Images per class, one number or one for each class.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units.
+        init: Initialisation of the images: ``real`` (the paper's), ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
+        augmentation: Preset of `augmentation.presets.PRESETS`; ``None`` takes the data set's.
+        options: Other arguments of `DCDistiller` and `Distiller`.
+
+    Example:
+        >>> DSADistiller(ipc=1, network="convnet_w16").init
+        'real'
 
     Reference:
         Zhao, Bilen: Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021, arXiv 2102.08259.
@@ -139,9 +200,10 @@ class DSADistiller(DCDistiller):
     def __init__(
         self,
         ipc: int | list[int] = 10,
+        *,
         lr: float = 0.1,
         init: str = "real",
         augmentation: str | None = None,
-        **options: Any,
+        **options: Unpack[DSAOptions],
     ) -> None:
         super().__init__(ipc=ipc, lr=lr, init=init, augmentation=augmentation, **options)

@@ -14,19 +14,22 @@ from lightning_distill.objectives import mean_embedding_distance
 
 
 class DMDistiller(Distiller):
-    """DM: a fresh random network every step; real and synthetic images of a class agree in their mean embedding.
+    """DM: match the mean embeddings of real and synthetic images of a class in a new random network every step.
 
-    Paper and reference code run 20,000 steps with lr 1 (10 from ipc 100 on), momentum 0.5, 256 real images a class.
-    With batch norm all classes go through one forward, so that the batch statistics see all of them.
+    The paper and its code run 20,000 steps with lr 1 (10 from ipc 100 on), momentum 0.5 and 256 real images per class.
+    With batch norm all classes go through one forward pass, so that batch statistics cover all of them. The arguments
+    are those of `Distiller`.
 
-    Args: see `Distiller`.
+    Example:
+        >>> DMDistiller(ipc=1, network="convnet_w16").lr
+        1.0
 
     Reference:
         Zhao, Bilen: Dataset Condensation with Distribution Matching, WACV 2023, arXiv 2110.04181.
     """
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
-        """A squared distance of mean embeddings for each class, as many classes at a time as a forward takes."""
+        """Yield the squared distances of mean embeddings, summed over the classes of one forward pass."""
         parameters = self.network.init_params(self.device)
         targets: dict[int, Tensor] = {}
         for labels in self.class_groups([real.per_class] * len(real.spec.balance_groups)):
@@ -40,7 +43,7 @@ class DMDistiller(Distiller):
 
     @torch.no_grad()
     def _means(self, parameters: Parameters, real: RealBatch, labels: Sequence[int]) -> Tensor:
-        """Mean embeddings of the real images of some classes, ``(L, F)`` float32; only batch norm needs all at once."""
+        """Return mean embeddings ``(L, F)``, float32, of the real images of L classes."""
         parts = [real.of_classes(labels)] if self.network.batch_norm else real.iter_chunks(labels)
         sums = []
         for x in parts:

@@ -1,4 +1,4 @@
-"""Scoring a set: fresh students, real data."""
+"""Evaluation of sets: train fresh students, score them on real data."""
 
 from lightning_distill.evaluation.baselines import coreset_sampler, full_data
 from lightning_distill.evaluation.metrics.calibration import calibrated, temperature

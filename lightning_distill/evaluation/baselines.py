@@ -1,4 +1,4 @@
-"""What a set is held against: the same number of real images, and all of them."""
+"""Baselines of a synthetic set: an equal number of real images, and all real images."""
 
 from __future__ import annotations
 
@@ -23,32 +23,35 @@ Arrays = tuple[NDArray[np.generic], NDArray[np.int64]]
 def coreset_sampler(
     method: str, real: Arrays, counts: Sequence[int], spec: DataSpec, seed: int, features: Features | None = None
 ) -> Callable[[int], LabeledSet]:
-    """Real images by a coreset method; random subsets are drawn anew for every student, so their spread is included.
+    """Return a sampler of coresets. Random subsets differ between students, so their spread is included.
 
     Args:
-        method: see `coresets.METHODS`.
-        real: training images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
-        counts: images of each class; `coresets.counts_for_ratio` has them in the natural ratio of the classes.
-        spec: of the data.
-        seed: of the draws.
-        features: ``(N, F)`` of the real images to measure distances on, such as `embedding.embed_features`; ``None``
+        method: Coreset method, one of `coresets.METHODS`.
+        real: Training images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
+        counts: Number of images per class; `coresets.counts_for_ratio` gives the natural ratio.
+        spec: Specification of the data.
+        seed: Seed of the selection.
+        features: Features ``(N, F)`` of the real images for distances, such as `features.embed_features`. ``None``
             takes normalised pixels.
+
+    Returns:
+        Function from the student number to its training set.
     """
     images, labels = real
 
-    def draw(student: int) -> LabeledSet:
-        draw_seed = derive_seed(method, seed, student if method == "random" else 0) % 2**31
-        rows = select(method, images, labels, counts, spec, draw_seed, features)
+    def sample(student: int) -> LabeledSet:
+        sample_seed = derive_seed(method, seed, student if method == "random" else 0) % 2**31
+        rows = select(method, images, labels, counts, spec, sample_seed, features)
         pixels = torch.from_numpy(np.ascontiguousarray(images[rows]))
         return LabeledSet(pixels, torch.from_numpy(labels[rows]), spec)
 
-    return draw
+    return sample
 
 
 def full_data(real: Arrays, spec: DataSpec) -> Callable[[int], LabeledSet]:
-    """All real training images, in their natural class ratio; of multi-label data with 0/1 targets ``(N, L)``.
+    """Return a sampler of all real training images; multi-label data have 0/1 targets ``(N, L)``.
 
-    Images that are on disk stay there (`stored.LazyImages`).
+    Images on disk stay there (`LazyImages`).
     """
     images, labels = real
     pixels = LazyImages(images) if is_lazy(images) else torch.from_numpy(np.ascontiguousarray(images))
@@ -57,10 +60,10 @@ def full_data(real: Arrays, spec: DataSpec) -> Callable[[int], LabeledSet]:
 
 
 def class_weighted_full_data(real: Arrays, spec: DataSpec) -> Callable[[int], LabeledSet]:
-    r"""All real training images, each counting :math:`N / (K n_c)` in the loss, n of them being of its class c.
+    r"""Return a sampler of all real images with loss weights :math:`N / (K n_c)` for the :math:`n_c` images of class c.
 
-    As cross-entropy is linear in its targets, the weights are put into them. Of multi-label data, whose labels do not
-    exclude each other, this is `full_data`.
+    Cross-entropy is linear in its targets, so the weights scale the targets. For multi-label data it equals
+    `full_data`.
     """
     whole = full_data(real, spec)(0)
     if spec.multi_label:
@@ -72,14 +75,11 @@ def class_weighted_full_data(real: Arrays, spec: DataSpec) -> Callable[[int], La
 
 
 def class_balanced_full_data(real: Arrays, spec: DataSpec, seed: int) -> Callable[[int], LabeledSet]:
-    """As many images of every class as the rarest has, drawn anew for every student.
-
-    Classes are cut down, not repeated: every image counts once, as it does in `full_data`.
-    """
+    """Return a sampler that undersamples every class to the size of the rarest, differently for each student."""
     return coreset_sampler("random", real, balanced_counts(real[1], spec), spec, seed)
 
 
 def balanced_counts(labels: NDArray[np.int64], spec: DataSpec) -> list[int]:
-    """The images of each class in `everything_balanced`: those of the rarest class."""
+    """Return the size of the rarest class for every class, as used by `class_balanced_full_data`."""
     counts = np.bincount(labels, minlength=len(spec.balance_groups))
     return [int(counts.min())] * len(counts)

@@ -1,4 +1,4 @@
-"""Real images as a network sees them that has learned to tell their classes apart."""
+"""Features of real images from a network trained on them."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ def embed_features(
     device: torch.device | str = "cpu",
     bf16: bool = False,
     compile: CompileMode = "auto",
-    tick: ProgressCallback = lambda: None,
+    on_epoch: ProgressCallback = lambda: None,
 ) -> Features:
-    """Train one network on all real training images and give its features of each of them.
+    """Train one network on all real training images and return its features of these images.
 
-    ``f_i = embed(theta, (x_i - mean) / std)``, the input of the last linear layer, neither scaled nor centred. The
-    network never begins where an evaluated student does. No validation or test image is seen.
+    ``f_i = embed(theta, (x_i - mean) / std)`` is the input of the last linear layer, neither scaled nor centred. The
+    initial weights differ from those of every evaluated student. No validation or test image is used.
 
     Args:
-        real: training images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
-        spec: of the data.
-        network: by our names or timm's.
-        protocol: how it is trained, shortened by `Protocol.for_real_data`; see `embedding_epochs`.
-        seed: of the network.
-        device: where to compute.
-        bf16: forward in bfloat16.
-        compile: see `functional.FunctionalNetwork`.
-        tick: called after every epoch.
+        real: Training images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
+        spec: Specification of the data.
+        network: Network name of this package or timm.
+        protocol: Training protocol, shortened by `Protocol.for_real_data`.
+        seed: Seed of the network.
+        device: Device of the training.
+        bf16: Whether the forward pass runs in bfloat16.
+        compile: Compile mode: ``auto``, ``off`` or ``max``.
+        on_epoch: Function called after every epoch, see `embedding_epochs`.
 
     Returns:
-        ``(N, F)`` float32, in the order of the images.
+        Features ``(N, F)`` float32 in the order of the images.
 
     Raises:
-        ValueError: unknown network or protocol, labels of several classes at once.
+        ValueError: The network or protocol is unknown, or labels are not ``(N,)``.
     """
     check_network(network)
     images, labels = real
     check_labels(labels)
-    way = get_protocol(protocol).for_real_data(len(labels))
-    school = StudentTrainer(network, spec, way, len(labels), 1, device, bf16, compile)
-    student = school.fit(full_data(real, spec)(0), derive_seed("embedding", seed), tick)
-    school.network.train(False)
-    found = []
-    with isolated_rng(0), torch.no_grad(), torch.autocast(school.device.type, torch.bfloat16, enabled=bf16):
-        for start in range(0, len(labels), way.batch_size):
-            x = torch.from_numpy(np.ascontiguousarray(images[start : start + way.batch_size]))
-            features = school.network.embed(student.parameters, spec.normalize(x.to(school.device)))
-            found.append(features.float().cpu().numpy())
-    return np.concatenate(found)
+    epochs_protocol = get_protocol(protocol).for_real_data(len(labels))
+    trainer = StudentTrainer(network, spec, epochs_protocol, len(labels), 1, device, bf16, compile)
+    student = trainer.fit(full_data(real, spec)(0), derive_seed("embedding", seed), on_epoch)
+    trainer.network.train(False)
+    chunks = []
+    with isolated_rng(0), torch.no_grad(), torch.autocast(trainer.device.type, torch.bfloat16, enabled=bf16):
+        for start in range(0, len(labels), epochs_protocol.batch_size):
+            x = torch.from_numpy(np.ascontiguousarray(images[start : start + epochs_protocol.batch_size]))
+            features = trainer.network.embed(student.parameters, spec.normalize(x.to(trainer.device)))
+            chunks.append(features.float().cpu().numpy())
+    return np.concatenate(chunks)
 
 
 def embedding_epochs(protocol: str | Protocol, images: int) -> int:
-    """How often `embed_features` calls ``tick``."""
+    """Return the number of epochs of `embed_features`."""
     return get_protocol(protocol).for_real_data(images).epochs + 1

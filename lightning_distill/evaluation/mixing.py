@@ -1,4 +1,4 @@
-"""Real images with a set beside them: how much of each a student learns from, and what the set adds."""
+"""Mixtures of real images and a synthetic set, and the gain from adding the set."""
 
 from __future__ import annotations
 
@@ -21,31 +21,30 @@ from lightning_distill.utils.rng import derive_seed
 
 
 def num_synthetic(real: int, ratio: float) -> int:
-    """How many images of the set stand beside ``real`` real ones: ``ratio * real``, rounded; at least 1 above 0.
+    """Compute the number of synthetic images: ``ratio * real`` rounded, at least 1 for a positive ratio.
 
     Raises:
-        ValueError: a ratio that is negative or not a number.
+        ValueError: The ratio is negative or not finite.
     """
     if not 0 <= ratio < float("inf"):
-        raise ValueError(f"ratio={ratio}; it is images of the set for each real image, 0 or more")
+        raise ValueError(f"ratio={ratio}; synthetic images per real image must be 0 or more")
     return max(1, round(ratio * real)) if ratio else 0
 
 
 def balanced_rows(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """``count`` rows of a set: the whole set as often as it fits, and a random class-balanced part of it.
+    """Select ``count`` rows: whole repetitions of the set plus a random class-balanced part.
 
-    The part goes round the classes in random order and takes a random image of each, until it is full: classes differ
-    by one image at most, as long as they have enough.
+    The part takes one random image per class in turn, so class counts differ by at most one while images last.
 
     Args:
-        labels: ``(N,)`` of the set.
-        count: rows wanted; fewer or more than N.
-        seed: of the part.
+        labels: Labels ``(N,)`` of the set.
+        count: Number of rows, below or above N.
+        seed: Seed of the part.
     """
     random = np.random.default_rng(seed)
     whole, rest = divmod(count, len(labels))
-    turn = random.permutation(int(labels.max()) + 1)[labels]  # when a class has its turn
-    lap = np.empty(len(labels), np.int64)  # in which lap an image is taken
+    turn = random.permutation(int(labels.max()) + 1)[labels]  # position of the class in a round
+    lap = np.empty(len(labels), np.int64)  # round in which an image is taken
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         lap[members] = random.permutation(len(members))
@@ -53,80 +52,86 @@ def balanced_rows(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[n
 
 
 def real_counts(labels: NDArray[np.int64], real: int, class_ratio: Ratio, spec: DataSpec) -> list[int]:
-    """How many of ``real`` images in all are of each class.
+    """Divide ``real`` images among the classes.
+
+    Args:
+        labels: Labels ``(N,)`` of the real training images.
+        real: Total number of real images.
+        class_ratio: ``balanced`` or ``natural``.
+        spec: Specification of the data.
 
     Raises:
-        ValueError: fewer than one a class, or a class that has not as many; the message says how many there are.
+        ValueError: There are fewer images than classes, or a class has too few images.
     """
     if real > len(labels):
         raise ValueError(f"real={real}; {spec.name} has {len(labels)} training images")
     counts = counts_for_ratio(labels, real, class_ratio)
-    there = np.bincount(labels, minlength=len(spec.balance_groups))
-    for name, wanted, found in zip(spec.balance_groups, counts, there, strict=True):
-        if wanted > found:
+    available = np.bincount(labels, minlength=len(spec.balance_groups))
+    for name, wanted, count in zip(spec.balance_groups, counts, available, strict=True):
+        if wanted > count:
             raise ValueError(
-                f"real={real}: {wanted} images of class {name!r} are needed, which has {found}; take fewer real images "
-                "or class_ratio='natural'"
+                f"real={real}: {wanted} images of class {name!r} are needed, it has {count}; lower --real "
+                "or set class_ratio='natural'"
             )
     return counts
 
 
 def mix_real_and_synthetic(
-    real: Arrays, counts: Sequence[int], set: LabeledSet, ratio: float, spec: DataSpec, seed: int
+    real: Arrays, counts: Sequence[int], synthetic_set: LabeledSet, ratio: float, spec: DataSpec, seed: int
 ) -> Callable[[int], LabeledSet]:
-    """Random real images, drawn anew for every student, and as many of the set as the ratio says.
+    """Return a sampler of random real images mixed with images of a set.
 
-    Student i has the same real images at every ratio, so that ratios can be compared student by student. All images
-    are normalised by the real data's mean and std, and a learned rate of the set is left aside: it was learned for the
-    set alone.
+    Student i has the same real images at every ratio, so ratios can be compared student by student. All images are
+    normalised by the mean and std of the real data. A learned learning rate of the set is ignored, because it was
+    learned for the set alone.
 
     Args:
-        real: training images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
-        counts: real images of each class.
-        set: fits the data, see `adapt.fit_to`; its probabilities count where it has learned them.
-        ratio: images of the set for each real one, see `images_of_set`.
-        spec: of the real data.
-        seed: of the draws.
+        real: Training images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
+        counts: Number of real images per class.
+        synthetic_set: Set that matches the data, see `adapt_set`. Learned soft labels are used.
+        ratio: Synthetic images per real image, see `num_synthetic`.
+        spec: Specification of the real data.
+        seed: Seed of the selection.
     """
-    draw, wanted = coreset_sampler("random", real, counts, spec, seed), num_synthetic(sum(counts), ratio)
+    sample, wanted = coreset_sampler("random", real, counts, spec, seed), num_synthetic(sum(counts), ratio)
 
     def mix(student: int) -> LabeledSet:
-        own = draw(student)
+        own = sample(student)
         if not wanted:
             return own
-        rows = torch.from_numpy(balanced_rows(set.labels.numpy(), wanted, derive_seed("mix", seed, student)))
-        soft = None if set.soft_labels is None else set.soft_labels[rows]
-        return merge_sets([own, LabeledSet(set.pixels[rows], set.labels[rows], spec, soft)])
+        rows = torch.from_numpy(balanced_rows(synthetic_set.labels.numpy(), wanted, derive_seed("mix", seed, student)))
+        soft = None if synthetic_set.soft_labels is None else synthetic_set.soft_labels[rows]
+        return merge_sets([own, LabeledSet(synthetic_set.pixels[rows], synthetic_set.labels[rows], spec, soft)])
 
     return mix
 
 
 def same_steps(protocol: Protocol, real: int, images: int) -> Protocol:
-    """The protocol with as many epochs on ``images`` images as make the steps that it takes on ``real`` ones.
+    """Adjust the epochs so that ``images`` images take the same number of steps as ``real`` images.
 
-    ``E' + 1 = (E + 1) * ceil(real / B) / ceil(images / B)``, rounded, at least 2 epochs: else a gain of the larger
-    mixture might be a gain of longer training.
+    ``E' + 1 = (E + 1) * ceil(real / B) / ceil(images / B)``, rounded, at least 2 epochs. Without it a larger mixture
+    would be trained longer.
     """
     steps = (protocol.epochs + 1) * -(-real // protocol.batch_size)
     return replace(protocol, epochs=max(1, round(steps / -(-images // protocol.batch_size)) - 1))
 
 
 def paired_gain(with_set: Scores, without: Scores, metric: str = "acc") -> Estimate:
-    """What the set has changed: the mean of the students' differences and its 95 % t-interval, as fractions.
+    """Compute the mean paired difference over students and its 95 % t-interval, as fractions.
 
-    Paired: student i against student i, which has the same seed and the same real images.
+    Student i with the set is paired with student i without it: same seed, same real images.
 
     Raises:
-        ValueError: fewer than two students, or not the same ones.
+        ValueError: There are fewer than two students, or their seeds differ.
     """
     if with_set.seeds != without.seeds:
-        raise ValueError(f"students of the seeds {with_set.seeds} and {without.seeds}; only equal ones can be paired")
+        raise ValueError(f"student seeds {with_set.seeds} and {without.seeds} differ; only equal seeds can be paired")
     pairs = zip(with_set.values(metric), without.values(metric), strict=True)
     return student_interval([a - b for a, b in pairs])
 
 
 def summarize(change: Estimate, real: int, set_images: int, ratio: float) -> str:
-    """Does the set help? In plain words, in points."""
+    """Format the gain in points with a verdict."""
     verdict = "it helps" if change.low > 0 else "it harms" if change.high < 0 else "too close to tell"
     return (
         f"with {real} real images their {set_images}-image file changes accuracy by {100 * change.mean:+.1f} points at "

@@ -1,4 +1,4 @@
-"""One thing under test, assessed: students trained on it, shown the real images, and what may be said of them."""
+"""Evaluation of one candidate: train students, score them on real images, compare with baselines."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What students learn from.
+    """Training data under evaluation: a distilled set or a baseline.
 
     Args:
-        name: in tables.
-        counts: images of each class; ``None`` for a whole training set.
-        exam: which students.
-        draw: ``draw(i)`` is what student i learns from.
-        path: of the file, where it is one.
-        own: whether it is what is being judged, not a baseline.
-        prior: ``(K,)``, the class shares that its students' probabilities are corrected to; ``None`` corrects nothing.
+        name: Name in tables.
+        counts: Images per class; ``None`` for the full training set.
+        evaluator: Architecture, number and protocol of the students.
+        make_training_set: Function from the student number to its training set.
+        path: Path of the set file, if there is one.
+        distilled: Whether the candidate is the evaluated set and not a baseline.
+        target_priors: Class frequencies ``(K,)`` for prior correction; ``None`` applies none.
     """
 
     name: str
@@ -51,10 +51,10 @@ class EvaluationSplit:
     """Real images to score on.
 
     Args:
-        split: their name, ``val`` or ``test``.
-        batches: in pixel units, with labels; gone through once for each subject.
-        val: images to find temperatures on, where ``batches`` are not these.
-        groups: ``(N,)``, one number for images of one patient or lesion.
+        split: Name of the split, ``val`` or ``test``.
+        batches: Batches of images in pixel units with labels, iterated once per candidate.
+        val: Batches for temperature scaling, if ``batches`` is another split.
+        groups: Group numbers ``(N,)``, equal for images of one patient or lesion.
     """
 
     split: str
@@ -65,16 +65,15 @@ class EvaluationSplit:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What came out.
+    """Scores, predictions and intervals of a candidate.
 
     Args:
-        subject: what was learned from.
-        images: how many of them.
-        scores: of the students on the split; with a val split also ``temperature`` and what it makes of ``ece``,
-            ``brier`` and ``nll``.
-        predictions: of the students on the split.
-        over_images: bootstrapped over images (or their groups), by metric: ``acc``, ``balanced_acc``, ``auroc``.
-        seconds: to train one student.
+        candidate: Evaluated training data.
+        images: Number of training images.
+        scores: Scores of the students on the split; with a val split also ``temperature`` and the scaled metrics.
+        predictions: Predictions of the students on the split.
+        intervals: Bootstrap intervals over images or groups, by metric.
+        seconds: Training time per student.
     """
 
     candidate: Candidate
@@ -85,11 +84,11 @@ class EvaluationResult:
     seconds: float
 
     def for_architecture(self, architecture: str) -> EvaluationResult:
-        """The same of the students of one architecture alone."""
+        """Restrict the result to the students of one architecture."""
         rows = [i for i, name in enumerate(self.predictions.architectures) if name == architecture]
-        said = self.predictions
-        names, seeds = [architecture] * len(rows), [said.seeds[i] for i in rows]
-        some = replace(said, logits=said.logits[rows], seeds=seeds, architectures=names)
+        predictions = self.predictions
+        names, seeds = [architecture] * len(rows), [predictions.seeds[i] for i in rows]
+        selected = replace(predictions, logits=predictions.logits[rows], seeds=seeds, architectures=names)
         scores = replace(
             self.scores,
             students=[self.scores.students[i] for i in rows],
@@ -98,7 +97,7 @@ class EvaluationResult:
             recalls=[self.scores.recalls[i] for i in rows],
             diverged=[seed for seed in seeds if seed in self.scores.diverged],
         )
-        return replace(self, scores=scores, predictions=some, intervals=bootstrap_all(some))
+        return replace(self, scores=scores, predictions=selected, intervals=bootstrap_all(selected))
 
 
 def evaluate_candidate(
@@ -108,32 +107,32 @@ def evaluate_candidate(
     bf16: bool = False,
     on_epoch: ProgressCallback = lambda: None,
 ) -> EvaluationResult:
-    """Train the students of a subject, show them val and the split, and score them. Nothing is chosen on the split.
+    """Train the students of a candidate and score them. Nothing is selected on the scored split.
 
     Args:
-        subject: what they learn from.
-        view: what they are shown.
-        device: where to compute.
-        bf16: forward in bfloat16.
-        tick: called after every epoch of every student.
+        candidate: Training data of the students.
+        evaluation_split: Real images to score on.
+        device: Device of training and scoring.
+        bf16: Whether the forward pass runs in bfloat16.
+        on_epoch: Function called after every epoch of every student.
     """
     first = candidate.make_training_set(0)
-    sitting = candidate.evaluator.train(candidate.make_training_set, device, bf16, on_epoch)
+    trained = candidate.evaluator.train(candidate.make_training_set, device, bf16, on_epoch)
     if candidate.target_priors is not None:
         offset = prior_offset(class_priors(first), candidate.target_priors)
-        sitting.students = [replace(student, logit_offset=offset) for student in sitting.students]
-    scores = sitting.update_all(evaluation_split.batches).scores()
-    said = sitting.predictions(evaluation_split.split, evaluation_split.groups)
+        trained.students = [replace(student, logit_offset=offset) for student in trained.students]
+    scores = trained.update_all(evaluation_split.batches).scores()
+    predictions = trained.predictions(evaluation_split.split, evaluation_split.groups)
     if evaluation_split.val is not None:
         on_val = (
-            TrainedStudents(sitting.students, first.spec, device, sitting.began)
+            TrainedStudents(trained.students, first.spec, device, trained.started_at)
             .update_all(evaluation_split.val)
             .predictions("val")
         )
-        for student, scaled in zip(scores.students, calibrated(said, on_val), strict=True):
+        for student, scaled in zip(scores.students, calibrated(predictions, on_val), strict=True):
             student.update(scaled)
-    seconds = sitting.trained / len(sitting.students)
-    return EvaluationResult(candidate, len(first.labels), scores, said, bootstrap_all(said), seconds)
+    seconds = trained.training_seconds / len(trained.students)
+    return EvaluationResult(candidate, len(first.labels), scores, predictions, bootstrap_all(predictions), seconds)
 
 
 def bootstrap_all(predictions: Predictions) -> dict[str, Estimate]:
@@ -149,29 +148,29 @@ def compare_to_baselines(
     distillation_seconds: float = float("nan"),
     plain: dict[str, float] | None = None,
 ) -> RelativeScores:
-    """What the accuracy of one subject means beside that of random images and of all real images.
+    """Relate the accuracy of a candidate to random images and to all real images.
 
     Args:
-        mine: the subject.
-        others: what was assessed by the same students; ``random`` and ``all real data`` are looked for.
-        real_bytes: of the training data.
-        distillation_seconds: to make the set, where known.
-        plain: accuracy of students without augmentation, by subject, where measured.
+        result: Result of the candidate.
+        baselines: Results of the baselines; ``random`` and ``all real data`` are used.
+        real_bytes: Size of the training data in bytes.
+        distillation_seconds: Seconds of the distillation, NaN if unknown.
+        plain: Accuracy of students without augmentation by candidate name, if measured.
     """
     by_name = {other.candidate.name: other for other in baselines}
     random, full = by_name.get("random"), by_name.get("all real data")
-    nothing, plain = float("nan"), plain or {}
+    nan, plain = float("nan"), plain or {}
     path = result.candidate.path
     return relative_scores(
         result.scores.mean("acc"),
-        full.scores.mean("acc") if full else nothing,
-        random.scores.mean("acc") if random else nothing,
+        full.scores.mean("acc") if full else nan,
+        random.scores.mean("acc") if random else nan,
         chance("acc", result.predictions.targets, result.predictions.spec),
-        syn_plain=plain.get(result.candidate.name, nothing),
-        random_plain=plain.get("random", nothing),
-        shipped_bytes=path.stat().st_size if path else nothing,
+        syn_plain=plain.get(result.candidate.name, nan),
+        random_plain=plain.get("random", nan),
+        shipped_bytes=path.stat().st_size if path else nan,
         real_bytes=real_bytes,
-        full_seconds=full.seconds if full else nothing,
+        full_seconds=full.seconds if full else nan,
         syn_seconds=result.seconds,
         distillation_seconds=distillation_seconds,
     )

@@ -1,1 +1,1 @@
-"""Networks as pure functions of their parameters: gradients, unrolling, chunking, compilation."""
+"""Networks as pure functions of their parameters: gradients, unrolling, chunking and compilation."""

@@ -1,42 +1,45 @@
-"""How many images go through a network at once: what a processor's cache or a GPU's memory holds.
+"""Chunks of images that fit a processor's cache or a GPU's memory, and activation checkpointing for larger batches.
 
-More images at once are not faster on a CPU. Past the cache every layer waits for memory, and past the largest block
+More images at once are not faster on a CPU. Beyond the cache every layer waits for memory, and beyond the largest block
 that the C library recycles every layer's output is new memory from the system, page by page.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-#: On a CPU the largest output of a layer, in float32, may have as many bytes. Measured: 32 images of the ConvNet of
-#: width 128 at 32 px, twice as fast as 256 (benchmarks/README.md).
+#: Largest size of a layer's float32 output on a CPU, in bytes. Measured: 32 images of the ConvNet of width 128 at
+#: 32 px, twice as fast as 256 (benchmarks/README.md).
 CPU_LAYER_BYTES = 2**24
-#: Beside the outputs themselves: their gradients, copies in another dtype, a convolution's workspace.
+#: Share of the free GPU memory that the outputs of all layers may take; the rest is for their gradients, copies in
+#: another dtype and the workspace of convolutions.
 CUDA_MEMORY_FRACTION = 0.1
-#: What layers keep for a backward may have as many bytes on a CPU, on CUDA as many chunks: `max_images_without_checkpointing`.
+#: Activations that are kept for a backward pass without checkpointing: bytes on a CPU, chunks on CUDA.
 CPU_BACKWARD_BYTES, CUDA_BACKWARD_CHUNKS = 2**29, 4
 
 T = TypeVar("T")
 
 
 class Chunked(Protocol):
-    """A network that takes ``chunk`` images at a time; None: it cannot be cut."""
+    """A network that processes ``chunk`` images at a time; ``None`` means that it cannot be cut."""
 
     chunk: int | None
 
 
 def auto_chunk_size(build: Callable[[], nn.Module], shape: tuple[int, int, int], device: torch.device) -> int:
-    """The automatic choice for images ``(C, H, W)``.
+    """Return the number of images per chunk that suits a network and a device.
 
     Args:
-        build: makes the network.
-        shape: of an image.
-        device: where it will run; on CUDA the memory that is free now counts.
+        build: Function that makes the network.
+        shape: Shape of an image, ``(C, H, W)``.
+        device: Device of the run; on CUDA the memory that is free now counts.
     """
     sizes = layer_bytes(build, shape)
     if device.type == "cuda":
@@ -48,23 +51,48 @@ def auto_chunk_size(build: Callable[[], nn.Module], shape: tuple[int, int, int],
 def max_images_without_checkpointing(
     build: Callable[[], nn.Module], shape: tuple[int, int, int], chunk: int, device: torch.device
 ) -> int:
-    """How many images a backward may find as the forward left them; of more, each chunk goes forward once more.
+    """Return the largest batch for which the activations are kept; larger batches repeat the forward pass by chunk.
 
-    What layers keep of the synthetic images of a class grows with ipc and with the size of the images: ten images of
-    512 px are 6 GB in the ConvNet of width 128. A chunk that goes forward again keeps its own only.
+    The activations of a class's synthetic images grow with ipc and image size: those of ten images of 512 px take 6 GB
+    in the ConvNet of width 128. A chunk that repeats its forward pass keeps its own activations only.
 
-    Args: see `auto_chunk_size`.
+    Args:
+        build: Function that makes the network.
+        shape: Shape of an image, ``(C, H, W)``.
+        chunk: Number of images per chunk.
+        device: Device of the run.
     """
     if device.type == "cuda":
         return CUDA_BACKWARD_CHUNKS * chunk
     return max(chunk, CPU_BACKWARD_BYTES // sum(layer_bytes(build, shape)))
 
 
+class BackwardLimit:
+    """Largest batch for which the activations are kept, computed once for each image shape and chunk size.
+
+    Args:
+        build: Function that makes the network.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module]) -> None:
+        self._build = build
+        self._limits: dict[tuple[object, ...], int] = {}
+
+    def __call__(self, x: Tensor, chunk: int | None) -> int:
+        """Return the limit for images like ``x`` ``(B, C, H, W)``; at least B where they fit into one chunk."""
+        if chunk is None or len(x) <= chunk:
+            return len(x)
+        shape, key = (x.shape[1], x.shape[2], x.shape[3]), (x.shape[1:], chunk)
+        if key not in self._limits:
+            self._limits[key] = max_images_without_checkpointing(self._build, shape, chunk, x.device)
+        return self._limits[key]
+
+
 def layer_bytes(build: Callable[[], nn.Module], shape: tuple[int, int, int]) -> list[int]:
-    """Bytes of every layer's output for one image ``(C, H, W)``, in float32."""
+    """Return the bytes of every layer's output for one image ``(C, H, W)``, in float32."""
     sizes: list[int] = []
 
-    def note(module: nn.Module, inputs: object, output: object) -> None:
+    def record(module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, Tensor):
             sizes.append(output.numel() * 4)
 
@@ -72,30 +100,56 @@ def layer_bytes(build: Callable[[], nn.Module], shape: tuple[int, int, int]) -> 
         network = build().eval()
         for module in network.modules():
             if not list(module.children()):
-                module.register_forward_hook(note)
+                module.register_forward_hook(record)
         network(torch.zeros(1, *shape))
     return sizes
 
 
 def even_chunk_size(images: int, chunk: int | None) -> int:
-    """The size of the pieces, at most ``chunk`` and as equal as can be, that ``images`` are cut into.
+    """Return the size of equal chunks, of at most ``chunk`` images, into which a number of images is cut.
 
-    >>> even(256, 32), even(100, 32), even(10, 32), even(33, None)
+    >>> even_chunk_size(256, 32), even_chunk_size(100, 32), even_chunk_size(10, 32), even_chunk_size(33, None)
     (32, 25, 10, 33)
     """
     return images if chunk is None or images <= chunk else -(-images // -(-images // chunk))
 
 
-def retry_with_smaller_chunk(network: Chunked, images: int, work: Callable[[], T]) -> T:
-    """Do the work; where a GPU's memory does not suffice, halve the network's chunk, say so, and do it again.
+def split_into_chunks(chunk: int | None, x: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Return tensors with equal numbers of rows, all cut into the same chunks of at most ``chunk`` rows."""
+    size = even_chunk_size(len(x), chunk)
+    return zip(x.split(size), *(other.split(size) for other in others), strict=True)
+
+
+def forward_in_chunks(
+    forward: Callable[[Tensor], Tensor], x: Tensor, chunk: int | None, limit: int | None = None
+) -> Tensor:
+    """Return the output of a forward pass over all images, computed chunk by chunk.
 
     Args:
-        network: whose ``chunk`` is halved.
-        images: the most that the work takes at once.
-        work: may be done again from its beginning.
+        forward: Function of images ``(B, C, H, W)``.
+        x: Images ``(B, C, H, W)``.
+        chunk: Largest number of images per call; ``None`` takes all at once.
+        limit: Largest B for which the activations are kept; beyond it every chunk is checkpointed. ``None`` keeps all.
+    """
+    if limit is not None and len(x) > limit:
+        forward = cast("Callable[[Tensor], Tensor]", partial(checkpoint, forward, use_reentrant=False))
+    parts = [forward(part) for (part,) in split_into_chunks(chunk, x)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def retry_with_smaller_chunk(network: Chunked, images: int, work: Callable[[], T]) -> T:
+    """Run a function, and after every out-of-memory error run it again with half the network's chunk and a warning.
+
+    Args:
+        network: Network with the ``chunk`` to halve.
+        images: Largest number of images that the function processes at once.
+        work: Function that can be run again from its beginning.
+
+    Returns:
+        The result of the function.
 
     Raises:
-        torch.OutOfMemoryError: one image is too much already, or the network cannot be cut.
+        torch.OutOfMemoryError: One image does not fit, or the network cannot be cut.
     """
     while True:
         try:

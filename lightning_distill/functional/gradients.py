@@ -1,4 +1,4 @@
-"""Gradients of networks' losses, in as many pieces as memory and cache like, and once more differentiated."""
+"""First and second derivatives of network losses, computed in chunks of images."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from torch import Tensor
 
 from lightning_distill.functional.chunking import retry_with_smaller_chunk
 from lightning_distill.functional.network import FunctionalNetwork, Parameters
+from lightning_distill.utils.private_apis import add_to_each
 
 
 def accumulate_gradients(losses: Iterable[Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """The sum of losses and its gradient, each graph freed before the next loss is asked for.
+    """Return the sum of losses and its gradient; each graph is freed before the next loss is requested.
 
-    Nothing is written to ``.grad``, so hooks on the parameters (DDP's) stay silent.
+    Nothing is written to ``.grad``, so hooks on the parameters (DDP's) are not called.
 
     Args:
-        losses: scalars; an unused parameter gets a zero gradient.
-        parameters: what to differentiate by.
+        losses: Scalar losses; an unused parameter gets a zero gradient.
+        parameters: Tensors to differentiate by.
 
     Returns:
-        The detached sum, and one gradient a parameter.
+        The detached sum, and one gradient for each parameter.
     """
     gradients = [torch.zeros_like(parameter) for parameter in parameters]
     total = gradients[0].new_zeros(())
@@ -34,16 +35,16 @@ def accumulate_gradients(losses: Iterable[Tensor], parameters: Sequence[Tensor])
 
 
 def loss_gradient(network: FunctionalNetwork, parameters: Parameters, x: Tensor, y: Tensor) -> list[Tensor]:
-    """Gradient of the mean of `FunctionalNetwork.loss` by the weights, a chunk of images at a time.
+    """Return the gradient of the mean of `FunctionalNetwork.loss` by the weights, computed chunk by chunk.
 
     Args:
-        network: whose.
-        parameters: weights and buffers; batch norm must be frozen where the network has a chunk.
-        x: images ``(B, C, H, W)``.
-        y: labels ``(B,)`` or probabilities ``(B, K)``.
+        network: Network with the weights to differentiate by.
+        parameters: Weights and buffers by name; batch norm must be frozen where the network has a chunk.
+        x: Images ``(B, C, H, W)``.
+        y: Labels ``(B,)`` or probabilities ``(B, K)``.
 
     Returns:
-        One gradient a weight.
+        One gradient for each weight.
     """
     return retry_with_smaller_chunk(network, len(x), lambda: _loss_gradient(network, parameters, x, y))
 
@@ -53,10 +54,10 @@ def _loss_gradient(network: FunctionalNetwork, parameters: Parameters, x: Tensor
     total: list[Tensor] = []
     for images, targets in network.chunks(x, y):
         loss = network.loss(network(parameters, images), targets, "sum") / len(x)
-        with torch.autocast(x.device.type, enabled=False):  # a backward has the types of its forward
+        with torch.autocast(x.device.type, enabled=False):  # a backward pass has the dtypes of its forward pass
             gradients = torch.autograd.grad(loss, weights)
         if total:
-            torch._foreach_add_(total, gradients)
+            add_to_each(total, gradients)
         else:
             total = [gradient.clone(memory_format=torch.contiguous_format) for gradient in gradients]
     return total
@@ -65,25 +66,27 @@ def _loss_gradient(network: FunctionalNetwork, parameters: Parameters, x: Tensor
 def mixed_derivative(
     network: FunctionalNetwork, parameters: Parameters, x: Tensor, y: Tensor, directions: Sequence[Tensor]
 ) -> tuple[list[Tensor | None], Tensor, Tensor | None]:
-    r"""What changes the gradient of the loss along given directions of weight space.
+    r"""Return the derivatives of the loss gradient along given directions of weight space.
 
-    With :math:`g = \nabla_\theta \ell(\theta, x, y)`, :math:`\ell` the mean of `FunctionalNetwork.loss`, and directions v:
+    With :math:`g = \nabla_\theta \ell(\theta, x, y)`, :math:`\ell` the mean of `FunctionalNetwork.loss`, and directions
+    v:
 
     .. math:: \nabla_\theta \langle v, g\rangle, \quad \nabla_x \langle v, g\rangle, \quad \nabla_y \langle v, g\rangle
 
-    that is how every second-order method differentiates. As :math:`\langle v, g\rangle = \frac{d}{d\epsilon}
-    \ell(\theta + \epsilon v)`, a compiled network goes through forward mode once and backward once (Pearlmutter 1994),
-    which a compiler understands; it does not understand two backwards, which eager networks do.
+    Every second-order method differentiates in this form. As :math:`\langle v, g\rangle = \frac{d}{d\epsilon}
+    \ell(\theta + \epsilon v)`, a compiled network uses forward mode once and backward once (Pearlmutter 1994), which
+    compilers support; they do not support two backward passes, which eager networks use.
 
     Args:
-        network: whose.
-        parameters: weights and buffers; batch norm must be frozen where the network has a chunk.
-        x: images ``(B, C, H, W)``.
-        y: labels ``(B,)``, or probabilities ``(B, K)`` to be differentiated by as well.
-        directions: one a weight.
+        network: Network with the weights to differentiate by.
+        parameters: Weights and buffers by name; batch norm must be frozen where the network has a chunk.
+        x: Images ``(B, C, H, W)``.
+        y: Labels ``(B,)``, or probabilities ``(B, K)``, which are differentiated by as well.
+        directions: Directions v, one tensor for each weight.
 
     Returns:
-        By the weights (None where a weight does not matter), by the images, and by the probabilities or None.
+        The derivatives by the weights (``None`` where a weight has no effect), by the images, and by the probabilities
+        or ``None``.
     """
     return retry_with_smaller_chunk(network, len(x), lambda: _mixed_derivative(network, parameters, x, y, directions))
 
@@ -96,14 +99,14 @@ def _mixed_derivative(
     by_rest: list[list[Tensor]] = []
     for images, targets in network.chunks(x, y):
         inputs = [t.detach().requires_grad_() for t in (images, targets) if t.is_floating_point()]
-        of = targets if len(inputs) == 1 else inputs[1]
-        slope = network.directional_derivative(parameters, directions, inputs[0], of, len(x))
+        labels = targets if len(inputs) == 1 else inputs[1]
+        derivative = network.directional_derivative(parameters, directions, inputs[0], labels, len(x))
         with torch.autocast(x.device.type, enabled=False):
-            found = torch.autograd.grad(slope, [*weights, *inputs], allow_unused=True)
-        for i, gradient in enumerate(found[: len(weights)]):
+            gradients = torch.autograd.grad(derivative, [*weights, *inputs], allow_unused=True)
+        for i, gradient in enumerate(gradients[: len(weights)]):
             if gradient is not None:
                 by_weights[i] = gradient + (0 if by_weights[i] is None else by_weights[i])  # type: ignore[operator]
-        rest = found[len(weights) :]
+        rest = gradients[len(weights) :]
         by_rest.append([torch.zeros_like(i) if g is None else g.clone() for i, g in zip(inputs, rest, strict=True)])
     joined = [torch.cat(parts) for parts in zip(*by_rest, strict=True)]
     return by_weights, joined[0], joined[1] if len(joined) > 1 else None
@@ -112,9 +115,14 @@ def _mixed_derivative(
 def optimizer_step(
     network: FunctionalNetwork, parameters: Parameters, optimizer: torch.optim.Optimizer, x: Tensor, targets: Tensor
 ) -> None:
-    """One step of an optimizer over `FunctionalNetwork.trainable` weights, on the mean of `FunctionalNetwork.loss`.
+    """Take one step of an optimizer over the weights, on the mean of `FunctionalNetwork.loss`.
 
-    Args: see `loss_gradient`.
+    Args:
+        network: Network with the weights to train.
+        parameters: Weights and buffers by name; batch norm must be frozen where the network has a chunk.
+        optimizer: Optimizer over `FunctionalNetwork.require_grad(parameters)`.
+        x: Images ``(B, C, H, W)``.
+        targets: Labels ``(B,)`` or probabilities ``(B, K)``.
     """
     gradients = loss_gradient(network, parameters, x, targets)
     for weight, gradient in zip(network.require_grad(parameters), gradients, strict=True):

@@ -1,4 +1,4 @@
-"""Gradients through several steps of SGD: by the plain unrolled graph, or with one step's graph alive at a time."""
+"""Gradients through several steps of SGD, with the whole graph or with the graph of one step at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ OuterLoss = Callable[[list[Tensor]], Tensor]
 
 
 class InnerProblem(ABC):
-    r"""The loss :math:`\ell_t` of every inner step; it must draw the same random numbers for the same t.
+    r"""The loss :math:`\ell_t` of every inner step; a step t must draw the same random numbers every time.
 
     Args:
-        inputs: the x that it depends on beside the weights.
+        inputs: Tensors x, beside the weights, on which the loss depends.
     """
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
@@ -24,7 +24,7 @@ class InnerProblem(ABC):
 
     @abstractmethod
     def loss(self, t: int, weights: list[Tensor]) -> Tensor:
-        """A scalar that can be differentiated twice, by weights and inputs."""
+        """Return a scalar that can be differentiated twice, by weights and inputs."""
 
     def gradient(self, t: int, weights: list[Tensor]) -> list[Tensor]:
         r""":math:`g_t = \nabla_\theta \ell_t`, without a graph."""
@@ -42,16 +42,16 @@ class InnerProblem(ABC):
 
 
 def unroll_stored(inner: InnerProblem, outer: OuterLoss, start: Sequence[Tensor], lr: Tensor, steps: int) -> Tensor:
-    r"""The outer loss after ``steps`` of SGD, with the whole graph: memory grows with ``steps``.
+    r"""Return the outer loss after some steps of SGD, with the whole graph: memory grows with ``steps``.
 
     .. math:: \theta_{t+1} = \theta_t - \alpha \nabla_\theta \ell_t(\theta_t), \qquad L = L(\theta_N)
 
     Args:
-        inner: :math:`\ell_t`.
-        outer: :math:`L`.
-        start: :math:`\theta_0`.
-        lr: :math:`\alpha`, a scalar.
-        steps: N.
+        inner: Inner problem with the losses :math:`\ell_t`.
+        outer: Outer loss :math:`L` of the last weights.
+        start: Initial weights :math:`\theta_0`.
+        lr: Learning rate :math:`\alpha`, a scalar.
+        steps: Number of steps N.
 
     Returns:
         A scalar; it can be differentiated by ``lr`` and by the inputs of ``inner``.
@@ -66,7 +66,7 @@ def unroll_stored(inner: InnerProblem, outer: OuterLoss, start: Sequence[Tensor]
 def unroll_constant_memory(
     inner: InnerProblem, outer: OuterLoss, start: Sequence[Tensor], lr: Tensor, steps: int
 ) -> Tensor:
-    r"""The same value and the same gradient as `unroll_stored`, with the graph of one step alive at a time.
+    r"""Return the value and gradient of `unroll_stored`, with the graph of one step in memory at a time.
 
     The weights and gradients of every step are kept (2N copies of a network, small beside one step's activations);
     then, from the last step back, with :math:`\lambda_N = \nabla L(\theta_N)` and
@@ -78,15 +78,15 @@ def unroll_constant_memory(
         \lambda_t = \lambda_{t+1} - \alpha \nabla_\theta \langle\lambda_{t+1}, g_t\rangle
 
     TESLA, which introduced constant memory to trajectory matching, writes :math:`\theta_N - \theta_0` as a sum and
-    lets go of the last term: there :math:`\lambda_t = \lambda_N` and a step's gradient ignores that its weights came
-    from the images as well. With the term kept, the gradient is exact; `tests/test_unroll.py` has both.
+    drops the last term: there :math:`\lambda_t = \lambda_N` and a step's gradient ignores that its weights came
+    from the images as well. With the term kept, the gradient is exact; `tests/functional/test_unroll.py` tests both.
 
     Args:
-        inner: :math:`\ell_t`; asked twice a step.
-        outer: :math:`L`.
-        start: :math:`\theta_0`.
-        lr: :math:`\alpha`, a scalar.
-        steps: N.
+        inner: Inner problem with the losses :math:`\ell_t`; evaluated twice per step.
+        outer: Outer loss :math:`L` of the last weights.
+        start: Initial weights :math:`\theta_0`.
+        lr: Learning rate :math:`\alpha`, a scalar.
+        steps: Number of steps N.
 
     Returns:
         A scalar that carries the gradient by ``lr`` and the inputs of ``inner`` (and by nothing else).
@@ -114,6 +114,6 @@ def unroll_constant_memory(
 
 
 def scalar_with_gradient(value: Tensor, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Tensor:
-    """A scalar of the given value whose gradient by each input is the one given, already computed."""
+    """Return a scalar with a given value and with given, already computed, gradients by each input."""
     linear = torch.stack([(x * g).sum() for x, g in zip(inputs, gradients, strict=True)]).sum()
     return value.detach() + (linear - linear.detach())

@@ -1,4 +1,4 @@
-"""The field's network: a plain ConvNet of equal blocks, and everything its ablations vary."""
+"""ConvNet of equal blocks, the standard network of dataset distillation, with the options of its ablations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class InstanceNorm(nn.GroupNorm):
 
 
 def make_norm(norm: Norm, channels: int, height: int, width: int) -> nn.Module:
-    """The normalisation layer of a block with output ``(B, channels, height, width)``."""
+    """Return the normalisation layer of a block with output ``(B, channels, height, width)``."""
     if norm == "instance":
         return InstanceNorm(channels)
     if norm == "batch":
@@ -45,7 +45,7 @@ def make_norm(norm: Norm, channels: int, height: int, width: int) -> nn.Module:
 
 
 def make_activation(activation: Activation) -> nn.Module:
-    """The non-linearity by the name the field's tables use."""
+    """Return the activation function by its name in the papers."""
     return {"relu": nn.ReLU(), "leaky": nn.LeakyReLU(0.01), "sigmoid": nn.Sigmoid(), "swish": nn.SiLU()}[activation]
 
 

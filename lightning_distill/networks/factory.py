@@ -110,14 +110,14 @@ def check_network(name: str) -> None:
 
 
 def list_networks() -> list[str]:
-    """Our names; any name of ``timm.list_models()`` works beside them."""
+    """Return the names of this package's networks; any name of ``timm.list_models()`` works too."""
     return list(NETWORKS)
 
 
 def _ours(name: str) -> Callable[..., nn.Module] | None:
-    """The network of one of our names; ``None`` where it is not ours, or says one thing twice."""
+    """Return the builder of a network of this package; ``None`` for another name or a repeated option."""
     if name in NETWORKS or not name.startswith("convnet_"):
         return NETWORKS.get(name)
-    said = [(_WORDS | _DEEP).get(word) for word in re.findall(r"_((?:pool_)?[^_]*)", name)]
-    options = dict(found for found in said if found is not None)
-    return partial(ConvNet, **options) if len(options) == len(said) else None
+    parsed = [(_WORDS | _DEEP).get(word) for word in re.findall(r"_((?:pool_)?[^_]*)", name)]
+    options = dict(option for option in parsed if option is not None)
+    return partial(ConvNet, **options) if len(options) == len(parsed) else None

@@ -1,4 +1,4 @@
-"""What the methods minimise: pure functions from tensors to a scalar, the formula in the docstring."""
+"""Objectives of the methods: pure functions from tensors to a scalar, with the formula in the docstring."""
 
 from lightning_distill.objectives.distribution_matching import mean_embedding_distance
 from lightning_distill.objectives.gradient_matching import Distance, gradient_distance

@@ -1,4 +1,4 @@
-"""The objective of distribution matching."""
+"""Objective of distribution matching."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from torch import Tensor
 
 
 def mean_embedding_distance(real: Tensor, synthetic: Tensor) -> Tensor:
-    r"""Squared distance of the mean embeddings of one class: an estimate of the maximum mean discrepancy.
+    r"""Return the squared distance of the mean embeddings of a class, an estimate of the maximum mean discrepancy.
 
     .. math:: \bigl\| \tfrac1B \sum_b \psi(x_b) - \tfrac1M \sum_m \psi(s_m) \bigr\|^2
 
-    a *sum* over the F features, in float32 whatever the embeddings come in. Real embeddings are not differentiated.
+    The distance is a *sum* over the F features, computed in float32. Real embeddings are not differentiated.
 
     Args:
-        real: embeddings of real images, ``(B, F)``.
-        synthetic: embeddings of synthetic images, ``(M, F)``.
+        real: Embeddings of real images, ``(B, F)``.
+        synthetic: Embeddings of synthetic images, ``(M, F)``.
 
     Returns:
         A scalar, float32.

@@ -1,4 +1,4 @@
-"""The objectives of gradient matching."""
+"""Objectives of gradient matching."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ EPSILON = 1e-6
 
 
 def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], distance: Distance = "rowwise") -> Tensor:
-    r"""How far two gradients of a network's loss point apart.
+    r"""Return the distance of two gradients of a network's loss.
 
     With :math:`a, b` the real and the synthetic gradient:
 
-    ``rowwise`` (the paper's): each tensor of two or more dimensions is cut into rows, one an output unit (a convolution
+    ``rowwise`` (the paper's): each tensor of two or more dimensions is cut into rows, one per output (a convolution
     ``(out, in, kh, kw)`` into ``out`` rows of ``in * kh * kw``, a linear layer as it is, a layer norm ``(C, H, W)``
-    into C rows); vectors, that is biases and norms' weights, count nothing:
+    into C rows); vectors, that is biases and norms' weights, are ignored:
 
     .. math:: \sum_{\text{tensors}} \sum_{\text{rows}} 1 - \frac{\langle a, b\rangle}{|a|\,|b| + 10^{-6}}
 
@@ -29,15 +29,15 @@ def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], dista
     The real gradient is not differentiated; sums are taken in float32 or better.
 
     Args:
-        real: one gradient a parameter.
-        synthetic: the same shapes.
-        distance: which of the three.
+        real: Real gradients, one tensor for each parameter.
+        synthetic: Synthetic gradients, with the shapes of the real ones.
+        distance: Name of the distance: ``rowwise`` (default), ``mse`` or ``cosine``.
 
     Returns:
         A scalar; ``rowwise`` lies in [0, 2 x rows], 394 rows for the standard ConvNet and ten classes.
 
     Raises:
-        ValueError: unknown distance.
+        ValueError: The distance is unknown.
 
     Reference:
         Zhao, Mopuri, Bilen: Dataset Condensation with Gradient Matching, ICLR 2021, arXiv 2006.05929, equation 10, and
@@ -58,12 +58,12 @@ def gradient_distance(real: Sequence[Tensor], synthetic: Sequence[Tensor], dista
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """Over the last dimension."""
+    """Return the norms over the last dimension."""
     return cast(Tensor, torch.linalg.vector_norm(vectors, dim=-1))
 
 
 def _whole_length(tensors: Sequence[Tensor]) -> Tensor:
-    """Of all tensors as one vector; by way of their rows, as one norm over millions loses digits in float32."""
+    """Return the norm of all tensors as one vector, from norms of rows: a sum of millions is inexact in float32."""
     return _length(torch.cat([_length(t.flatten(1)) if t.ndim > 1 else t for t in tensors]))
 
 

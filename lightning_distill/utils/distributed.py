@@ -1,4 +1,4 @@
-"""Work spread over the processes of a run: every rank does its share, and all get the results of all."""
+"""Divide work among the ranks of a run, and gather the results on all of them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,31 @@ Item = TypeVar("Item")
 
 
 def rank_and_world_size() -> tuple[int, int]:
-    """This rank, and the number of ranks; without ``torch.distributed`` 0 of 1."""
-    several = distributed.is_available() and distributed.is_initialized()
-    return (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
+    """Return this rank and the number of ranks; ``(0, 1)`` without ``torch.distributed``."""
+    initialized = distributed.is_available() and distributed.is_initialized()
+    return (distributed.get_rank(), distributed.get_world_size()) if initialized else (0, 1)
 
 
 def shard(items: Sequence[Item]) -> list[Item]:
-    """What falls to this rank: every n-th of n ranks."""
+    """Return this rank's share of the items: every n-th item, for n ranks.
+
+    Example:
+        >>> shard(["a", "b"])  # in a single process
+        ['a', 'b']
+    """
     rank, ranks = rank_and_world_size()
     return list(items[rank::ranks])
 
 
-def gather_shards(mine: Sequence[Item]) -> list[Item]:
-    """The inverse of `share`, on all ranks at once: every rank's items, as plain data, in their original order."""
+def gather_shards(items: Sequence[Item]) -> list[Item]:
+    """Return the items of all ranks in the order that `shard` divided them from. To be called by every rank.
+
+    Args:
+        items: Results of this rank, one for each item of its share, that can be pickled.
+    """
     _, ranks = rank_and_world_size()
     if ranks == 1:
-        return list(mine)
+        return list(items)
     parts: list[list[Item]] = [[]] * ranks
-    distributed.all_gather_object(parts, list(mine))
+    distributed.all_gather_object(parts, list(items))
     return [parts[number % ranks][number // ranks] for number in range(sum(map(len, parts)))]

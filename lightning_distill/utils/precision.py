@@ -6,6 +6,8 @@ import warnings
 
 import torch
 
+from lightning_distill.utils.private_apis import cpu_has_bf16_kernels
+
 
 def bf16_is_native(device: torch.device | str) -> bool:
     """Return True if a device has bf16 kernels; otherwise operations convert to float32 and back.
@@ -15,7 +17,7 @@ def bf16_is_native(device: torch.device | str) -> bool:
     """
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.backends.mkldnn.is_available() and cpu_has_bf16_kernels()
 
 
 def warn_if_emulated(device: torch.device | str) -> None:

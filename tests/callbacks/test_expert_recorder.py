@@ -49,7 +49,7 @@ def test_every_epoch_of_any_project_is_written(make_trainer, tmp_path):
     torch.manual_seed(1)
     begun = Theirs()
     module = fit(
-        make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "e" / "0"), "model.net", "convnet_w16")
+        make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "e" / "0"), "model.net", network="convnet_w16")
     )
     assert epochs_in(tmp_path / "e" / "0") == 3
     first, last = (load_file(epoch_path(tmp_path / "e" / "0", epoch)) for epoch in (0, 3))
@@ -87,7 +87,7 @@ def test_whole_module_and_class_name_by_default(make_trainer, tmp_path):
 def test_a_distiller_takes_what_was_recorded(make_data, make_trainer, tmp_path):
     folder = tmp_path / "experts"
     for number in range(2):
-        callback = ExpertTrajectoryRecorder(str(folder / str(number)), "model.net", "convnet_w16")
+        callback = ExpertTrajectoryRecorder(str(folder / str(number)), "model.net", network="convnet_w16")
         fit(make_trainer, tmp_path, callback, seed=number)
     options = {"network": "convnet_w16", "max_start": 2, "expert_epochs": 1, "syn_steps": 2}
     distiller, data = MTTDistiller(ipc=1, experts=str(folder), **options), make_data()
@@ -102,7 +102,7 @@ def test_data_of_ours_is_named_in_the_card(make_data, make_trainer, tmp_path):
         def training_step(self, batch, batch_idx):
             return super().training_step((data.spec.normalize(batch[0]), batch[1]), batch_idx)
 
-    callback = ExpertTrajectoryRecorder(str(tmp_path / "0"), "model.net", "convnet_w16")
+    callback = ExpertTrajectoryRecorder(str(tmp_path / "0"), "model.net", network="convnet_w16")
     make_trainer(max_steps=-1, max_epochs=1, callbacks=[callback]).fit(OnOurs(), datamodule=data)
     assert read_expert_card(tmp_path / "0")["data"]["name"] == "blobs"
 
@@ -137,12 +137,12 @@ def test_compiled_networks_keep_their_names(make_trainer, tmp_path):
 
 
 def test_bad_input_is_refused_before_the_run(make_trainer, tmp_path):
-    with pytest.raises(ValueError, match=r"Theirs has no 'backbone' to record"):
+    with pytest.raises(ValueError, match=r"Theirs has no attribute 'backbone' to record"):
         fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "a"), "backbone"))
     with pytest.raises(ValueError, match=r"'scale' is a int, not a network"):
         fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "b"), "scale"))
     fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "c"), "model.net"), epochs=1)
-    with pytest.raises(ValueError, match=r"c holds an expert already; choose another folder"):
+    with pytest.raises(ValueError, match=r"c holds an expert already; choose another dirpath"):
         fit(make_trainer, tmp_path, ExpertTrajectoryRecorder(str(tmp_path / "c"), "model.net"), epochs=1)
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cannot write to"):

@@ -17,7 +17,7 @@ from lightning_distill.sets.storage import read_set
 def run(make_data, make_trainer, folder, students=True, steps=10, **options):
     callbacks = [SyntheticSetExport(str(folder / "set"))]
     if students:
-        callbacks.insert(0, StudentEvaluation("tiny", 2, ["convnet_w16"]))
+        callbacks.insert(0, StudentEvaluation("tiny", 2, architectures=["convnet_w16"]))
         callbacks.append(ModelCheckpoint(folder / "ckpt", monitor="val/acc", mode="max"))
     trainer = make_trainer(max_steps=steps, callbacks=callbacks, enable_checkpointing=students)
     distiller = DMDistiller(**{"ipc": 2, "network": "convnet_w16", "lr": 50.0, **options})
@@ -78,7 +78,7 @@ def test_a_run_into_the_folder_of_another_says_that_its_sets_go(tmp_path):
         export.on_fit_start(SimpleNamespace(ckpt_path=None), None)  # nothing there yet
         (tmp_path / "best" / "set.safetensors").touch()
         export.on_fit_start(SimpleNamespace(ckpt_path="last.ckpt"), None)  # the same run goes on
-    with pytest.warns(UserWarning, match="holds best of an earlier run, which this one replaces; another dirpath"):
+    with pytest.warns(UserWarning, match="holds best of an earlier run, which will be replaced; use another dirpath"):
         export.on_fit_start(SimpleNamespace(ckpt_path=None), None)
 
 
@@ -121,3 +121,8 @@ def test_float_data_are_shipped_as_float16(make_trainer, tmp_path):
 def test_unknown_mode_is_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown mode 'most'"):
         SyntheticSetExport(str(tmp_path), mode="most")
+
+
+def test_a_renamed_log_key_is_refused_with_its_new_name(tmp_path):
+    with pytest.raises(ValueError, match="monitor='val/gain_random' was renamed to 'val/acc_gain_over_random'"):
+        SyntheticSetExport(str(tmp_path), monitor="val/gain_random")

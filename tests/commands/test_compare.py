@@ -60,7 +60,7 @@ def test_a_set_against_itself_is_no_better(files):
     ("words", "message"),
     [
         (["good/set.safetensors"], "1 files; give two"),
-        (["good/set.safetensors", "none.safetensors"], "no file of predictions 'none.safetensors'"),
+        (["good/set.safetensors", "none.safetensors"], "no predictions file 'none.safetensors'"),
         (["good/set.safetensors", "others.safetensors"], "the targets differ"),
         (["good/set.safetensors", "random.safetensors", "--metrics", "kappa"], "unknown metric 'kappa'"),
     ],
@@ -92,5 +92,5 @@ def test_volumes_are_compared_by_the_mean_probability_over_their_slices(tmp_path
         means.append((sums.argmax(1) == targets[::3]).float().mean().item())
     assert found.mean == pytest.approx(means[0] - means[1], abs=1e-6)
     said_of(0.9, targets, 1).write(names[0])
-    with pytest.raises(ValueError, match="the groups of 300 images are not known"):
+    with pytest.raises(ValueError, match="the groups of 300 images are unknown"):
         compare(names, ["acc"], by_group=True)

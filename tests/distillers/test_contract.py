@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 
@@ -51,7 +53,7 @@ def test_fit_validate_test_export(method, ipc, channels, num_classes, network, m
     counts = [ipc] * num_classes if isinstance(ipc, int) else ipc
     assert distiller.synthetic.labels.bincount().tolist() == counts
     logged = trainer.callback_metrics
-    assert {"distill/loss", "val/acc", "val/acc_std", "val/auroc", "val/balanced_acc", "val/gain_random"} <= set(logged)
+    assert {"distill/loss", "val/acc", "val/acc_std", "val/auroc", "val/balanced_acc", "val/acc_gain_over_random"} <= set(logged)
     expected = logged["val/acc"].item()
     (validated,) = trainer.validate(distiller, datamodule=data, verbose=False)
     assert validated["val/acc"] == expected
@@ -69,7 +71,7 @@ def test_images_move_and_stay_finite(method, make, make_data, make_trainer):
     distiller = make(method, data, ipc=2)
     trainer = make_trainer()
     trainer.fit(distiller, datamodule=data)
-    begun = distiller.start(data).images
+    begun = distiller.init_synthetic(data).images
     assert distiller.synthetic.images.isfinite().all()
     moved = (distiller.synthetic.images - begun).abs().amax((1, 2, 3))
     assert (moved > 0).all(), "some image has not moved"
@@ -109,3 +111,27 @@ def test_surrogates_stay_out_of_the_state(method, make, make_data, make_trainer)
     kept = set(distiller.state_dict())
     assert {"synthetic.images", "synthetic.labels"} <= kept
     assert kept <= {"synthetic.images", "synthetic.labels", "synthetic.lr", "synthetic.soft_label_logits"}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
+def test_losses_after_an_out_of_memory_error_are_those_of_an_undisturbed_run(
+    method, make, make_data, make_trainer, monkeypatch
+):
+    images, calls, losses = [], [], method.losses
+    for failing in (None, 2):  # the second of three steps fails after its first loss
+        calls.clear()
+
+        def fail_once(self, real, failing=failing):
+            calls.append(self.global_step)
+            for loss in losses(self, real):
+                yield loss
+                if len(calls) == failing:
+                    raise torch.OutOfMemoryError
+
+        monkeypatch.setattr(method, "losses", fail_once)
+        distiller = make(method, make_data(), ipc=2, seed=3)
+        with pytest.warns(UserWarning, match="images at a time") if failing else contextlib.nullcontext():
+            make_trainer(max_steps=3).fit(distiller, datamodule=make_data())
+        assert calls == ([0, 1, 1, 2] if failing else [0, 1, 2])
+        images.append(distiller.synthetic.images.detach())
+    torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)

@@ -66,7 +66,7 @@ def plain_dc(data, begun, steps, outer, inner, network, seed, collective=False) 
 @pytest.mark.parametrize("collective", [False, True])
 def test_equals_a_plain_implementation_step_by_step(network, collective, make_data, make_trainer):
     data = make_data(num_classes=3, channels=3)
-    options = {"outer": 3, "inner": 2, "collective": collective, "network": network}
+    options = {"outer_loop": 3, "inner_loop": 2, "collective": collective, "network": network}
     distiller = DCDistiller(ipc=[2, 1, 3], init="real", seed=4, **options)
     begun = distiller.init_synthetic(data)
     make_trainer(max_steps=5).fit(distiller, datamodule=data)
@@ -78,10 +78,10 @@ def test_equals_a_plain_implementation_step_by_step(network, collective, make_da
 def test_dsa_is_dc_with_other_beginnings():
     dc, dsa = DCDistiller(), DSADistiller()
     assert isinstance(dsa, DCDistiller)
-    assert (dc.hparams["start"], dc.hparams["augmentation"], dc.hparams["lr"]) == ("noise", "none", 0.1)
-    assert (dsa.hparams["start"], dsa.hparams["augmentation"], dsa.hparams["lr"]) == ("real", None, 0.1)
-    assert (dc.outer, dc.inner) == (dsa.outer, dsa.inner) == (10, 50)
-    assert (DCDistiller(ipc=1).outer, DSADistiller(ipc=[1, 20]).outer) == (1, 20)
+    assert (dc.hparams["init"], dc.hparams["augmentation"], dc.hparams["lr"]) == ("noise", "none", 0.1)
+    assert (dsa.hparams["init"], dsa.hparams["augmentation"], dsa.hparams["lr"]) == ("real", None, 0.1)
+    assert (dc.outer_loop, dc.inner_loop) == (dsa.outer_loop, dsa.inner_loop) == (10, 50)
+    assert (DCDistiller(ipc=1).outer_loop, DSADistiller(ipc=[1, 20]).outer_loop) == (1, 20)
 
 
 def networks(distiller, data, trainer, monkeypatch):
@@ -98,18 +98,20 @@ def networks(distiller, data, trainer, monkeypatch):
 
 
 def test_with_one_image_step_a_network_is_never_trained(make_data, make_trainer, monkeypatch):
-    from lightning_distill.distillers import gradient_matching
+    from lightning_distill.distillers import dc as gradient_matching
 
-    monkeypatch.setattr(gradient_matching, "descend", lambda *_: pytest.fail("the network was trained"))
+    monkeypatch.setattr(gradient_matching, "optimizer_step", lambda *_: pytest.fail("the network was trained"))
     distiller = DCDistiller(ipc=1, network="convnet_w16")
     assert len(set(networks(distiller, make_data(), make_trainer(max_steps=3), monkeypatch))) == 3
 
 
 def test_a_network_learns_between_its_image_steps_and_not_after_the_last(make_data, make_trainer, monkeypatch):
-    from lightning_distill.distillers import gradient_matching
+    from lightning_distill.distillers import dc as gradient_matching
 
-    steps, original = [], gradient_matching.descend
-    monkeypatch.setattr(gradient_matching, "descend", lambda *args: steps.append(len(args[3])) or original(*args))
+    steps, original = [], gradient_matching.optimizer_step
+    monkeypatch.setattr(
+        gradient_matching, "optimizer_step", lambda *args: steps.append(len(args[3])) or original(*args)
+    )
     distiller = DCDistiller(ipc=2, network="convnet_w16", outer_loop=3, inner_loop=4)
     seen = networks(distiller, make_data(), make_trainer(max_steps=6), monkeypatch)
     assert len(set(seen)) == 6
@@ -131,7 +133,14 @@ def test_inner_training_augments_for_dsa_and_not_for_dc(make_data, make_trainer,
 @pytest.mark.parametrize("distance", ["rowwise", "mse", "cosine"])
 def test_every_distance_falls_on_a_network_that_stays_as_it_is(distance, make_data, make_trainer):
     rate = {"rowwise": 0.1, "mse": 0.01, "cosine": 10.0}[distance]
-    options = {"distance": distance, "lr": rate, "network": "convnet_w16", "outer": 100, "inner": 1, "network_lr": 0.0}
+    options = {
+        "distance": distance,
+        "lr": rate,
+        "network": "convnet_w16",
+        "outer_loop": 100,
+        "inner_loop": 1,
+        "network_lr": 0.0,
+    }
     losses = []
     for steps in (1, 20):
         trainer = make_trainer(max_steps=steps)
@@ -176,7 +185,7 @@ def test_bf16_follows_float32(make_data, make_trainer):
 def test_matched_gradients_have_a_precision_of_their_own(
     precision, asked, matching, training, make_data, make_trainer, monkeypatch
 ):
-    from lightning_distill.distillers import gradient_matching
+    from lightning_distill.distillers import dc as gradient_matching
 
     seen = {}
 
@@ -193,11 +202,11 @@ def test_matched_gradients_have_a_precision_of_their_own(
 
         monkeypatch.setattr(gradient_matching, name, note)
 
-    for name in ("loss_gradient", "mixed_derivative", "descend"):
+    for name in ("loss_gradient", "mixed_derivative", "optimizer_step"):
         noted(name)
     distiller = DCDistiller(ipc=2, network="convnet_w16", outer_loop=2, inner_loop=1, gradient_precision=asked)
     make_trainer(max_steps=2, precision=precision).fit(distiller, datamodule=make_data())
-    assert seen == {"loss_gradient": {matching}, "mixed_derivative": {matching}, "descend": {training}}
+    assert seen == {"loss_gradient": {matching}, "mixed_derivative": {matching}, "optimizer_step": {training}}
 
 
 def test_float32_gradients_under_bf16_are_those_of_a_float32_run(make_data, make_trainer):

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from lightning_distill.distillers.dc_loops import default_loops
+from lightning_distill.distillers.dc import default_loops
 
 #: ipc: (outer, inner), from the appendix of the paper and its code.
 PAPER = {1: (1, 1), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10)}
@@ -48,7 +48,7 @@ def test_numbers_given_by_hand_win_each_for_itself():
 
 
 @pytest.mark.parametrize("given", [0, -1])
-@pytest.mark.parametrize("name", ["outer", "inner"])
+@pytest.mark.parametrize("name", ["outer_loop", "inner_loop"])
 def test_less_than_one_loop_is_refused(name, given):
     with pytest.raises(ValueError, match=rf"{name}={given}; it must be at least 1, or null for the papers' number"):
         default_loops(10, **{name: given})

@@ -38,8 +38,8 @@ if trainer.is_global_zero:
     [
         ("DMDistiller", "convnet_w16", {}),
         ("DMDistiller", "convnet_batch", {}),
-        ("DCDistiller", "convnet_w16", {"outer": 2, "inner": 2}),
-        ("DSADistiller", "convnet_w16", {"collective": True, "outer": 2, "inner": 1}),
+        ("DCDistiller", "convnet_w16", {"outer_loop": 2, "inner_loop": 2}),
+        ("DSADistiller", "convnet_w16", {"collective": True, "outer_loop": 2, "inner_loop": 1}),
         ("MTTDistiller", "convnet_w16", {"max_start": 2, "expert_epochs": 2, "syn_steps": 2, "lr": 10.0}),
     ],
 )

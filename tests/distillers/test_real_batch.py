@@ -55,7 +55,7 @@ def test_pixels_are_left_alone(pixels):
 def test_portions_are_the_images_of_the_classes_no_more_at_a_time_than_is_good(
     pixels, labels, images, portions, monkeypatch
 ):
-    monkeypatch.setattr("lightning_distill.distillers.real_batch.AT_ONCE", int(images * len(labels) * 4 * 40))
+    monkeypatch.setattr("lightning_distill.distillers.real_batch.CHUNK_BYTES", int(images * len(labels) * 4 * 40))
     real = RealBatch(pixels, SPEC)
     found = [x.unflatten(0, (len(labels), -1)) for x in real.iter_chunks(labels)]
     assert [x.shape[1] for x in found] == portions

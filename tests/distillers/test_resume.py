@@ -33,7 +33,7 @@ trainer = Trainer(
     callbacks=[keep, students, Slowly()], num_sanity_val_steps=0,
 )
 method, options = (lightning_distill.DMDistiller, {}) if sys.argv[3] == "dm" else (
-    lightning_distill.DSADistiller, {"outer": 5, "inner": 2})
+    lightning_distill.DSADistiller, {"outer_loop": 5, "inner_loop": 2})
 distiller = method(ipc=1, network="convnet_w16", seed=5, **options)
 data = DigitsDataModule(real_per_class=8, steps_per_epoch=4)
 trainer.fit(distiller, datamodule=data, ckpt_path="last", weights_only=True)

@@ -19,7 +19,7 @@ WAY = Protocol("short", 4, batch_size=7)
 def test_features_are_those_of_a_student_of_all_real_images(name, make_data):
     data = make_data(channels=3)
     real, spec, ticks = data.train_arrays(), data.spec, []
-    features = embed_features(real, spec, name, WAY, 3, tick=lambda: ticks.append(1))
+    features = embed_features(real, spec, name, WAY, 3, on_epoch=lambda: ticks.append(1))
     assert len(ticks) == embedding_epochs(WAY, len(real[1])) == 5
     student = StudentTrainer(name, spec, WAY, len(real[1]), 1).fit(
         full_data(real, spec)(0), derive_seed("embedding", 3)

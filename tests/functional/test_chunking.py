@@ -154,7 +154,7 @@ def test_gradients_are_the_same_whatever_the_memory(monkeypatch, after):
         found = loss_gradient(limited, parameters, x, y)
     assert first == [*[4, 3][: after + 1], 2, 2, 2, 1]  # what was summed before the failure is not counted twice
     limited.chunk = 4
-    small_memory(monkeypatch, "slope", 2, 2, after)
+    small_memory(monkeypatch, "directional_derivative", 2, 2, after)
     with pytest.warns(UserWarning, match="2 images at a time, not 4"):
         mixed = mixed_derivative(limited, parameters, x, y, directions)
     for a, b in zip((*found, *mixed[0], mixed[1]), (*expected[0], *expected[1][0], expected[1][1]), strict=True):
@@ -163,9 +163,11 @@ def test_gradients_are_the_same_whatever_the_memory(monkeypatch, after):
 
 def test_compiled_networks_need_less_memory_with_a_smaller_chunk():
     network = FunctionalNetwork(SMALL, sizes=(8,), chunk=8)
-    assert len(network._pad(torch.zeros(5, 1, 8, 8))) == 8
+    assert len(network._compiled.pad(torch.zeros(5, 1, 8, 8), network.chunk)) == 8
     network.chunk = 4
-    assert len(network._pad(torch.zeros(4, 1, 8, 8))) == 4  # padding to 8 would need what there is not
+    assert (
+        len(network._compiled.pad(torch.zeros(4, 1, 8, 8), network.chunk)) == 4
+    )  # padding to 8 would need what there is not
 
 
 @pytest.mark.parametrize("call", range(1, 5))
@@ -203,7 +205,7 @@ def test_chunks_that_go_forward_twice_give_the_same_images_and_keep_less(
     original = FunctionalNetwork._forward
     monkeypatch.setattr(FunctionalNetwork, "_forward", lambda self, *given: forward.append(1) or original(self, *given))
     for memory in (2**29, 0):
-        monkeypatch.setattr("lightning_distill.functional.chunking.CPU_KEPT", memory)
+        monkeypatch.setattr("lightning_distill.functional.chunking.CPU_BACKWARD_BYTES", memory)
         saved: list[int] = []
         distiller = DMDistiller(ipc=6, network="convnet_w16", chunk=2, seed=3, augmentation=augmentation)
         forward.clear()
@@ -219,7 +221,7 @@ def test_chunks_that_go_forward_twice_give_the_same_images_and_keep_less(
 def test_a_class_in_portions_has_the_mean_of_all(make_data, make_trainer, monkeypatch):
     images = []
     for few in (1000, 3):
-        monkeypatch.setattr("lightning_distill.distillers.real_batch.AT_ONCE", few * 4 * 64)
+        monkeypatch.setattr("lightning_distill.distillers.real_batch.CHUNK_BYTES", few * 4 * 64)
         distiller = DMDistiller(ipc=2, network="convnet_w16", seed=3, chunk=8)
         make_trainer(max_steps=3).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach())

@@ -80,7 +80,7 @@ def test_loss_gradient_is_that_of_the_plain_module_in_chunks_or_whole(chunk, sof
 
 def sizes_seen(monkeypatch, name: str) -> list[int]:
     seen, original = [], getattr(FunctionalNetwork, name)
-    place = 2 if name == "slope" else 1
+    place = 2 if name == "directional_derivative" else 1
     monkeypatch.setattr(
         FunctionalNetwork, name, lambda self, *given: seen.append(len(given[place])) or original(self, *given)
     )
@@ -90,7 +90,7 @@ def sizes_seen(monkeypatch, name: str) -> list[int]:
 def test_gradients_hold_a_chunk_at_a_time(monkeypatch):
     _, network, parameters = pair(chunk=3)
     x, y = batch(7)
-    first, second = sizes_seen(monkeypatch, "__call__"), sizes_seen(monkeypatch, "slope")
+    first, second = sizes_seen(monkeypatch, "__call__"), sizes_seen(monkeypatch, "directional_derivative")
     loss_gradient(network, parameters, x, y)
     mixed_derivative(network, parameters, x, y, some_directions(network.require_grad(parameters)))
     assert first == second == [3, 3, 1]

@@ -128,21 +128,23 @@ def test_auto_compiles_long_runs_only_and_never_batch_norm():
 
 
 def test_no_compiler_means_eager_and_says_so(monkeypatch):
-    monkeypatch.setattr(functional, "compiler_found", lambda: False)
+    monkeypatch.setattr(functional, "compiler_available", lambda: False)
     for asked in ({"compile": "max"}, {"flops": 1e15}):
         with pytest.warns(UserWarning, match="not compiled, slower: no C\\+\\+ compiler") as told:
-            assert FunctionalNetwork(SMALL, **asked)._compiled.functions == {}
+            assert FunctionalNetwork(SMALL, **asked)._compiled.compiled.functions == {}
         assert len(told) == 1
 
 
 def test_nothing_is_said_where_nothing_was_to_be_compiled(monkeypatch):
-    monkeypatch.setattr(functional, "compiler_found", lambda: False)
+    monkeypatch.setattr(functional, "compiler_available", lambda: False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert FunctionalNetwork(SMALL, flops=0)._compiled.functions == {}
-        assert FunctionalNetwork(SMALL, compile="off")._compiled.functions == {}
+        assert FunctionalNetwork(SMALL, flops=0)._compiled.compiled.functions == {}
+        assert FunctionalNetwork(SMALL, compile="off")._compiled.compiled.functions == {}
         assert (
-            FunctionalNetwork(partial(create_network, "convnet_batch", 1, 3, (8, 8)), flops=1e15)._compiled.functions
+            FunctionalNetwork(
+                partial(create_network, "convnet_batch", 1, 3, (8, 8)), flops=1e15
+            )._compiled.compiled.functions
             == {}
         )
 
@@ -151,16 +153,18 @@ def broken(*_):
     raise torch._dynamo.exc.TorchDynamoException("no such instruction")
 
 
-@pytest.mark.parametrize("kind", ["logits", "embed", "slope"])
+@pytest.mark.parametrize("kind", ["logits", "embed", "derivative"])
 def test_a_failing_compiler_warns_once_and_goes_on_eagerly(kind):
     network, eager = FunctionalNetwork(SMALL, compile="off", sizes=(4,)), FunctionalNetwork(SMALL)
-    network._compiled.functions = network._compiled._plain = dict.fromkeys(("logits", "embed", "slope"), broken)
+    network._compiled.compiled.functions = network._compiled.compiled._eager = dict.fromkeys(
+        ("logits", "embed", "derivative"), broken
+    )
     parameters, x = network.init_params(), images(2)
     given = (x,)
-    if kind == "slope":
+    if kind == "derivative":
         weights = network.require_grad(parameters)
         given = ([torch.ones_like(w) for w in weights], x, torch.tensor([0, 2]), 2)
-    method = {"logits": "__call__"}.get(kind, kind)
+    method = {"logits": "__call__", "derivative": "directional_derivative"}.get(kind, kind)
     with pytest.warns(UserWarning, match=r"no such instruction.*eagerly") as caught:
         out = getattr(network, method)(parameters, *given)
     assert len(caught) == 1
@@ -180,8 +184,8 @@ def test_the_compilers_own_failure_warns_and_gives_the_eager_result(monkeypatch)
     def no_backend(*_):
         raise RuntimeError("out of registers")
 
-    network._compiled.functions = {
-        kind: torch.compile(network.eager, backend=no_backend) for kind in ("logits", "slope")
+    network._compiled.compiled.functions = {
+        kind: torch.compile(network.eager, backend=no_backend) for kind in ("logits", "derivative")
     }
     with pytest.warns(UserWarning, match=r"could not be compiled.*eagerly"):
         out = network(parameters, x)
@@ -197,14 +201,14 @@ def test_the_compilers_own_failure_warns_and_gives_the_eager_result(monkeypatch)
         (lambda right: right * float("nan"), "inf%"),
     ],
 )
-@pytest.mark.parametrize("kind", ["logits", "slope"])
+@pytest.mark.parametrize("kind", ["logits", "derivative"])
 def test_what_is_compiled_wrongly_is_found_at_its_first_call_and_not_used(kind, wrong, off):
     network, eager, x = FunctionalNetwork(SMALL, compile="max"), FunctionalNetwork(SMALL), images(2).requires_grad_()
-    parameters, right = network.init_params(), network._compiled._plain[kind]
-    network._compiled.functions = {kind: lambda *arguments: wrong(right(*arguments))}
+    parameters, right = network.init_params(), network._compiled.compiled._eager[kind]
+    network._compiled.compiled.functions = {kind: lambda *arguments: wrong(right(*arguments))}
     weights = network.require_grad(parameters)
     given = (x,) if kind == "logits" else (weights, x, torch.tensor([0, 1]), 2)
-    call = {"logits": "__call__", "slope": "slope"}[kind]
+    call = {"logits": "__call__", "derivative": "directional_derivative"}[kind]
     arguments = (parameters, *given) if kind == "logits" else (parameters, weights, *given[1:])
     with pytest.warns(UserWarning, match=rf"is compiled wrongly by PyTorch .*, off by {off}; running eagerly"):
         found = getattr(network, call)(*arguments)
@@ -239,7 +243,7 @@ def test_warm_up_is_the_time_of_first_calls(monkeypatch):
     parameters = network.init_params()
     network(parameters, images(4))
     assert network.warm_up == 0.0
-    network._compiled.functions = network._compiled._plain = {"logits": network.eager}
+    network._compiled.compiled.functions = network._compiled.compiled._eager = {"logits": network.eager}
     for rows, seconds in ((4, 1.0), (4, 1.0), (3, 1.0), (5, 2.0), (5, 2.0)):  # three are padded to four
         network(parameters, images(rows))
         assert network.warm_up == seconds
@@ -263,7 +267,7 @@ def test_a_compiled_network_warms_up_once_and_an_eager_one_never():
 
 def test_what_the_compiler_makes_is_kept_where_the_user_says_or_in_our_folder(monkeypatch, tmp_path):
     name = "TORCHINDUCTOR_CACHE_DIR"
-    monkeypatch.setattr(functional, "compiler_found", lambda: True)
+    monkeypatch.setattr(functional, "compiler_available", lambda: True)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     monkeypatch.setenv(name, str(tmp_path / "mine"))  # whatever it was comes back after the test
     FunctionalNetwork(SMALL, compile="max")

@@ -69,7 +69,7 @@ def test_the_loss_is_the_sum_over_labels_of_binary_cross_entropies():
 
 def test_gradients_and_second_derivatives_are_those_of_that_loss():
     build = lambda: create_network("convnet_w16", 1, 3, (9, 9))  # noqa: E731
-    network = FunctionalNetwork(build, "multi-label", compile="off", chunk=4)
+    network = FunctionalNetwork(build, label_entropy, compile="off", chunk=4)
     torch.manual_seed(0)
     parameters = {name: tensor.double() for name, tensor in network.init_params().items()}
     x, y = torch.randn(6, 1, 9, 9, dtype=torch.float64), torch.randint(0, 2, (6, 3)).double()
@@ -148,7 +148,7 @@ def test_every_method_goes_the_whole_way(method, data, make_trainer, tmp_path):
     trainer = make_trainer(callbacks=callbacks)
     distiller = make(method, data, tmp_path)
     trainer.fit(distiller, datamodule=data)
-    assert {"val/auroc", "val/map", "val/auroc/left", "val/gain_random"} <= set(trainer.callback_metrics)
+    assert {"val/auroc", "val/mAP", "val/auroc/left", "val/acc_gain_over_random"} <= set(trainer.callback_metrics)
     (tested,) = trainer.test(distiller, datamodule=data, verbose=False)
     assert 0 <= tested["test/acc"] <= 1
     begun = SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, distiller.hparams["start"], 0)
@@ -227,7 +227,7 @@ def test_plain_tensors_with_several_labels_are_evaluated(make_trainer, data):
                                  random_baseline=False)  # fmt: skip
     (tested,) = make_trainer(callbacks=[callback]).test(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data,
                                                         verbose=False)  # fmt: skip
-    assert {"test/map", "test/auroc/0"} <= set(tested)
+    assert {"test/mAP", "test/auroc/0"} <= set(tested)
 
 
 def test_the_siamese_draw_is_one_a_combination(data):

@@ -217,7 +217,7 @@ def test_scores_of_one_student_have_no_interval_and_say_so(tmp_path, monkeypatch
         (["speed.csv"], "speed.csv has no column dataset"),
         (["results.csv", "--data", "DigitsDataModule"], "no input holds a set"),
         (["broken"], "set.safetensors is not a readable set file"),
-        (["mixed"], "x.safetensors is not a file of predictions"),
+        (["mixed"], "x.safetensors is not a predictions file"),
         (["runs/digits", "small", "--data", "DigitsDataModule"], "has images (1, 4, 4), digits has (1, 8, 8)"),
         (["named", "--data", "DigitsDataModule"], "the set's classes are x0, x1"),
         ([], "inputs"),

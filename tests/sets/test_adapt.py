@@ -267,7 +267,7 @@ def test_real_images_are_counted_by_class_and_refused_where_there_are_too_few():
     assert real_counts(labels, 40, "natural", spec) == [30, 10]
     with pytest.raises(ValueError, match="real=41; site A has 40 training images"):
         real_counts(labels, 41, "natural", spec)
-    with pytest.raises(ValueError, match=r"real=22: 11 images of class 'well' are needed, which has 10; .*natural"):
+    with pytest.raises(ValueError, match=r"real=22: 11 images of class 'well' are needed, it has 10; .*natural"):
         real_counts(labels, 22, "balanced", spec)
     with pytest.raises(ValueError, match="every class needs at least 1"):
         real_counts(labels, 1, "balanced", spec)
@@ -313,7 +313,7 @@ def test_gain_is_paired_over_students():
     )
     assert "it harms" in summarize(paired_gain(Scores([{"acc": 0.1}, {"acc": 0.2}], [0, 1], ["a"] * 2), Scores(
         [{"acc": 0.5}, {"acc": 0.6}], [0, 1], ["a"] * 2)), 500, 20, 1)  # fmt: skip
-    with pytest.raises(ValueError, match="only equal ones can be paired"):
+    with pytest.raises(ValueError, match="only equal seeds can be paired"):
         paired_gain(with_set, replace(without, seeds=[1, 2, 3]))
     with pytest.raises(ValueError, match="an interval needs at least 2"):
         paired_gain(Scores([{"acc": 1.0}], [0], ["a"]), Scores([{"acc": 1.0}], [0], ["a"]))

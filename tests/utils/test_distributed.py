@@ -22,9 +22,9 @@ from lightning_distill import ArrayDataModule, StudentEvaluation
 from lightning_distill.evaluation import Protocol, StudentTrainer, TrainedStudents
 
 folder, devices = sys.argv[1], int(sys.argv[2])
-trained, train = [], StudentTrainer.train
-StudentTrainer.train = lambda self, data, seed, *rest: (
-    trained.append((self.architecture, seed, float(data.pixels.sum()))) or train(self, data, seed, *rest)
+trained, fit = [], StudentTrainer.fit
+StudentTrainer.fit = lambda self, data, seed, *rest: (
+    trained.append((self.architecture, seed, float(data.pixels.sum()))) or fit(self, data, seed, *rest)
 )
 said, refused, score = [], [], TrainedStudents.scores
 
@@ -60,7 +60,8 @@ class Nothing(LightningModule):
 def run(students, stage, source, protocol="tiny"):
     global rank
     architectures = ["convnet_w16", "mlp"] if students == 3 else ["convnet_w16"]
-    callback = StudentEvaluation(protocol, students, architectures, set=own, random_baseline=students == 3)
+    options = {"architectures": architectures, "synthetic_set": own, "random_baseline": students == 3}
+    callback = StudentEvaluation(protocol, students, **options)
     trainer = Trainer(
         accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", logger=False, callbacks=callback,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -10,6 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers._options import MTTOptions, Unpack
 from lightning_distill.distillers.base import Distiller
 from lightning_distill.distillers.mtt.experts import ExpertFiles
 from lightning_distill.distillers.mtt.inner_loop import StudentTraining
@@ -35,29 +36,34 @@ CLAMPED = (
 
 
 class MTTDistiller(Distiller):
-    """MTT: a student that takes a few steps on the set ends where an expert ended after epochs of real data.
+    """MTT: match the parameters of a student, after a few steps on the set, to those of an expert after real epochs.
 
-    The student's learning rate is learned with the images; it is shipped, and students train with it. The papers run
-    5,000 steps on 100 experts of 50 epochs (`lightning-distill experts`, or the callback `ExpertTrajectoryRecorder`).
+    The student's learning rate is learned with the images and stored with the set. The papers run 5,000 steps on 100
+    experts of 50 epochs, from the command ``lightning-distill experts`` or the callback `ExpertTrajectoryRecorder`.
 
     Args:
-        ipc: images per class, one number or one for each class.
-        lr: of the images' SGD. The paper's 1000 saturates the pixels of very small sets; with one image in each of two
-            classes try 1 to 100.
-        experts: folder of expert trajectories.
-        syn_steps: steps of the student (N).
-        expert_epochs: epochs of the expert (M).
-        min_start: the stretch begins at an epoch drawn from [min_start, max_start).
-        max_start: where that window ends; experts need ``max_start + expert_epochs`` epochs.
-        max_start_initial: where the window ends at first (DATM); ``None`` does not let it grow.
-        grow_steps: after as many steps it ends at ``max_start``.
-        batch_syn: synthetic images in a step of the student; ``None`` takes all.
-        student_lr: learning rate to begin with; it never falls below a hundredth of this.
-        lr_lr: learning rate of the learning rate.
-        soft_labels: learn the labels too, beginning with the experts' logits (DATM).
-        soft_lr: learning rate of the labels (momentum 0.9).
-        constant_memory: one step's graph at a time, the same gradient; see `unroll.constant_memory`.
-        options: the rest of `Distiller`'s arguments.
+        ipc: Images per class, one number or one for each class.
+        lr: Learning rate of the SGD optimizer for the synthetic images. The paper's 1000 saturates the pixels of very
+            small sets; with one image in each of two classes try 1 to 100.
+        experts: Folder of the expert trajectories.
+        syn_steps: Steps N of the student on the synthetic set.
+        expert_epochs: Epochs M of the expert between start and target.
+        min_start: First epoch of the window [min_start, max_start) from which the start epoch is drawn.
+        max_start: End of the window of start epochs; experts need ``max_start + expert_epochs`` epochs.
+        max_start_initial: Initial end of the window of start epochs (DATM); ``None`` keeps the window constant.
+        grow_steps: Number of image steps after which the growing window ends at ``max_start``.
+        batch_syn: Number of synthetic images in a step of the student; ``None`` takes all.
+        student_lr: Initial learning rate of the student; the learned rate is kept above a hundredth of it.
+        lr_lr: Learning rate of the student's learning rate.
+        soft_labels: Whether to learn the labels too, initialised with the experts' logits (DATM).
+        soft_lr: Learning rate of the soft labels (momentum 0.9).
+        constant_memory: Whether to keep the graph of one student step at a time, with the same gradient; see
+            `functional.unroll.unroll_constant_memory`.
+        options: Other arguments of `Distiller`.
+
+    Example:
+        >>> MTTDistiller(ipc=1, experts="experts", network="convnet_w16").syn_steps
+        20
 
     Reference:
         Cazenavette et al.: Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv 2203.11932.
@@ -70,6 +76,7 @@ class MTTDistiller(Distiller):
     def __init__(
         self,
         ipc: int | list[int] = 10,
+        *,
         lr: float = 1000.0,
         experts: str = "experts",
         syn_steps: int = 20,
@@ -84,71 +91,70 @@ class MTTDistiller(Distiller):
         soft_labels: bool = False,
         soft_lr: float = 2.0,
         constant_memory: bool = True,
-        **options: Any,
+        **options: Unpack[MTTOptions],
     ) -> None:
         super().__init__(ipc=ipc, lr=lr, **options)
         validate_window(self.hparams)
-        self.folder, self._warned = experts, False
+        self.experts_folder = experts
+        self.syn_steps, self.expert_epochs, self.batch_syn = syn_steps, expert_epochs, batch_syn
+        self.min_start, self.max_start = min_start, max_start
+        self.max_start_initial, self.grow_steps = max_start_initial, grow_steps
+        self.student_lr, self.lr_lr, self.soft_labels, self.soft_lr = student_lr, lr_lr, soft_labels, soft_lr
+        self.constant_memory = constant_memory
+        self._warned = False
 
     def init_synthetic(self, datamodule: ArrayDataModule) -> SyntheticSet:
-        """Images as everywhere, with a learning rate, and with soft labels if asked."""
-        hp, spec, synthetic, soft = self.hparams, datamodule.spec, super().init_synthetic(datamodule), None
-        if hp["soft_labels"]:
-            with isolated_rng(hp["seed"]):
-                network = create_network(hp["network"], spec.shape[0], spec.num_classes, spec.shape[1:])
-            experts = self._open(dict(network.named_parameters()), spec)
-            soft = initial_soft_label_logits(experts, network, synthetic.images, synthetic.targets())
-        return synthetic.add_learnables(soft, hp["student_lr"])
+        """Return the initial set with a learning rate, and with soft labels where they are learned."""
+        spec, synthetic, logits = datamodule.spec, super().init_synthetic(datamodule), None
+        if self.soft_labels:
+            with isolated_rng(self.seed):
+                network = create_network(self.network_name, spec.shape[0], spec.num_classes, spec.shape[1:])
+            experts = self._open_experts(dict(network.named_parameters()), spec)
+            logits = initial_soft_label_logits(experts, network, synthetic.images, synthetic.targets())
+        return synthetic.add_learnables(logits, self.student_lr)
 
-    def configure_network(self, datamodule: ArrayDataModule) -> None:
-        """Look at the experts before the first step."""
-        super().configure_network(datamodule)
-        with isolated_rng(self.hparams["seed"]):
-            fresh = self.network.init_params()
-        weights = {name.removeprefix("network."): fresh[name] for name in fresh if name in self.network.weight_names}
-        self.experts = self._open(weights, datamodule.spec)
+    def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
+        """Build the network, and check the experts before the first step."""
+        super().configure_network(datamodule, batch_sizes or [self.batch_syn or len(self.synthetic)])
+        with isolated_rng(self.seed):
+            initial = self.network.init_params()
+        weights = {name.removeprefix("network."): initial[name] for name in self.network.weight_names}
+        self.experts = self._open_experts(weights, datamodule.spec)
 
-    def _open(self, weights: Parameters, spec: DataSpec) -> ExpertFiles:
-        epochs = self.hparams["max_start"] + self.hparams["expert_epochs"]
-        return ExpertFiles(self.folder, self.hparams["network"], weights, spec, epochs)
-
-    def passes(self, datamodule: ArrayDataModule) -> dict[int, int]:
-        """The student's steps, and the way back through them."""
-        batch = self.hparams["batch_syn"] or len(self.synthetic)
-        return {batch: 9 * self.hparams["syn_steps"] * batch}
+    def _open_experts(self, weights: Parameters, spec: DataSpec) -> ExpertFiles:
+        return ExpertFiles(self.experts_folder, self.network_name, weights, spec, self.max_start + self.expert_epochs)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Images, the student's learning rate, soft labels."""
-        hp, synthetic = self.hparams, self.synthetic
-        soft = (
-            []
-            if synthetic.soft_label_logits is None
-            else [{"params": [synthetic.soft_label_logits], "lr": hp["soft_lr"], "momentum": 0.9}]
-        )
-        return [*super().parameter_groups(), {"params": [synthetic.lr], "lr": hp["lr_lr"]}, *soft]
+        """Return the images, the student's learning rate, and the soft labels if there are any."""
+        logits, groups = self.synthetic.soft_label_logits, super().parameter_groups()
+        groups.append({"params": [self.synthetic.lr], "lr": self.lr_lr})
+        if logits is not None:
+            groups.append({"params": [logits], "lr": self.soft_lr, "momentum": 0.9})
+        return groups
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
-        """One distance, of one stretch of one expert's way; it cannot be split over ranks."""
-        hp, synthetic, lr = self.hparams, self.synthetic, cast(Tensor, self.synthetic.lr)
+        """Yield one distance, for one segment of one expert's trajectory; only rank 0 computes it."""
+        synthetic, lr = self.synthetic, cast(Tensor, self.synthetic.lr)
         if self.global_rank > 0:
             return
-        buffers = self.network.init_params(self.device)  # its weights are the expert's
-        end = window_end(self.global_step, hp["max_start"], hp["max_start_initial"], hp["grow_steps"])
-        expert, epoch = int(torch.randint(len(self.experts), ())), int(torch.randint(hp["min_start"], end, ()))
-        ways = (self.experts.parameters_at(expert, t, self.device) for t in (epoch, epoch + hp["expert_epochs"]))
-        start, target = ([way[name.removeprefix("network.")] for name in self.network.weight_names] for way in ways)
-        rows = draw_batches(len(synthetic), hp["batch_syn"] or len(synthetic), hp["syn_steps"])
-        seed = derive_seed(hp["seed"], self.global_step)
-        steps = StudentTraining(self.network, buffers, synthetic, self.augment, rows, seed)
-        unroll = unroll_constant_memory if hp["constant_memory"] else unroll_stored
-        yield unroll(steps, lambda end: trajectory_distance(end, start, target), start, lr, hp["syn_steps"])
+        buffers = self.network.init_params(self.device)  # the weights are replaced by the expert's
+        end = window_end(self.global_step, self.max_start, self.max_start_initial, self.grow_steps)
+        expert, epoch = int(torch.randint(len(self.experts), ())), int(torch.randint(self.min_start, end, ()))
+        epochs = epoch, epoch + self.expert_epochs
+        parameters = [self.experts.parameters_at(expert, t, self.device) for t in epochs]
+        start, target = ([p[name.removeprefix("network.")] for name in self.network.weight_names] for p in parameters)
+        rows = draw_batches(len(synthetic), self.batch_syn or len(synthetic), self.syn_steps)
+        seed = derive_seed(self.seed, self.global_step)
+        training = StudentTraining(self.network, buffers, synthetic, self.augment, rows, seed)
+        unroll = unroll_constant_memory if self.constant_memory else unroll_stored
+        yield unroll(training, lambda end: trajectory_distance(end, start, target), start, lr, self.syn_steps)
 
     def after_step(self, real: RealBatch) -> None:
-        """Keep the learning rate above zero: below, students climb instead of descending, and everything blows up."""
-        lr, least = cast(Tensor, self.synthetic.lr), self.hparams["student_lr"] / 100
+        """Keep the learning rate of the student positive: below zero its steps ascend and diverge."""
+        lr, least = cast(Tensor, self.synthetic.lr), self.student_lr / 100
         if lr < least:
             if not self._warned:
-                rank_zero_warn(CLAMPED.format(lr=lr.item(), least=least, rate=self.hparams["lr_lr"]))
+                rank_zero_warn(CLAMPED.format(lr=lr.item(), least=least, rate=self.lr_lr))
             self._warned = True
             lr.data.fill_(least)
         self.log("distill/student_lr", lr.detach())

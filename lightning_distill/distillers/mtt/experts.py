@@ -25,20 +25,20 @@ def write_epoch(folder: str | Path, epoch: int, parameters: Mapping[str, Tensor]
     """Write ``epoch-NNN.safetensors``: float32 parameters by name.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full.
+        OSError: The folder cannot be written, or the disk is full.
     """
     tensors = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in parameters.items()}
     write_files_atomically({epoch_path(folder, epoch): save(tensors)})
 
 
 def write_expert_card(folder: str | Path, network: str, spec: DataSpec | None, training: Mapping[str, object]) -> None:
-    """Write ``card.json``: what was trained, on what and how.
+    """Write ``card.json``: the network, the data and the training of an expert.
 
     Args:
-        folder: made if absent.
-        network: its name.
-        spec: of the data; ``None`` where it is not known.
-        training: plain data, e.g. the optimizer's settings.
+        folder: Folder of the expert; made if absent.
+        network: Name of the network.
+        spec: Description of the data; ``None`` where it is unknown.
+        training: Plain data about the training, e.g. the optimizer's settings.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     card = {"network": network, "data": None if spec is None else spec.to_dict(), "training": dict(training)}
@@ -46,11 +46,11 @@ def write_expert_card(folder: str | Path, network: str, spec: DataSpec | None, t
 
 
 def read_expert_card(folder: str | Path) -> Card:
-    """The card of one expert.
+    """Return the card of one expert.
 
     Raises:
-        FileNotFoundError: it has none.
-        ValueError: it cannot be read.
+        FileNotFoundError: The folder has no card.
+        ValueError: The card cannot be read.
     """
     try:
         card: Card = json.loads((Path(folder) / CARD).read_text())
@@ -62,12 +62,12 @@ def read_expert_card(folder: str | Path) -> Card:
 
 
 def epoch_path(folder: str | Path, epoch: int) -> Path:
-    """The file of one epoch; 0 is before training."""
+    """Return the path of the file of one epoch; epoch 0 is before training."""
     return Path(folder) / f"epoch-{epoch:03d}.safetensors"
 
 
 def epochs_in(folder: str | Path) -> int:
-    """Epochs of training a folder holds without a gap; -1 where not even the beginning is there."""
+    """Return the number of training epochs that a folder holds without a gap; -1 where epoch 0 is missing."""
     epoch = 0
     while epoch_path(folder, epoch).is_file():
         epoch += 1
@@ -75,18 +75,18 @@ def epochs_in(folder: str | Path) -> int:
 
 
 class ExpertFiles:
-    """All experts below a folder, checked before they are used.
+    """Expert trajectories below a folder, checked before they are used.
 
     Args:
-        folder: holds one folder for each expert.
-        network: the name they must have.
-        parameters: what a network of that name has; names and shapes must be the same.
-        spec: of the data they must have been trained on.
-        epochs: they must have been trained for at least as many.
+        folder: Folder with one folder for each expert.
+        network: Required name of the network.
+        parameters: Parameters of such a network; names and shapes of the experts' must be equal.
+        spec: Description of the data on which the experts must have been trained.
+        epochs: Least number of epochs of each expert.
 
     Raises:
-        FileNotFoundError: no experts in the folder.
-        ValueError: another architecture, image size or data set; too few epochs; a damaged file.
+        FileNotFoundError: The folder has no experts.
+        ValueError: The experts have another architecture, image size or data set, too few epochs, or a damaged file.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class ExpertFiles:
             )
         for one in self.folders:
             _validate_network_and_data(one, network, spec)
-            if (there := epochs_in(one)) < epochs:
+            if (count := epochs_in(one)) < epochs:
                 raise ValueError(
-                    f"expert {one.name} has {max(there, 0)} epochs, max_start + expert_epochs needs {epochs}; train "
+                    f"expert {one.name} has {max(count, 0)} epochs, max_start + expert_epochs needs {epochs}; train "
                     "experts for longer or lower max_start"
                 )
             for epoch in range(epochs + 1):
@@ -112,20 +112,22 @@ class ExpertFiles:
         return len(self.folders)
 
     def last_epoch(self, expert: int) -> int:
-        """The last epoch of an expert."""
+        """Return the last epoch of an expert."""
         return epochs_in(self.folders[expert])
 
     def parameters_at(self, expert: int, epoch: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """Parameters by name of one expert after an epoch."""
+        """Return the parameters by name of one expert after an epoch."""
         return load_file(epoch_path(self.folders[expert], epoch), device=str(device))
 
 
 def _validate_network_and_data(folder: Path, network: str, spec: DataSpec) -> None:
     card = read_expert_card(folder)
-    theirs, data = card["network"], card["data"]
+    expert_network, data = card["network"], card["data"]
     made_on = None if data is None else DataSpec.from_dict(data)  # type: ignore[arg-type]
-    if theirs != network:
-        raise ValueError(f"expert {folder.name} is a {theirs}, not a {network}; use network={theirs!r} or new experts")
+    if expert_network != network:
+        raise ValueError(
+            f"expert {folder.name} is a {expert_network}, not a {network}; use network={expert_network!r} or new experts"
+        )
     if made_on is None:
         return
     if made_on.shape != spec.shape:
@@ -135,8 +137,8 @@ def _validate_network_and_data(folder: Path, network: str, spec: DataSpec) -> No
             f"expert {folder.name} was trained on {made_on.name} ({', '.join(made_on.class_names)}), not on "
             f"{spec.name} ({', '.join(spec.class_names)}); make experts for these data"
         )
-    ours, others = (torch.tensor([s.mean, s.std]) for s in (spec, made_on))
-    if not torch.allclose(ours, others, rtol=0.02):
+    expected, actual = (torch.tensor([s.mean, s.std]) for s in (spec, made_on))
+    if not torch.allclose(expected, actual, rtol=0.02):
         raise ValueError(
             f"expert {folder.name} saw {spec.name} with mean {made_on.mean} and std {made_on.std}, here they are "
             f"{spec.mean} and {spec.std}; make experts for these data"

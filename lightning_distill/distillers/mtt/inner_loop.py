@@ -1,4 +1,4 @@
-"""The steps that trajectory matching has a student take on the synthetic set."""
+"""Inner loop of trajectory matching: the training steps of a student on the synthetic set."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lightning_distill.utils.rng import derive_seed
 
 
 class StudentTraining(InnerProblem):
-    """The loss of a student on a batch of the set, augmented; differentiated by images and soft labels.
+    """Loss of a student on an augmented batch of the set, differentiable by images and soft labels.
 
     Args:
-        network: the student's.
-        buffers: what the network has beside weights.
-        synthetic: the set.
-        augment: in its plain form.
-        rows: of the batch of every step.
-        seed: what step t draws depends on (seed, t) alone.
+        network: Network of the student.
+        buffers: Buffers of the network by name.
+        synthetic: Synthetic set.
+        augment: Augmentation, used in its plain form.
+        rows: Row indices of the batch of every step.
+        seed: Seed of the augmentation; step t depends on (seed, t) alone.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class StudentTraining(InnerProblem):
         self.augment, self.rows, self.seed = augment, rows, seed
 
     def loss(self, t: int, weights: list[Tensor]) -> Tensor:
-        """The mean over the batch of step t."""
+        """Return the mean loss over the batch of step t."""
         images, targets = self._batch(t)
         with uncached_autocast(images.device):
             return self.network.loss(self.network.eager(self._with(weights), images), targets)
 
     def gradient(self, t: int, weights: list[Tensor]) -> list[Tensor]:
-        """By the weights, compiled where the network is."""
+        """Return the gradient by the weights, compiled where the network is."""
         with torch.no_grad():
             images, targets = self._batch(t)
         return loss_gradient(self.network, self._with(weights), images, targets)
@@ -59,7 +59,7 @@ class StudentTraining(InnerProblem):
     def mixed(
         self, t: int, weights: list[Tensor], directions: list[Tensor]
     ) -> tuple[Sequence[Tensor | None], Sequence[Tensor | None]]:
-        """The same way, then back through augmentation and softmax."""
+        """Return the mixed derivatives, continued through augmentation and softmax."""
         images, targets = self._batch(t)
         by_weights, *by_batch = mixed_derivative(self.network, self._with(weights), images, targets, directions)
         batch = [(b, g) for b, g in zip((images, targets), by_batch, strict=False) if b.requires_grad and g is not None]

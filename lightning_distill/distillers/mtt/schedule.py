@@ -1,4 +1,4 @@
-"""What a step of trajectory matching draws: the stretch of an expert's way, and the batches of the student's."""
+"""Schedule of trajectory matching: the window of start epochs, the student's batches, and initial soft labels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from lightning_distill.distillers.mtt.experts import ExpertFiles
 
-#: Logit of the label for an image that no expert gets right.
+#: Logit of the true label for an image that no expert classifies correctly.
 HARD_LABEL_LOGIT = 5.0
 
 
 def validate_window(options: Mapping[str, int | None]) -> None:
-    """Raise a ValueError where steps, epochs or the window of start epochs make no sense."""
+    """Raise a ValueError for invalid steps, epochs or window of start epochs."""
     for name in ("syn_steps", "expert_epochs", "max_start", "batch_syn"):
         value = options[name]
         if value is not None and value < 1:
@@ -31,7 +31,7 @@ def validate_window(options: Mapping[str, int | None]) -> None:
 
 
 def window_end(step: int, max_start: int, max_start_initial: int | None, grow_steps: int) -> int:
-    """Where the window of start epochs ends at a step: it may grow from ``max_start_initial`` to ``max_start`` (DATM).
+    """Return the end of the window of start epochs at a step; it grows up to ``max_start`` (DATM).
 
     >>> [window_end(step, 20, 10, 100) for step in (0, 50, 100, 500)], window_end(0, 20, None, 0)
     ([10, 15, 20, 20], 20)
@@ -42,9 +42,9 @@ def window_end(step: int, max_start: int, max_start_initial: int | None, grow_st
 
 
 def draw_batches(images: int, size: int, steps: int) -> list[Tensor]:
-    """Rows for ``steps`` batches: a shuffled pass cut into batches of ``size`` (the last may be smaller), then another.
+    """Return row indices of ``steps`` batches, from shuffled passes cut into batches of ``size``.
 
-    Drawn from torch's current random stream.
+    The last batch of a pass may be smaller. The order is drawn from torch's current random stream.
     """
     batches: list[Tensor] = []
     while len(batches) < steps:
@@ -54,29 +54,29 @@ def draw_batches(images: int, size: int, steps: int) -> list[Tensor]:
 
 @torch.no_grad()
 def initial_soft_label_logits(experts: ExpertFiles, network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-    """Logits of soft labels to begin with: for each image the mean over the trained experts that get it right (DATM).
+    """Return initial logits of soft labels: for each image the mean over the experts that classify it correctly (DATM).
 
     Args:
-        experts: their last epochs are asked.
-        network: an untrained one of their architecture; its weights are overwritten.
-        images: normalised, ``(N, C, H, W)``.
-        targets: labels ``(N,)``, or 0/1 rows ``(N, K)`` of multi-label data; an image that no expert gets right (in
-            all its labels) begins with these.
+        experts: Experts, used after their last epoch.
+        network: Network of the experts' architecture; its weights are overwritten.
+        images: Normalised images ``(N, C, H, W)``.
+        targets: Labels ``(N,)``, or 0/1 rows ``(N, K)`` of multi-label data; they initialise an image that no expert
+            classifies correctly (in all its labels).
 
     Returns:
-        ``(N, K)``, float32.
+        Logits ``(N, K)``, float32.
 
     Reference:
         Guo et al.: Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching, ICLR 2024,
         arXiv 2310.05773, and its code.
     """
-    answers = []
+    predictions = []
     for expert in range(len(experts)):
         network.load_state_dict(
             experts.parameters_at(expert, experts.last_epoch(expert)), strict=False
         )  # no running statistics
-        answers.append(network(images).float())
-    logits = torch.stack(answers)  # (E, N, K)
+        predictions.append(network(images).float())
+    logits = torch.stack(predictions)  # (E, N, K)
     several = targets.ndim == 2
     hits = ((logits > 0) == targets.bool()).all(2) if several else logits.argmax(2) == targets
     right = hits.float()  # (E, N)

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number a student, found on val, makes its probabilities mean what they say."""
+"""Temperature scaling: one temperature per student, fitted on val."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.metrics.probability_errors import negative_log_likelihood
 from lightning_distill.spec import DataSpec
 
-#: Temperatures looked at; where no image is wrong, the best one would be zero.
+#: Range of temperatures; without a misclassified image the optimum would be zero.
 BOUNDS = (0.01, 100.0)
 
 
 def temperature(logits: Tensor, targets: Tensor, spec: DataSpec) -> float:
-    """The number a student's logits are divided by so that the images are most likely.
+    """Fit the temperature that minimises the negative log-likelihood of ``logits / T``.
 
-    ``T = argmin_T NLL(logits / T)``, over log T: the loss has a single minimum, as it is convex in 1 / T. Never worse
-    than T = 1 on these images; exactly 1 where T makes no difference, as for a student that diverged.
+    The search runs over log T; the loss is convex in 1 / T and has a single minimum. The result is never worse than
+    T = 1 on these images, and exactly 1 if T has no effect, as for a diverged student.
 
     Args:
-        logits: ``(N, K)``, of val, never of the images that are scored.
-        targets: ``(N,)``, or ``(N, K)`` for multi-label.
-        spec: task and class names.
+        logits: Logits ``(N, K)`` on val, never on the scored images.
+        targets: Labels ``(N,)``, or 0/1 rows ``(N, K)`` for multi-label data.
+        spec: Task and class names.
 
     Reference:
         Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, arXiv 1706.04599.
@@ -35,30 +35,32 @@ def temperature(logits: Tensor, targets: Tensor, spec: DataSpec) -> float:
         return negative_log_likelihood(logits.double() / math.exp(log_temperature), targets, spec)
 
     bounds = (math.log(BOUNDS[0]), math.log(BOUNDS[1]))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
-    return math.exp(found.x) if found.fun < loss(0.0) else 1.0
+    optimum = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return math.exp(optimum.x) if optimum.fun < loss(0.0) else 1.0
 
 
 def calibrated(test: Predictions, val: Predictions) -> list[dict[str, float]]:
-    """For each student the ``temperature`` found on val, and with it ``ece_scaled``, ``brier_scaled``, ``nll_scaled``.
+    """Compute for each student the ``temperature`` from val and the scaled metrics, e.g. ``ece_scaled``.
 
     Args:
-        test: predictions that are scored.
-        val: predictions of the same students on val.
+        test: Predictions to score.
+        val: Predictions of the same students on val.
 
     Raises:
-        ValueError: ``val`` is of another split, of other students, or of other classes.
+        ValueError: ``val`` is another split, or has other students or classes.
     """
     if val.split != "val":
-        raise ValueError(f"temperatures are found on val, got predictions on {val.split!r}; never fit what is scored")
+        raise ValueError(
+            f"temperatures are fitted on val, got predictions on {val.split!r}; use the val split"
+        )
     students = [list(zip(part.architectures, part.seeds, strict=True)) for part in (test, val)]
     if students[0] != students[1]:
         raise ValueError(
-            f"students on {test.split} are {students[0]}, on val {students[1]}; show both to the same ones"
+            f"students on {test.split} are {students[0]}, on val {students[1]}; predict both with the same students"
         )
     if (test.spec.class_names, test.spec.task) != (val.spec.class_names, val.spec.task):
         named = " and ".join(f"{part.spec.task} of {', '.join(part.spec.class_names)}" for part in (test, val))
-        raise ValueError(f"predictions of other classes: {named}; give both splits of one data set")
+        raise ValueError(f"the predictions differ in classes: {named}; use two splits of one data set")
     temperatures = [temperature(logits, val.targets, val.spec) for logits in val.logits]
     results = []
     for value, logits in zip(temperatures, test.with_temperatures(temperatures).logits, strict=True):

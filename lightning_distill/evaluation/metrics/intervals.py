@@ -1,4 +1,4 @@
-"""How far a score can be trusted: over students, over test images, and between two sets on the same images."""
+"""Confidence intervals over students and over test images, and paired comparison of two sets."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SPLITS = {"val": "validation", "test": "test"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score with what is known of its error.
+    """Score with its confidence interval.
 
     Args:
-        mean: the score itself, over the students and images there are; a fraction, or whatever the metric is in.
-        std: over students, their sample standard deviation; over images, the standard error of the mean.
-        low: lower end of the interval of the mean; NaN without one.
-        high: upper end.
-        level: of the interval: .95 holds the truth 19 times of 20.
-        n: how many of ``over`` there are.
-        over: what varies: ``students``, ``images`` or ``groups`` of images.
+        mean: Score, a fraction or in the unit of the metric.
+        std: Sample standard deviation over students, or standard error over images.
+        low: Lower end of the interval; NaN without an interval.
+        high: Upper end of the interval; NaN without an interval.
+        level: Confidence level, e.g. 0.95.
+        n: Number of units.
+        unit: Unit of the variation: ``students``, ``images`` or ``groups`` of images.
     """
 
     mean: float
@@ -47,7 +47,7 @@ class Estimate:
         return self.text()
 
     def text(self, percent: bool = True) -> str:
-        """``84.3 ± 1.2 (82.1 to 86.5)`` in percent, or ``0.843 ± 0.012 (0.821 to 0.865)``; what is unknown left out."""
+        """Format ``84.3 ± 1.2 (82.1 to 86.5)`` in percent or as fractions, without the parts that are NaN."""
         mean, std, low, high = (
             f"{100 * value:.1f}" if percent else f"{value:.3f}" for value in (self.mean, self.std, self.low, self.high)
         )
@@ -57,11 +57,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets on the same images.
+    """Comparison of two sets on the same images.
 
     Args:
-        difference: score of the first less score of the second.
-        p: two-sided: how often resampled images would turn the sign of the difference, twice.
+        difference: Score of the first set minus score of the second.
+        p: Two-sided bootstrap p-value of the sign of the difference.
     """
 
     difference: Estimate
@@ -72,17 +72,17 @@ class Comparison:
 
 
 def student_interval(values: Sequence[float], level: float | None = 0.95) -> Estimate:
-    """Mean and t-interval over students: ``mean ± t_{n-1, (1+level)/2} std / sqrt(n)``.
+    """Compute the mean and t-interval over students: ``mean ± t_{n-1, (1+level)/2} std / sqrt(n)``.
 
-    It says how far the mean of many more students of the same set would be, on the same test images. It is not cut to
-    [0, 1]: with two students near 1 it may well reach beyond, and then says that two are too few.
+    The interval covers the mean of further students of the same set on the same test images. It is not clipped to
+    [0, 1].
 
     Args:
-        values: one score a student; a single NaN makes everything NaN, for none is dropped silently.
-        level: of the interval; ``None`` asks for none, and then one student will do.
+        values: One score per student. NaN propagates to the result.
+        level: Confidence level. ``None`` computes no interval and allows a single student.
 
     Raises:
-        ValueError: fewer than two students and an interval is asked, or none at all.
+        ValueError: There are no values, or fewer than two for an interval.
     """
     n = len(values)
     if n < (1 if level is None else 2):
@@ -99,22 +99,21 @@ def student_interval(values: Sequence[float], level: float | None = 0.95) -> Est
 def bootstrap_interval(
     predictions: Predictions, metric: str = "acc", level: float = 0.95, resamples: int | None = None, seed: int = 0
 ) -> Estimate:
-    """Percentile bootstrap of the mean over students of a metric, over test images or whole groups of them.
+    """Compute the percentile bootstrap interval of a metric over test images or groups of images.
 
-    It says how far the score of these very students would be on other images from the same source. Where images of
-    one patient or lesion come together, they are resampled together. Below some twenty groups it is too narrow, as
-    every bootstrap is. Calibration error is pushed up by resampling (`metrics.calibration_scores`): its interval may
-    lie above the score itself.
+    The interval covers the score of these students on other images from the same source. Images of one patient or
+    lesion are resampled together. With fewer than about twenty groups it is too narrow. Resampling raises the expected
+    calibration error, so its interval may lie above the score.
 
     Args:
-        predictions: of one set's students.
-        metric: a key of `compute_metrics`.
-        level: of the interval.
-        resamples: default 1000; 200 for those that have to be measured anew (ece, kappa, map, ...).
-        seed: of the resampling.
+        predictions: Predictions of the students of one set.
+        metric: Name of a metric in `registry.METRICS`.
+        level: Confidence level.
+        resamples: Number of resamples. ``None`` takes the default of the metric.
+        seed: Seed of the resampling.
 
     Raises:
-        ValueError: an unknown metric, or fewer than two images or groups.
+        ValueError: The metric is unknown, or there are fewer than two images or groups.
     """
     _check_level(level)
     score = weighted_statistic(metric, predictions.logits, predictions.targets, predictions.spec)
@@ -133,22 +132,22 @@ def paired_bootstrap(
     resamples: int | None = None,
     seed: int = 0,
 ) -> Comparison:
-    """Score of a less score of b, bootstrapped over the images (or groups) that both were scored on.
+    """Compare two sets by bootstrapping the score of a minus the score of b over common images or groups.
 
-    Each resample scores both on the same images, so that images which are hard for both cancel. With d* the
-    differences of R resamples, ``p = min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (R + 1))``: small where the interval
-    leaves zero out. It holds for these students; another training of them is not in it (see `student_interval`).
+    Each resample scores both sets on the same images, so images that are hard for both cancel. With d* the differences
+    of R resamples, ``p = min(1, 2 (1 + min(#{d* <= 0}, #{d* >= 0})) / (R + 1))``. The variation from retraining the
+    students is not included (see `student_interval`).
 
     Args:
-        a: predictions of the first set's students.
-        b: of the second's, for the same images in the same order; their number may differ.
-        metric: a key of `compute_metrics`.
-        level: of the interval.
-        resamples: see `bootstrap_interval`.
-        seed: of the resampling.
+        a: Predictions of the students of the first set.
+        b: Predictions of the students of the second set on the same images in the same order.
+        metric: Name of a metric in `registry.METRICS`.
+        level: Confidence level.
+        resamples: Number of resamples. ``None`` takes the default of the metric.
+        seed: Seed of the resampling.
 
     Raises:
-        ValueError: other targets, classes, split or groups.
+        ValueError: Targets, classes, split or groups differ.
     """
     _check_level(level)
     _check_same(a, b)
@@ -168,18 +167,18 @@ def paired_bootstrap(
 
 
 def wilson_half_width(n: int, acc: float, level: float = 0.95) -> float:
-    """Half the width of the Wilson interval of an accuracy measured on n images: what the size of a split implies.
+    """Compute the half width of the Wilson interval of an accuracy measured on n images.
 
-    ``z / (1 + z²/n) * sqrt(p (1 - p) / n + z² / 4n²)``, z the normal quantile of ``(1 + level) / 2`` and p the nearest
-    share of n to ``acc``. Images of one patient count for less than n.
+    ``z / (1 + z²/n) * sqrt(p (1 - p) / n + z² / 4n²)``, z the normal quantile of ``(1 + level) / 2`` and p the
+    fraction of n nearest to ``acc``. For grouped images the number of groups is the conservative n.
 
     Args:
-        n: images of the split; of grouped ones, the number of groups is the careful choice.
-        acc: accuracy measured, or expected, on them; .5 is the widest.
-        level: of the interval.
+        n: Number of images or groups of the split.
+        acc: Measured or expected accuracy. 0.5 gives the widest interval.
+        level: Confidence level.
 
     Raises:
-        ValueError: no images, or an accuracy that is no fraction.
+        ValueError: There are no images, or the accuracy is not a fraction.
 
     Reference:
         Wilson: Probable Inference, the Law of Succession, and Statistical Inference, JASA 22, 1927.
@@ -196,9 +195,9 @@ def wilson_half_width(n: int, acc: float, level: float = 0.95) -> float:
 def small_split_warning(
     n: int, acc: float, split: str = "val", limit: float = 0.05, level: float = 0.95, over: str = "images"
 ) -> str | None:
-    """A sentence for people where a split is so small that accuracy is not known to ``limit``; else ``None``.
+    """Return a warning if accuracy is known less precisely than ``limit`` on a split; otherwise ``None``.
 
-    >>> tiny_split_warning(78, 0.75)
+    >>> small_split_warning(78, 0.75)
     '78 validation images: accuracy is known to ± 9.5 points'
     """
     if (half := wilson_half_width(n, acc, level)) <= limit:
@@ -211,11 +210,11 @@ def _units(groups: Tensor | None, images: int) -> Rows:
 
 
 def _estimate(score: WeightedScore, drawn: Floats, units: Rows, grouped: bool, level: float) -> Estimate:
-    """The score of the images as they are, with the percentiles of its resamples."""
+    """Build the estimate from the score of all images and the percentiles of its resamples."""
     known = drawn[~np.isnan(drawn)]
     if len(known) < 0.99 * len(drawn):  # a few do not move the percentiles
         lost = f"{len(drawn) - len(known)} of {len(drawn)} resamples hold too few classes for this metric"
-        warnings.warn(f"{lost}; the interval is of the others", stacklevel=3)
+        warnings.warn(f"{lost}; the interval uses the others", stacklevel=3)
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if len(known) else (math.nan, math.nan)
     std = float(known.std(ddof=1)) if len(known) > 1 else math.nan
     mean, over = float(score(np.ones((1, len(units))))[0]), "groups" if grouped else "images"
@@ -223,7 +222,7 @@ def _estimate(score: WeightedScore, drawn: Floats, units: Rows, grouped: bool, l
 
 
 def _check_same(a: Predictions, b: Predictions) -> None:
-    """Refuse to compare what was not said of the same images."""
+    """Raise ValueError if two predictions are not on the same images."""
     if a.spec.class_names != b.spec.class_names or a.split != b.split:
         ours, theirs = (f"{len(of.spec.class_names)} classes on {of.split}" for of in (a, b))
         raise ValueError(f"the first predictions are of {ours}, the second of {theirs}; compare on the same images")
@@ -235,7 +234,7 @@ def _check_same(a: Predictions, b: Predictions) -> None:
 
 
 def _same_parts(a: Tensor, b: Tensor) -> bool:
-    """Whether two numberings of the images put the same ones together; the numbers themselves mean nothing."""
+    """Return True if two numberings group the images equally."""
     pairs = torch.stack([a, b], 1).unique(dim=0)  # (U, 2)
     return len(a) == len(b) and len(pairs) == len(a.unique()) == len(b.unique())
 

@@ -1,8 +1,9 @@
-"""What students said of real images, kept whole: every score, interval and figure is computed from it."""
+"""Logits of all students on the evaluation images. Scores, intervals and figures are derived from them."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,27 +14,34 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lightning_distill.evaluation.metrics.classification import class_probabilities
+from lightning_distill.sets.storage import write_files_atomically
 from lightning_distill.spec import DataSpec
 
 CARD = "predictions"
-_TINY = 1e-12  # a mean probability below it counts as it: logits are finite
+_TINY = 1e-12  # lower limit of mean probabilities, so that logits stay finite
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What several students said of the same real images.
+    """Predictions of several students on the same real images.
 
     Args:
-        logits: ``(S, N, K)`` float32; S students, N images, K classes. Zeros of a student that diverged.
-        targets: ``(N,)`` int64, or ``(N, K)`` 0/1 for multi-label.
-        spec: task and class names.
-        seeds: of the S students.
-        architectures: of the S students.
-        groups: ``(N,)`` int64; images of one patient or lesion have one number. ``None`` where unknown.
-        split: the images' own, ``val`` or ``test``.
+        logits: Logits ``(S, N, K)`` float32 of S students, N images, K classes. Zeros for a diverged student.
+        targets: Labels ``(N,)`` int64, or 0/1 rows ``(N, K)`` for multi-label data.
+        spec: Task and class names.
+        seeds: Seed of each student.
+        architectures: Network name of each student.
+        groups: Group numbers ``(N,)`` int64, equal for images of one patient or lesion. ``None`` if unknown.
+        split: Split of the images, ``val`` or ``test``.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: Shapes do not match.
+
+    Example:
+        >>> spec = DataSpec("demo", (1, 8, 8), ("a", "b"), mean=(0.0,), std=(1.0,))
+        >>> predictions = Predictions(torch.zeros(1, 3, 2), torch.tensor([0, 1, 1]), spec, [0], ["convnet"])
+        >>> predictions.probabilities.shape
+        torch.Size([1, 3, 2])
     """
 
     logits: Tensor
@@ -60,50 +68,54 @@ class Predictions:
 
     @property
     def probabilities(self) -> Tensor:
-        """``(S, N, K)`` float32: softmax over classes, or for multi-label a sigmoid of each."""
+        """Class probabilities ``(S, N, K)`` float32: softmax, or sigmoid for multi-label data."""
         return class_probabilities(self.logits, self.spec)
 
     def with_temperatures(self, temperatures: Sequence[float]) -> Predictions:
-        """The same with the logits of student s divided by its temperature; see `calibration.temperature`.
+        """Divide the logits of each student by its temperature, see `calibration.temperature`.
 
         Raises:
-            ValueError: not one positive number a student.
+            ValueError: There is not one positive temperature per student.
         """
         if len(temperatures) != len(self.logits) or not all(0 < value < float("inf") for value in temperatures):
             given = ", ".join(map(str, temperatures))
-            raise ValueError(f"temperatures {given} of {len(self.logits)} students; give one positive number each")
+            raise ValueError(
+                f"temperatures {given} for {len(self.logits)} students; give one per student"
+            )
         return replace(self, logits=self.logits / torch.tensor(temperatures, dtype=torch.float32).view(-1, 1, 1))
 
     def by_group(self) -> Predictions:
-        """One prediction a group: the mean probability over its images, as for a volume that was cut into slices.
+        """Average the probabilities over the images of each group, e.g. the slices of a volume.
 
         Returns:
-            ``(S, G, K)`` logits whose probabilities are these means, groups in ascending order, each of one row now.
+            Predictions with logits ``(S, G, K)`` of the mean probabilities, groups in ascending order.
 
         Raises:
-            ValueError: the groups are not known, or images of one of them have different labels.
+            ValueError: The groups are unknown, or images of one group have different labels.
         """
         if self.groups is None:
-            raise ValueError(f"the groups of {len(self.targets)} images are not known; score them as single images")
+            raise ValueError(
+                f"the groups of {len(self.targets)} images are unknown; leave out --by_group"
+            )
         numbers, place = self.groups.unique(return_inverse=True)  # (G,), (N,)
         targets = torch.empty((len(numbers), *self.targets.shape[1:]), dtype=self.targets.dtype)
         targets[place] = self.targets
         if torn := int((targets[place] != self.targets).reshape(len(place), -1).any(1).sum()):
-            raise ValueError(f"{torn} images have another label than their group; score such images one by one")
+            raise ValueError(
+                f"{torn} images have a different label than their group; leave out --by_group"
+            )
         shape = (len(self.logits), len(numbers), self.spec.num_classes)
         sums = torch.zeros(shape, dtype=torch.float64).index_add_(1, place, self.probabilities.double())
         mean = sums / place.bincount().view(1, -1, 1)
         logits = torch.logit(mean, eps=_TINY) if self.spec.multi_label else mean.clamp_min(_TINY).log()
         return replace(self, logits=logits.float(), targets=targets, groups=numbers)
 
-    def write(self, path: str | Path) -> Path:
-        """Write one safetensors file; an older one survives any failure.
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write one safetensors file; on failure an older file is kept.
 
         Raises:
-            OSError: the folder cannot be written, or the disk is full.
+            OSError: The folder cannot be written, or the disk is full.
         """
-        from lightning_distill.sets.storage import write_files_atomically  # it knows sets, and so this folder
-
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {"logits": self.logits.float().cpu(), "targets": self.targets.long().cpu()}
@@ -122,17 +134,17 @@ class Predictions:
         return path
 
     @classmethod
-    def read(cls, path: str | Path) -> Predictions:
-        """Read what `write` wrote.
+    def read(cls, path: str | os.PathLike[str]) -> Predictions:
+        """Read a file written by `write`.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: not a file of predictions, or shapes that do not belong together.
+            FileNotFoundError: The file does not exist.
+            ValueError: The file holds no predictions, or shapes do not match.
         """
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(
-                f"no file of predictions {path.name!r} in {path.parent}; evaluate --predictions FOLDER makes them"
+                f"no predictions file {path.name!r} in {path.parent}; create it with evaluate --predictions FOLDER"
             )
         try:
             with safe_open(path, framework="pt") as file:
@@ -151,4 +163,6 @@ class Predictions:
                 split=about["split"],
             )
         except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(f"{path.name} is not a file of predictions: {error}; write it again") from error
+            raise ValueError(
+                f"{path.name} is not a predictions file: {error}; run evaluate --predictions again"
+            ) from error

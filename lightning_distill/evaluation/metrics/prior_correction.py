@@ -1,4 +1,4 @@
-"""Classes as frequent as they really are: students of balanced images believe that all classes are equally likely."""
+"""Prior correction: shift the logits of students trained on balanced data to the real class frequencies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightning_distill.sets.labeled_set import LabeledSet
 
 
 def class_priors(data: LabeledSet) -> Tensor:
-    """The share of every class in what a student learns from, ``(K,)`` float64; learned probabilities count as such."""
+    """Compute the class frequencies ``(K,)`` float64 of a training set, from soft labels if it has them."""
     if data.soft_labels is not None:
         weights = data.soft_labels.double().sum(0)
     else:
@@ -18,25 +18,25 @@ def class_priors(data: LabeledSet) -> Tensor:
 
 
 def prior_offset(learned: Tensor, real: Tensor) -> Tensor:
-    r"""What to add to the logits of a student so that its probabilities are those under the real class shares.
+    r"""Compute the logit offset that corrects a student to the real class frequencies.
 
-    By Bayes' rule :math:`p(y \mid x) \propto q(y \mid x)\, \pi_y / \rho_y` where q was learned under shares
-    :math:`\rho`, so that the offset is :math:`\log \pi - \log \rho`. No image is looked at. Accuracy usually rises and
-    balanced accuracy falls: neither is cheating, they are answers to two questions.
+    By Bayes' rule :math:`p(y \mid x) \propto q(y \mid x)\, \pi_y / \rho_y` for a model q trained under frequencies
+    :math:`\rho`, so the offset is :math:`\log \pi - \log \rho`. No image is used. Accuracy usually rises and balanced
+    accuracy falls.
 
     Args:
-        learned: :math:`\rho`, ``(K,)``, of what the student learned from.
-        real: :math:`\pi`, ``(K,)``, of the real training data.
+        learned: Class frequencies :math:`\rho` ``(K,)`` of the student's training set.
+        real: Class frequencies :math:`\pi` ``(K,)`` of the real training data.
 
     Returns:
-        ``(K,)`` float32.
+        Offset ``(K,)`` float32.
 
     Raises:
-        ValueError: a class with no share on either side.
+        ValueError: A frequency is zero.
 
     Reference:
         Saerens et al.: Adjusting the Outputs of a Classifier to New a Priori Probabilities, Neural Computation 2002.
     """
     if not bool((learned > 0).all() and (real > 0).all()):
-        raise ValueError("a class without images has no prior to correct for; give every class an image")
+        raise ValueError("prior correction needs at least one image of every class")
     return (real.log() - learned.log()).float()

@@ -1,11 +1,12 @@
-"""What follows from the scores of a set, of random images and of the full data: gaps, recoveries, bytes, seconds.
+"""Scores relative to random images and to the full data: gaps, recovery, bytes, seconds.
 
-Scores are fractions. NaN goes in for what was not measured, and comes out of what needs it.
+Scores are fractions. NaN stands for values that were not measured and propagates.
 """
 
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -20,25 +21,25 @@ NAN = math.nan
 
 
 def gap_full(syn: float, full: float) -> float:
-    """What is lost against training on all real images: ``full - syn``."""
+    """Compute the loss against training on all real images: ``full - syn``."""
     return full - syn
 
 
 def gain_random(syn: float, random: float) -> float:
-    """What is won over as many random real images: ``syn - random``."""
+    """Compute the gain over an equal number of random real images: ``syn - random``."""
     return syn - random
 
 
 def recovery(syn: float, full: float) -> float:
-    """The share of the full data's score that the set keeps: ``syn / full``; NaN where full is zero."""
+    """Compute the fraction of the full-data score that is retained: ``syn / full``; NaN if full is zero."""
     return syn / full if full else NAN
 
 
 def recovery_above_chance(syn: float, full: float, chance: float) -> float:
-    """The share kept of what the full data teach beyond guessing: ``(syn - chance) / (full - chance)``.
+    """Compute the retained fraction above chance: ``(syn - chance) / (full - chance)``.
 
-    Zero is chance, one is the full data; below zero and above one are possible. NaN where the full data teach nothing
-    (``full <= chance``): a share of nothing has no meaning, and the sign of the quotient would mislead.
+    Zero is chance, one is the full data; values below zero and above one are possible. NaN if the full data do not
+    exceed chance (``full <= chance``).
     """
     return (syn - chance) / (full - chance) if full > chance else NAN
 
@@ -64,20 +65,20 @@ def chance(metric: str, targets: Tensor, spec: DataSpec) -> float:
 
 
 def label_robust_score(syn: float, full: float, random: float, weight: float = 0.5) -> float:
-    """DD-Ranking's LRS: one number in [0, 1] from the gain over random images and the loss against the full data.
+    """Compute DD-Ranking's LRS: a number in [0, 1] from the gain over random images and the loss against full data.
 
     ``HLR = full - syn``, ``IOR = syn - random``, ``a = w IOR - (1 - w) HLR``, ``LRS = (e^a - e^-1) / (e - e^-1)``.
-    Full .86, syn .45, random .26 give .2246. Scores go in as fractions: the authors' package puts percent in, which
-    takes the result out of [0, 1].
+    Full .86, syn .45, random .26 give .2246. Scores are fractions; the authors' package uses percent, which leaves
+    [0, 1].
 
     Args:
-        syn: score of students of the set, with its labels as hard labels.
-        full: of students of all real images.
-        random: of students of as many random real images.
-        weight: w, of IOR.
+        syn: Score of the set with hard labels.
+        full: Score of all real images.
+        random: Score of an equal number of random real images.
+        weight: Weight w of IOR.
 
     Raises:
-        ValueError: a score or the weight is not in [0, 1].
+        ValueError: A score or the weight is not in [0, 1].
 
     Reference:
         Li et al.: DD-Ranking: Rethinking the Evaluation of Dataset Distillation, arXiv 2505.13300.
@@ -89,20 +90,20 @@ def label_robust_score(syn: float, full: float, random: float, weight: float = 0
 def augmentation_robust_score(
     syn_augmented: float, random_augmented: float, syn_plain: float, random_plain: float, weight: float = 0.5
 ) -> float:
-    """DD-Ranking's ARS: the gain over random images, with students' augmentation and without it, in one number.
+    """Compute DD-Ranking's ARS: the gain over random images with and without augmentation of the students.
 
-    ``a = g (syn_aug - rnd_aug) + (1 - g) (syn_noaug - rnd_noaug)``, ``ARS = (e^a - e^-1) / (e - e^-1)``; as good as
-    random is .2689.
+    ``a = g (syn_aug - rnd_aug) + (1 - g) (syn_noaug - rnd_noaug)``, ``ARS = (e^a - e^-1) / (e - e^-1)``;
+    no gain gives .2689.
 
     Args:
-        syn_augmented: score of students of the set, trained with augmentation.
-        random_augmented: of students of as many random real images, trained likewise.
-        syn_plain: of students of the set, trained without augmentation.
-        random_plain: of students of random images, trained without.
-        weight: g, of the gain with augmentation.
+        syn_augmented: Score of the set with augmentation.
+        random_augmented: Score of random real images with augmentation.
+        syn_plain: Score of the set without augmentation.
+        random_plain: Score of random real images without augmentation.
+        weight: Weight g of the gain with augmentation.
 
     Raises:
-        ValueError: a score or the weight is not in [0, 1].
+        ValueError: A score or the weight is not in [0, 1].
 
     Reference:
         Li et al.: DD-Ranking: Rethinking the Evaluation of Dataset Distillation, arXiv 2505.13300.
@@ -119,28 +120,25 @@ def augmentation_robust_score(
 
 
 def bytes_ratio(shipped: float, real: float) -> float:
-    """Bytes of the file that is sent, over bytes of the training data it stands for: ``shipped / real``.
-
-    Bytes, not images: 32 px in float32 weigh 5.2 times what 28 px in uint8 do.
+    """Compute the size of the set file relative to the training data: ``shipped / real``.
 
     Args:
-        shipped: `bytes_of` the set file, card and labels included.
-        real: `bytes_of` the real training files or, where those are unknown or hold other splits too,
-            `bytes_of_arrays`.
+        shipped: Bytes of the set file including card and labels, see `bytes_of`.
+        real: Bytes of the real training files, or `bytes_of_arrays` if they are unknown or hold other splits.
 
     Raises:
-        ValueError: the real data have no bytes.
+        ValueError: ``real`` is not positive.
     """
     if real <= 0:
         raise ValueError(f"real={real} bytes; give bytes_of the training files or bytes_of_arrays")
     return shipped / real
 
 
-def bytes_of(path: str | Path) -> int:
-    """Bytes of a file as it lies on disk, compressed or not; of a folder, of all files below it.
+def bytes_of(path: str | os.PathLike[str]) -> int:
+    """Return the bytes of a file on disk, or of all files below a folder.
 
     Raises:
-        FileNotFoundError: there is no such file or folder.
+        FileNotFoundError: The path does not exist.
     """
     path = Path(path)
     if not path.exists():
@@ -149,30 +147,29 @@ def bytes_of(path: str | Path) -> int:
 
 
 def bytes_of_arrays(pixels: NDArray[np.generic], labels: NDArray[np.integer]) -> int:
-    """Bytes that the training data need uncompressed, for where no file tells: pixels as they came, plus labels.
+    """Return the uncompressed bytes of the training data: pixels in their dtype plus labels.
 
-    Pixels count in their own dtype (uint8: one byte each) and at their own size, never as the float32 a network sees;
-    labels in the smallest integer that holds them, however wide they lie in memory. A file that compresses is smaller.
+    Labels count in the smallest sufficient integer type. Compressed files are smaller.
 
     Args:
-        pixels: ``(N, C, H, W)`` of the training split.
-        labels: ``(N,)``, or ``(N, K)`` 0/1.
+        pixels: Images ``(N, C, H, W)`` of the training split.
+        labels: Labels ``(N,)``, or 0/1 rows ``(N, K)``.
     """
     label = np.min_scalar_type(int(labels.max())).itemsize if labels.size else 0
     return int(pixels.nbytes) + labels.size * label
 
 
 def seconds_saved(full: float, syn: float) -> float:
-    """Seconds saved whenever a network is trained on the set: seconds on all real images less seconds on the set."""
+    """Compute the seconds saved per training: seconds on all real images minus seconds on the set."""
     return full - syn
 
 
 def break_even(distillation: float, saved: float) -> float:
-    """The number of trainings after which distilling has paid: ``distillation / saved``; inf where nothing is saved.
+    """Compute the number of trainings that repay the distillation: ``distillation / saved``; inf if none is saved.
 
     Args:
-        distillation: seconds spent on making the set, experts included.
-        saved: `seconds_saved` a training, on the same machine.
+        distillation: Seconds of the distillation, including experts.
+        saved: Seconds saved per training on the same machine.
     """
     if math.isnan(distillation) or math.isnan(saved):
         return NAN
@@ -181,18 +178,18 @@ def break_even(distillation: float, saved: float) -> float:
 
 @dataclass(frozen=True)
 class RelativeScores:
-    """All that follows from the means of one set; NaN where an ingredient is missing.
+    """Relative scores of one set; NaN if an input is missing.
 
     Args:
-        gap_full: see `gap_full`; likewise the others.
-        acc_gain_over_random: `gain_random`, in the unit of the score.
-        recovery: a fraction.
-        recovery_above_chance: a fraction.
-        lrs: `label_robust_score`.
-        ars: `augmentation_robust_score`.
-        bytes_ratio: shipped over real.
-        seconds_saved: a training.
-        break_even: trainings, not rounded.
+        gap_full: Result of `gap_full`, in the unit of the score.
+        acc_gain_over_random: Result of `gain_random`, in the unit of the score.
+        recovery: Result of `recovery`, a fraction.
+        recovery_above_chance: Result of `recovery_above_chance`, a fraction.
+        lrs: Result of `label_robust_score`.
+        ars: Result of `augmentation_robust_score`.
+        bytes_ratio: Size of the set file relative to the training data.
+        seconds_saved: Seconds saved per training.
+        break_even: Number of trainings that repay the distillation, not rounded.
     """
 
     gap_full: float = NAN
@@ -206,11 +203,11 @@ class RelativeScores:
     break_even: float = NAN
 
     def to_dict(self) -> dict[str, float]:
-        """Plain numbers by name, for CSV and JSON."""
+        """Return the numbers by name, for CSV and JSON."""
         return asdict(self)
 
     def table_rows(self) -> list[tuple[str, str]]:
-        """Name and text of all that is known, as people read them: points, percent, seconds."""
+        """Return label and formatted text of all known values, in points, percent and seconds."""
         texts: dict[str, tuple[str, str, float]] = {
             "gap_full": ("against all real images", "{:+.1f} points", -100),
             "acc_gain_over_random": ("against random images", "{:+.1f} points", 100),
@@ -244,23 +241,23 @@ def relative_scores(
     syn_seconds: float = NAN,
     distillation_seconds: float = NAN,
 ) -> RelativeScores:
-    """Everything that follows from mean scores, bytes and seconds; leave out what was not measured.
+    """Compute all relative scores from mean scores, bytes and seconds. Values that were not measured stay NaN.
 
     Args:
-        syn: mean score of the set's students, a fraction.
-        full: of students of all real images.
-        random: of students of as many random real images.
-        chance: `chance` of the metric.
-        syn_plain: of the set's students without augmentation; ``syn`` is then taken as the score with it.
-        random_plain: of random images' students without augmentation; ``random`` likewise.
-        shipped_bytes: of the set file.
-        real_bytes: of the real training data.
-        full_seconds: to train one network on all real images.
-        syn_seconds: to train one network on the set, on the same machine.
-        distillation_seconds: to make the set.
+        syn: Mean score of the set, a fraction.
+        full: Mean score of all real images.
+        random: Mean score of an equal number of random real images.
+        chance: Chance level of the metric, see `chance`.
+        syn_plain: Mean score of the set without augmentation; ``syn`` is then the score with augmentation.
+        random_plain: Mean score of random images without augmentation.
+        shipped_bytes: Bytes of the set file.
+        real_bytes: Bytes of the real training data.
+        full_seconds: Seconds to train one network on all real images.
+        syn_seconds: Seconds to train one network on the set, on the same machine.
+        distillation_seconds: Seconds of the distillation.
 
     Raises:
-        ValueError: a score is not a fraction, or the real data have no bytes.
+        ValueError: A score is not a fraction, or the real data have no bytes.
     """
     _check_fractions(syn=syn, full=full, random=random, chance=chance)
     saved = seconds_saved(full_seconds, syn_seconds)
@@ -278,7 +275,7 @@ def relative_scores(
 
 
 def _squash(a: float) -> float:
-    """[-1, 1] to [0, 1], steeper where it is good."""
+    """Map [-1, 1] to [0, 1] exponentially."""
     return (math.exp(a) - math.exp(-1)) / (math.e - math.exp(-1))
 
 

@@ -1,14 +1,16 @@
-"""An exam: students are trained on a set, see real batches, and are scored. The one path all scores come from."""
+"""Train students on a set and score them on real batches. All reported scores are computed here."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from lightning_distill.evaluation.metrics.classification import StudentMetrics, class_recalls
 from lightning_distill.evaluation.metrics.predictions import Predictions
@@ -23,17 +25,21 @@ from lightning_distill.utils.distributed import gather_shards, rank_and_world_si
 
 
 class StudentEvaluator:
-    """Which students are trained, and how.
+    """Number, architectures, seeds and protocol of the students that score a set.
 
     Args:
-        protocol: a preset of `protocol.PROTOCOLS`, or a `Protocol`.
-        students: of each architecture.
-        architectures: by our names or timm's.
-        seed: student i is seeded by ``seed + i``.
-        compile: see `functional.FunctionalNetwork`.
+        protocol: Name of a preset in `protocol.PROTOCOLS`, or a `Protocol`.
+        students: Number of students of each architecture.
+        architectures: Names of networks in this package or in timm.
+        seed: Seed of the first student; student i has the seed ``seed + i``.
+        compile: When to compile the networks, see `functional.FunctionalNetwork`.
 
     Raises:
-        ValueError: unknown protocol or architecture, fewer than one student.
+        ValueError: Unknown protocol or architecture, fewer than one student.
+
+    Example:
+        >>> StudentEvaluator("tiny", students=2, architectures=["convnet_w16"]).epochs
+        22
     """
 
     def __init__(
@@ -52,72 +58,77 @@ class StudentEvaluator:
         self.seeds = list(range(seed, seed + students))
         self.architectures = list(architectures)
         self.compile = compile
-        self._schools: dict[tuple[str, int, str, bool, DataSpec], StudentTrainer] = {}
+        self._trainers: dict[tuple[str, int, str, bool, DataSpec], StudentTrainer] = {}
 
     @property
     def epochs(self) -> int:
-        """Epochs all students together take: how often ``tick`` is called."""
-        return self.epochs_on_this_rank(spread=False)
+        """Epochs of all students together: the number of calls of ``on_epoch``."""
+        return self.epochs_on_this_rank(sharded=False)
 
-    def epochs_on_this_rank(self, spread: bool) -> int:
-        """Epochs on this rank: how often ``tick`` is called here."""
-        return len(self._students(spread)) * (self.protocol.epochs + 1)
+    def epochs_on_this_rank(self, sharded: bool) -> int:
+        """Return the epochs on this rank: the number of calls of ``on_epoch`` here.
+
+        Args:
+            sharded: Whether each rank trains its share of the students.
+        """
+        return len(self._students(sharded)) * (self.protocol.epochs + 1)
 
     def train(
         self,
         data: Callable[[int], LabeledSet],
         device: torch.device | str = "cpu",
         bf16: bool = False,
-        tick: ProgressCallback = lambda: None,
+        on_epoch: ProgressCallback = lambda: None,
         sharded: bool = False,
     ) -> TrainedStudents:
         """Train all students.
 
         Args:
-            data: ``data(i)`` is what student i of each architecture learns from.
-            device: where to compute.
-            bf16: forward in bfloat16.
-            tick: called after every epoch of every student.
-            spread: under ``torch.distributed``, train on each rank its share only; every rank must then show the
-                sitting the same images. Else each rank trains all students, and may show them a part of the images.
+            data: Function that returns the training set of student i of each architecture.
+            device: Device to compute on.
+            bf16: Whether to run the forward pass in bfloat16.
+            on_epoch: Function that is called after every epoch of every student.
+            sharded: Whether each rank of ``torch.distributed`` trains its share of the students; every rank must then
+                score them on the same images. Else each rank trains all students and may score them on a part of the
+                images.
         """
-        began = time.perf_counter()
-        mine = self._students(sharded)
-        sets = {i: data(i) for i in {0, *(i for _, i in mine)}}
+        started_at = time.perf_counter()
+        students_here = self._students(sharded)
+        sets = {i: data(i) for i in {0, *(i for _, i in students_here)}}
         spec = sets[0].spec
         students = []
         for name in self.architectures:
-            numbers = [i for architecture, i in mine if architecture == name]
-            school = self._student_trainer(name, len(sets[0].labels), str(device), bf16, spec)
-            students += school.fit_many([sets[i] for i in numbers], [self.seeds[i] for i in numbers], tick)
-        return TrainedStudents(students, spec, device, began, sharded)
+            numbers = [i for architecture, i in students_here if architecture == name]
+            trainer = self._student_trainer(name, len(sets[0].labels), str(device), bf16, spec)
+            students += trainer.fit_many([sets[i] for i in numbers], [self.seeds[i] for i in numbers], on_epoch)
+        return TrainedStudents(students, spec, device, started_at, sharded)
 
     def _students(self, sharded: bool) -> list[tuple[str, int]]:
-        """Architecture and number of the students trained on this rank, in the order of their scores."""
-        everyone = [(name, i) for name in self.architectures for i in range(len(self.seeds))]
-        return shard(everyone) if sharded else everyone
+        """Return architecture and number of the students trained on this rank, in the order of their scores."""
+        students = [(name, i) for name in self.architectures for i in range(len(self.seeds))]
+        return shard(students) if sharded else students
 
     def _student_trainer(self, name: str, images: int, device: str, bf16: bool, spec: DataSpec) -> StudentTrainer:
-        """One school for equal students: what it compiled for one validation serves the next."""
+        """Return a trainer that is kept, so that a network is compiled once for all validations."""
         key = (name, images, device, bf16, spec)
-        if key not in self._schools:
+        if key not in self._trainers:
             count = len(self.seeds)
-            self._schools[key] = StudentTrainer(name, spec, self.protocol, images, count, device, bf16, self.compile)
-        return self._schools[key]
+            self._trainers[key] = StudentTrainer(name, spec, self.protocol, images, count, device, bf16, self.compile)
+        return self._trainers[key]
 
 
 class TrainedStudents:
-    """Trained students before real data.
+    """Trained students that are scored on real images.
 
     Args:
-        students: trained.
-        spec: task and class names of the data.
-        device: of students and batches.
-        began: ``time.perf_counter()`` at the start of the training.
-        spread: these are this rank's share of the students, see `StudentEvaluator.train`.
+        students: Trained students.
+        spec: Task and class names of the data, and the mean and std that `update_all` normalises by.
+        device: Device of students and batches.
+        started_at: ``time.perf_counter()`` at the start of the training.
+        sharded: Whether each rank holds its share of the students, see `StudentEvaluator.train`.
 
     Attributes:
-        trained: seconds that the training took.
+        training_seconds: Seconds that the training took.
     """
 
     def __init__(
@@ -128,27 +139,60 @@ class TrainedStudents:
         started_at: float,
         sharded: bool = False,
     ) -> None:
-        self.students, self.spec, self.device, self.began, self.spread = students, spec, device, started_at, sharded
-        self.trained = time.perf_counter() - started_at
+        self.students, self.spec, self.device = students, spec, device
+        self.started_at, self.sharded = started_at, sharded
+        self.training_seconds = time.perf_counter() - started_at
         self.metrics = [StudentMetrics(spec, sync=not sharded).to(device) for _ in students]
-        self._told = False
+        self._added_metrics: list[MetricCollection] = []
+        self._has_added_metrics = False
+        self._warned = False
+
+    def add_metrics(self, metrics: MetricCollection) -> None:
+        """Update a copy of these metrics for each student, too.
+
+        Args:
+            metrics: Metrics that take logits ``(B, K)`` and labels ``(B,)`` or 0/1 targets ``(B, L)``. They are copied,
+                never updated themselves.
+        """
+        self._has_added_metrics = True
+        self._added_metrics = [deepcopy(metrics).to(self.device) for _ in self.students]
+        for collection in self._added_metrics:
+            collection.reset()
+            for metric in collection.values(copy_state=False):
+                metric.sync_on_compute = metric.sync_on_compute and not self.sharded
 
     def update_all(self, batches: Iterable[tuple[Tensor, Tensor]]) -> TrainedStudents:
-        """Show all students real images in pixel units, normalised by mean and std of what they learned from."""
+        """Score all students on batches of real images in pixel units, normalised by the students' mean and std.
+
+        Args:
+            batches: Images ``(B, C, H, W)`` in pixel units, and labels.
+
+        Returns:
+            These students.
+        """
         for x, y in batches:
             self.update(self.spec.normalize(x.to(self.device)), y.to(self.device))
         return self
 
     def update(self, x: Tensor, y: Tensor) -> None:
-        """Show all students normalised images ``(B, C, H, W)`` with labels ``(B,)``, ``(B, 1)`` or multi-label."""
+        """Score all students on a batch of real images.
+
+        Args:
+            x: Normalised images ``(B, C, H, W)``.
+            y: Labels ``(B,)`` or ``(B, 1)``, or 0/1 targets ``(B, L)`` of multi-label data.
+        """
         targets = y if self.spec.task == "multi-label" else y.flatten()
-        for student, metrics in zip(self.students, self.metrics, strict=True):
-            metrics.update(student.predict(x), targets)
+        for number, (student, metrics) in enumerate(zip(self.students, self.metrics, strict=True)):
+            logits = student.predict(x)
+            metrics.update(logits, targets)
+            if self._added_metrics:
+                finite = logits if logits.isfinite().all() else torch.zeros_like(logits)
+                self._added_metrics[number].update(finite, targets.long())
 
     def scores(self) -> Scores:
-        """The scores of everything seen, of all students on every rank; absent classes are named in a warning."""
+        """Return the scores of all students on every rank, on all images seen; warn of classes without images."""
         reports = [self._report(*pair) for pair in zip(self.students, self.metrics, strict=True)]
-        reports = gather_shards(reports) if self.spread else reports
+        reports = gather_shards(reports) if self.sharded else reports
         if absent := reports[0].absent:
             names = ", ".join(repr(self.spec.class_names[label]) for label in absent)
             which = f"with and without {names}" if self.spec.task == "multi-label" else f"of {names}"
@@ -164,41 +208,53 @@ class TrainedStudents:
             [seed for _, seed in diverged],
         )
 
-    def predictions(self, split: str, groups: Tensor | None = None) -> Predictions:
-        """What all students on every rank said of everything seen, on the CPU.
-
-        Args:
-            split: of the images, ``val`` or ``test``.
-            groups: ``(N,)``, of images of one patient or lesion one number, in the order the images were shown.
+    def added_scores(self) -> dict[str, float]:
+        """Return the mean over all students on every rank of each metric of `add_metrics`; empty without one.
 
         Raises:
-            ValueError: groups where each rank saw a part of the images, whose order is lost.
+            ValueError: A metric that returns more than one number.
+        """
+        if not self._has_added_metrics:
+            return {}
+        values = [_to_floats(metrics.compute()) for metrics in self._added_metrics]
+        values = gather_shards(values) if self.sharded else values
+        return {name: sum(student[name] for student in values) / len(values) for name in values[0]}
+
+    def predictions(self, split: str, groups: Tensor | None = None) -> Predictions:
+        """Return the logits of all students on every rank on all images seen, on the CPU.
+
+        Args:
+            split: Split of the images, ``val`` or ``test``.
+            groups: Number of the patient or lesion of each image, ``(N,)``, in the order of the images.
+
+        Raises:
+            ValueError: Groups given while each rank sees a part of the images: their order is lost.
         """
         _, ranks = rank_and_world_size()
-        if groups is not None and not self.spread and ranks > 1:
+        if groups is not None and not self.sharded and ranks > 1:
             raise ValueError(f"groups of images spread over {ranks} ranks; show every rank all images")
-        said = [
+        results = [
             (student.architecture, student.seed, *metrics.all_predictions(), metrics.diverged)
             for student, metrics in zip(self.students, self.metrics, strict=True)
         ]
-        said = gather_shards(said) if self.spread else said
-        architectures, seeds, logits, targets, diverged = zip(*said, strict=True)
+        results = gather_shards(results) if self.sharded else results
+        architectures, seeds, logits, targets, diverged = zip(*results, strict=True)
         self._warn_diverged(
-            [(name, seed) for name, seed, gone in zip(architectures, seeds, diverged, strict=True) if gone]
+            [(name, seed) for name, seed, failed in zip(architectures, seeds, diverged, strict=True) if failed]
         )
         return Predictions(torch.stack(logits), targets[0], self.spec, list(seeds), list(architectures), groups, split)
 
     def _report(self, student: Student, metrics: StudentMetrics) -> _StudentReport:
         scores, recall = metrics.scores(), class_recalls(*metrics.all_predictions(), self.spec)
-        seconds = time.perf_counter() - self.began
+        seconds = time.perf_counter() - self.started_at
         return _StudentReport(
             student.architecture, student.seed, scores, recall, metrics.absent, metrics.diverged, seconds
         )
 
     def _warn_diverged(self, diverged: Sequence[tuple[str, int]]) -> None:
-        """One warning that names the students that diverged, however often it is asked for scores."""
-        if diverged and not self._told:
-            self._told = True
+        """Warn once of the students that diverged."""
+        if diverged and not self._warned:
+            self._warned = True
             names = ", ".join(f"{architecture!r} with seed {seed}" for architecture, seed in diverged)
             advice = "counted as finding all classes equally probable; try a lower learning rate"
             _warn(f"students diverged, their logits are not finite ({names}): {advice}")
@@ -206,7 +262,7 @@ class TrainedStudents:
 
 @dataclass(frozen=True)
 class _StudentReport:
-    """What a rank tells the others of one student."""
+    """Results of one student, gathered from its rank."""
 
     architecture: str
     seed: int
@@ -217,8 +273,17 @@ class _StudentReport:
     seconds: float
 
 
+def _to_floats(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the values of metrics as numbers."""
+    for name, value in values.items():
+        if value.numel() != 1:
+            shape = tuple(value.shape)
+            raise ValueError(f"the metric {name!r} returns {shape} numbers, not one; use another average, e.g. 'macro'")
+    return {name: float(value) for name, value in values.items()}
+
+
 def _warn(message: str) -> None:
-    """On the first rank only; ``rank_zero_warn`` fails where nobody has imported Lightning."""
+    """Warn on the first rank only; ``rank_zero_warn`` would import Lightning."""
     if rank_and_world_size()[0] == 0:
         warnings.warn(message, stacklevel=3)
 
@@ -229,16 +294,16 @@ def evaluate_students(
     batches: Iterable[tuple[Tensor, Tensor]],
     device: torch.device | str = "cpu",
     bf16: bool = False,
-    tick: ProgressCallback = lambda: None,
+    on_epoch: ProgressCallback = lambda: None,
 ) -> Scores:
-    """Train students on ``data(i)`` and score them on real batches in pixel units, outside any Trainer.
+    """Train students and score them on real batches, outside of any Trainer.
 
     Args:
-        exam: which students.
-        data: what student i learns from.
-        batches: real images ``(B, C, H, W)`` in pixel units and labels.
-        device: where to compute.
-        bf16: forward in bfloat16.
-        tick: called after every epoch.
+        evaluator: Number, architectures, seeds and protocol of the students.
+        data: Function that returns the training set of student i.
+        batches: Real images ``(B, C, H, W)`` in pixel units, and labels.
+        device: Device to compute on.
+        bf16: Whether to run the forward pass in bfloat16.
+        on_epoch: Function that is called after every epoch of every student.
     """
-    return evaluator.train(data, device, bf16, tick).update_all(batches).scores()
+    return evaluator.train(data, device, bf16, on_epoch).update_all(batches).scores()

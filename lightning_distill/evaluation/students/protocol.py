@@ -1,27 +1,32 @@
-"""How a student is trained: the field's protocol, by name."""
+"""Training protocols of students, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-#: Called once for each student and epoch.
+#: Function that is called once for each student and epoch.
 ProgressCallback = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """SGD on the set for ``epochs + 1`` epochs; the last epoch counts, no best epoch is picked.
+    """Hyper-parameters of a student's training: SGD for ``epochs + 1`` epochs. The last epoch is scored, not the best.
 
     Args:
-        name: how tables call it.
-        epochs: E; the learning rate falls tenfold once, after the epoch with the index ``E // 2 + 1``.
-        lr: learning rate.
-        momentum: of SGD.
-        weight_decay: of SGD.
-        batch_size: images in a step; a smaller set is one batch.
-        augmentation: a preset of `presets.PRESETS`; ``None`` takes the data set's.
-        decay: whether the learning rate falls at all; experts keep theirs.
+        name: Name in tables.
+        epochs: Number of epochs E, minus one. The learning rate is divided by 10 once, after the epoch of index
+            ``E // 2 + 1``.
+        lr: Learning rate of SGD.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        batch_size: Number of images in a step; a smaller set is one batch.
+        augmentation: Name of a preset in `presets.PRESETS`; default: the preset of the data set.
+        decay: Whether the learning rate is divided by 10; for experts it is not.
+
+    Example:
+        >>> Protocol("short", epochs=20).lr_at(epoch=12)
+        0.001
 
     Reference:
         Zhao, Bilen: Dataset Condensation with Differentiable Siamese Augmentation, arXiv 2102.08259, and its code.
@@ -37,29 +42,41 @@ class Protocol:
     decay: bool = True
 
     def lr_at(self, epoch: int, lr: float | None = None) -> float:
-        """The learning rate in the epoch with that index, where a set may have learned its own ``lr``."""
+        """Return the learning rate in an epoch.
+
+        Args:
+            epoch: Index of the epoch.
+            lr: Learning rate that the set has learned; default: the protocol's.
+        """
         rate = lr or self.lr
         return rate * 0.1 if self.decay and epoch > self.epochs // 2 + 1 else rate
 
     def for_real_data(self, images: int) -> Protocol:
-        """The same for a whole training set: 20 epochs, or as many as make ``2 E`` steps; never more than the set's.
+        """Return the protocol for a whole training set: ``2 E`` steps, but at least 20 and at most E epochs.
 
-        A set of twice the batch size takes two steps an epoch; with fewer than that, all real data lost to a part of
-        themselves.
+        A set of twice the batch size takes two steps in an epoch. With fewer than ``2 E`` steps, students of all real
+        data scored below students of a part of them.
+
+        Args:
+            images: Number of training images.
         """
         steps = -(-images // self.batch_size)
         return replace(self, epochs=min(self.epochs, max(20, -(-2 * self.epochs // steps))))
 
 
-#: ``reference`` is what published tables use; ``quick`` is for choosing a checkpoint on val and for first looks.
+#: ``reference``: published tables. ``quick``: selection of a checkpoint on val, and first results. ``tiny``: tests and
+#: trials; its scores are not comparable.
 PROTOCOLS = {"reference": Protocol("reference", 1000), "quick": Protocol("quick", 300), "tiny": Protocol("tiny", 10)}
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:
-    """A preset by name, or the protocol itself.
+    """Return a preset by its name, or the protocol itself.
+
+    Args:
+        protocol: Name of a preset in `PROTOCOLS`, or a `Protocol`.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: Unknown name.
     """
     if isinstance(protocol, Protocol):
         return protocol

@@ -1,4 +1,4 @@
-"""Students: fresh networks trained on a set by a plain loop, then asked for predictions."""
+"""Train students, freshly initialised networks, on a set."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from lightning_distill.spec import DataSpec
 from lightning_distill.utils.precision import warn_if_emulated
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
+#: Function that is called with the number of epochs so far and the parameters.
 ParametersCallback = Callable[[int, Parameters], object]
 
 
@@ -29,9 +30,12 @@ class Student:
     """A trained network.
 
     Args:
-        architecture: its name.
-        seed: of its initial weights, its shuffling and its augmentation.
-        offset: ``(K,)`` to be added to its logits, see `priors.prior_offset`; ``None`` adds nothing.
+        architecture: Name of the network.
+        seed: Seed of the initial weights, the shuffling and the augmentation.
+        network: Network without parameters, shared by the students of one `StudentTrainer`.
+        parameters: Trained parameters by name.
+        bf16: Whether to run the forward pass in bfloat16.
+        logit_offset: Offset ``(K,)`` that is added to the logits, see `prior_correction.prior_offset`; default: none.
     """
 
     architecture: str
@@ -43,7 +47,7 @@ class Student:
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Logits ``(B, K)``, float32, of normalised images ``(B, C, H, W)``."""
+        """Return logits ``(B, K)`` float32 for normalised images ``(B, C, H, W)``."""
         self.network.train(False)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             logits = self.network(self.parameters, x)
@@ -51,19 +55,26 @@ class Student:
 
 
 class StudentTrainer:
-    """Trains students of one architecture; what is compiled is shared by all of them.
+    """Trainer of students of one architecture, which share one compiled network.
 
     Args:
-        architecture: one of our names or timm's.
-        spec: channels, image size, number of classes.
-        protocol: how they are trained.
-        images: in the set they will be trained on.
-        students: to come; both decide for ``compile="auto"`` and for static shapes.
-        device: where they are trained.
-        bf16: forward in bfloat16 under autocast; weights and reductions stay float32.
-        compile: see `functional.FunctionalNetwork`.
-        together: whether `train_all` trains students at once, see `cohort`; ``None`` does so on CUDA. On the CPU one
-            student keeps all cores busy.
+        architecture: Name of a network in this package or in timm.
+        spec: Channels, image size and classes of the data, and the mean and std to normalise by.
+        protocol: Training protocol.
+        images: Number of images in the set; with ``students`` it decides whether ``compile="auto"`` compiles.
+        students: Number of students that will be trained.
+        device: Device to train on.
+        bf16: Whether to run the forward pass in bfloat16 under autocast; weights and reductions stay float32.
+        compile: When to compile the network, see `functional.FunctionalNetwork`.
+        vectorized: Whether `fit_many` trains several students in one step, see `vectorized`; default: on CUDA only. On
+            the CPU a single student uses all cores.
+
+    Example:
+        >>> spec = DataSpec("example", (1, 8, 8), ("a", "b"), (0.0,), (1.0,))
+        >>> data = LabeledSet(torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]), spec)
+        >>> trainer = StudentTrainer("convnet_w16", spec, Protocol("short", 1), images=4, students=1, compile="off")
+        >>> trainer.fit(data, seed=0).predict(torch.rand(3, 1, 8, 8)).shape
+        torch.Size([3, 2])
     """
 
     def __init__(
@@ -86,24 +97,24 @@ class StudentTrainer:
         sizes = (min(images, protocol.batch_size), protocol.batch_size)
         self.network = build_functional_network(architecture, spec, passes, self.device, compile, sizes)
         self.augment = SiameseAugmentation(protocol.augmentation or spec.augmentation, spec.shape[1:])
-        self._together = self.device.type == "cuda" if vectorized is None else vectorized
-        self._cohort: VectorizedTrainer | None = None
+        self._vectorized = self.device.type == "cuda" if vectorized is None else vectorized
+        self._vectorized_trainer_cache: VectorizedTrainer | None = None
 
     def fit_many(
         self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback = lambda: None
     ) -> list[Student]:
-        """One student for each set and seed, each what `train` makes of them, up to rounding where trained together.
+        """Train one student on each set. The results equal those of `fit`, up to rounding if vectorized.
 
-        They are trained in turn where their sets are not `cohort.alike`, and, with a warning, where the network cannot
-        be trained together.
+        Students are trained one after the other if their sets cannot be vectorized (`can_vectorize`) and, with a
+        warning, if the network cannot.
 
         Args:
-            data: what each learns from.
-            seeds: of each.
-            tick: called once for each student and epoch.
+            data: Training set of each student.
+            seeds: Seed of each student.
+            on_epoch: Function that is called once for each student and epoch.
         """
-        if len(seeds) > 1 and can_vectorize(data) and (cohort := self._vectorized_trainer()) is not None:
-            return list(map(self._to_student, seeds, cohort.fit_many(data, seeds, on_epoch)))
+        if len(seeds) > 1 and can_vectorize(data) and (vectorized := self._vectorized_trainer()) is not None:
+            return list(map(self._to_student, seeds, vectorized.fit_many(data, seeds, on_epoch)))
         return [self.fit(part, seed, on_epoch) for part, seed in zip(data, seeds, strict=True)]
 
     def fit(
@@ -111,15 +122,18 @@ class StudentTrainer:
         data: LabeledSet,
         seed: int,
         on_epoch: ProgressCallback = lambda: None,
-        on_epoch_parameters: ParametersCallback = lambda epoch, parameters: None,
+        on_epoch_parameters:
+        #: Function that is called with the number of epochs so far and the parameters.
+        ParametersCallback = lambda epoch, parameters: None,
     ) -> Student:
-        """One student, bit-identical for equal arguments on the CPU.
+        """Train one student; equal arguments give bit-identical parameters on the CPU.
 
         Args:
-            data: what it learns from.
-            seed: of its initial weights, its shuffling and its augmentation.
-            tick: called after every epoch.
-            watch: called with 0 and the parameters before the first epoch, with n and the parameters after the n-th.
+            data: Training set.
+            seed: Seed of the initial weights, the shuffling and the augmentation.
+            on_epoch: Function that is called after every epoch.
+            on_epoch_parameters: Function that is called with 0 and the parameters before the first epoch, and with n
+                and the parameters after epoch n.
         """
         with isolated_rng(derive_seed("student", self.architecture, seed)):
             parameters = self.network.init_params(self.device)
@@ -136,17 +150,17 @@ class StudentTrainer:
         return self._to_student(seed, parameters)
 
     def _vectorized_trainer(self) -> VectorizedTrainer | None:
-        """Where students are trained together; the first time, whether the network allows it is tried."""
-        if self._together and self._cohort is None:
+        """Return the vectorized trainer, or ``None``; the first call tries whether the network can be vectorized."""
+        if self._vectorized and self._vectorized_trainer_cache is None:
             if (reason := vectorize_error(self.network, self.spec.shape, self.device)) is None:
-                self._cohort = VectorizedTrainer(
+                self._vectorized_trainer_cache = VectorizedTrainer(
                     self.architecture, self.network, self.augment, self.spec, self.protocol, self.device, self.bf16
                 )
             else:
-                told = f"students of {self.architecture!r} are trained in turn, slower ({reason})"
-                warnings.warn(told, stacklevel=3)
-                self._together = False
-        return self._cohort
+                message = f"students of {self.architecture!r} are trained in turn, slower ({reason})"
+                warnings.warn(message, stacklevel=3)
+                self._vectorized = False
+        return self._vectorized_trainer_cache
 
     def _to_student(self, seed: int, parameters: Parameters) -> Student:
         frozen = {name: tensor.detach() for name, tensor in parameters.items()}

@@ -1,4 +1,4 @@
-"""Several students of one architecture trained at once: one step moves all of them, through ``torch.func.vmap``."""
+"""Train several students of one architecture in one step, by ``torch.func.vmap``."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ from lightning_distill.sets.lazy_images import LazyImages
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
-Drawn = TypeVar("Drawn")
+Result = TypeVar("Result")
 
 
 @dataclass
 class VectorizedTrainer:
-    """Trains students together, as many at once as memory holds.
+    """Trainer of several students at once. It trains fewer at once when memory runs out.
 
-    Weights, shuffling and augmentation of a student come from its own random stream: up to rounding it becomes the
-    student that `StudentTrainer.train` makes.
+    The weights, shuffling and augmentation of a student are drawn from its own random stream, so that the student
+    equals that of `StudentTrainer.fit` up to rounding.
 
     Args:
-        architecture: its name, from which students draw their weights.
-        network: of all students; one that `refusal` does not refuse.
-        augment: of their images.
-        spec: mean and std to normalise by.
-        protocol: how they are trained.
-        device: where.
-        bf16: forward in bfloat16 under autocast.
+        architecture: Name of the network; part of the seed of the students.
+        network: Network of all students, for which `vectorize_error` returns ``None``.
+        augment: Augmentation of the training images.
+        spec: Mean and std to normalise by.
+        protocol: Training protocol.
+        device: Device to train on.
+        bf16: Whether to run the forward pass in bfloat16 under autocast.
+
+    Attributes:
+        max_students: Number of students that memory holds at once; ``None`` until memory ran out.
     """
 
     architecture: str
@@ -48,19 +51,21 @@ class VectorizedTrainer:
     bf16: bool
     max_students: int | None = field(default=None, init=False)
 
-    def fit_many(self, data: Sequence[LabeledSet], seeds: Sequence[int], tick: ProgressCallback) -> list[Parameters]:
-        """The trained parameters of one student for each set and seed.
+    def fit_many(
+        self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback
+    ) -> list[Parameters]:
+        """Train one student on each set and return their parameters.
 
         Args:
-            data: what each learns from; `alike`.
-            seeds: of each.
-            tick: called once for each student after every epoch.
+            data: Training set of each student, for which `can_vectorize` holds.
+            seeds: Seed of each student.
+            on_epoch: Function that is called once for each student after every epoch.
 
         Raises:
-            torch.OutOfMemoryError: memory does not hold a single student.
+            torch.OutOfMemoryError: Memory does not hold a single student.
         """
         trained: list[Parameters] = []
-        once = ProgressOnce(tick)
+        once = ProgressOnce(on_epoch)
         while len(trained) < len(seeds):
             part = slice(len(trained), len(trained) + (self.max_students or len(seeds)))
             try:
@@ -70,13 +75,15 @@ class VectorizedTrainer:
                 if group == 1:
                     raise
                 if self.max_students is None:
-                    tried = f"{group} students of {self.architecture!r}"
-                    warnings.warn(f"{tried} at once do not fit into memory; training fewer at once", stacklevel=2)
+                    students = f"{group} students of {self.architecture!r}"
+                    warnings.warn(f"{students} at once do not fit into memory; training fewer at once", stacklevel=2)
                 self.max_students = -(-group // 2)
                 once.rewind(len(trained) * (self.protocol.epochs + 1))
         return trained
 
-    def _fit_chunk(self, data: Sequence[LabeledSet], seeds: Sequence[int], tick: ProgressCallback) -> list[Parameters]:
+    def _fit_chunk(
+        self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback
+    ) -> list[Parameters]:
         hp, network, device = self.protocol, self.network, self.device
         with isolated_rng(0):
             streams = [RngStream(derive_seed("student", self.architecture, seed)) for seed in seeds]
@@ -96,29 +103,41 @@ class VectorizedTrainer:
                     x = torch.stack([stream(self.augment.plain, own) for stream, own in zip(streams, x, strict=True)])
                     with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
                         logits = forward_all(network, stacked, x)  # (S, B, K)
-                    # Each student's loss is a mean; their sum has in each student's weights that student's gradient.
+                    # The gradient of the summed losses in one student's weights is that of its own loss.
                     loss = network.loss(logits.flatten(0, 1), targets) * len(seeds)
                     for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
                         weight.grad = gradient
                     sgd.step()
                 for _ in seeds:
-                    tick()
+                    on_epoch()
         return [{name: tensor.detach()[i].clone() for name, tensor in stacked.items()} for i in range(len(seeds))]
 
 
 def forward_all(network: FunctionalNetwork, stacked: Parameters, x: Tensor) -> Tensor:
-    """Logits ``(S, B, K)`` of S students with stacked parameters ``(S, ...)``, each of its own ``(S, B, C, H, W)``."""
+    """Return the logits ``(S, B, K)`` of S students, each on its own batch.
+
+    Args:
+        network: Network of all students.
+        stacked: Parameters of all students by name, ``(S, ...)``.
+        x: Normalised images ``(S, B, C, H, W)``.
+    """
     logits: Tensor = vmap(network.eager)(stacked, x)
     return logits
 
 
 def can_vectorize(data: Sequence[LabeledSet]) -> bool:
-    """Whether sets can be learned from in equal steps: same size, same rate, all with labels or all with soft ones."""
+    """Return whether all sets have the same size and learning rate, and either labels or soft labels."""
     return len({(len(part.labels), part.lr, part.soft_labels is None) for part in data}) == 1
 
 
 def vectorize_error(network: FunctionalNetwork, shape: tuple[int, int, int], device: torch.device) -> str | None:
-    """Why students with this network cannot be trained together on images ``(C, H, W)``; ``None`` where they can."""
+    """Return the reason why students with this network cannot be vectorized, ``None`` if they can.
+
+    Args:
+        network: Network of all students.
+        shape: Shape of an image, ``(C, H, W)``.
+        device: Device to train on.
+    """
     if network.batch_norm:
         return "batch norm keeps running statistics"
     with isolated_rng(0):
@@ -132,32 +151,43 @@ def vectorize_error(network: FunctionalNetwork, shape: tuple[int, int, int], dev
 
 
 class RngStream:
-    """A student's own random stream on the CPU, taken up where its last draw left it."""
+    """Random stream of one student on the CPU; each call continues where the last one ended.
+
+    Args:
+        seed: Seed of the stream.
+    """
 
     def __init__(self, seed: int) -> None:
         self._state = torch.Generator().manual_seed(seed).get_state()
 
-    def __call__(self, draw: Callable[..., Drawn], *args: object) -> Drawn:
+    def __call__(self, function: Callable[..., Result], *args: object) -> Result:
+        """Call the function with torch's random state set to this stream."""
         torch.set_rng_state(self._state)
-        drawn = draw(*args)
+        result = function(*args)
         self._state = torch.get_rng_state()
-        return drawn
+        return result
 
 
 class ProgressOnce:
-    """Passes every tick on once, also where epochs have to be trained again."""
+    """Progress callback that reports an epoch once, also if it is trained again after memory ran out.
 
-    def __init__(self, tick: ProgressCallback) -> None:
-        self._tick, self._made, self._shown = tick, 0, 0
+    Args:
+        on_epoch: Function that is called once for each student and epoch.
+    """
+
+    def __init__(self, on_epoch: ProgressCallback) -> None:
+        self._on_epoch, self._epochs, self._reported = on_epoch, 0, 0
 
     def __call__(self) -> None:
-        self._made += 1
-        if self._made > self._shown:
-            self._shown = self._made
-            self._tick()
+        """Count an epoch, and report it unless it was reported before."""
+        self._epochs += 1
+        if self._epochs > self._reported:
+            self._reported = self._epochs
+            self._on_epoch()
 
-    def rewind(self, made: int) -> None:
-        self._made = made
+    def rewind(self, epochs: int) -> None:
+        """Set the number of epochs that are kept."""
+        self._epochs = epochs
 
 
 def _to_device(pixels: Tensor, device: torch.device) -> Tensor:

@@ -68,7 +68,7 @@ def test_equals_a_plain_implementation_step_by_step(
         ipc=[2, 1, 2], lr=20.0, lr_lr=1e-6, experts=folder, augmentation="none", seed=4, batch_syn=2,
         soft_labels=soft_labels, constant_memory=constant_memory, **SMALL,
     )  # fmt: skip
-    begun = distiller.start(data)
+    begun = distiller.init_synthetic(data)
     make_trainer(max_steps=4).fit(distiller, datamodule=data)
     soft = begun.soft_label_logits.detach() if soft_labels else None
     expected = plain_mtt(data, begun, folder, 4, 4, "convnet_w16", soft=soft)
@@ -131,7 +131,7 @@ def test_soft_labels_begin_with_what_experts_that_are_right_say(make_data, make_
 def test_a_rate_at_or_below_zero_is_set_back(value, make_data, make_experts, make_trainer, tmp_path):
     data = make_data()
     distiller = MTTDistiller(ipc=1, experts=make_experts(data), lr_lr=0.0, **SMALL)
-    distiller.synthetic = distiller.start(data)
+    distiller.synthetic = distiller.init_synthetic(data)
     distiller.synthetic.lr.data.fill_(value)
     trainer = make_trainer(max_steps=3, logger=CSVLogger(tmp_path / "log"), log_every_n_steps=1)
     with warnings.catch_warnings(record=True) as caught:

@@ -121,9 +121,9 @@ def test_scaling_changes_no_decision(spec, value):
 def test_what_does_not_belong_together_is_refused():
     spec = make_spec(3)
     test, val = predictions(spec, [1.0], 10), predictions(spec, [1.0], 10, "val")
-    with pytest.raises(ValueError, match="found on val, got predictions on 'test'"):
+    with pytest.raises(ValueError, match="fitted on val, got predictions on 'test'"):
         calibrated(test, test)
     with pytest.raises(ValueError, match=r"test are \[\('mlp', 0\)\], on val \[\('mlp', 0\), \('mlp', 1\)\]"):
         calibrated(test, predictions(spec, [1.0, 1.0], 10, "val"))
-    with pytest.raises(ValueError, match="other classes: multi-class of c0, c1 and multi-class of c0, c1, c2"):
+    with pytest.raises(ValueError, match="differ in classes: multi-class of c0, c1 and multi-class of c0, c1, c2"):
         calibrated(predictions(make_spec(2), [1.0], 10), val)

@@ -72,15 +72,15 @@ def test_a_crash_while_writing_leaves_the_older_file(tmp_path, monkeypatch):
 
 
 def test_other_files_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file of predictions 'p.safetensors'"):
+    with pytest.raises(FileNotFoundError, match=r"no predictions file 'p.safetensors'"):
         Predictions.read(tmp_path / "p.safetensors")
     images, labels = blobs(3, 2)
     a_set = LabeledSet(torch.from_numpy(images[:, None]), torch.from_numpy(labels).long().flatten(), make_spec())
-    with pytest.raises(ValueError, match=r"set.safetensors is not a file of predictions: its metadata hold no"):
+    with pytest.raises(ValueError, match=r"set.safetensors is not a predictions file: its metadata hold no"):
         Predictions.read(save_set(tmp_path, a_set, {}))
     path = tmp_path / "other.safetensors"
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"other.safetensors is not a file of predictions"):
+    with pytest.raises(ValueError, match=r"other.safetensors is not a predictions file"):
         Predictions.read(path)
     about = {"spec": make_spec().to_dict(), "seeds": [0], "architectures": ["mlp"], "split": "test"}
     arrays = {"logits": np.zeros((1, 5, 3), np.float32), "targets": np.zeros(4, np.int64)}
@@ -88,7 +88,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"targets of 5 images are \(4,\), expected \(5,\)"):
         Predictions.read(path)
     save_file(arrays, path, {"predictions": json.dumps({"seeds": [0]})})
-    with pytest.raises(ValueError, match="not a file of predictions: 'spec'"):
+    with pytest.raises(ValueError, match="not a predictions file: 'spec'"):
         Predictions.read(path)
     whole = make().write(path).read_bytes()
     path.write_bytes(whole[:-8])
@@ -114,7 +114,7 @@ def test_shapes_must_belong_together(changes, message):
 
 @pytest.mark.parametrize("given", [[1.0], [1.0, 0.0], [1.0, math.nan], [1.0, math.inf]])
 def test_temperatures_are_positive_and_one_a_student(given):
-    with pytest.raises(ValueError, match="give one positive number each"):
+    with pytest.raises(ValueError, match="give one per student"):
         make().with_temperatures(given)
 
 
@@ -252,7 +252,7 @@ def test_certain_students_stay_finite_by_group():
 
 
 def test_groups_that_are_unknown_or_of_several_labels_are_refused():
-    with pytest.raises(ValueError, match="the groups of 5 images are not known; score them as single images"):
+    with pytest.raises(ValueError, match="the groups of 5 images are unknown; leave out --by_group"):
         make(grouped=False).by_group()
-    with pytest.raises(ValueError, match="images have another label than their group; score such images one by one"):
+    with pytest.raises(ValueError, match="images have a different label than their group; leave out --by_group"):
         make().by_group()

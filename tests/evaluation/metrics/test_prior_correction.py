@@ -25,7 +25,7 @@ def test_the_offset_is_bayes_rule():
     corrected = (torch.from_numpy(posterior["learned"]).log() + offset).softmax(1)
     np.testing.assert_allclose(corrected.numpy(), posterior["real"], rtol=1e-5)
     assert torch.equal(prior_offset(torch.from_numpy(real), torch.from_numpy(real)), torch.zeros(3))
-    with pytest.raises(ValueError, match="a class without images has no prior"):
+    with pytest.raises(ValueError, match="prior correction needs at least one image"):
         prior_offset(torch.tensor([0.5, 0.5, 0.0]), torch.from_numpy(real))
 
 

@@ -61,8 +61,8 @@ def plain_student(data: LabeledSet, protocol: Protocol, seed: int) -> torch.nn.M
 @pytest.mark.parametrize("batch_size", [256, 7])
 def test_equals_a_plain_training_loop(training_set, batch_size):
     protocol = Protocol("p", 6, batch_size=batch_size, augmentation="dsa")
-    school = StudentTrainer("convnet_w16", training_set.spec, protocol, 24, 1, compile="off")
-    student = school.fit(training_set, seed=3)
+    trainer = StudentTrainer("convnet_w16", training_set.spec, protocol, 24, 1, compile="off")
+    student = trainer.fit(training_set, seed=3)
     expected = plain_student(training_set, protocol, 3)
     for name, parameter in expected.named_parameters():
         torch.testing.assert_close(student.parameters[f"network.{name}"], parameter, rtol=1e-4, atol=1e-5)
@@ -71,8 +71,8 @@ def test_equals_a_plain_training_loop(training_set, batch_size):
 
 
 def test_learns_what_can_be_learned_and_is_reproducible(data, training_set):
-    exam = StudentEvaluator(Protocol("p", 60), students=2, architectures=["convnet_w16"])
-    first, again = (evaluate_students(exam, lambda i: training_set, data.test_dataloader()) for _ in range(2))
+    evaluator = StudentEvaluator(Protocol("p", 60), students=2, architectures=["convnet_w16"])
+    first, again = (evaluate_students(evaluator, lambda i: training_set, data.test_dataloader()) for _ in range(2))
     assert first.mean("acc") > 0.9
     assert first.students == again.students
     other = evaluate_students(
@@ -82,14 +82,14 @@ def test_learns_what_can_be_learned_and_is_reproducible(data, training_set):
 
 
 def test_trains_inside_inference_mode_and_leaves_the_random_stream_alone(training_set):
-    school = StudentTrainer("convnet_w16", training_set.spec, Protocol("p", 2), 24, 1)
+    trainer = StudentTrainer("convnet_w16", training_set.spec, Protocol("p", 2), 24, 1)
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
     with torch.inference_mode():
-        inside = school.fit(training_set, 0)
+        inside = trainer.fit(training_set, 0)
         assert torch.equal(torch.rand(2), expected)
-    outside = school.fit(training_set, 0)
+    outside = trainer.fit(training_set, 0)
     for name, tensor in outside.parameters.items():
         assert torch.equal(tensor, inside.parameters[name])
 
@@ -114,8 +114,8 @@ def test_any_architecture_can_be_a_student(name, data, training_set):
 
 
 def test_batch_norm_students_are_scored_with_running_statistics(data, training_set):
-    school = StudentTrainer("convnet_batch", training_set.spec, Protocol("p", 3), 24, 1)
-    student = school.fit(training_set, 0)
+    trainer = StudentTrainer("convnet_batch", training_set.spec, Protocol("p", 3), 24, 1)
+    student = trainer.fit(training_set, 0)
     x = training_set.spec.normalize(training_set.pixels)
     torch.testing.assert_close(student.predict(x)[:1], student.predict(x[:1]), rtol=1e-4, atol=1e-5)
 
@@ -144,7 +144,7 @@ def test_absent_class_is_named(data, training_set):
     assert scores.values("balanced_acc") == scores.values("acc")
 
 
-def test_bad_exams_are_refused():
+def test_bad_evaluators_are_refused():
     with pytest.raises(ValueError, match="students=0"):
         StudentEvaluator(students=0)
     with pytest.raises(ValueError, match=r"unknown network 'resnet81'; closest names: .*resnet18"):
@@ -184,7 +184,7 @@ def plain_learner(data, seed, protocol, architecture="convnet_w16"):
 @pytest.mark.parametrize("decay", [True, False])
 def test_students_learn_from_what_a_set_has_learned(learned, decay, training_set):
     soft = torch.rand(len(training_set.labels), 2, generator=torch.Generator().manual_seed(0)).softmax(1)
-    changes = {"soft": soft} if learned != "lr" else {}
+    changes = {"soft_labels": soft} if learned != "lr" else {}
     data = replace(training_set, **changes, **({"lr": 0.05} if learned != "soft" else {}))
     protocol = Protocol("short", 6, augmentation="none", decay=decay)
     student = StudentTrainer("convnet_w16", data.spec, protocol, len(data.labels), 1).fit(data, 3)
@@ -195,16 +195,16 @@ def test_students_learn_from_what_a_set_has_learned(learned, decay, training_set
     assert max(apart) > 1e-4
 
 
-def test_a_watcher_sees_the_parameters_before_and_after_every_epoch(training_set):
+def test_on_epoch_parameters_gets_the_parameters_before_and_after_every_epoch(training_set):
     seen: dict[int, torch.Tensor] = {}
-    school = StudentTrainer("convnet_w16", training_set.spec, Protocol("short", 2), len(training_set.labels), 1)
+    trainer = StudentTrainer("convnet_w16", training_set.spec, Protocol("short", 2), len(training_set.labels), 1)
 
-    def watch(epoch, parameters):
+    def record(epoch, parameters):
         seen[epoch] = parameters["network.head.weight"].detach().clone()
 
-    student = school.fit(training_set, 0, on_epoch_parameters=watch)
+    student = trainer.fit(training_set, 0, on_epoch_parameters=record)
     assert list(seen) == [0, 1, 2, 3]
     assert torch.equal(seen[3], student.parameters["network.head.weight"])
     assert not torch.equal(seen[0], seen[1])
-    unwatched = school.fit(training_set, 0)
-    assert torch.equal(unwatched.parameters["network.head.weight"], seen[3])
+    without = trainer.fit(training_set, 0)
+    assert torch.equal(without.parameters["network.head.weight"], seen[3])

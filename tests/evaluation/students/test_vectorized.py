@@ -26,19 +26,19 @@ def soft(seed: int) -> torch.Tensor:
     return torch.rand(18, 3, generator=torch.Generator().manual_seed(seed)).mul(3).softmax(1)
 
 
-def make_school(protocol=PROTOCOL, architecture="convnet_w16", **options):
-    return StudentTrainer(architecture, SPEC, protocol, 18, 4, **{"compile": "off", "together": True, **options})
+def make_student_trainer(protocol=PROTOCOL, architecture="convnet_w16", **options):
+    return StudentTrainer(architecture, SPEC, protocol, 18, 4, **{"compile": "off", "vectorized": True, **options})
 
 
-def in_turn(school, data):
-    return [school.train(part, seed) for part, seed in zip(data, SEEDS, strict=False)]
+def in_turn(trainer, data):
+    return [trainer.fit(part, seed) for part, seed in zip(data, SEEDS, strict=False)]
 
 
-def together(school, data, tick=lambda: None):
+def together(trainer, data, on_epoch=lambda: None):
     """Fails where a student is trained alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StudentTrainer, "train", lambda *_, **__: pytest.fail("a student was trained alone"))
-        return school.fit_many(data, SEEDS[: len(data)], tick)
+        patch.setattr(StudentTrainer, "fit", lambda *_, **__: pytest.fail("a student was trained alone"))
+        return trainer.fit_many(data, SEEDS[: len(data)], on_epoch)
 
 
 def heard(*calls):
@@ -62,45 +62,45 @@ def assert_equal(students, others, rtol=1e-4, atol=1e-5):
     [
         (PROTOCOL, [a_set(0)] * 3),
         (PROTOCOL, [a_set(i) for i in range(3)]),
-        (PROTOCOL, [a_set(i, soft=soft(i)) for i in range(3)]),
-        (replace(PROTOCOL, decay=False), [a_set(0, soft=soft(0), lr=0.03)] * 3),
+        (PROTOCOL, [a_set(i, soft_labels=soft(i)) for i in range(3)]),
+        (replace(PROTOCOL, decay=False), [a_set(0, soft_labels=soft(0), lr=0.03)] * 3),
         (replace(PROTOCOL, batch_size=256, augmentation="none"), [a_set(i, lr=0.03) for i in range(3)]),
         (replace(PROTOCOL, augmentation="dc_students"), [a_set(0)] * 3),
     ],
     ids=["dsa", "own sets", "soft", "soft and rate, no decay", "one batch, plain", "an augmentation for each image"],
 )
 def test_together_equals_in_turn(protocol, data):
-    school = make_school(protocol)
-    students = together(school, data)
-    assert_equal(students, in_turn(school, data))
+    trainer = make_student_trainer(protocol)
+    students = together(trainer, data)
+    assert_equal(students, in_turn(trainer, data))
     apart = students[0].parameters["network.head.weight"] - students[1].parameters["network.head.weight"]
     assert apart.abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "convnet_pool_max", "convnet_layer", "convnet_group"])
 def test_other_architectures(name):
-    school, data = make_school(replace(PROTOCOL, epochs=0), name), [a_set(0), a_set(1)]
-    assert_equal(together(school, data), in_turn(school, data), atol=1e-4)  # rounding may choose another maximum
+    trainer, data = make_student_trainer(replace(PROTOCOL, epochs=0), name), [a_set(0), a_set(1)]
+    assert_equal(together(trainer, data), in_turn(trainer, data), atol=1e-4)  # rounding may choose another maximum
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize(("bf16", "atol"), [(False, 1e-3), (True, 5e-2)])
 def test_cuda_trains_together_unless_told_otherwise(bf16, atol):
-    school, data = make_school(device="cuda", together=None, bf16=bf16), [a_set(0)] * 3
-    assert_equal(together(school, data), in_turn(school, data), atol=atol)
+    trainer, data = make_student_trainer(device="cuda", vectorized=None, bf16=bf16), [a_set(0)] * 3
+    assert_equal(together(trainer, data), in_turn(trainer, data), atol=atol)
 
 
 def test_a_cpu_trains_in_turn_unless_told_otherwise():
-    school, data = make_school(together=None), [a_set(0)] * 2
+    trainer, data = make_student_trainer(vectorized=None), [a_set(0)] * 2
     with pytest.raises(pytest.fail.Exception, match="trained alone"):
-        together(school, data)
-    assert_equal(school.fit_many(data, SEEDS[:2]), in_turn(school, data), rtol=0, atol=0)
+        together(trainer, data)
+    assert_equal(trainer.fit_many(data, SEEDS[:2]), in_turn(trainer, data), rtol=0, atol=0)
 
 
 def test_bf16_stays_within_the_rounding_of_bf16():
     """Twelve steps; autocast rounds more operations of a student alone than of students together."""
-    school, data = make_school(bf16=True), [a_set(0)] * 3
-    students, expected = together(school, data), in_turn(school, data)
+    trainer, data = make_student_trainer(bf16=True), [a_set(0)] * 3
+    students, expected = together(trainer, data), in_turn(trainer, data)
     assert_equal(students, expected, rtol=0, atol=5e-2)
     x = SPEC.normalize(data[0].pixels)
     for student, other in zip(students, expected, strict=True):
@@ -109,24 +109,24 @@ def test_bf16_stays_within_the_rounding_of_bf16():
 
 
 def test_the_random_stream_and_inference_mode_outside_are_left_alone():
-    school, data = make_school(), [a_set(0)] * 2
+    trainer, data = make_student_trainer(), [a_set(0)] * 2
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
     with torch.inference_mode():
-        inside = together(school, data)
+        inside = together(trainer, data)
         assert torch.equal(torch.rand(2), expected)
-    assert_equal(inside, together(school, data), rtol=0, atol=0)
+    assert_equal(inside, together(trainer, data), rtol=0, atol=0)
 
 
 def test_batch_norm_is_trained_in_turn_after_one_warning():
-    school, data = make_school(architecture="convnet_batch"), [a_set(0)] * 2
-    ticks = []
-    train = partial(school.fit_many, data, SEEDS[:2], lambda: ticks.append(1))
-    (students, again), said = heard(train, train)
-    assert said == ["students of 'convnet_batch' are trained in turn, slower (batch norm keeps running statistics)"]
-    assert len(ticks) == 2 * 2 * 4
-    assert_equal(students, in_turn(school, data), rtol=0, atol=0)
+    trainer, data = make_student_trainer(architecture="convnet_batch"), [a_set(0)] * 2
+    epochs = []
+    train = partial(trainer.fit_many, data, SEEDS[:2], lambda: epochs.append(1))
+    (students, again), messages = heard(train, train)
+    assert messages == ["students of 'convnet_batch' are trained in turn, slower (batch norm keeps running statistics)"]
+    assert len(epochs) == 2 * 2 * 4
+    assert_equal(students, in_turn(trainer, data), rtol=0, atol=0)
     assert_equal(students, again, rtol=0, atol=0)
 
 
@@ -143,54 +143,54 @@ class Undecided(torch.nn.Module):
 
 def test_what_vmap_refuses_is_trained_in_turn_after_one_warning(monkeypatch):
     monkeypatch.setattr("lightning_distill.functional.build.create_network", lambda *_: Undecided())
-    school, data = make_school(architecture="undecided"), [a_set(0)] * 2
-    train = partial(school.fit_many, data, SEEDS[:2])
-    (students, _), said = heard(train, train)
-    assert len(said) == 1
-    assert "'undecided' are trained in turn, slower (vmap: " in said[0]
-    assert_equal(students, in_turn(school, data), rtol=0, atol=0)
+    trainer, data = make_student_trainer(architecture="undecided"), [a_set(0)] * 2
+    train = partial(trainer.fit_many, data, SEEDS[:2])
+    (students, _), messages = heard(train, train)
+    assert len(messages) == 1
+    assert "'undecided' are trained in turn, slower (vmap: " in messages[0]
+    assert_equal(students, in_turn(trainer, data), rtol=0, atol=0)
 
 
 def test_unlike_sets_are_trained_in_turn():
-    school = make_school()
+    trainer = make_student_trainer()
     one, other = a_set(0), a_set(0, lr=0.1)
     smaller = replace(one, pixels=one.pixels[::2], labels=one.labels[::2])
     for data in ([one, other], [one, smaller]):
-        assert_equal(school.fit_many(data, SEEDS[:2]), in_turn(school, data), rtol=0, atol=0)
+        assert_equal(trainer.fit_many(data, SEEDS[:2]), in_turn(trainer, data), rtol=0, atol=0)
 
 
 def narrow_memory(monkeypatch, most: int, epoch: int):
     """Every attempt with more students than ``most`` ends in the given epoch. Returns the sizes that were tried."""
     tried, train = [], VectorizedTrainer._fit_chunk
 
-    def attempt(self, data, seeds, tick):
+    def attempt(self, data, seeds, on_epoch):
         tried.append(len(seeds))
         if len(seeds) <= most:
-            return train(self, data, seeds, tick)
+            return train(self, data, seeds, on_epoch)
         for _ in range(epoch * len(seeds)):
-            tick()
+            on_epoch()
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(VectorizedTrainer, "_train", attempt)
+    monkeypatch.setattr(VectorizedTrainer, "_fit_chunk", attempt)
     return tried
 
 
 @pytest.mark.parametrize(("most", "tries"), [(4, [4]), (2, [4, 2, 2]), (1, [4, 2, 1, 1, 1, 1])])
 @pytest.mark.parametrize("epoch", [0, 2])
-def test_fewer_at_once_where_memory_ends_same_result_same_ticks(most, tries, epoch, monkeypatch):
-    school, data, ticks = make_school(), [a_set(i) for i in range(4)], []
+def test_fewer_at_once_where_memory_ends_same_result_same_epochs(most, tries, epoch, monkeypatch):
+    trainer, data, epochs = make_student_trainer(), [a_set(i) for i in range(4)], []
     tried = narrow_memory(monkeypatch, most, epoch)
-    (students,), said = heard(lambda: together(school, data, lambda: ticks.append(1)))
+    (students,), messages = heard(lambda: together(trainer, data, lambda: epochs.append(1)))
     once = ["4 students of 'convnet_w16' at once do not fit into memory; training fewer at once"]
-    assert said == (once if most < 4 else [])
+    assert messages == (once if most < 4 else [])
     assert tried == tries
-    assert len(ticks) == 4 * 4
-    assert_equal(students, in_turn(school, data))
-    together(school, data)
+    assert len(epochs) == 4 * 4
+    assert_equal(students, in_turn(trainer, data))
+    together(trainer, data)
     assert set(tried[len(tries) :]) == {most}  # what was learned about memory is kept
 
 
 def test_a_single_student_that_does_not_fit_is_an_error(monkeypatch):
     narrow_memory(monkeypatch, 0, 0)
     with pytest.warns(UserWarning, match="do not fit"), pytest.raises(torch.OutOfMemoryError):
-        together(make_school(), [a_set(0)] * 2)
+        together(make_student_trainer(), [a_set(0)] * 2)
