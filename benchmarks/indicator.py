@@ -45,7 +45,7 @@ from lightning_distill.indicator.regression import (
     BASELINES,
     fit_line,
     left_out_errors,
-    line,
+    linear_fit,
     mean_error,
     root_mean_square,
 )
@@ -89,7 +89,7 @@ def association_rows(method: str, own: Sequence[Point], draws: int, seed: int) -
     """Compute correlations (plain, within data sets, given full-data accuracy) and the linear fit."""
     x, y = np.array([(point.random_acc, point.acc) for point in own]).T
     names = [point.dataset for point in own]
-    resample = partial(clustered_bootstrap, clusters=names, draws=draws, seed=seed)
+    resample = partial(clustered_bootstrap, clusters=names, resamples=draws, seed=seed)
     rows = []
     for name, correlate in CORRELATIONS.items():
         interval = resample(partial(_of_rows, correlate, x, y))
@@ -126,8 +126,8 @@ def given_full(method: str, full: Sequence[Point]) -> Row:
 
 
 def error_rows(method: str, own: Sequence[Point], draws: int, seed: int) -> list[Row]:
-    """Compute errors on left-out data sets, in points, of the fit and of its baselines, and the prediction interval."""
-    errors = {name: left_out_errors(own, rule) for name, rule in {"line": line, **BASELINES}.items()}
+    """Compute errors on left-out data sets, in points, of the fit and its baselines, and the prediction interval."""
+    errors = {name: left_out_errors(own, rule) for name, rule in {"line": linear_fit, **BASELINES}.items()}
     each = {name: {data: fmean(map(abs, e)) for data, e in found.items()} for name, found in errors.items()}
     rows = [
         row(method, own, f"error of {TITLES[name]}", "points", 100 * mean_error(found))

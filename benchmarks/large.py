@@ -153,7 +153,9 @@ def draw(case: Case, path: Path) -> dict[str, object]:
     if case.how == "map":
         images = mapped.transpose(0, 3, 1, 2)
         pixel_statistics(images)
-        draws = ClassBalancedLoader(images, labels, 10, case.size.real_per_class, case.steps, 0)
+        draws = ClassBalancedLoader(
+            images, labels, num_classes=10, per_class=case.size.real_per_class, steps=case.steps, seed=0
+        )
     else:
         draws = _data(case, path).train_dataloader()
     setup, paces = time.perf_counter() - began, []

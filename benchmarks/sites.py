@@ -57,7 +57,9 @@ Draw = Callable[[int], LabeledSet]
 
 def sites_of(make: Callable[[], ArrayDataModule]) -> list[SitesDataModule]:
     """Return the sites of a data set, with 64 real images per class in a step of distillation."""
-    return [SitesDataModule(make(), site, SHARES, BALANCE, real_per_class=64) for site in range(len(SHARES))]
+    return [
+        SitesDataModule(make(), site, shares=SHARES, balance=BALANCE, real_per_class=64) for site in range(len(SHARES))
+    ]
 
 
 def distilled_set(site: SitesDataModule, steps: int, place: Path) -> LabeledSet:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lightning_distill._renamed import RenamedModuleFinder, renamed_attribute
 from lightning_distill._version import __version__
 
 if TYPE_CHECKING:
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     )
     from lightning_distill.callbacks import (
         SyntheticSetExport as SyntheticSetExport,
-    )
-    from lightning_distill.commands.evaluate import (
-        evaluate as evaluate,
     )
     from lightning_distill.data import (
         ArrayDataModule as ArrayDataModule,
@@ -70,6 +69,9 @@ if TYPE_CHECKING:
     )
     from lightning_distill.distillers.real_batch import (
         RealBatch as RealBatch,
+    )
+    from lightning_distill.evaluation.evaluate import (
+        evaluate as evaluate,
     )
     from lightning_distill.evaluation.metrics.intervals import (
         paired_bootstrap as paired_bootstrap,
@@ -130,7 +132,7 @@ _EXPORTS = {
     "SyntheticSet": "sets.synthetic",
     "SyntheticSetExport": "callbacks",
     "create_network": "networks",
-    "evaluate": "commands.evaluate",
+    "evaluate": "evaluation.evaluate",
     "list_networks": "networks",
     "load_set": "sets.storage",
     "paired_bootstrap": "evaluation.metrics.intervals",
@@ -139,6 +141,8 @@ _EXPORTS = {
 
 __all__ = ["__version__", *_EXPORTS]
 
+sys.meta_path.append(RenamedModuleFinder())  # errors for modules that moved
+
 
 def __getattr__(name: str) -> object:
     """Import a public name on first access, so that importing the package stays cheap."""
@@ -146,8 +150,6 @@ def __getattr__(name: str) -> object:
         value = getattr(import_module(f"{__name__}.{_EXPORTS[name]}"), name)
         globals()[name] = value
         return value
-    from lightning_distill._renamed import renamed_attribute
-
     hint = renamed_attribute(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 

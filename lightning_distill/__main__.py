@@ -1,4 +1,4 @@
-"""``python -m lightning_distill``."""
+"""Entry point of ``python -m lightning_distill``."""
 
 from lightning_distill.cli import main
 

@@ -1,58 +1,66 @@
-"""``lightning-distill``: Lightning's fit, validate and test on any distiller, and commands of our own beside them."""
+"""``lightning-distill``: fit, validate and test of Lightning for any distiller, and the commands of this package."""
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pkgutil import get_data
 
 from lightning_distill._version import __version__
 
-OVERVIEW = f"""lightning-distill {__version__}
-
-  quickstart   distil scikit-learn's digits and compare: no network, a few minutes
-  audit-data   leaks and faults in data, before anything is trained on them
-  fit          distil:  lightning-distill fit --config benchmarks/configs/breastmnist_dm.yaml
-  validate     train students on a checkpoint's set and score them on the validation split
-  test         the same on the test split: look once
-  evaluate     score a set file beside its baselines
-  coreset      chosen real images as a set file, to hold a distilled one against
-  concat       several set files as one:  lightning-distill concat A B --out both
-  compare      two evaluated sets on the same test images:  lightning-distill compare A.safetensors B.safetensors
-  mix          does somebody's set help a student that has real images of its own?
-  report       runs and result tables as one page:  lightning-distill report RUN_OR_CSV ... --out report.html
-  indicator    what distillation may reach on some data, before any is done
-  experts      train networks on real data and keep every epoch, for trajectory matching
-  bench        what a step takes on this machine, and which knob to turn: under five minutes
-
-Each has --help; fit --model.help DMDistiller and --data.help FolderDataModule show what a method or data can take."""
-#: Commands of our own: each is a function in a module of its name, with ``_`` for ``-``.
+#: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
     "quickstart", "audit-data", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator", "experts",
     "bench",
 )  # fmt: skip
-#: Lightning's own.
-LIGHTNING_COMMANDS = ("fit", "validate", "test")
-#: The option that words before the first option are a list for.
+#: Commands of Lightning and their descriptions.
+LIGHTNING_COMMANDS = {
+    "fit": "Distil a set: lightning-distill fit --config benchmarks/configs/breastmnist_dm.yaml",
+    "validate": "Train students on the set of a checkpoint and score them on the validation split.",
+    "test": "Train students on the set of a checkpoint and score them on the test split.",
+}
+#: Option that receives the words before the first option.
 POSITIONAL = {"concat": "sets", "compare": "files", "report": "inputs"}
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run one command; ``args`` defaults to the command line.
+    """Run one command.
+
+    Args:
+        args: Words of the command line after the program's name. Default: ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: 2 for a wrong command line or bad input, with one line that says what and how to mend it.
+        SystemExit: Exit status 2 for a wrong command line or invalid input, after one line on standard error.
     """
     argv = list(sys.argv[1:] if args is None else args)
     if not argv or argv[0] in ("-h", "--help"):
-        print(OVERVIEW)
+        print(overview())
     elif argv[0] in ("-V", "--version"):
         print(__version__)
     else:
         _run(argv)
+
+
+def overview() -> str:
+    """Return the list of commands, each with the first line of its docstring."""
+    lines = {name: _summary(name) for name in COMMANDS} | LIGHTNING_COMMANDS
+    return "\n".join([
+        f"lightning-distill {__version__}", "", *(f"  {name:<12} {text}" for name, text in lines.items()), "",
+        "Each command has --help; fit --model.help DMDistiller and --data.help FolderDataModule list their options.",
+    ])  # fmt: skip
+
+
+def _summary(command: str) -> str:
+    """Return the first docstring line of a command without importing its module."""
+    name = command.replace("-", "_")
+    source = get_data("lightning_distill.commands", f"{name}.py")
+    functions = [node for node in ast.parse(source or b"").body if isinstance(node, ast.FunctionDef)]
+    return next((ast.get_docstring(node) or "").partition("\n")[0] for node in functions if node.name == name)
 
 
 def _run(argv: list[str]) -> None:
@@ -65,7 +73,7 @@ def _run(argv: list[str]) -> None:
         if argv[0] in COMMANDS:
             from jsonargparse import auto_cli
 
-            import lightning_distill.data  # noqa: F401  (short class names in --data)
+            import lightning_distill.data  # noqa: F401  (classes can be given by name alone)
             from lightning_distill.commands._argv import normalize_argv
 
             name = argv[0].replace("-", "_")
@@ -90,12 +98,12 @@ def _lightning(argv: list[str]) -> None:
 
     from lightning.pytorch.cli import LightningCLI
 
-    from lightning_distill.callbacks import StudentEvaluation  # noqa: F401  (short class names in YAML)
+    from lightning_distill.callbacks import StudentEvaluation  # noqa: F401  (classes can be given by name alone)
     from lightning_distill.data import ArrayDataModule
     from lightning_distill.distillers import Distiller
 
     for method in entry_points(group="lightning_distill.distillers"):
-        method.load()  # methods of other packages then have short names too
+        method.load()  # methods of other packages can then be given by name alone
 
     class DistillCLI(LightningCLI):
         @staticmethod
@@ -105,8 +113,8 @@ def _lightning(argv: list[str]) -> None:
         def before_instantiate_classes(self) -> None:
             if self.subcommand in ("validate", "test") and self.config[self.subcommand].ckpt_path is None:
                 raise ValueError(
-                    f"{self.subcommand} needs --ckpt_path FILE, a checkpoint of fit: without one it would score the "
-                    "images that a run begins with; `lightning-distill evaluate --set` scores a set file"
+                    f"{self.subcommand} needs --ckpt_path FILE, a checkpoint of fit; "
+                    "`lightning-distill evaluate --set FILE` scores a set file"
                 )
 
     DistillCLI(

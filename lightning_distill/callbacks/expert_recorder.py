@@ -11,12 +11,13 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
+from lightning_distill._renamed import RenamedArguments
 from lightning_distill.distillers.mtt.experts import epoch_path, write_epoch, write_expert_card
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.spec import DataSpec
 
 
-class ExpertTrajectoryRecorder(Callback):
+class ExpertTrajectoryRecorder(RenamedArguments, Callback):
     """Write the parameters of a LightningModule, or of one of its networks, before training and after every epoch.
 
     Works in any Lightning project and does not change its training. `MTTDistiller` takes the parent folder of

@@ -9,13 +9,14 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from lightning_distill._renamed import RenamedArguments
 from lightning_distill.callbacks._loggers import log_image
 from lightning_distill.distillers import Distiller
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.visualization.image_grid import image_grid
 
 
-class SyntheticImageLogger(Callback):
+class SyntheticImageLogger(RenamedArguments, Callback):
     """Log a grid of the images as they are exported, one row per class, after every validation and at the end.
 
     W&B and TensorBoard get it as ``synthetic/images``.

@@ -10,7 +10,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
-from lightning_distill._renamed import LOG_KEYS
+from lightning_distill._renamed import LOG_KEYS, RenamedArguments
 from lightning_distill.callbacks._loggers import log_artifact
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation, exported_set
 from lightning_distill.distillers import Distiller
@@ -18,7 +18,7 @@ from lightning_distill.sets.card import make_card
 from lightning_distill.sets.storage import SET, check_writable, save_set
 
 
-class SyntheticSetExport(Callback):
+class SyntheticSetExport(RenamedArguments, Callback):
     """Write the set to ``dirpath/last`` after every validation and at the end, and the best one to ``dirpath/best``.
 
     Each folder holds ``set.safetensors``, which contains its card, and a copy of the card as ``card.json``. W&B gets

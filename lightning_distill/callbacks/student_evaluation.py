@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from lightning_distill._renamed import RenamedArguments
 from lightning_distill.callbacks._image_space import (
     ImageSpace,
     batch_space,
@@ -50,7 +51,7 @@ Arrays = tuple[NDArray[np.generic], NDArray[np.int64]]
 SetSource = str | os.PathLike[str] | tuple[Tensor, Tensor]
 
 
-class StudentEvaluation(Callback):
+class StudentEvaluation(RenamedArguments, Callback):
     """Train fresh students on a set in Lightning's validation and test loops, and log their scores.
 
     Logs the mean over students of every metric of `compute_metrics` (``val/acc``, ``val/auroc``, ``val/balanced_acc``,

@@ -1,41 +1,48 @@
-"""What people type after one of our commands, in the form jsonargparse knows."""
+"""Normalize what is typed after a command to the form that jsonargparse parses."""
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Sequence
 
+from lightning_distill.commands._options import SHELL_NAMES, command_parameters
+
+PYTHON_NAMES = {shell: python for python, shell in SHELL_NAMES.items()}
+
 
 def normalize_argv(words: Sequence[str], command: Callable[..., object], first: str | None = None) -> list[str]:
-    """``--test-data`` as ``--test_data``, several words as a list, a single one too where the option is a list.
+    """Turn dashes in option names into underscores, and several words after a list option into one list.
 
     ``--ipc 1 10`` becomes ``--ipc=[1,10]``, ``--baselines random`` becomes ``--baselines=["random"]``; lists in
-    brackets stay as they are.
+    brackets are kept. ``--set`` becomes ``--synthetic_set`` where the command has that parameter.
 
     Args:
-        words: after the command.
-        command: the function; the annotations of its parameters say which options are lists, and of what.
-        first: the option that words before the first option belong to.
+        words: Words of the command line after the name of the command.
+        command: Function of the command. The annotations of its parameters tell which options are lists.
+        first: Name of the option that receives the words before the first option.
+
+    Returns:
+        Words for jsonargparse, one for each option.
     """
     if first and words and not words[0].startswith("-"):
         words = [f"--{first}", *words]
+    kinds = {name: str(parameter.annotation) for name, parameter in command_parameters(command).items()}
     options: list[list[str]] = []
     for word in words:
         name, sign, value = word.partition("=")
         if word.startswith("--"):
-            options.append([f"--{name[2:].replace('-', '_')}", *([value] if sign else [])])
+            name = name[2:].replace("-", "_")
+            name = PYTHON_NAMES.get(name, name) if PYTHON_NAMES.get(name) in kinds else name
+            options.append([f"--{name}", *([value] if sign else [])])
         elif options:
             options[-1].append(word)
         else:
             options.append([word])
-    parameters = inspect.signature(command).parameters
-    kinds = {f"--{name}": str(parameter.annotation) for name, parameter in parameters.items()}
-    return [_joined(name, values, kinds.get(name, "")) for name, *values in options]
+    return [_join(name, values, kinds.get(name[2:], "")) for name, *values in options]
 
 
-def _joined(name: str, values: list[str], kind: str) -> str:
-    """An option and its values as one word; ``kind`` is the annotation, such as ``list[str] | None``."""
+def _join(name: str, values: list[str], kind: str) -> str:
+    """Join an option and its values; ``kind`` is the annotation, such as ``list[str] | None``."""
     whole = len(values) == 1 and (not kind.startswith("list[") or values[0] == "null" or values[0].startswith("["))
     if whole or not values:
         return "=".join([name, *values])

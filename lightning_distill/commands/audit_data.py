@@ -1,10 +1,9 @@
-"""``lightning-distill audit-data``: leaks and faults in data, before anything is trained on them."""
+"""``lightning-distill audit-data``: find leaks and faults in data before training."""
 
 from __future__ import annotations
 
 import datetime
 import math
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from lightning_distill._version import __version__
 from lightning_distill.audit import Finding, Place, audit, total_work
 from lightning_distill.audit.classes import class_counts, class_names
 from lightning_distill.audit.run import MAX_NEAR, NEAR
-from lightning_distill.commands._candidates import student_bar
-from lightning_distill.commands.evaluate import data_options
+from lightning_distill.commands._options import command_line, progress_bar
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.groups import PATIENT
 from lightning_distill.data.checks.splits import RawSplits
@@ -24,13 +22,13 @@ from lightning_distill.sets.storage import check_writable
 from lightning_distill.utils.csv_rows import append_csv
 
 STYLES = {"blocks": "bold red", "warns": "yellow", "unknown": "dim", "ok": "green"}
-#: Examples of a finding that are shown; the CSV has all.
+#: Number of examples printed for a finding; the CSV lists all.
 SHOWN = 3
 
 
 @dataclass(frozen=True)
 class AuditRow:
-    """A check with what it found; or, with a ``row``, one image that it found, and the one it is like."""
+    """Result of a check; with ``row``, one image that the check found and the image that it matches."""
 
     dataset: str
     source: str
@@ -52,55 +50,56 @@ class AuditRow:
 
 
 def audit_data(
-    data: ArrayDataModule, near: float = NEAR, max_near: float = MAX_NEAR, out: str | None = None
+    data: ArrayDataModule, *, near: float = NEAR, max_near: float = MAX_NEAR, out: str | None = None
 ) -> list[Finding]:
-    """Look for what makes scores on some data wrong: copies and patients in two splits, classes that are missing.
+    """Find faults that invalidate scores: copies and patients in two splits, missing classes, wrong labels.
 
-    The data are looked at as they were given: nothing is carved out of train or left out, and patients in two splits
-    do not stop it. Images are named by split and row, from 0; patients are counted and never named.
+    The splits are checked as they are stored, before any image is left out or moved to a validation split. Images are
+    named by split and row, counted from 0. Patients are counted and never named.
 
     Args:
-        data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
-        near: likeness from which an image is nearly another, as it lies, mirrored, turned or shifted; see
-            `audit.likeness.ImageSimilarity`.
-        max_near: the share of a split's images above which near copies of earlier splits block. The default, one in a
-            hundred, is what can move an accuracy as much as students differ; chance is far below it. 1 only warns.
-        out: CSV that the findings are added to, with every image.
+        data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
+        near: Similarity in (0, 1] above which two images count as near copies, unchanged, mirrored, rotated or shifted;
+            see `audit.similarity.ImageSimilarity`.
+        max_near: Largest share in [0, 1] of near copies of earlier splits in a split; a larger share is an error. The
+            default of 0.01 can change an accuracy by as much as students differ. 1 only warns.
+        out: CSV file that the findings are appended to, with every image.
 
     Returns:
-        The findings, the worst first, where none blocks.
+        Findings, ordered by severity, where none is an error.
 
     Raises:
-        SystemExit: 1 where something blocks: the same image or patient in two splits, too many near copies, one image
-            with other labels in two splits, a class without training images, a label without a class.
-        ValueError: data that cannot be read, ``near`` outside of (0, 1], ``max_near`` outside of [0, 1].
-        OSError: the folder of ``out`` cannot be written.
+        SystemExit: Exit status 1 where a finding blocks: the same image or patient in two splits, too many near copies,
+            an image with different labels in two splits, a class without training images, a label without a class.
+        ValueError: The data cannot be read, or ``near`` or ``max_near`` is out of range.
+        OSError: The folder of ``out`` cannot be written.
     """
+    command = command_line(audit_data, locals())
     if out is not None:
         check_writable(Path(out).parent)
-    given = data.load_splits()
-    with student_bar() as bar:
-        task = bar.add_task("images looked at", total=total_work(given))
-        findings = audit(given, near, max_near, lambda images: bar.advance(task, images))
-        bar.update(task, completed=total_work(given))
-    show(findings, given, Console())
+    splits = data.load_splits()
+    with progress_bar() as bar:
+        task = bar.add_task("checking images", total=total_work(splits))
+        findings = audit(splits, near, max_near, lambda images: bar.advance(task, images))
+        bar.update(task, completed=total_work(splits))
+    print_findings(findings, splits, Console())
     if out is not None:
-        append_csv(Path(out), rows_of(findings, data, given, near, max_near))
+        append_csv(Path(out), rows_of(findings, splits, near, max_near, command))
     if any(finding.status == "blocks" for finding in findings):
         raise SystemExit(1)
     return findings
 
 
-def show(findings: list[Finding], given: RawSplits, console: Console) -> None:
-    """The classes of every split, and what the checks have found."""
-    counts = class_counts(given)
-    table = Table(title=f"{given.name} ({given.source}), images of each class")
+def print_findings(findings: list[Finding], splits: RawSplits, console: Console) -> None:
+    """Print the class counts of every split and the findings."""
+    counts = class_counts(splits)
+    table = Table(title=f"{splits.name} ({splits.source}), images of each class")
     table.add_column("class")
     for split in counts:
         table.add_column(split, justify="right")
-    for label, name in enumerate(class_names(given)):
+    for label, name in enumerate(class_names(splits)):
         table.add_row(name, *(f"{count[label]:,}" for count in counts.values()))
-    table.add_row("images", *(f"{len(labels):,}" for _, labels in given.splits.values()), style="bold")
+    table.add_row("images", *(f"{len(labels):,}" for _, labels in splits.splits.values()), style="bold")
     console.print(table)
     table = Table(title="Audit")
     for column in ("", "check", "found", "examples (split row)"):
@@ -109,25 +108,20 @@ def show(findings: list[Finding], given: RawSplits, console: Console) -> None:
         examples = ", ".join(map(str, finding.places[:SHOWN])) + (", ..." if len(finding.places) > SHOWN else "")
         table.add_row(finding.status, finding.check, finding.found, examples, style=STYLES[finding.status])
     console.print(table)
-    if "val" not in given.splits:
-        whole = "patients or lesions" if given.group_kind == PATIENT else f"{given.group_kind}s"
-        how = f"whole {whole}" if "train" in given.groups else "single images, whoever they are of"
-        console.print(f"There is no val split: it will be carved out of train by {how}.", highlight=False)
+    if "val" not in splits.splits:
+        whole = "patients or lesions" if splits.group_kind == PATIENT else f"{splits.group_kind}s"
+        how = f"whole {whole}" if "train" in splits.groups else "single images, regardless of the patient"
+        console.print(f"There is no val split: it will be split off from train by {how}.", highlight=False)
 
 
-def rows_of(
-    findings: list[Finding], data: ArrayDataModule, given: RawSplits, near: float, max_near: float
-) -> list[AuditRow]:
-    """A row for each finding, followed by one for each of its images."""
-    options = [*data_options("data", data), *(["--near", f"{near:g}"] if near != NEAR else [])]
-    options += ["--max_near", f"{max_near:g}"] if max_near != MAX_NEAR else []
-    command = shlex.join(["lightning-distill", "audit-data", *options])
+def rows_of(findings: list[Finding], splits: RawSplits, near: float, max_near: float, command: str) -> list[AuditRow]:
+    """Return a row for each finding, followed by one for each of its images."""
     day = datetime.date.today().isoformat()
 
     def row(finding: Finding, count: int, found: str, place: Place) -> AuditRow:
         return AuditRow(
-            dataset=given.name,
-            source=given.source,
+            dataset=splits.name,
+            source=splits.source,
             check=finding.check,
             status=finding.status,
             count=count,

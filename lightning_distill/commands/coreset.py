@@ -1,18 +1,15 @@
-"""``lightning-distill coreset``: chosen real images as a set file, to hold a distilled one against."""
+"""``lightning-distill coreset``: write selected real images as a set file."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from rich.console import Console
 
-from lightning_distill.commands._candidates import student_bar
-from lightning_distill.commands.evaluate import Precision
+from lightning_distill.commands._options import Accelerator, Precision, progress_bar, resolve_device
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.baselines import coreset_sampler
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
@@ -27,6 +24,7 @@ from lightning_distill.sets.synthetic import SmallClass, images_per_class, limit
 
 def coreset(
     data: ArrayDataModule,
+    *,
     method: str = "herding",
     ipc: int | list[int] = 10,
     out: str = "coreset",
@@ -37,32 +35,33 @@ def coreset(
     protocol: str = "reference",
     seed: int = 0,
     precision: Precision = "32-true",
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    accelerator: Accelerator = "auto",
     compile: CompileMode = "auto",
 ) -> Path:
-    """Choose real training images and write them as a set file; the file then holds real images.
+    """Select real training images and write them, unchanged, as a set file.
 
     Args:
-        data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
-        method: ``random``, ``herding``, ``kcenter`` or ``kmeans``.
-        ipc: images per class, one number or one for each class.
-        out: folder for ``set.safetensors`` and ``card.json``.
-        space: where distances are measured: ``pixels``, or ``embedding`` of a network trained on the data.
-        ratio: ``balanced`` takes ipc of each class, ``natural`` as many in all, in the ratio of the data's classes.
-        on_small_class: where a class has fewer images than its ipc: ``error``, ``fewer``, ``repeat``.
-        network: that makes the embedding, by our names or timm's.
-        protocol: how it is trained: ``reference`` or ``quick``.
-        seed: of the choice and of the network.
-        precision: of the network's forward.
-        accelerator: where to compute.
-        compile: see `functional.FunctionalNetwork`.
+        data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
+        method: Selection method: ``random``, ``herding``, ``kcenter`` or ``kmeans``.
+        ipc: Images per class, one number or one for each class.
+        out: Folder for ``set.safetensors`` and ``card.json``.
+        space: Space of the distances: ``pixels``, or ``embedding`` of a network trained on the data.
+        ratio: Class ratio: ``balanced`` takes ipc images of each class, ``natural`` the same total in the class
+            ratio of the data.
+        on_small_class: Policy where a class has fewer images than ipc: ``error``, ``fewer`` or ``repeat``.
+        network: Name of the embedding network, of this package or of timm.
+        protocol: Training protocol of the embedding network: ``reference``, ``quick`` or ``tiny`` (for tests).
+        seed: Seed of the selection and of the network.
+        precision: Precision of the network's forward pass: ``32-true`` or ``bf16-mixed``.
+        accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
+        compile: Mode of ``torch.compile``: ``auto``, ``off`` or ``max``.
 
     Returns:
-        The path of ``set.safetensors``.
+        Path of ``set.safetensors``.
 
     Raises:
-        ValueError: unknown method or network, a class with too few images.
-        OSError: the folder cannot be written.
+        ValueError: The method or network is unknown, or a class has too few images.
+        OSError: The folder cannot be written.
     """
     check_method(method)
     check_writable(out)
@@ -76,16 +75,16 @@ def coreset(
     features = None
     if space == "embedding":
         hyper_parameters |= {"network": network, "protocol": protocol}
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
-        with student_bar() as bar:
+        device = resolve_device(accelerator)
+        with progress_bar() as bar:
             task = bar.add_task(f"embedding by {network}", total=embedding_epochs(protocol, len(real[1])))
-            tick, bf16 = partial(bar.advance, task), precision == "bf16-mixed"
-            features = embed_features(real, spec, network, protocol, seed, device, bf16, compile, tick)
-    picked = coreset_sampler(method, real, counts, spec, seed, features)(0)
+            on_epoch, bf16 = partial(bar.advance, task), precision == "bf16-mixed"
+            features = embed_features(real, spec, network, protocol, seed, device, bf16, compile, on_epoch)
+    selected = coreset_sampler(method, real, counts, spec, seed, features)(0)
     card = make_card(method, hyper_parameters, {}, UNCHANGED, 0)
-    path = save_set(out, LabeledSet(to_stored_dtype(picked.pixels, spec), picked.labels, spec), card)
+    path = save_set(out, LabeledSet(to_stored_dtype(selected.pixels, spec), selected.labels, spec), card)
     rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
     Console().print(
-        f"{len(picked.labels)} real images of {spec.name}, unchanged, chosen by {method}: {path}", soft_wrap=True
+        f"{len(selected.labels)} real images of {spec.name}, unchanged, selected by {method}: {path}", soft_wrap=True
     )
     return path

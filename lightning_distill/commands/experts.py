@@ -1,16 +1,13 @@
-"""``lightning-distill experts``: train networks on real data and keep every epoch, for trajectory matching."""
+"""``lightning-distill experts``: train expert networks for trajectory matching and store every epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal
 
-import torch
 from rich.console import Console
 
-from lightning_distill.commands._candidates import student_bar
-from lightning_distill.commands.evaluate import Precision
+from lightning_distill.commands._options import Accelerator, Precision, progress_bar, resolve_device
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers.mtt.experts import CARD, epochs_in, read_expert_card, write_epoch, write_expert_card
 from lightning_distill.evaluation import Protocol, Student, StudentTrainer, TrainedStudents, full_data
@@ -26,6 +23,7 @@ from lightning_distill.utils.rng import derive_seed
 def experts(
     data: ArrayDataModule,
     out: str = "experts",
+    *,
     count: int = 20,
     epochs: int = 50,
     network: str = "convnet",
@@ -36,36 +34,37 @@ def experts(
     augmentation: str | None = None,
     seed: int = 0,
     precision: Precision = "32-true",
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    accelerator: Accelerator = "auto",
     compile: CompileMode = "auto",
 ) -> list[Path]:
     """Train networks on all real training images and write their parameters after every epoch.
 
-    Experts that are there already are kept; one that was cut off is trained again from its seed. The paper has 100
-    experts of 50 epochs, plain SGD.
+    Complete experts in the folder are kept; an incomplete one is trained again from its seed. The paper uses 100
+    experts of 50 epochs, trained with plain SGD.
 
     Args:
-        data: the real data: ``--data MedMNISTDataModule --data.name breastmnist``.
-        out: folder; expert n goes to ``out/00n``.
-        count: experts.
-        epochs: of each.
-        network: by our names or timm's.
-        lr: constant learning rate.
-        momentum: of SGD.
-        weight_decay: of SGD.
-        batch_size: images in a step.
-        augmentation: a preset of `presets.PRESETS`; default the data set's.
-        seed: of the first expert; the next ones count on. An expert never begins where an evaluated student does.
-        precision: of the forward.
-        accelerator: where to compute.
-        compile: see `functional.FunctionalNetwork`.
+        data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
+        out: Folder of all experts; expert n is written to ``out/00n``.
+        count: Number of experts.
+        epochs: Number of epochs of each expert.
+        network: Name of the network, of this package or of timm.
+        lr: Learning rate, constant over all epochs.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        batch_size: Number of images in a training step.
+        augmentation: Augmentation preset, see `augmentation.presets.PRESETS`. Default: that of the data.
+        seed: Seed of the first expert; the others count up from it. Experts and evaluated students never share their
+            initial weights.
+        precision: Precision of the forward pass: ``32-true`` or ``bf16-mixed``.
+        accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
+        compile: Mode of ``torch.compile``: ``auto``, ``off`` or ``max``.
 
     Returns:
-        The experts' folders.
+        Folder of each expert.
 
     Raises:
-        ValueError: bad numbers or names; the folder holds experts of other settings.
-        OSError: the folder cannot be written.
+        ValueError: A number is out of range, a name is unknown, or the folder holds experts of other settings.
+        OSError: The folder cannot be written.
     """
     for name, value in (("count", count), ("epochs", epochs), ("batch_size", batch_size)):
         if value < 1:
@@ -74,8 +73,8 @@ def experts(
     check_writable(out)
     spec, real = data.spec, full_data(data.all_train_arrays(), data.spec)(0)
     protocol = Protocol("expert", epochs - 1, lr, momentum, weight_decay, batch_size, augmentation, decay=False)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
-    school = StudentTrainer(
+    device = resolve_device(accelerator)
+    student_trainer = StudentTrainer(
         network, spec, protocol, len(real.labels), count, device, precision == "bf16-mixed", compile
     )
     training = {
@@ -83,12 +82,14 @@ def experts(
         "augmentation": augmentation or spec.augmentation, "precision": precision,
     }  # fmt: skip
     folders = [Path(out) / f"{number:03d}" for number in range(count)]
-    with student_bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task(f"{count} experts", total=count * epochs)
         for number, folder in enumerate(folders, seed):
             if not _keep(folder, network, spec, {**training, "seed": number}, epochs):
-                watch = _writer(folder, school.network.weight_names)
-                student = school.fit(real, derive_seed("expert", number), lambda: bar.advance(task), watch)
+                on_epoch_parameters = _writer(folder, student_trainer.network.weight_names)
+                student = student_trainer.fit(
+                    real, derive_seed("expert", number), lambda: bar.advance(task), on_epoch_parameters
+                )
                 bar.console.print(f"expert {folder.name}: val accuracy {100 * _accuracy(student, data, device):.1f} %")
             else:
                 bar.advance(task, epochs)
@@ -97,10 +98,10 @@ def experts(
 
 
 def _keep(folder: Path, network: str, spec: DataSpec, training: dict[str, object], epochs: int) -> bool:
-    """Whether a folder holds this expert whole; if not, it gets the card.
+    """Return whether a folder holds the complete expert; write the card into a new folder.
 
     Raises:
-        ValueError: it holds an expert of another kind, which is neither overwritten nor mixed in.
+        ValueError: The folder holds an expert of other settings.
     """
     if (folder / CARD).exists():
         card = read_expert_card(folder)
@@ -113,17 +114,17 @@ def _keep(folder: Path, network: str, spec: DataSpec, training: dict[str, object
 
 
 def _writer(folder: Path, weights: Collection[str]) -> ParametersCallback:
-    """Writes the weights among what it is shown, under the network's own names."""
+    """Return a callback that writes the weights of each epoch under the names of the network."""
 
-    def watch(epoch: int, parameters: Parameters) -> None:
+    def on_epoch_parameters(epoch: int, parameters: Parameters) -> None:
         write_epoch(folder, epoch, {name.removeprefix("network."): parameters[name] for name in weights})
 
-    return watch
+    return on_epoch_parameters
 
 
 def _accuracy(student: Student, data: ArrayDataModule, device: str) -> float:
-    """On the validation split."""
-    sitting = TrainedStudents([student], data.spec, device, 0.0)
+    """Return the accuracy on the validation split."""
+    trained = TrainedStudents([student], data.spec, device, 0.0)
     for x, y in data.val_dataloader():
-        sitting.update(data.spec.normalize(x.to(device)), y.to(device))
-    return sitting.scores().mean("acc")
+        trained.update(data.spec.normalize(x.to(device)), y.to(device))
+    return trained.scores().mean("acc")

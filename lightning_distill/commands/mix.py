@@ -1,12 +1,9 @@
-"""``lightning-distill mix``: does somebody's set help a student that has real images of its own?"""
+"""``lightning-distill mix``: measure what a set adds to a given number of real images."""
 
 from __future__ import annotations
 
 import datetime
-import json
 import math
-import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -18,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_distill._version import __version__
-from lightning_distill.commands._candidates import student_bar
-from lightning_distill.commands.evaluate import Precision, data_options
+from lightning_distill.commands._options import Accelerator, Precision, command_line, progress_bar, resolve_device
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import Scores, StudentEvaluator, evaluate_students, get_protocol
 from lightning_distill.evaluation.metrics.intervals import Estimate
@@ -43,9 +39,10 @@ from lightning_distill.utils.hardware import machine_description
 
 @dataclass(frozen=True)
 class MixRow:
-    """Students of ``real`` real images and ``synthetic`` of the set. Scores are fractions; gains are paired, in acc.
+    """Scores of students trained on ``real`` real images and ``synthetic`` images of the set, as fractions.
 
-    ``accs`` has every student's accuracy, in the order of their seeds; ``sha256`` the first digits of the set file's.
+    ``gain`` is the paired difference in accuracy to the real images alone. ``accs`` lists the accuracy of each student
+    in the order of their seeds. ``sha256`` holds the first digits of the set file's checksum.
     """
 
     dataset: str
@@ -82,7 +79,8 @@ class MixRow:
 
 def mix(
     data: ArrayDataModule,
-    set: str,
+    synthetic_set: str,
+    *,
     real: list[int],
     ratio: list[float] | None = None,
     class_ratio: Ratio = "balanced",
@@ -94,95 +92,94 @@ def mix(
     resize: bool = False,
     seed: int = 0,
     precision: Precision = "32-true",
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    accelerator: Accelerator = "auto",
     compile: CompileMode = "auto",
     out: str | None = None,
 ) -> list[MixRow]:
-    """Train students on r real images with the set beside them, at several ratios, and say what the set changes.
+    """Train students on real images mixed with a set at several ratios, and measure the gain in accuracy.
 
-    Ratio w stands for w images of the set for each real image: the set is repeated as a whole as often as it fits, the
-    rest is a random class-balanced part of it. Every student takes the same number of steps at every ratio, has the
-    same real images at every ratio and starts from the same weights. Nothing is chosen: every ratio is reported. What
-    was killed goes on where it was when the same command is given again.
+    Ratio w means w images of the set for each real image. The whole set is repeated as often as it fits; the rest is a
+    random class-balanced part of it. At every ratio, students take the same number of steps on the same real images
+    and start from the same weights. Every ratio is reported. An interrupted command continues when it is repeated with
+    the same options.
 
     Args:
-        data: the user's own data; the real images are drawn from its training split.
-        set: ``set.safetensors`` or its folder.
-        real: numbers of real images, of all classes together: ``--real '[20,100,500]'``.
-        ratio: images of the set for each real one, default ``[0, 0.1, 1, 10]``; 0, no set, is always measured.
-        class_ratio: of the real images: ``balanced``, or ``natural`` as the training split has them.
-        split: real images to score on.
-        protocol: ``reference`` or ``quick``: as r real images alone are trained on.
-        students: of each mixture; at least 2.
-        network: the students', by our names or timm's.
-        map_classes: the data's class for each class of the set, where names differ: ``'{"ill": "malignant"}'``.
-        resize: bring the set's images to the data's size and channels.
-        seed: of the first student.
-        precision: of the forward.
-        accelerator: where to compute.
-        compile: see `functional.FunctionalNetwork`.
-        out: CSV that the rows are added to, each as soon as it is measured. Rows that the same command has made there
-            of the same set file are kept and not measured again.
+        data: Real data. The real images are drawn from the training split.
+        synthetic_set: Path of ``set.safetensors`` or of its folder (``--set``).
+        real: Numbers of real images of all classes together: ``--real 20 100 500``.
+        ratio: Numbers of set images for each real image. Default: ``[0, 0.1, 1, 10]``. Ratio 0 (no set) is always
+            measured.
+        class_ratio: Class ratio of the real images: ``balanced``, or ``natural`` for that of the training split.
+        split: Real images that score the students: ``val`` or ``test``.
+        protocol: Training protocol for the real images alone: ``reference``, ``quick`` or ``tiny`` (for tests).
+        students: Number of students for each mixture, at least 2.
+        network: Name of the students' network, of this package or of timm.
+        map_classes: Class of the data for each class of the set, where names differ: ``'{"ill": "malignant"}'``.
+        resize: Resize the set's images to the size and channels of the data.
+        seed: Seed of the first student; the others count up from it.
+        precision: Precision of the forward pass: ``32-true`` or ``bf16-mixed``.
+        accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
+        compile: Mode of ``torch.compile``: ``auto``, ``off`` or ``max``.
+        out: CSV file that the rows are appended to, each as soon as it is measured. Rows of an earlier run of the same
+            command with the same set file are kept and not measured again.
 
     Returns:
         One row for each number of real images and each ratio.
 
     Raises:
-        FileNotFoundError: there is no such set.
-        ValueError: a set that does not fit the data, a negative ratio, more real images than there are.
+        FileNotFoundError: The set file does not exist.
+        ValueError: The set does not fit the data, a ratio is negative, or there are too few real images.
     """
+    command = command_line(mix, locals())
     if students < 2:
         raise ValueError(f"students={students}; an interval needs at least 2")
     if not real:
-        raise ValueError("real=[]; say how many real images, such as --real '[20,100,500]'")
+        raise ValueError("real=[]; give at least one number of real images, such as --real 20 100 500")
     ratios = sorted({0.0, *([0.1, 1.0, 10.0] if ratio is None else ratio)})
     for value in ratios:
         num_synthetic(1, value)
     if out is not None:
         check_writable(Path(out).parent)
     old = [parse_row(MixRow, cells) for cells in (read_csv(Path(out), MixRow) if out is not None else [])]
-    arrays, spec, way = data.train_arrays(), data.spec, get_protocol(protocol)
+    arrays, spec, training = data.train_arrays(), data.spec, get_protocol(protocol)
     check_labels(arrays[1])
     of_class = {r: real_counts(arrays[1], r, class_ratio, spec) for r in dict.fromkeys(real)}
-    given, card = read_set(set)
-    given = adapt_set(given, spec, map_classes, resize)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
+    synthetic, card = read_set(synthetic_set)
+    synthetic = adapt_set(synthetic, spec, map_classes, resize)
+    device = resolve_device(accelerator)
     plan = [
-        (r, w, StudentEvaluator(same_steps(way, r, r + num_synthetic(r, w)), students, [network], seed, compile))
+        (r, w, StudentEvaluator(same_steps(training, r, r + num_synthetic(r, w)), students, [network], seed, compile))
         for r, w in product(of_class, ratios)
     ]
-    options = {"class_ratio": class_ratio, "split": split, "protocol": way.name, "students": students}
-    options |= {"network": network, "map_classes": map_classes, "resize": resize, "seed": seed, "precision": precision}
-    command = command_line(data, set, list(of_class), ratios, options)
-    about = (str(card.get("method", "set")), str(card.get("sha256", ""))[:12], len(given.labels))
+    about = (str(card.get("method", "set")), str(card.get("sha256", ""))[:12], len(synthetic.labels))
     kept = {(row.real, row.ratio): row for row in old if made_by(row, command, about)}
     rows: list[MixRow] = []
     alone = Scores()
-    with student_bar() as bar:
-        task = bar.add_task("", total=sum(exam.epochs for _, _, exam in plan))
-        for r, w, exam in plan:
+    with progress_bar() as bar:
+        task = bar.add_task("", total=sum(evaluator.epochs for _, _, evaluator in plan))
+        for r, w, evaluator in plan:
             bar.update(task, description=f"{r} real images, ratio {w:g}, {students} students")
             if (row := kept.get((r, w))) is not None:
                 rows.append(row)
-                alone = students_of(row, exam) if w == 0 else alone
-                bar.advance(task, exam.epochs)
+                alone = students_of(row, evaluator) if w == 0 else alone
+                bar.advance(task, evaluator.epochs)
                 continue
-            draw = mix_real_and_synthetic(arrays, of_class[r], given, w, spec, seed)
+            sampler = mix_real_and_synthetic(arrays, of_class[r], synthetic, w, spec, seed)
             batches = data.val_dataloader() if split == "val" else data.test_dataloader()
             scores = evaluate_students(
-                exam, draw, batches, device, precision == "bf16-mixed", partial(bar.advance, task)
+                evaluator, sampler, batches, device, precision == "bf16-mixed", partial(bar.advance, task)
             )
             alone = scores if w == 0 else alone
             change = paired_gain(scores, alone)
-            rows.append(make_row(spec, (*about, r, w), split, exam, scores, change, precision, command))
+            rows.append(make_row(spec, (*about, r, w), split, evaluator, scores, change, precision, command))
             if out is not None:
                 append_csv(Path(out), rows[-1:])
-    answers = [summarize(change_of(row), row.real, row.set_images, row.ratio) for row in rows if row.ratio]
+    summaries = [summarize(change_of(row), row.real, row.set_images, row.ratio) for row in rows if row.ratio]
     console = Console()
     if kept:
-        console.print(f"{len(kept)} of {len(plan)} rows were in {out} and are kept", highlight=False)
-    console.print(rich_table(rows, f"{spec.name} ({spec.source}), {split} split, {way.name} protocol, percent"))
-    for line in answers:
+        console.print(f"{len(kept)} of {len(plan)} rows were already in {out} and are kept", highlight=False)
+    console.print(rich_table(rows, f"{spec.name} ({spec.source}), {split} split, {training.name} protocol, percent"))
+    for line in summaries:
         console.print(line, highlight=False, soft_wrap=True)
     return rows
 
@@ -191,13 +188,24 @@ def make_row(
     spec: DataSpec,
     about: tuple[str, str, int, int, float],
     split: str,
-    exam: StudentEvaluator,
+    evaluator: StudentEvaluator,
     scores: Scores,
     change: Estimate,
     precision: Precision,
     command: str,
 ) -> MixRow:
-    """Fill a row from what was measured and where; ``about`` has the fields from ``set`` to ``ratio``."""
+    """Return the row of one mixture.
+
+    Args:
+        spec: Specification of the real data.
+        about: Values of the columns ``set``, ``sha256``, ``set_images``, ``real`` and ``ratio``.
+        split: Split that scored the students.
+        evaluator: Evaluator of the mixture.
+        scores: Scores of the students.
+        change: Paired gain in accuracy over the real images alone.
+        precision: Precision of the forward pass.
+        command: Command that reproduces the row.
+    """
     method, sha256, set_images, real, ratio = about
     measured = {
         "acc": scores.mean("acc"),
@@ -219,11 +227,11 @@ def make_row(
         ratio=ratio,
         synthetic=num_synthetic(real, ratio),
         split=split,
-        network=exam.architectures[0],
-        protocol=exam.protocol.name,
-        epochs=exam.protocol.epochs + 1,
+        network=evaluator.architectures[0],
+        protocol=evaluator.protocol.name,
+        epochs=evaluator.protocol.epochs + 1,
         students=len(scores.students),
-        seeds=f"{exam.seeds[0]}-{exam.seeds[-1]}",
+        seeds=f"{evaluator.seeds[0]}-{evaluator.seeds[-1]}",
         accs=" ".join(f"{value:.5f}" for value in scores.values("acc")),
         **{name: round(value, 5) for name, value in measured.items()},
         seconds=round(scores.seconds, 1),
@@ -237,40 +245,24 @@ def make_row(
 
 
 def made_by(row: MixRow, command: str, about: tuple[str, str, int]) -> bool:
-    """Whether this command made the row, of this set file and by this version."""
-    made = (row.command, row.lightning_distill, row.set, row.sha256, row.set_images)
-    return made == (command, __version__, *about)
+    """Return whether the row comes from the same command, set file and version."""
+    key = (row.command, row.lightning_distill, row.set, row.sha256, row.set_images)
+    return key == (command, __version__, *about)
 
 
-def students_of(row: MixRow, exam: StudentEvaluator) -> Scores:
-    """The accuracies of a row's students, for the gains of rows to come."""
+def students_of(row: MixRow, evaluator: StudentEvaluator) -> Scores:
+    """Return the accuracies of a row's students, as baseline of the following rows."""
     accs = [{"acc": float(value)} for value in row.accs.split()]
-    return Scores(accs, list(exam.seeds), exam.architectures * len(accs))
+    return Scores(accs, list(evaluator.seeds), evaluator.architectures * len(accs))
 
 
 def change_of(row: MixRow) -> Estimate:
-    """What the set has changed, as the row has it."""
+    """Return the paired gain of a row."""
     return Estimate(row.gain, math.nan, row.gain_low, row.gain_high, 0.95, row.students, "students")
 
 
-def command_line(
-    data: ArrayDataModule, set: str, real: list[int], ratios: list[float], options: Mapping[str, object]
-) -> str:
-    """The command that makes these rows again, without any folder of this machine beyond what the user typed."""
-    shown = set if not Path(set).is_absolute() else Path(set).name
-    parts = ["lightning-distill", "mix", "--set", shown, *data_options("data", data)]
-    parts += ["--real", json.dumps(real), "--ratio", json.dumps(ratios)]
-    for name, value in options.items():
-        if value is not None and value is not False:
-            parts += [
-                f"--{name}",
-                json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value).lower(),
-            ]
-    return shlex.join(parts)
-
-
 def rich_table(rows: list[MixRow], title: str) -> Table:
-    """The rows as people read them: accuracy in percent, changes in points."""
+    """Return the rows as a table: accuracy in percent, gain in percentage points."""
     table = Table(title=title)
     for column in ("real images", "ratio", "of the set", "accuracy", "change", "95 % interval"):
         table.add_column(column, justify="right")

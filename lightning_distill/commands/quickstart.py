@@ -1,4 +1,4 @@
-"""``lightning-distill quickstart``: the whole job on data that needs no download."""
+"""``lightning-distill quickstart``: distil and evaluate a small data set that needs no download."""
 
 from __future__ import annotations
 
@@ -15,42 +15,43 @@ from lightning_distill.callbacks import StudentEvaluation, SyntheticSetExport
 from lightning_distill.commands.evaluate import evaluate
 from lightning_distill.data import DigitsDataModule
 from lightning_distill.distillers import DMDistiller
-from lightning_distill.evaluation.result_table import ResultRow
+from lightning_distill.evaluation.evaluate import EvaluationResults
 from lightning_distill.sets.storage import check_writable, read_set
 from lightning_distill.visualization.image_grid import image_grid
 
 
 def quickstart(
     out: str = "quickstart",
+    *,
     ipc: int = 1,
     steps: int = 300,
     students: int = 5,
     protocol: str = "quick",
     network: str = "convnet",
     seed: int = 0,
-) -> list[ResultRow]:
-    """Distil scikit-learn's digits with DM and compare with a random subset and with all real data.
+) -> EvaluationResults:
+    """Distil the digits of scikit-learn with DM and compare the set with a random subset and with all real data.
 
-    Writes ``best/set.safetensors``, ``best/card.json``, ``grid.png`` and ``results.csv``.
+    The folder then holds ``best/set.safetensors``, ``best/card.json``, ``grid.png`` and ``results.csv``.
 
     Args:
-        out: folder for what is made.
-        ipc: images per class.
-        steps: of distillation.
-        students: that score each set on the test split.
-        protocol: how they are trained, ``quick`` or ``reference``.
-        network: surrogate and students.
-        seed: of everything.
+        out: Folder for all results.
+        ipc: Images per class.
+        steps: Number of distillation steps.
+        students: Number of students that score each set on the test split.
+        protocol: Training protocol of the students: ``quick``, ``reference`` or ``tiny`` (for tests).
+        network: Name of the surrogate and of the students' network, of this package or of timm.
+        seed: Seed of the distillation and of the students.
 
     Returns:
-        The rows of the table.
+        Rows of the random subset, of all real data and of the distilled set.
 
     Raises:
-        ValueError: bad numbers or names.
-        OSError: the folder cannot be written.
+        ValueError: A number is out of range or a name is unknown.
+        OSError: The folder cannot be written.
     """
     if steps < 1:
-        raise ValueError(f"steps={steps}; at least 1")
+        raise ValueError(f"steps={steps}; it must be at least 1")
     console, folder = Console(), Path(out)
     check_writable(folder)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -76,11 +77,11 @@ def quickstart(
     grid = image_grid(synthetic.pixels, synthetic.labels, synthetic.spec)
     Image.fromarray(grid).save(folder / "grid.png")
     console.print("Training students on a random subset, on all real data and on the distilled set ...")
-    rows = evaluate(
+    results = evaluate(
         str(folder / "best"),
         data,
-        protocol,
-        ["random", "full"],
+        protocol=protocol,
+        baselines=["random", "full"],
         students=students,
         architectures=[network],
         seed=seed,
@@ -89,4 +90,4 @@ def quickstart(
     )
     console.print(f"In {folder}: best/set.safetensors and its card.json, grid.png, results.csv, checkpoints")
     console.print("Next: your own arrays, or `lightning-distill fit --config benchmarks/configs/breastmnist_dm.yaml`")
-    return rows
+    return results

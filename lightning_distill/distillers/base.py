@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from lightning_distill._renamed import RenamedArguments
 from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.data import ArrayDataModule, require_array_datamodule
 from lightning_distill.distillers._checkpoint import CheckpointMixin
@@ -32,7 +33,7 @@ from lightning_distill.sets.synthetic import SmallClass, SyntheticSet
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
-class Distiller(ClassShardingMixin, CheckpointMixin, ABC):
+class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
     """Base class of a distillation method: a LightningModule with the synthetic images as its only parameters.
 
     A method implements `losses` and may override `after_step`, `init_synthetic`, `parameter_groups` and

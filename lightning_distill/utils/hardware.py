@@ -32,3 +32,8 @@ def processor_info(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
     except OSError:
         return {}
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+
+
+def resolve_device(accelerator: str) -> str:
+    """Return the device type of an accelerator option: ``auto`` is CUDA where it is available, otherwise the CPU."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator

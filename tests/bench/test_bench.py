@@ -35,7 +35,7 @@ def test_bench_measures_every_path_and_says_which_knob_to_turn(tmp_path, capsys,
     monkeypatch.setenv("COLUMNS", "160")
     main(["bench", *SMALL, "--seconds=60", f"--out={tmp_path / 'bench.csv'}"])
     shown = " ".join(capsys.readouterr().out.split())
-    for words in ("textbook", "ours, eager float32", "ours, eager bf16", "Which knob to turn:", "no compiler found"):
+    for words in ("textbook", "ours, eager float32", "ours, eager bf16", "Recommended settings:", "no compiler found"):
         assert words in shown
     assert "2 classes of 1x8x8" in shown
     with (tmp_path / "bench.csv").open() as file:
@@ -45,7 +45,7 @@ def test_bench_measures_every_path_and_says_which_knob_to_turn(tmp_path, capsys,
     works += [(path, variant) for path in ("dsa", "mtt", "dc") for variant in variants]
     assert [(row["work"], row["variant"]) for row in rows] == works
     assert all(float(row["ratio"]) > 0 and row["machine"] and row["date"] for row in rows)
-    assert rows[0]["command"].startswith("lightning-distill bench --seconds 60.0 --network convnet_w16")
+    assert rows[0]["command"].startswith("lightning-distill bench --seconds 60 --network convnet_w16")
     assert str(tmp_path) not in (tmp_path / "bench.csv").read_text()
 
 
@@ -96,7 +96,17 @@ def test_bad_input_names_the_value_and_the_way_out(argument, message, capsys):
 def test_emulated_bf16_is_left_out_and_said_so(capsys, monkeypatch, no_compiler):
     for name in ("commands.bench", "bench.advice"):
         monkeypatch.setattr(f"lightning_distill.{name}.bf16_is_native", lambda device: False)
-    results = command.bench(["dm"], 5.0, "convnet_w16", 2, 1, 8, 2, 4, accelerator="cpu")
+    results = command.bench(
+        ["dm"],
+        seconds=5.0,
+        network="convnet_w16",
+        classes=2,
+        channels=1,
+        side=8,
+        ipc=2,
+        real_per_class=4,
+        accelerator="cpu",
+    )
     assert set(results) == {("dm", "32/off")}
     assert "bf16 is emulated and was left out" in " ".join(capsys.readouterr().out.split())
 

@@ -50,7 +50,9 @@ def refused(arguments, capsys):
 
 @pytest.mark.parametrize("method", ["random", "herding", "kcenter", "kmeans"])
 def test_a_coreset_is_a_set_file_of_unchanged_training_images(method, here, capsys):
-    with pytest.warns(UserWarning, match="REAL IMAGES in .*: This file contains real images of the training data, un"):
+    with pytest.warns(
+        UserWarning, match="REAL IMAGES in .*: This file contains unchanged real images of the training data"
+    ):
         main(["coreset", f"--method={method}", "--ipc=2", DIGITS, "--out=runs/coreset", "--seed=3"])
     assert "20 real images of digits, unchanged" in " ".join(capsys.readouterr().out.split())
     found, card = read_set("runs/coreset")
@@ -61,7 +63,7 @@ def test_a_coreset_is_a_set_file_of_unchanged_training_images(method, here, caps
     assert found.labels.tolist() == np.repeat(np.arange(10), 2).tolist()
     assert (card["method"], card["start"], card["steps"]) == (method, UNCHANGED, 0)
     assert card["hyper_parameters"] == {"ipc": 2, "ratio": "balanced", "space": "pixels", "seed": 3}
-    assert "contains real images of the training data, unchanged" in card["warning"]
+    assert "contains unchanged real images of the training data" in card["warning"]
     assert str(here) not in json.dumps(card)
 
 
@@ -92,7 +94,9 @@ def test_a_coreset_of_floats_is_shipped_as_float16(here):
 
 
 def test_bad_coresets_are_refused_before_anything_is_written(small, here, capsys):
-    assert "unknown selection 'herdin'; use one of random" in refused(["coreset", "--method=herdin", *small], capsys)
+    assert "unknown coreset method 'herdin'; use one of random" in refused(
+        ["coreset", "--method=herdin", *small], capsys
+    )
     assert "the closest is herding" in refused(["coreset", "--method=herdin", *small], capsys)
     assert "class '1' has 10 training images, ipc=11" in refused(["coreset", "--ipc=11", *small], capsys)
     assert "unknown network 'convnetz'" in refused(
@@ -150,9 +154,9 @@ def test_the_strongest_warning_wins_in_any_order():
 
 
 def test_learned_labels_and_rates_are_put_together(here, capsys):
-    write("A", 0, soft=torch.full((10, 10), 0.1), lr=0.03)
+    write("A", 0, soft_labels=torch.full((10, 10), 0.1), lr=0.03)
     write("B", 1)
-    assert "learned rates differ (0.03, none)" in refused(["concat", "A", "B", "--out=both"], capsys)
+    assert "learned rates of the sets differ (0.03, none)" in refused(["concat", "A", "B", "--out=both"], capsys)
     main(["concat", "A", "B", "--out=both", "--lr=0.02"])
     both, card = read_set("both")
     assert both.lr == pytest.approx(0.02)
@@ -166,7 +170,7 @@ def test_bad_concatenations_are_refused(here, small, capsys):
     data = NpzDataModule("small.npz").spec
     save_set("B", LabeledSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), data), {})
     assert "classes: 0, 1, 2" in refused(["concat", "A", "B", "--out=both"], capsys)
-    assert "1 set to put together; give at least two" in refused(["concat", "A", "--out=both"], capsys)
+    assert "concat needs at least two sets, got 1" in refused(["concat", "A", "--out=both"], capsys)
     assert "no set file" in refused(["concat", "A", "C", "--out=both"], capsys)
     assert "--out B holds one of the sets" in refused(["concat", "A", "B", "--out=B"], capsys)
     assert "sets" in refused(["concat", "--out=both"], capsys)
@@ -197,7 +201,7 @@ def test_the_mix_curve_answers_in_plain_words(small, here, capsys, monkeypatch):
         assert float(row["gain"]) == pytest.approx(float(row["acc"]) - float(alone["acc"]), abs=2e-5)
         assert float(row["gain_low"]) <= float(row["gain"]) <= float(row["gain_high"])
         assert (row["split"], row["set"], row["set_images"]) == ("test", "herding", "4")
-        assert "mix --set theirs --data NpzDataModule" in row["command"]
+        assert "mix --data NpzDataModule --set theirs --real '[4,10]'" in row["command"]
     assert len({row["gain"] for row in rows if row["ratio"] != "0.0"}) > 1
     main([*command, "--seed=5", "--split=val"])
     with open("mix.csv") as file:
@@ -217,11 +221,11 @@ def test_a_mix_that_was_killed_goes_on(small, here, capsys, monkeypatch):
     capsys.readouterr()
     trained = []
     examine = mix_module.evaluate_students
-    monkeypatch.setattr(mix_module, "examine", lambda *a: trained.append(a) or examine(*a))
+    monkeypatch.setattr(mix_module, "evaluate_students", lambda *a: trained.append(a) or examine(*a))
     main(command)
     shown = " ".join(capsys.readouterr().out.split())
     assert len(trained) == 2
-    assert "4 of 6 rows were in mix.csv and are kept" in shown
+    assert "4 of 6 rows were already in mix.csv and are kept" in shown
     assert shown.count("(paired over 2 students, 95 % interval") == 4
     lost = [dict(zip(whole[0].split(","), row, strict=False)) for row in csv.reader(whole[1:])]
     with open("mix.csv") as file:
@@ -261,7 +265,7 @@ def test_bad_mixtures_are_refused(small, here, capsys):
     ):
         assert message in refused([*base, *arguments], capsys)
     (here / "other.csv").write_text("a,b\n1,2\n")
-    assert "other.csv has other columns (a, b)" in refused([*base, "--real=[4]", "--out=other.csv"], capsys)
+    assert "other.csv holds other rows" in refused([*base, "--real=[4]", "--out=other.csv"], capsys)
 
 
 def test_every_new_command_has_help_and_is_listed(capsys):

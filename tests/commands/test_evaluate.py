@@ -127,9 +127,11 @@ def test_bad_input_is_refused_before_anything_is_trained(make_data, options, mes
 
 
 def test_a_csv_of_other_columns_is_refused_before_anything_is_trained(make_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("lightning_distill.commands.evaluate.assess", lambda *_: pytest.fail("students were trained"))
+    monkeypatch.setattr(
+        "lightning_distill.evaluation.evaluate.evaluate_candidate", lambda *_: pytest.fail("students were trained")
+    )
     (tmp_path / "r.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match="other columns"):
+    with pytest.raises(ValueError, match=r"r\.csv holds other rows"):
         evaluate(data=make_data(), ipc=2, baselines=["random"], out=str(tmp_path / "r.csv"), **QUICK)
     assert (tmp_path / "r.csv").read_text() == "a,b\n1,2\n"
 

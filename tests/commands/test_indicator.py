@@ -8,7 +8,7 @@ import runpy
 import numpy as np
 import pytest
 from conftest import ROOT, blobs
-from test_indicator_study import cloud
+from indicator.test_study import cloud
 
 from lightning_distill import ArrayDataModule
 from lightning_distill.cli import main
@@ -48,9 +48,9 @@ def test_the_command_on_digits(tmp_path, capsys):
         assert "--ipc '[1,3]' --students 2 --protocol tiny --network convnet_w16 --full true" in row["command"]
     assert str(tmp_path) not in (tmp_path / "i.csv").read_text()
     for text in (
-        "5 nearest neighbours of 1,077 images", "all real data", "random: subsets of that size",
-        "Not measured, predicted.",
-        "small budgets", "test images, these of val images", "Warning: ipc 1 is outside of the study",
+        "5 nearest neighbours of 1,077 images", "all real data", "random: random subsets of that size",
+        "These accuracies are predicted, not measured.",
+        "small budgets", "test images, this command val images", "Warning: ipc 1 is outside of the range of the study",
         "100%",
     ):  # fmt: skip
         assert text in shown
@@ -92,10 +92,12 @@ def test_what_lies_inside_of_the_study_is_not_warned_of(make_data, tmp_path, cap
     assert "Warning" not in capsys.readouterr().out
     (tmp_path / "own.json").write_text(study.to_json().replace('"a"', '"blobs"'))
     indicator(make_data(3), 10, study=str(tmp_path / "own.json"), **SMALL)
-    assert "Warning: blobs is in the study" in capsys.readouterr().out
+    assert "Warning: blobs is part of the study" in capsys.readouterr().out
     (row,) = indicator(make_data(3), 11, study=str(tmp_path / "s.json"), **SMALL)
     assert row.outside == "ipc 11 (study: 1 to 10)"
-    assert "Warning: ipc 11 is outside of the study of DMDistiller" in " ".join(capsys.readouterr().out.split())
+    assert "Warning: ipc 11 is outside of the range of the study for DMDistiller" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_multi_label_data_are_refused():
     images = np.zeros((8, 8, 8), np.uint8) + np.arange(8, dtype=np.uint8)[:, None, None]
     labels = np.tile([[1, 0], [0, 1]], (4, 1))
     data = ArrayDataModule((images, labels), (images, labels), name="many")
-    with pytest.raises(ValueError, match="many is multi-label; the study has data with one label"):
+    with pytest.raises(ValueError, match="many is multi-label; the study has single-label data only"):
         indicator(data, 1, **SMALL)
 
 

@@ -50,9 +50,7 @@ def calibrated(test: Predictions, val: Predictions) -> list[dict[str, float]]:
         ValueError: ``val`` is another split, or has other students or classes.
     """
     if val.split != "val":
-        raise ValueError(
-            f"temperatures are fitted on val, got predictions on {val.split!r}; use the val split"
-        )
+        raise ValueError(f"temperatures are fitted on val, got predictions on {val.split!r}; use the val split")
     students = [list(zip(part.architectures, part.seeds, strict=True)) for part in (test, val)]
     if students[0] != students[1]:
         raise ValueError(

@@ -79,9 +79,7 @@ class Predictions:
         """
         if len(temperatures) != len(self.logits) or not all(0 < value < float("inf") for value in temperatures):
             given = ", ".join(map(str, temperatures))
-            raise ValueError(
-                f"temperatures {given} for {len(self.logits)} students; give one per student"
-            )
+            raise ValueError(f"temperatures {given} for {len(self.logits)} students; give one per student")
         return replace(self, logits=self.logits / torch.tensor(temperatures, dtype=torch.float32).view(-1, 1, 1))
 
     def by_group(self) -> Predictions:
@@ -94,16 +92,12 @@ class Predictions:
             ValueError: The groups are unknown, or images of one group have different labels.
         """
         if self.groups is None:
-            raise ValueError(
-                f"the groups of {len(self.targets)} images are unknown; leave out --by_group"
-            )
+            raise ValueError(f"the groups of {len(self.targets)} images are unknown; leave out --by_group")
         numbers, place = self.groups.unique(return_inverse=True)  # (G,), (N,)
         targets = torch.empty((len(numbers), *self.targets.shape[1:]), dtype=self.targets.dtype)
         targets[place] = self.targets
         if torn := int((targets[place] != self.targets).reshape(len(place), -1).any(1).sum()):
-            raise ValueError(
-                f"{torn} images have a different label than their group; leave out --by_group"
-            )
+            raise ValueError(f"{torn} images have a different label than their group; leave out --by_group")
         shape = (len(self.logits), len(numbers), self.spec.num_classes)
         sums = torch.zeros(shape, dtype=torch.float64).index_add_(1, place, self.probabilities.double())
         mean = sums / place.bincount().view(1, -1, 1)

@@ -1,0 +1,241 @@
+"""Score a synthetic set and its baselines on real data."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Literal, overload
+
+import numpy as np
+
+from lightning_distill._renamed import with_renamed_arguments
+from lightning_distill.evaluation.baselines import full_data
+from lightning_distill.evaluation.candidates import (
+    FULL,
+    EvaluationData,
+    Split,
+    baseline_candidate,
+    evaluation_split,
+    set_candidate,
+    without_augmentation,
+)
+from lightning_distill.evaluation.features import embed_features, embedding_epochs
+from lightning_distill.evaluation.metrics.prior_correction import class_priors
+from lightning_distill.evaluation.metrics.relative import RelativeScores, bytes_of_arrays
+from lightning_distill.evaluation.result import Candidate, EvaluationResult, compare_to_baselines, evaluate_candidate
+from lightning_distill.evaluation.result_table import ResultRow, make_row
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator
+from lightning_distill.evaluation.students.protocol import ProgressCallback, get_protocol
+from lightning_distill.functional.compile import CompileMode
+from lightning_distill.sets.adapt import adapted_sampler
+from lightning_distill.sets.coresets import METHODS, Space
+from lightning_distill.sets.synthetic import SmallClass, images_per_class
+from lightning_distill.utils.command_line import command_line
+from lightning_distill.utils.hardware import resolve_device
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationResults(Sequence[ResultRow]):
+    """Rows of an evaluation: baselines first, then the set.
+
+    Args:
+        rows: Rows in the order of measurement. With several architectures each candidate has one row for each of them,
+            followed by one row for all.
+        results: Scores and predictions of each candidate.
+
+    Example:
+        >>> len(EvaluationResults((), ()))
+        0
+    """
+
+    rows: tuple[ResultRow, ...]
+    results: tuple[EvaluationResult, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> ResultRow: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ResultRow]: ...
+
+    def __getitem__(self, index: int | slice) -> ResultRow | Sequence[ResultRow]:
+        """Return a row, or several for a slice."""
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the rows as a pandas DataFrame with one column for each field of `ResultRow`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_frame needs pandas; install it with `pip install pandas`") from error
+        return pandas.DataFrame([asdict(row) for row in self.rows])
+
+
+@with_renamed_arguments
+def evaluate(
+    synthetic_set: str | os.PathLike[str] | None = None,
+    data: EvaluationData | None = None,
+    *,
+    protocol: str = "reference",
+    baselines: list[str] | None = None,
+    ipc: int | list[int] | None = None,
+    split: Split = "test",
+    test_data: EvaluationData | None = None,
+    map_classes: dict[str, str] | None = None,
+    resize: bool = False,
+    augmentation: str | None = None,
+    students: int = 5,
+    architectures: list[str] | None = None,
+    seed: int = 0,
+    space: Space = "pixels",
+    ars: bool = False,
+    prior_correction: bool = False,
+    distillation_seconds: float | None = None,
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    compile: CompileMode = "auto",
+    on_small_class: SmallClass = "error",
+    on_start: Callable[[str, int], ProgressCallback] | None = None,
+    on_result: Callable[[EvaluationResult, list[ResultRow]], object] | None = None,
+) -> EvaluationResults:
+    """Train new students on a set and on its baselines, and score them on real data.
+
+    Probabilities are calibrated on the validation split. No choice is made on the test split. The function prints
+    nothing and writes no file; the command ``lightning-distill evaluate`` does both.
+
+    Args:
+        synthetic_set: Path of ``set.safetensors`` or of its folder (``--set`` on the command line). Without a set,
+            ``ipc`` gives the size of the baselines.
+        data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
+        protocol: Training protocol of the students: ``reference``, ``quick`` or ``tiny`` (for tests).
+        baselines: Any of ``random``, ``herding``, ``kcenter``, ``kmeans`` (as many real images as the set has),
+            ``full`` (all real images), ``full_weighted`` (all, with class weights) and ``full_balanced`` (each class
+            reduced to the size of the rarest). Default: none.
+        ipc: Images per class of the baselines where no set is given.
+        split: Real images that score the students: ``val`` or ``test``. Use ``val`` to choose, ``test`` once.
+        test_data: Data of another site that score the students. The baselines are still taken from ``data``.
+        map_classes: Class of the scored data for each class of the set, where names or order differ.
+        resize: Resize the set's images to the size and channels of the scored data.
+        augmentation: Augmentation preset for the students, see `augmentation.presets.PRESETS`. Default: that of the
+            set.
+        students: Number of students of each architecture. Each has its own random subset as baseline.
+        architectures: Names of networks of this package or of timm. Default: ``convnet``. The first of several is the
+            matched one.
+        seed: Seed of the first student; the others count up from it.
+        space: Space of the distances of herding, k-center and k-means: ``pixels``, or ``embedding`` of a network
+            trained on the real data.
+        ars: Also train without augmentation, for the augmentation-robust score of DD-Ranking.
+        prior_correction: Shift the students' logits to the class frequencies of the real training data.
+        distillation_seconds: Duration of the distillation, for the number of trainings after which it pays off.
+        precision: Precision of the students' forward pass: ``32-true`` or ``bf16-mixed``.
+        accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
+        compile: Mode of ``torch.compile``: ``auto``, ``off`` or ``max``.
+        on_small_class: Policy for baselines where a class has fewer images than the set: ``error``, ``fewer`` or
+            ``repeat``.
+        on_start: Function called before each training with its description and number of epochs. It returns a function
+            that is called after each epoch.
+        on_result: Function called with the result and the rows of each candidate as soon as they are measured.
+
+    Returns:
+        Rows of all candidates, with their predictions in ``results``.
+
+    Raises:
+        ValueError: A baseline is unknown, the set does not fit the data, neither or both of ``synthetic_set`` and
+            ``ipc`` are given, or ``prior_correction`` is combined with multi-label data or ``map_classes``.
+        FileNotFoundError: The set file does not exist.
+
+    Example:
+        >>> from lightning_distill import DigitsDataModule, evaluate
+        >>> results = evaluate("runs/digits/best", DigitsDataModule(), protocol="quick")  # doctest: +SKIP
+        >>> results.to_frame()  # doctest: +SKIP
+    """
+    command = command_line(evaluate, locals())
+    if data is None:
+        raise ValueError("no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module")
+    baselines = baselines or []
+    _check(synthetic_set, ipc, baselines, students)
+    if prior_correction and data.spec.multi_label:
+        raise ValueError(f"prior_correction is not defined for {data.spec.name}, which is multi-label; leave it out")
+    if prior_correction and map_classes:
+        raise ValueError(
+            "prior_correction cannot be combined with map_classes: the target class frequencies are ambiguous"
+        )
+    on_start = on_start or (lambda text, epochs: lambda: None)
+    training = replace(get_protocol(protocol), augmentation=augmentation)
+    evaluator = StudentEvaluator(training, students, architectures or ["convnet"], seed, compile)
+    device, bf16, scored = resolve_device(accelerator), precision == "bf16-mixed", test_data or data
+    distilled = []
+    if synthetic_set is not None:
+        distilled = [
+            set_candidate(synthetic_set, scored.spec, evaluator, map_classes=map_classes, resize=resize),
+        ]
+    counts = (distilled[0].counts if distilled else None) or images_per_class(ipc or 1, data.spec)
+    features = None
+    if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
+        real, network = data.train_arrays(), evaluator.architectures[0]
+        on_epoch = on_start("feature network", embedding_epochs(training, len(real[1])))
+        features = embed_features(real, data.spec, network, training, seed, device, bf16, compile, on_epoch)
+    candidates = [baseline_candidate(name, data, counts, evaluator, on_small_class, features) for name in baselines]
+    if test_data is not None:
+        candidates = [
+            replace(c, make_training_set=adapted_sampler(c.make_training_set, scored.spec, map_classes, resize))
+            for c in candidates
+        ]
+    candidates += distilled
+    if prior_correction:
+        priors = class_priors(full_data(data.all_train_arrays(), data.spec)(0))
+        candidates = [replace(candidate, target_priors=priors) for candidate in candidates]
+    images, real_bytes = evaluation_split(scored, split), float(bytes_of_arrays(*data.all_train_arrays()))
+    results: list[EvaluationResult] = []
+    plain_acc: dict[str, float] = {}
+    rows: list[ResultRow] = []
+    for candidate in candidates:
+        on_epoch = on_start(_describe(candidate), candidate.evaluator.epochs)
+        result = evaluate_candidate(candidate, images, device, bf16, on_epoch)
+        results.append(result)
+        if ars and (candidate.distilled or candidate.name == "random"):
+            plain = without_augmentation(candidate)
+            on_epoch = on_start(f"{_describe(plain)}, no augmentation", plain.evaluator.epochs)
+            plain_result = evaluate_candidate(plain, images, device, bf16, on_epoch)
+            plain_acc[candidate.name] = plain_result.scores.mean("acc")
+        relative = RelativeScores()
+        if candidate.distilled:
+            relative = compare_to_baselines(result, results, real_bytes, distillation_seconds or np.nan, plain_acc)
+        names = candidate.evaluator.architectures
+        new = [
+            make_row(result.for_architecture(name), RelativeScores(), scored.spec, split, bf16, command, name)
+            for name in (names if len(names) > 1 else [])
+        ]
+        new.append(make_row(result, relative, scored.spec, split, bf16, command))
+        rows += new
+        if on_result is not None:
+            on_result(result, new)
+    return EvaluationResults(tuple(rows), tuple(results))
+
+
+def _describe(candidate: Candidate) -> str:
+    return f"{candidate.name}, {len(candidate.evaluator.seeds)} students"
+
+
+def _check(
+    synthetic_set: str | os.PathLike[str] | None, ipc: int | list[int] | None, baselines: Sequence[str], students: int
+) -> None:
+    """Raise ValueError for arguments that are wrong without any data."""
+    if unknown := [name for name in baselines if name not in (*METHODS, *FULL)]:
+        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL))}")
+    if (synthetic_set is None) == (ipc is None):
+        raise ValueError("give either a set file (--set) or, for baselines alone, images per class (--ipc)")
+    if students == 1:
+        warnings.warn("students=1: no spread and no interval over students; 2 are needed", stacklevel=3)
