@@ -36,7 +36,7 @@ NETWORK, SEEDS, FOLDS = "convnet_w16", 5, 5
 SHORT = Protocol("short", 14)
 COLUMNS = (
     "source", "network", "protocol", "augmentation", "epochs", "students", "train", "test", "shared",
-    *(f"{metric}{end}" for metric in METRICS for end in ("", "_std", "_low", "_high")), "seconds",
+    *(f"{metric}{end}" for metric in METRICS for end in ("", "_std", "_ci95_low", "_ci95_high")), "seconds",
 )  # fmt: skip
 
 Pool = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -112,7 +112,7 @@ def difference(leaking: list[dict[str, float]], clean: list[dict[str, float]]) -
 
 def cells(metric: str, mean: float, std: float, interval: tuple[float, float]) -> dict[str, object]:
     """Format the four columns of a metric."""
-    values = dict(zip(("", "_std", "_low", "_high"), (mean, std, *interval), strict=True))
+    values = dict(zip(("", "_std", "_ci95_low", "_ci95_high"), (mean, std, *interval), strict=True))
     return {f"{metric}{end}": f"{value:.5f}" for end, value in values.items()}
 
 

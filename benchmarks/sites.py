@@ -48,7 +48,8 @@ SOURCES = {
 }
 COLUMNS = (
     "source", "shares", "balance", "network", "protocol", "epochs", "students", "seeds", "fit_steps", "images",
-    "tested_images", *(f"{metric}{end}" for metric in METRICS for end in ("", "_std", "_low", "_high")), "seconds",
+    "tested_images", *(f"{metric}{end}" for metric in METRICS for end in ("", "_std", "_ci95_low", "_ci95_high")),
+    "seconds",
 )  # fmt: skip
 
 Draw = Callable[[int], LabeledSet]
@@ -134,7 +135,10 @@ def cells(predictions: Predictions, scores: dict[str, list[float]]) -> dict[str,
     for metric, values in scores.items():
         interval = bootstrap_interval(predictions, metric)
         numbers = (float(np.mean(values)), float(np.std(values, ddof=1)), interval.low, interval.high)
-        row |= {f"{metric}{end}": f"{n:.5f}" for end, n in zip(("", "_std", "_low", "_high"), numbers, strict=True)}
+        row |= {
+            f"{metric}{end}": f"{n:.5f}"
+            for end, n in zip(("", "_std", "_ci95_low", "_ci95_high"), numbers, strict=True)
+        }
     return row
 
 
