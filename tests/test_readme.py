@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import runpy
 
@@ -88,6 +87,8 @@ def test_every_option_that_is_shown_exists():
     from importlib import import_module
 
     from lightning_distill.cli import COMMANDS
+    from lightning_distill.commands._argv import PYTHON_NAMES
+    from lightning_distill.commands._options import command_parameters
 
     text = README.replace("\\\n", " ")
     shown = re.findall(r"(?:lightning-distill |`)([\w-]+)((?: [^`\n]*)?)(?:`|\n)", text)
@@ -95,8 +96,8 @@ def test_every_option_that_is_shown_exists():
     for command, rest in shown:
         if command in COMMANDS:
             name = command.replace("-", "_")
-            known = inspect.signature(getattr(import_module(f"lightning_distill.commands.{name}"), name)).parameters
+            known = command_parameters(getattr(import_module(f"lightning_distill.commands.{name}"), name))
             for option in re.findall(r"--([\w-]+)", rest):
-                assert option.replace("-", "_") in known, f"{command} has no --{option}"
+                assert PYTHON_NAMES.get(option, option.replace("-", "_")) in known, f"{command} has no --{option}"
                 found += 1
     assert found > 25

@@ -54,7 +54,7 @@ def test_every_moved_module_names_a_module_that_exists():
         assert find_spec(f"lightning_distill.{new}") is not None, new
         with pytest.raises(ModuleNotFoundError, match="it moved to 'lightning_distill"):
             import_module(f"lightning_distill.{old}")
-    with pytest.raises(ModuleNotFoundError, match="lightning_distill.nothing'$"):
+    with pytest.raises(ModuleNotFoundError, match=r"lightning_distill\.nothing'$"):
         import_module("lightning_distill.nothing")
 
 
