@@ -1,14 +1,14 @@
-"""The accuracy that belongs to the times of `speed.py`: ours and the textbook from the same seeds, images and steps.
+"""Compare the accuracy of our implementation and the textbook implementation after the same steps.
 
     python benchmarks/agreement.py                      # writes benchmarks/results/agreement.csv
     python benchmarks/agreement.py --only dm,student    # any of dm, dc, dsa, student, mtt
-    python benchmarks/agreement.py --quick              # tiny sizes, to see that it runs
+    python benchmarks/agreement.py --quick              # tiny sizes, as a test
 
-FashionMNIST where its files are found, else MNIST, else digits; the validation split. Both sides distil the same number
-of steps from the same images, and the same students are trained on what comes out; for ``student`` both sides train
-students of their own on one random subset. One row a side; a row of this version of the package is kept unless
-``--again``. ``points_off`` says by how many points ours is above the textbook, with the half width of the 95 % interval
-of the difference (Welch). Where bf16 is emulated ``--sides 32/max`` is enough to see that nothing differs but rounding.
+The data are FashionMNIST if its files are found, else MNIST, else digits; scores are on the validation split. Both
+implementations distil the same number of steps from the same images, and the same students are trained on the results.
+For ``student``, each implementation trains its own students on one random subset. One row per implementation; a row of
+this version of the package is kept unless ``--again``. ``points_off`` is the difference to the textbook in points, with
+the half width of its 95 % interval (Welch). Where bf16 is emulated, use ``--sides 32/max``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIDES = {"textbook": None, "32/max": Variant("32-true", "max"), "bf16/max": Vari
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is distilled and trained; the defaults are the proof's."""
+    """Sizes of distillation and training. The defaults are those of the published rows."""
 
     network: str = "convnet_w32"
     ipc: int = 10
@@ -54,12 +54,12 @@ QUICK = Scale("convnet_w16", 2, 4, dict.fromkeys(PATHS, 1), 2, 1, 2)
 
 
 class Trial:
-    """One path on real data, by either side.
+    """One path on real data, with either implementation.
 
     Args:
-        work: one of `PATHS`.
-        scale: how much.
-        walks: an empty folder for experts.
+        work: Name of the path, one of `PATHS`.
+        scale: Sizes of distillation and training.
+        walks: Folder for expert trajectories, empty or with experts of the same scale.
     """
 
     def __init__(self, work: str, scale: Scale, walks: str) -> None:
@@ -72,13 +72,13 @@ class Trial:
 
     @property
     def what(self) -> str:
-        """What the accuracy is of."""
+        """Data, budget and split of the accuracy, for the column ``of``."""
         steps = "one random subset" if self.job.path == "student" else f"{self.scale.steps[self.job.path]} steps"
         spec, students = self.data.spec, f"{self.scale.students} students of {self.scale.epochs + 1} epochs"
         return f"{spec.name} ({spec.source}), ipc {self.scale.ipc}, {self.scale.network}, {steps}, {students}, val"
 
     def scores(self, variant: Variant | None) -> Scores:
-        """Accuracy of the students of one side; ``None`` is the textbook."""
+        """Return the scores of the students of one implementation; ``None`` is the textbook."""
         job, scale = self.job, self.scale
         if job.path == "student":
             spec = self.data.spec
@@ -93,17 +93,22 @@ class Trial:
 
 
 def compare(ours: list[float], textbook: list[float]) -> tuple[float, float]:
-    """Points that ours is above the textbook, and half the width of the 95 % interval (Welch's t)."""
+    """Return the difference to the textbook in points and half the width of its 95 % interval (Welch's t)."""
     interval = stats.ttest_ind(ours, textbook, equal_var=False).confidence_interval(0.95)
     return 100 * (sum(ours) / len(ours) - sum(textbook) / len(textbook)), 50 * float(interval.high - interval.low)
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
-    parser.add_argument("--only", default=",".join(PATHS), help=f"any of {', '.join(PATHS)}")
-    parser.add_argument("--sides", default="32/max,bf16/max", help="of ours; the textbook is always there")
+    parser.add_argument("--only", default=",".join(PATHS), help=f"comma-separated paths: {', '.join(PATHS)}")
+    parser.add_argument(
+        "--sides", default="32/max,bf16/max", help="variants of our implementation; the textbook is always run"
+    )
     given = parser.parse_args(arguments)
-    scale, made = QUICK if given.quick else Scale(), provenance("python benchmarks/agreement.py" + " --quick" * given.quick)
+    scale, made = (
+        QUICK if given.quick else Scale(),
+        provenance("python benchmarks/agreement.py" + " --quick" * given.quick),
+    )
     columns = ("acc", "acc_std", "accs", "points_off", "points_off_ci95", "seconds", "of")
     book = ResumableCsv(folder(given) / "agreement.csv", ("work", "side"), columns, overwrite=given.again)
     for work in listed(parser, given.only, PATHS):

@@ -1,7 +1,7 @@
-"""The authors' own code as a third side: a checkout of VICO-UoE/DatasetCondensation is called where it lies.
+"""Run the authors' own code as a third implementation, from a checkout of VICO-UoE/DatasetCondensation.
 
-Nothing of it is copied here. Its ``utils.py`` and ``networks.py`` bring networks, augmentation, distance and the
-students' epoch; the order of the calls is that of its ``main_DM.py`` and ``main_DSA.py``.
+Nothing of it is copied here. Its ``utils.py`` and ``networks.py`` provide networks, augmentation, distance and the
+epoch of a student. The order of the calls is that of its ``main_DM.py`` and ``main_DSA.py``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ PATHS = ("dm", "dsa", "student")
 
 
 def load(folder: str) -> ModuleType:
-    """Their ``utils`` module.
+    """Import the ``utils`` module of the authors.
 
     Raises:
-        FileNotFoundError: a file is missing.
+        FileNotFoundError: A file of the checkout is missing.
     """
     for name in FILES:
         if not (Path(folder) / name).is_file():
@@ -39,7 +39,7 @@ def load(folder: str) -> ModuleType:
 
 
 class Authors:
-    """One path by their functions; ``step`` is one image step, or a student's epoch."""
+    """One path with the authors' functions. ``step`` is one image step, or one epoch of a student."""
 
     def __init__(self, theirs: ModuleType, job: BenchmarkCase) -> None:
         spec, self.job, self.theirs = job.data.spec, job, theirs
@@ -68,7 +68,7 @@ class Authors:
         self.network_sgd = torch.optim.SGD(self.network.parameters(), lr=0.01, momentum=momentum, weight_decay=decay)
 
     def _pair(self, label: int) -> list[torch.Tensor]:
-        """A class's real and synthetic images through one draw of their augmentation."""
+        """Apply one random augmentation to the real and the synthetic images of a class."""
         ipc = self.job.size.ipc
         rows = np.random.permutation(self.real.members[label].numpy())[: self.job.data.real_per_class]
         pair, seed = (self.real.images[rows], self.images[label * ipc : (label + 1) * ipc]), np.random.randint(100_000)

@@ -1,12 +1,12 @@
-"""One gradient a class, as DC and DSA need them: a loop over classes against ``vmap(grad)`` over all of them at once.
+"""Compare two ways to compute one gradient per class (DC, DSA): a loop over classes, and ``vmap(grad)``.
 
     python benchmarks/class_gradients.py                # writes benchmarks/results/class_gradients.csv
-    python benchmarks/class_gradients.py --quick        # tiny sizes, to see that it runs
+    python benchmarks/class_gradients.py --quick        # tiny sizes, as a test
 
-Ten classes of 3x32x32 noise, ConvNet depth 3 width 128, eager float32, 10 and 64 images a class: `loss_gradient` in
-chunks for one class after the other, and `torch.func.vmap` of `torch.func.grad`, in turn; medians. ``difference`` is
-the largest between the two, relative to the largest gradient: float32 rounding, which turns a ReLU here and there (in
-float64 they agree to 1e-16). What wins on a device is what the package does there.
+Ten classes of 3x32x32 noise, ConvNet depth 3 width 128, eager float32, 10 and 64 images per class: `loss_gradient` in
+chunks, class by class, and `torch.func.vmap` of `torch.func.grad`, alternately; medians. ``difference`` is the largest
+difference relative to the largest gradient. It is float32 rounding, which changes the sign of a few ReLU inputs (in
+float64 the results agree to 1e-16). The package uses the faster way of each device.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ PAIRS = 5
 
 
 def by_loop(network: FunctionalNetwork, parameters: Parameters, x: Tensor) -> list[Tensor]:
-    """Gradients ``(K, ...)``, one a weight, of images ``(K, B, C, H, W)``; class after class, in chunks."""
-    found = [
+    """Compute gradients ``(K, ...)`` of all weights for images ``(K, B, C, H, W)``, class by class, in chunks."""
+    gradients = [
         loss_gradient(network, parameters, images, torch.full((len(images),), label, device=x.device))
         for label, images in enumerate(x)
     ]
-    return [torch.stack(parts) for parts in zip(*found, strict=True)]
+    return [torch.stack(parts) for parts in zip(*gradients, strict=True)]
 
 
 def by_vmap(network: FunctionalNetwork, parameters: Parameters, x: Tensor) -> list[Tensor]:
-    """The same, all classes at once."""
+    """Compute gradients ``(K, ...)`` of all weights for images ``(K, B, C, H, W)``, all classes at once."""
 
     def loss(weights: Parameters, images: Tensor, label: Tensor) -> Tensor:
         return F.cross_entropy(network.eager(weights, images), label.expand(len(images)))
 
     weights = {name: tensor.detach() for name, tensor in parameters.items()}
-    found = vmap(grad(loss), in_dims=(None, 0, 0))(weights, x, torch.arange(len(x), device=x.device))
-    return [found[name] for name in network.weight_names]
+    gradients = vmap(grad(loss), in_dims=(None, 0, 0))(weights, x, torch.arange(len(x), device=x.device))
+    return [gradients[name] for name in network.weight_names]
 
 
 def compare(classes: int, images: int, name: str, side: int, pairs: int) -> tuple[InterleavedTimer, float]:
-    """Both in turn; "ours" of the turns is the loop."""
+    """Time both ways alternately; the columns "ours" hold the loop."""
     device = torch.device(resolve_device("auto"))
     build = partial(create_network, name, 3, classes, (side, side))
     network = FunctionalNetwork(build, compile="off", chunk=auto_chunk_size(build, (3, side, side), device))
@@ -60,12 +60,12 @@ def compare(classes: int, images: int, name: str, side: int, pairs: int) -> tupl
     x = torch.randn(classes, images, 3, side, side, device=device)
     loop, together = (partial(function, network, parameters, x) for function in (by_loop, by_vmap))
     one, other = (torch.cat([part.flatten() for part in run()]) for run in (loop, together))
-    apart = float((one - other).abs().max() / one.abs().max())
+    difference = float((one - other).abs().max() / one.abs().max())
     turns = InterleavedTimer(together, warmup=1, pairs=pairs, device=device)
     turns.start()
     while loop() and not turns():
         pass
-    return turns, apart
+    return turns, difference
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -77,9 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
     book = ResumableCsv(folder(given) / "class_gradients.csv", ("images", "machine"), columns, overwrite=given.again)
     for images in (2, 4) if given.quick else (10, 64):
         if book.is_missing(images, machine_description()):
-            turns, apart = compare(classes, images, name, side, pairs)
+            turns, difference = compare(classes, images, name, side, pairs)
             times = {k.replace("ours", "loop").replace("textbook", "vmap"): v for k, v in turns.row().items()}
-            row = {"images": images, **times, "loop_is_faster": times["ratio"], "difference": f"{apart:.1e}"}
+            row = {"images": images, **times, "loop_is_faster": times["ratio"], "difference": f"{difference:.1e}"}
             print(row, flush=True)
             book.put({**row, **made})
 

@@ -1,9 +1,9 @@
-"""What compiling costs and brings: the warm-up and the time of a DM step, eager and compiled, in turn in one process.
+"""Measure the warm-up and the time of a DM step, eager and compiled, alternately in one process.
 
     python benchmarks/compile.py            # writes benchmarks/results/compile.csv
 
-Two classes of 1x28x28 noise, 256 real and 10 synthetic images a class, ConvNet depth 3 width 128. The decision for
-``compile="auto"`` (`compiling.WORTH_COMPILING`) rests on these numbers.
+Two classes of 1x28x28 noise, 256 real and 10 synthetic images per class, ConvNet depth 3 width 128. The threshold of
+``compile="auto"`` (`MIN_FLOPS_TO_COMPILE` in ``functional/compile.py``) is based on these numbers.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from lightning import Callback, Trainer
 
 from lightning_distill import ArrayDataModule, DMDistiller
 from lightning_distill.bench.results import PROVENANCE_COLUMNS, provenance
-from lightning_distill.utils.csv_rows import write_csv
 from lightning_distill.functional.network import count_flops
 from lightning_distill.networks import create_network
+from lightning_distill.utils.csv_rows import write_csv
 
 STEPS, ROUNDS = 10, 2
 COLUMNS = (
@@ -36,22 +36,22 @@ Kind = tuple[Compile, Precision]
 
 
 class Clock(Callback):
-    """The moment every step ended."""
+    """Record the end time of every step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def on_train_start(self, *_: object) -> None:
-        """The zeroth moment."""
+        """Record the start of training."""
         self.ends = [time.perf_counter()]
 
     def on_train_batch_end(self, *_: object) -> None:
-        """One more."""
+        """Record the end of a step."""
         self.ends.append(time.perf_counter())
 
 
 def measure(data: ArrayDataModule, compile: Compile, precision: Precision) -> tuple[float, float, torch.Tensor]:
-    """Seconds until the first two steps were done, median seconds of a later one, and the images."""
+    """Return the seconds of the first two steps, the median seconds of a later step, and the images."""
     clock = Clock()
     trainer = Trainer(
         max_steps=STEPS, accelerator="auto", devices=1, precision=precision, logger=False, callbacks=[clock],
@@ -82,9 +82,9 @@ def main() -> None:
     eager = statistics.median(times[("off", "32-true")])
     rows = []
     for kind in kinds:
-        step, apart = statistics.median(times[kind]), (ends[kind] - ends[("off", "32-true")]).abs().mean().item()
+        step, difference = statistics.median(times[kind]), (ends[kind] - ends[("off", "32-true")]).abs().mean().item()
         numbers = round(warm[kind], 1), round(step, 4), round(eager / step, 2), round(flops / step / 1e12, 3)
-        values = *kind, *numbers, f"{apart:.1e}", STEPS, ROUNDS
+        values = *kind, *numbers, f"{difference:.1e}", STEPS, ROUNDS
         print(*values, sep="\t")
         rows.append({**dict(zip(COLUMNS, values, strict=False)), **provenance("python benchmarks/compile.py")})
     write_csv(Path(__file__).parent / "results" / "compile.csv", COLUMNS, rows)

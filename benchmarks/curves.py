@@ -1,4 +1,4 @@
-"""Draw accuracy against images per class, one panel a data set, one line a method, from a grid's CSV.
+"""Plot accuracy against images per class from the CSV file of a grid: one panel per data set, one line per method.
 
 python benchmarks/curves.py medical            # benchmarks/results/medical.csv -> medical_curves.png
 """
@@ -21,7 +21,7 @@ COLOURS = {"random": "#888888", "DCDistiller": "#0072B2", "DSADistiller": "#E69F
 
 
 def draw(rows: Rows, path: Path, metric: str = "balanced_acc") -> None:
-    """One panel for each data set; bars are one standard deviation over students, chance is dotted."""
+    """Plot one panel per data set. Bars are one standard deviation over students, the dotted line is chance."""
     chance = {"breastmnist": 1 / 2, "pneumoniamnist": 1 / 2, "dermamnist": 1 / 7, "mnist": 0.1, "fashionmnist": 0.1}
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     figure, axes = plt.subplots(1, len(datasets), figsize=(3.6 * len(datasets), 3.4), squeeze=False)

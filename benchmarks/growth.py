@@ -1,12 +1,12 @@
-"""How a DM step of ours grows: linear in classes and in images a class, not at all with the number of real images.
+"""Measure the growth of a DM step with classes, images per class, and the total number of real images.
 
     python benchmarks/growth.py                         # writes benchmarks/results/growth.csv
     python benchmarks/growth.py --only classes          # any of classes, ipc, real
-    python benchmarks/growth.py --quick                 # tiny sizes, to see that it runs
+    python benchmarks/growth.py --quick                 # tiny sizes, as a test
 
-Noise of 3x32x32, ConvNet of width 32, eager float32, 256 real images a class; 10 classes and 10 images a class where
-they are not what grows. ``slope_ms`` and ``r2`` are of a straight line through a series, ``ms_a_unit`` is a step's time
-divided by the value, ``to_first`` by the first step's time. Growth in ipc has the fixed cost of the real images.
+Noise of 3x32x32, ConvNet of width 32, eager float32, 256 real images per class; 10 classes and 10 images per class
+unless they vary. ``slope_ms`` and ``r2`` describe a straight line through a series, ``ms_a_unit`` is the time of a step
+divided by the value, ``to_first`` the ratio to the first step's time. The real images are a fixed cost of each step.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ TINY, TINY_SERIES = Size(2, 1, 8, 2, 4, None, "convnet_w16"), {"classes": (2, 3)
 
 
 def add_line(book: ResumableCsv, series: str) -> None:
-    """Slope and straightness of a series, and each step's time a unit and against the first."""
+    """Add slope and r2 of a series to its rows, and the time of each step per unit and relative to the first."""
     rows = sorted((row for row in book.rows if row["series"] == series), key=lambda row: int(row["value"]))
     x, y = [float(row["value"]) for row in rows], [float(row["ours_ms"]) for row in rows]
     slope, r2 = statistics.linear_regression(x, y).slope, statistics.correlation(x, y) ** 2
     for row, value, ms in zip(rows, x, y, strict=True):
-        told = {"ms_a_unit": ms / value, "to_first": ms / y[0], "slope_ms": slope, "r2": r2}
-        book.put({**row, **{name: f"{number:.4g}" for name, number in told.items()}})
+        columns = {"ms_a_unit": ms / value, "to_first": ms / y[0], "slope_ms": slope, "r2": r2}
+        book.put({**row, **{name: f"{number:.4g}" for name, number in columns.items()}})
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
-    parser.add_argument("--only", default=",".join(SERIES), help=f"any of {', '.join(SERIES)}")
+    parser.add_argument("--only", default=",".join(SERIES), help=f"comma-separated series: {', '.join(SERIES)}")
     given = parser.parse_args(arguments)
     size, series, pairs = (TINY, TINY_SERIES, 1) if given.quick else (SIZE, SERIES, PAIRS)
     made = provenance("python benchmarks/growth.py" + " --quick" * given.quick)

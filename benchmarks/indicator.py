@@ -1,12 +1,12 @@
-"""The study of the indicator: how far does the accuracy of random subsets tell the accuracy of distilled sets?
+"""Study the indicator: does the accuracy of random subsets predict the accuracy of distilled sets?
 
-    python benchmarks/indicator.py                       # those of FILES in benchmarks/results
-    python benchmarks/indicator.py medical.csv mine.csv  # others
+    python benchmarks/indicator.py                       # the files in FILES in benchmarks/results
+    python benchmarks/indicator.py medical.csv mine.csv  # other files
     python benchmarks/indicator.py --draws 200           # fewer resamples
 
-Writes ``results/indicator_points.csv`` (a row for each distilled set), ``results/indicator.csv`` (a row for each
-number) and ``lightning_distill/indicator/study.json``, from which ``lightning-distill indicator`` predicts. Nothing is
-trained: it takes a few minutes. Good and bad numbers are written the same way.
+Writes ``results/indicator_points.csv`` (one row per distilled set), ``results/indicator.csv`` (one row per number) and
+``lightning_distill/indicator/study.json``, from which ``lightning-distill indicator`` predicts. Nothing is trained; the
+script takes a few minutes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from rich.progress import track
 from rich.table import Table
 from scipy import stats
 
-from lightning_distill.utils.csv_rows import write_csv
 from lightning_distill.indicator import (
     CORRELATIONS,
     Interval,
@@ -46,10 +45,11 @@ from lightning_distill.indicator.regression import (
     BASELINES,
     fit_line,
     left_out_errors,
-    line,
+    linear_fit,
     mean_error,
     root_mean_square,
 )
+from lightning_distill.utils.csv_rows import write_csv
 
 HERE = Path(__file__).parent
 FILES = ("medical.csv", "mnist.csv", "dm.csv", "selection.csv")
@@ -73,7 +73,7 @@ Vector = NDArray[np.float64]
 
 
 def study_rows(points: Sequence[Point], draws: int, seed: int) -> list[Row]:
-    """Every number of the study: of each method, and of all together with an intercept for each."""
+    """Compute all numbers of the study: for each method, and pooled with one intercept per method."""
     rows = []
     methods = list(dict.fromkeys(point.method for point in points))
     for method in track([*methods, POOLED], "Resampling data sets"):
@@ -86,10 +86,10 @@ def study_rows(points: Sequence[Point], draws: int, seed: int) -> list[Row]:
 
 
 def association_rows(method: str, own: Sequence[Point], draws: int, seed: int) -> list[Row]:
-    """Correlations, alone, within data sets and given full-data accuracy, and the line."""
+    """Compute correlations (plain, within data sets, given full-data accuracy) and the linear fit."""
     x, y = np.array([(point.random_acc, point.acc) for point in own]).T
     names = [point.dataset for point in own]
-    resample = partial(clustered_bootstrap, clusters=names, draws=draws, seed=seed)
+    resample = partial(clustered_bootstrap, clusters=names, resamples=draws, seed=seed)
     rows = []
     for name, correlate in CORRELATIONS.items():
         interval = resample(partial(_of_rows, correlate, x, y))
@@ -98,7 +98,7 @@ def association_rows(method: str, own: Sequence[Point], draws: int, seed: int) -
         rest = np.array(names) != data
         left = [point for point in own if point.dataset != data]
         rows.append(row(method, left, "pearson", "", pearson(x[rest], y[rest]), out=data))
-    # demeaned once: a resample holds whole data sets, whose means stay what they are
+    # Demeaned once: a resample holds whole data sets, so their means do not change.
     groups = [f"{point.dataset} {point.method}" for point in own]
     x_in, y_in = within(x, groups), within(y, groups)
     note = "the mean of each data set and method taken out of both: what is left is mostly ipc"
@@ -113,7 +113,7 @@ def association_rows(method: str, own: Sequence[Point], draws: int, seed: int) -
 
 
 def given_full(method: str, full: Sequence[Point]) -> Row:
-    """Partial correlation given the accuracy on all real data, over the points whose data set has such a row."""
+    """Compute the partial correlation given the accuracy on all real data, for data sets with such a row."""
     x, y, z = ([getattr(point, name) for point in full] for name in ("random_acc", "acc", "full_acc"))
     names = [point.dataset for point in full]
     sets = len(set(names))
@@ -126,8 +126,8 @@ def given_full(method: str, full: Sequence[Point]) -> Row:
 
 
 def error_rows(method: str, own: Sequence[Point], draws: int, seed: int) -> list[Row]:
-    """Errors on the data set left out, in points: of the line and of its baselines, and the prediction interval."""
-    errors = {name: left_out_errors(own, rule) for name, rule in {"line": line, **BASELINES}.items()}
+    """Compute errors on left-out data sets, in points, of the fit and its baselines, and the prediction interval."""
+    errors = {name: left_out_errors(own, rule) for name, rule in {"line": linear_fit, **BASELINES}.items()}
     each = {name: {data: fmean(map(abs, e)) for data, e in found.items()} for name, found in errors.items()}
     rows = [
         row(method, own, f"error of {TITLES[name]}", "points", 100 * mean_error(found))
@@ -161,7 +161,7 @@ def row(
     note: str = "",
     out: str = "",
 ) -> Row:
-    """One number with the points it is of; NaN becomes an empty cell. ``out``: the data set that was left out."""
+    """Return the row of one number; NaN becomes an empty cell, ``out`` is the left-out data set."""
     numbers = value, *((interval.low, interval.high) if interval else (math.nan, math.nan))
     cells = ["" if math.isnan(n) else round(float(n), 2 if unit == "points" else 3) for n in numbers]
     sets = len({point.dataset for point in own})
@@ -169,7 +169,7 @@ def row(
 
 
 def show(rows: Sequence[Row], metric: str, console: Console) -> None:
-    """The numbers as a table: one line a quantity, one column a method."""
+    """Print the numbers as a table: one line per quantity, one column per method."""
     methods = list(dict.fromkeys(str(row["method"]) for row in rows))
     table = Table(title=f"{metric}; [95 % over resampled data sets: too narrow for so few of them]")
     table.add_column("")
@@ -184,17 +184,17 @@ def show(rows: Sequence[Row], metric: str, console: Console) -> None:
     console.print(table)
 
 
-def tell(study: Study, points: Sequence[Point], left_out: Sequence[str], console: Console) -> None:
-    """What the numbers are worth, in words."""
+def print_conclusions(study: Study, points: Sequence[Point], left_out: Sequence[str], console: Console) -> None:
+    """Print the conclusions of the study and the points that were left out."""
     console.print(study.about(), highlight=False)
     for fitted in study.lines:
         console.print(f"  {fitted.describe_error()}", highlight=False)
     for point in points:
         if point.differs:
             name = f"{point.file}: {point.method} on {point.dataset} at ipc {point.ipc}"
-            console.print(f"Not quite alike: {name}: {point.differs}", highlight=False)
-    for told in left_out:
-        console.print(f"Left out: {told}", highlight=False)
+            console.print(f"Different settings: {name}: {point.differs}", highlight=False)
+    for reason in left_out:
+        console.print(f"Left out: {reason}", highlight=False)
 
 
 def _cell(row: Row | None) -> str:
@@ -220,11 +220,11 @@ def _range(rows: Sequence[Row], method: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", default=FILES, help="in benchmarks/results, or with their folder")
-    parser.add_argument("--draws", type=int, default=2000, help="resamples of the data sets")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the CSVs")
-    parser.add_argument("--json", type=Path, default=JSON, help="file of the coefficients")
+    parser.add_argument("files", nargs="*", default=FILES, help="file names in benchmarks/results, or paths")
+    parser.add_argument("--draws", type=int, default=2000, help="number of resamples of the data sets")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
+    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the CSV files")
+    parser.add_argument("--json", type=Path, default=JSON, help="file for the coefficients")
     given = parser.parse_args(arguments)
     files = [path if path.is_file() else HERE / "results" / path for path in map(Path, given.files)]
     console, date = Console(), datetime.date.today().isoformat()
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = ["--draws", str(given.draws), "--seed", str(given.seed)]
     command = shlex.join(["python", "benchmarks/indicator.py", *names, *options])
     points, left_out = read_points(files)
-    study = fit_study(points, date, command, CAUTION)  # of accuracy; balanced accuracy is for comparison
+    study = fit_study(points, date, command, CAUTION)  # fits accuracy; balanced accuracy is for comparison
     about = dict(zip(ABOUT, (" ".join(study.sources), date, command), strict=True))
     table, measured = [], []
     for metric in get_args(Metric):
@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show(rows, metric, console)
         table += [{"metric": metric, **row, **about} for row in rows]
         measured += [{**_plain(point), "date": date, "command": command} for point in own]
-    tell(study, points, left_out, console)
+    print_conclusions(study, points, left_out, console)
     write_csv(given.out / "indicator.csv", ("metric", *COLUMNS, *ABOUT), table)
     columns = [field.name for field in fields(Point)]
     write_csv(given.out / "indicator_points.csv", (*columns, "date", "command"), measured)

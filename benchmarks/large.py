@@ -1,16 +1,17 @@
-"""Larger than memory: what stays resident of images on disk, and what a step takes at 224 and 512 px.
+"""Measure memory for images on disk, and memory and time of steps at 224 and 512 px.
 
-    python benchmarks/large.py                          # writes benchmarks/results/large.csv; 4 GB of disk for a while
+    python benchmarks/large.py                          # writes benchmarks/results/large.csv; needs 4 GB of disk
     python benchmarks/large.py --only draws             # any of draws, fit, step
-    python benchmarks/large.py --quick                  # tiny sizes, to see that it runs
+    python benchmarks/large.py --quick                  # tiny sizes, as a test
 
-Each row is a process of its own. ``draws`` and ``fit`` read an npy file of 3x224x224 uint8 noise in ten unbalanced
-classes; the one of 20 GB is sparse, all zeros. ``draws`` makes the data module (statistics over all images, a
-validation split) and takes 200 batches of 16 images a class; ``rows`` as the package reads them, ``map`` through the
-memory map itself. ``fit`` takes DM steps with a network of width 16. ``step`` are DM and DSA at full width beside
-noise in memory; ``keep all`` holds every synthetic image's graph until the backward. ``peak_mib`` is the largest
-resident size of the process, pages of maps included, ``above_start_mib`` what was added to it after imports,
-``own_mib`` and ``mapped_mib`` what is resident at the end. Cold is after the file was dropped from the system's cache.
+Each row is measured in its own process. ``draws`` and ``fit`` read an npy file of 3x224x224 uint8 noise in ten
+unbalanced classes; the file of 20 GB is sparse, all zeros. ``draws`` makes the data module (statistics over all
+images, a validation split) and draws 200 batches of 16 images per class: ``rows`` as the package reads them, ``map``
+with a memory map. ``fit`` takes DM steps with a network of width 16. ``step`` takes DM and DSA steps at full width
+with noise in memory; ``keep all`` stores the activations of all synthetic images until the backward pass.
+``peak_mib`` is the largest resident size of the process, pages of maps included, ``above_start_mib`` the part of it
+added after the imports, ``own_mib`` and ``mapped_mib`` are resident at the end. Cold means: the file was dropped from
+the system's cache before.
 """
 
 from __future__ import annotations
@@ -42,19 +43,19 @@ from lightning_distill.functional import chunking as chunks
 PARTS = ("draws", "fit", "step")
 COLUMNS = ("images", "network", "classes", "ipc", "real_per_class", "steps", "peak_mib", "above_start_mib", "own_mib",
            "mapped_mib", "setup_s", "cold_batches_per_s", "warm_batches_per_s", "s_a_step")  # fmt: skip
-SPARSE_ABOVE = 8.0  # GB: files above are holes, read as zeros, and take no disk
+SPARSE_ABOVE = 8.0  # GB; larger files are sparse: they read as zeros and take no disk space
 
 
 @dataclass(frozen=True)
 class Case:
-    """One process.
+    """One measurement in its own process.
 
     Args:
-        work: ``draws``, ``fit``, ``dm`` or ``dsa``.
-        how: ``rows``, ``map``, ``as shipped`` or ``keep all``.
-        gb: of the file, 10^9 bytes; 0 for none.
-        size: of the step.
-        steps: batches drawn or image steps.
+        work: Kind of work: ``draws``, ``fit``, ``dm`` or ``dsa``.
+        how: Variant of the work: ``rows``, ``map``, ``as shipped`` or ``keep all``.
+        gb: Size of the file in 10^9 bytes; 0 for images in memory.
+        size: Sizes of a step.
+        steps: Number of batches or image steps.
     """
 
     work: str
@@ -65,17 +66,17 @@ class Case:
 
     @property
     def key(self) -> dict[str, object]:
-        """What names its row."""
+        """Values of the key columns of the row."""
         return {"work": self.work, "how": self.how, "gb": self.gb, "side": self.size.side}
 
     @property
     def count(self) -> int:
-        """Images in the file."""
+        """Number of images in the file."""
         return round(self.gb * 1e9 / (3 * self.size.side**2))
 
 
 def cases(quick: bool) -> dict[str, list[Case]]:
-    """By part of the work."""
+    """Return the measurements of each part."""
     side, network = (8, "convnet_w16") if quick else (224, "convnet_d6")
     small, mid, large = (2e-5, 4e-5, 8e-5) if quick else (0.04, 4.0, 20.0)
     drawn = Size(10, 3, side, 1, 4 if quick else 16, network="convnet_w16")
@@ -91,16 +92,16 @@ def cases(quick: bool) -> dict[str, list[Case]]:
 
 
 def labels_of(count: int) -> NDArray[np.int64]:
-    """Ten classes, the first with half of the images, each of the next with half of what is left, and 16 or more."""
+    """Return labels of ten classes with halving frequencies, at least 16 images each."""
     few = np.repeat(np.arange(10), max(1, min(20, count // 20)))
     return np.concatenate([few, np.minimum(np.random.default_rng(0).geometric(0.5, count - len(few)) - 1, 9)])
 
 
 def write_images(path: Path, case: Case) -> None:
-    """An npy file of noise, or where it is large a sparse one.
+    """Write an npy file of noise, or a sparse file if it is large.
 
     Raises:
-        OSError: the disk has no room for it.
+        OSError: The disk has not enough free space.
     """
     shape = (case.count, case.size.side, case.size.side, 3)
     row, sparse = 3 * case.size.side**2, case.gb > SPARSE_ABOVE
@@ -120,39 +121,41 @@ def write_images(path: Path, case: Case) -> None:
 
 
 def forget(path: Path) -> None:
-    """Drop a file from the system's cache, where the system can be asked to."""
+    """Drop a file from the system's cache, if the system supports it."""
     if hasattr(os, "posix_fadvise"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class Clock(Callback):
-    """When each step ended."""
+    """Record the end time of every step."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start."""
+        """Record the start of training."""
         self.times = [time.perf_counter()]
 
     def on_train_batch_end(self, *_: object, **__: object) -> None:
-        """A step has ended."""
+        """Record the end of a step."""
         self.times.append(time.perf_counter())
 
     def seconds(self) -> float:
-        """Of a step, the first left out where there are more."""
+        """Return the median seconds of a step, without the first step if there are more."""
         taken = np.diff(self.times)
         return float(np.median(taken[1:] if len(taken) > 1 else taken))
 
 
 def draw(case: Case, path: Path) -> dict[str, object]:
-    """Statistics, a split and batches, twice the same ones."""
+    """Measure statistics, a split, and the same batches twice."""
     mapped, labels, began = np.load(path, mmap_mode="r"), labels_of(case.count), time.perf_counter()
     if case.how == "map":
         images = mapped.transpose(0, 3, 1, 2)
         pixel_statistics(images)
-        draws = ClassBalancedLoader(images, labels, 10, case.size.real_per_class, case.steps, 0)
+        draws = ClassBalancedLoader(
+            images, labels, num_classes=10, per_class=case.size.real_per_class, steps=case.steps, seed=0
+        )
     else:
         draws = _data(case, path).train_dataloader()
     setup, paces = time.perf_counter() - began, []
@@ -166,7 +169,7 @@ def draw(case: Case, path: Path) -> dict[str, object]:
 
 
 def fit(case: Case, path: Path) -> dict[str, object]:
-    """DM on the file, or DM and DSA beside noise in memory."""
+    """Measure steps of DM on the file, or of DM and DSA with noise in memory."""
     data = _data(case, path) if case.work == "fit" else noise_data(case.size)
     if case.how == "keep all":
         chunks.CPU_BACKWARD_BYTES = 2**50
@@ -185,19 +188,19 @@ def _data(case: Case, path: Path) -> ArrayDataModule:
 
 
 def child(text: str) -> dict[str, object]:
-    """The numbers of a case that came as JSON."""
+    """Measure a case given as JSON."""
     given = json.loads(text)
     path, case = Path(given.pop("path")), Case(**{**given, "size": Size(**given["size"])})
     start = peak_mib()
-    found = (draw if case.work == "draws" else fit)(case, path)
+    numbers = (draw if case.work == "draws" else fit)(case, path)
     own, mapped = resident_mib()
     memory = {"peak_mib": peak_mib(), "above_start_mib": peak_mib() - start, "own_mib": own, "mapped_mib": mapped}
-    return {name: float(f"{value:.4g}") for name, value in {**memory, **found}.items()}
+    return {name: float(f"{value:.4g}") for name, value in {**memory, **numbers}.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
-    parser.add_argument("--only", default=",".join(PARTS), help=f"any of {', '.join(PARTS)}")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"comma-separated parts: {', '.join(PARTS)}")
     parser.add_argument("--child", help="measure one case, given as JSON, in this process")
     given = parser.parse_args(arguments)
     if given.child:

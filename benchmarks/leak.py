@@ -1,15 +1,14 @@
-"""What a leaking split is worth: DermaMNIST split by lesions, and by images.
+"""Measure the effect of a leaking split: DermaMNIST split by lesions and by images.
 
     python benchmarks/leak.py --root ../shared/data/medmnist     # writes benchmarks/results/leak.csv
-    python benchmarks/leak.py --quick                            # generated lesions, to see that it runs
+    python benchmarks/leak.py --quick                            # generated lesions, as a test
 
-All images of the file are pooled and split anew for every seed, a fifth for test: by scikit-learn's
-StratifiedGroupKFold, so that no lesion is on both sides, and by a stratified draw of as many single images. A student
-of each seed learns from all real training images of its split, each time for the same number of steps, and is scored
-on the split's test images: a row each, so that a run that was killed goes on. Then a row for each split, with means,
-standard deviations and t-intervals over seeds, and one with the differences (images less lesions), their standard
-errors and Welch's intervals: the test images differ, so all of these are over students *and* splits. ``shared`` is how
-many test images have a lesion that is in train too.
+All images are pooled and split again for every seed, a fifth for test: with scikit-learn's StratifiedGroupKFold, so
+that no lesion is in both splits, and with a stratified split of the same number of single images. One student per seed
+is trained on all training images of its split, for the same number of steps, and scored on the test images: one row
+each. A killed run resumes. One row per split holds means, standard deviations and t-intervals over seeds. One row holds
+the differences (images less lesions), their standard errors and Welch's intervals; since the test images differ, all of
+these are over students *and* splits. ``shared`` is the number of test images with a lesion that is in train too.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from lightning_distill.spec import DataSpec
 METRICS = ("acc", "balanced_acc", "auroc")
 SPLITS = ("lesions", "images")
 NETWORK, SEEDS, FOLDS = "convnet_w16", 5, 5
-#: Fifteen epochs, some 470 steps: ten students take a quarter of an hour on one core.
+#: Fifteen epochs, about 470 steps: ten students take a quarter of an hour on one core.
 SHORT = Protocol("short", 14)
 COLUMNS = (
     "source", "network", "protocol", "augmentation", "epochs", "students", "train", "test", "shared",
@@ -44,14 +43,14 @@ Pool = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def pooled(data: ArrayDataModule) -> Pool:
-    """Images, labels and lesions of all splits of a file together."""
+    """Return images, labels and lesions of all splits of a file together."""
     given = data.load_splits()
     images, labels = (np.concatenate(parts) for parts in zip(*given.splits.values(), strict=True))
     return images, labels, np.concatenate([given.groups[split] for split in given.splits])
 
 
 def generated(lesions: int = 120) -> Pool:
-    """Lesions of one to three noisy images each, 8x8 px, two classes."""
+    """Generate lesions of one to three noisy images each, 8x8 px, two classes."""
     random = np.random.default_rng(0)
     groups = np.repeat(np.arange(lesions), random.integers(1, 4, lesions))
     patterns = random.integers(0, 200, (lesions, 1, 8, 8))
@@ -60,7 +59,7 @@ def generated(lesions: int = 120) -> Pool:
 
 
 def rows_of(split: str, pool: Pool, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of train and test, drawn by whole lesions or by images; both of the same size."""
+    """Draw the rows of train and test, by lesions or by images, with equal sizes."""
     _, labels, lesions = pool
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     train, test = next(iter(folds.split(labels, labels, lesions)))
@@ -70,28 +69,28 @@ def rows_of(split: str, pool: Pool, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def student(split: str, pool: Pool, spec: DataSpec, protocol: Protocol, seed: int) -> dict[str, float]:
-    """Scores of one student of one split, and how many of its test images share a lesion with train."""
+    """Train and score one student, and count the test images that share a lesion with train."""
     images, labels, lesions = pool
     train, test = rows_of(split, pool, seed)
     shared = overlaps({"train": lesions[train], "test": lesions[test]})
     x = images[train].astype(np.float64)
     spec = replace(spec, mean=tuple(x.mean((0, 2, 3)).tolist()), std=tuple(x.std((0, 2, 3)).tolist()))
-    learned = LabeledSet(torch.from_numpy(images[train]), torch.from_numpy(labels[train]), spec)
-    exam = StudentEvaluator(protocol, 1, [NETWORK], seed, compile="off")
+    training_set = LabeledSet(torch.from_numpy(images[train]), torch.from_numpy(labels[train]), spec)
+    evaluator = StudentEvaluator(protocol, 1, [NETWORK], seed, compile="off")
     began = time.perf_counter()
-    scores = evaluate_students(exam, lambda _: learned, SequentialLoader(images[test], labels[test], 256))
+    scores = evaluate_students(evaluator, lambda _: training_set, SequentialLoader(images[test], labels[test], 256))
     seconds = time.perf_counter() - began
-    counts = {"train": len(train), "test": len(test), "shared": sum(len(found.rows[1]) for found in shared)}
+    counts = {"train": len(train), "test": len(test), "shared": sum(len(overlap.rows[1]) for overlap in shared)}
     return {**{metric: scores.mean(metric) for metric in METRICS}, **counts, "seconds": seconds}
 
 
 def scores_of(row: Row) -> dict[str, float]:
-    """What `student` has measured, from its row."""
+    """Read the numbers that `student` returned from their row."""
     return {name: float(row[name]) for name in (*METRICS, "train", "test", "shared", "seconds")}
 
 
 def summary(students: list[dict[str, float]]) -> dict[str, object]:
-    """Means and standard deviations over seeds, with the t-interval of the mean."""
+    """Compute means, standard deviations and t-intervals over seeds."""
     row: dict[str, object] = {"seconds": f"{sum(scores['seconds'] for scores in students):.1f}"}
     for metric in METRICS:
         values = [scores[metric] for scores in students]
@@ -101,7 +100,7 @@ def summary(students: list[dict[str, float]]) -> dict[str, object]:
 
 
 def difference(leaking: list[dict[str, float]], clean: list[dict[str, float]]) -> dict[str, object]:
-    """By how much the leaking split's scores are higher, with the standard error and Welch's interval."""
+    """Compute the difference of the scores (leaking less clean), its standard error and Welch's interval."""
     row: dict[str, object] = {}
     for metric in METRICS:
         ours, theirs = ([scores[metric] for scores in students] for students in (leaking, clean))
@@ -112,15 +111,15 @@ def difference(leaking: list[dict[str, float]], clean: list[dict[str, float]]) -
 
 
 def cells(metric: str, mean: float, std: float, interval: tuple[float, float]) -> dict[str, object]:
-    """The four columns of a metric."""
+    """Format the four columns of a metric."""
     values = dict(zip(("", "_std", "_low", "_high"), (mean, std, *interval), strict=True))
     return {f"{metric}{end}": f"{value:.5f}" for end, value in values.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
-    parser.add_argument("--root", help="folder of dermamnist.npz; default as MedMNISTDataModule finds it")
-    parser.add_argument("--seeds", type=int, help=f"students of each split, default {SEEDS}; at least 2")
+    parser.add_argument("--root", help="folder of dermamnist.npz; default: that of MedMNISTDataModule")
+    parser.add_argument("--seeds", type=int, help=f"number of students per split, default {SEEDS}; at least 2")
     given = parser.parse_args(arguments)
     if given.quick:
         pool, protocol = generated(), get_protocol("tiny")

@@ -1,12 +1,12 @@
-"""Peak memory, each case in a process of its own: ours and the textbook with many real images, and what grows.
+"""Measure peak memory, each case in its own process: with many real images, and against classes and inner steps.
 
     python benchmarks/memory.py                         # writes benchmarks/results/memory.csv
-    python benchmarks/memory.py --quick                 # tiny sizes, to see that it runs
+    python benchmarks/memory.py --quick                 # tiny sizes, as a test
 
-Noise of 3x32x32, ConvNet depth 3 width 128, float32 and eager unless the variant says else, 10 synthetic and 256 real
-images a class; DM three steps beside 50,000 real images, DC and DSA two image steps with one inner epoch between, MTT
-two steps with 2 classes. ``peak_mib`` is the largest resident size of the process, ``above_start_mib`` what was
-added to it after imports; the real images, uint8 for ours and float32 for the textbook, are among it.
+Noise of 3x32x32, ConvNet depth 3 width 128, float32 and eager unless the variant differs, 10 synthetic and 256 real
+images per class. DM takes three steps with 50,000 real images, DC and DSA take two image steps with one inner epoch
+between them, MTT takes two steps with 2 classes. ``peak_mib`` is the largest resident size of the process,
+``above_start_mib`` the part of it added after the imports, including the real images (uint8; float32 for the textbook).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ EAGER, BFLOAT = Variant(), Variant("bf16-mixed", "max")
 
 @dataclass(frozen=True)
 class Case:
-    """One process: a path by one side.
+    """One path with one implementation, in its own process.
 
     Args:
-        work: dm, dc, dsa or mtt.
-        size: of the step.
-        side: ``ours`` or ``textbook``.
-        variant: of ours.
-        constant_memory: of MTT.
-        steps: image steps.
+        work: Name of the method: dm, dc, dsa or mtt.
+        size: Sizes of a step.
+        side: Implementation, ``ours`` or ``textbook``.
+        variant: Precision and compilation of our implementation.
+        constant_memory: Unroll MTT with constant memory instead of storing all inner steps.
+        steps: Number of image steps.
     """
 
     work: str
@@ -52,7 +52,7 @@ class Case:
 
     @property
     def key(self) -> dict[str, object]:
-        """What names its row."""
+        """Values of the key columns of the row."""
         constant = str(self.constant_memory) if self.work == "mtt" else ""
         steps = self.size.syn_steps if self.work == "mtt" else ""
         names = {"work": self.work, "side": self.side, "variant": str(self.variant), "classes": self.size.classes}
@@ -60,12 +60,12 @@ class Case:
 
 
 def cases(size: Size, real: int, classes: tuple[int, ...]) -> list[Case]:
-    """DM beside many real images; what grows with classes; MTT by inner steps."""
+    """Return all cases: DM with many real images, all methods by classes, MTT by inner steps."""
     many, two = replace(size, real=real), replace(size, classes=2)
-    found = [Case("dm", many, "textbook"), Case("dm", many, variant=BFLOAT), Case("dm", many)]
-    found += [Case("dm", replace(many, classes=k)) for k in classes if k != size.classes]
-    found += [Case(work, replace(size, classes=k, inner=1), steps=2) for work in ("dc", "dsa") for k in (2, 5, 10)]
-    return found + [
+    cases = [Case("dm", many, "textbook"), Case("dm", many, variant=BFLOAT), Case("dm", many)]
+    cases += [Case("dm", replace(many, classes=k)) for k in classes if k != size.classes]
+    cases += [Case(work, replace(size, classes=k, inner=1), steps=2) for work in ("dc", "dsa") for k in (2, 5, 10)]
+    return cases + [
         Case("mtt", replace(two, syn_steps=steps), constant_memory=constant, steps=2)
         for constant in (True, False)
         for steps in (5, 10, 20)
@@ -73,7 +73,7 @@ def cases(size: Size, real: int, classes: tuple[int, ...]) -> list[Case]:
 
 
 def peaks(case: Case) -> dict[str, int]:
-    """Take the steps and say what it took; real images are held as each side holds them."""
+    """Take the steps and return the peak memory. Each implementation stores real images in its own way."""
     size, device = case.size, resolve_device("auto")
     start = peak_mib()
     if case.side == "textbook":
@@ -90,14 +90,16 @@ def peaks(case: Case) -> dict[str, int]:
             if case.work == "mtt":
                 write_expert_files(walks, size.network, data.spec)
             more = {"constant_memory": case.constant_memory} if case.work == "mtt" else {}
-            distiller = make_distiller(BenchmarkCase(case.work, size, data, device, walks), case.variant.compile, **more)
+            distiller = make_distiller(
+                BenchmarkCase(case.work, size, data, device, walks), case.variant.compile, **more
+            )
             quiet_trainer(case.steps, case.variant.precision, device, []).fit(distiller, datamodule=data)
     numbers = {"peak_mib": round(peak_mib()), "above_start_mib": round(peak_mib() - start)}
     return numbers | ({"cuda_mib": round(torch.cuda.max_memory_allocated() / 2**20)} if device == "cuda" else {})
 
 
 def child(text: str) -> dict[str, int]:
-    """`peaks` of a case that came as JSON."""
+    """Measure a case given as JSON."""
     given = json.loads(text)
     return peaks(Case(**{**given, "size": Size(**given["size"]), "variant": Variant(**given["variant"])}))
 

@@ -1,23 +1,23 @@
-"""Run a grid: distil by every config at every ipc, score every set and its baselines, one CSV row a job.
+"""Run a grid: distil with every config at every ipc, score every set and its baselines, one CSV row per job.
 
-    python benchmarks/run.py benchmarks/grids/medical.yaml                        # all jobs that have no row yet
+    python benchmarks/run.py benchmarks/grids/medical.yaml                        # all jobs without a row
     python benchmarks/run.py benchmarks/grids/medical.yaml --only 'breastmnist_*'
     python benchmarks/run.py benchmarks/grids/medical.yaml --list
 
-A job is ``lightning-distill fit`` and then ``lightning-distill evaluate`` in processes of their own. One that fails is
-named at the end and the others go on; what was killed goes on from its last checkpoint when the grid is run again.
+A job is ``lightning-distill fit`` and then ``lightning-distill evaluate``, each in its own process. A failed job is
+named at the end and does not stop the others. A killed job resumes from its last checkpoint when the grid is run again.
 
 The grid file:
 
-    out: benchmarks/results/medical.csv     # one row a job
+    out: benchmarks/results/medical.csv     # one row per job
     folder: runs/medical                    # sets, checkpoints, logs
     configs: [breastmnist_dc]               # names in benchmarks/configs, <data>_<method>
     ipc: [1, 10]
-    baselines: [random, full]               # of the configs' data sets, at every ipc (full: once)
-    fit: {trainer.max_steps: 100}           # over the config; ``students`` goes to its StudentEvaluation
+    baselines: [random, full]               # for the configs' data sets, at every ipc (full: once)
+    fit: {trainer.max_steps: 100}           # overrides the config; ``students`` is passed to its StudentEvaluation
     evaluate: {protocol: quick, students: 5}
-    experts: {count: 3, epochs: 12}         # trained once for each data set that a trajectory method needs
-    rules:                                  # for jobs whose name fits, later ones win; a job is <config>-<ipc>
+    experts: {count: 3, epochs: 12}         # trained once for each data set of a trajectory method
+    rules:                                  # for jobs with a matching name <config>-<ipc>; later rules win
       - {match: "*-10", fit: {trainer.max_steps: 50}}
 """
 
@@ -40,13 +40,19 @@ import yaml
 
 HERE = Path(__file__).parent
 RUN = [sys.executable, "-W", "ignore", "-m", "lightning_distill"]
-#: What a row has beside the columns of ``lightning-distill evaluate --out``.
+#: Columns in addition to those of ``lightning-distill evaluate --out``.
 FIT_COLUMNS = ["job", "settings", "fit_seed", "fit_steps", "fit_seconds", "fit_attempts"]
+
+#: Names in configs and grids -> names in the digests of rows made before the names changed.
+DIGEST_NAMES = {
+    "lightning_distill.SyntheticImageLogger": "lightning_distill.SyntheticImages",
+    "lightning_distill.SyntheticSetExport": "lightning_distill.ExportSyntheticSet",
+}
 
 
 @dataclass
 class Job:
-    """One row to be: a config at an ipc, or a baseline on a config's data."""
+    """Job that makes one row: a config at an ipc, or a baseline on the data of a config."""
 
     name: str
     config: str
@@ -58,24 +64,26 @@ class Job:
 
     @property
     def model(self) -> dict[str, Any]:
-        """The config as it lies in benchmarks/configs."""
+        """Content of the config file in benchmarks/configs."""
         config: dict[str, Any] = yaml.safe_load((HERE / "configs" / f"{self.config}.yaml").read_text())
         return config
 
     @property
     def settings(self) -> str:
-        """Changes whenever anything does that the row depends on."""
+        """Digest of all settings that the row depends on."""
         experts = self.experts if "experts" in self.model["model"]["init_args"] else {}
         trained = [self.model, self.fit, experts] if self.baseline is None else [self.model["data"]]
         text = json.dumps([self.ipc, self.baseline, self.evaluate, *trained], sort_keys=True)
+        for new, old in DIGEST_NAMES.items():
+            text = text.replace(f'"{new}"', f'"{old}"')
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def read_grid(path: Path) -> tuple[list[Job], Path, Path]:
-    """The jobs of a grid file, the CSV they fill, and the folder they work in.
+    """Return the jobs of a grid file, its CSV file, and its working folder.
 
     Raises:
-        ValueError: unknown keys, or a config that is not there.
+        ValueError: The file has unknown keys or names a missing config.
     """
     grid = yaml.safe_load(path.read_text())
     known = {"out", "folder", "configs", "ipc", "baselines", "fit", "evaluate", "experts", "rules"}
@@ -84,7 +92,7 @@ def read_grid(path: Path) -> tuple[list[Job], Path, Path]:
     if missing := [name for name in grid["configs"] if not (HERE / "configs" / f"{name}.yaml").is_file()]:
         raise ValueError(f"{path.name}: no config {missing[0]!r} in benchmarks/configs")
     jobs: list[Job] = []
-    first = {name.rsplit("_", 1)[0]: name for name in reversed(grid["configs"])}  # any config of a data set
+    first = {name.rsplit("_", 1)[0]: name for name in reversed(grid["configs"])}  # one config per data set
     for ipc in grid["ipc"]:
         for baseline in grid.get("baselines", []):
             for data, config in reversed(first.items()):
@@ -102,25 +110,25 @@ def read_grid(path: Path) -> tuple[list[Job], Path, Path]:
 
 
 def run(job: Job, folder: Path) -> dict[str, object]:
-    """Do a job, as far as it is not done, and return its row."""
+    """Run the missing parts of a job and return its row."""
     here = folder / job.name
     here.mkdir(parents=True, exist_ok=True)
     row: dict[str, object] = {"job": job.name, "settings": job.settings}
-    subject = ["--ipc", str(job.ipc), "--baselines", f"[{job.baseline}]"]
+    candidate = ["--ipc", str(job.ipc), "--baselines", f"[{job.baseline}]"]
     if job.baseline is None:
         row |= distil(job, folder)
-        subject = ["--set", str(best(here))]
+        candidate = ["--set", str(best(here))]
     data, scored = job.model["data"], here / "row.csv"
     scored.unlink(missing_ok=True)
     options = [f"--{key}={value}" for key, value in job.evaluate.items()]
-    call(["evaluate", *subject, *data_options(data), *options, "--out", str(scored)], here / "evaluate.log")
+    call(["evaluate", *candidate, *data_options(data), *options, "--out", str(scored)], here / "evaluate.log")
     with scored.open(newline="") as file:
         (scores,) = csv.DictReader(file)
     return row | scores
 
 
 def distil(job: Job, folder: Path) -> dict[str, object]:
-    """``lightning-distill fit``, from the last checkpoint where there is one."""
+    """Run ``lightning-distill fit``, from the last checkpoint if there is one."""
     here, config = folder / job.name, job.model
     if "experts" in config["model"]["init_args"]:
         job.fit["model.experts"] = str(make_experts(job, folder))
@@ -158,7 +166,7 @@ def distil(job: Job, folder: Path) -> dict[str, object]:
 
 
 def make_experts(job: Job, folder: Path) -> Path:
-    """Experts of the job's data, made once; the command keeps those that are there."""
+    """Train the experts of the job's data. The command keeps existing experts."""
     data = job.model["data"]
     target = folder / "experts" / job.config.rsplit("_", 1)[0]
     target.mkdir(parents=True, exist_ok=True)
@@ -170,21 +178,21 @@ def make_experts(job: Job, folder: Path) -> Path:
 
 
 def best(here: Path) -> Path:
-    """The set that validation chose, or the last one where nothing was validated."""
+    """Return the folder of the set with the best validation, or of the last set without validation."""
     return here / "best" if (here / "best").is_dir() else here / "last"
 
 
 def data_options(data: dict[str, Any]) -> list[str]:
-    """The data of a config as options of a command."""
+    """Return the data of a config as command-line options."""
     init = {key: value for key, value in data.get("init_args", {}).items() if key != "steps_per_epoch"}
     return ["--data", json.dumps({"class_path": data["class_path"], "init_args": init})]
 
 
 def call(arguments: list[str], log: Path) -> None:
-    """Run one of our commands; what it prints goes to a log.
+    """Run a command of this package and append its output to a log.
 
     Raises:
-        RuntimeError: it failed; the end of its log is in the message.
+        RuntimeError: The command failed. The message holds the end of the log.
     """
     with log.open("a") as file:
         code = subprocess.run([*RUN, *arguments], stdout=file, stderr=subprocess.STDOUT).returncode
@@ -194,7 +202,7 @@ def call(arguments: list[str], log: Path) -> None:
 
 
 def read_rows(out: Path) -> dict[str, dict[str, str]]:
-    """Rows by job."""
+    """Read the rows of a CSV file by job name."""
     if not out.is_file():
         return {}
     with out.open(newline="") as file:
@@ -202,7 +210,7 @@ def read_rows(out: Path) -> dict[str, dict[str, str]]:
 
 
 def write_rows(out: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """All rows, written beside the old file and renamed."""
+    """Write all rows to a temporary file and rename it."""
     columns = list(dict.fromkeys([*FIT_COLUMNS, *(key for row in rows.values() for key in row)]))
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
@@ -214,17 +222,17 @@ def write_rows(out: Path, rows: dict[str, dict[str, Any]]) -> None:
 
 
 def main(args: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Run a grid of configs; see the top of this file.")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("grid", type=Path)
-    parser.add_argument("--only", default="*", help="jobs whose name fits this pattern")
-    parser.add_argument("--list", action="store_true", help="only say what would be done")
+    parser.add_argument("--only", default="*", help="pattern of job names, such as 'breastmnist_*'")
+    parser.add_argument("--list", action="store_true", help="list the jobs and their state")
     options = parser.parse_args(args)
     jobs, out, folder = read_grid(options.grid)
     jobs = [job for job in jobs if fnmatch(job.name, options.only)]
     failed: list[str] = []
     for number, job in enumerate(jobs, 1):
-        there = read_rows(out).get(job.name)
-        state = "no row" if there is None else "done" if there["settings"] == job.settings else "other settings"
+        existing = read_rows(out).get(job.name)
+        state = "no row" if existing is None else "done" if existing["settings"] == job.settings else "other settings"
         print(f"[{number}/{len(jobs)}] {job.name}: {state}", flush=True)
         if options.list or state == "done":
             continue
@@ -237,7 +245,7 @@ def main(args: list[str] | None = None) -> int:
         except (RuntimeError, OSError, ValueError) as error:
             failed.append(f"{job.name}: {error}")
             continue
-        write_rows(out, read_rows(out) | {job.name: row})  # read again: another process may have added its rows
+        write_rows(out, read_rows(out) | {job.name: row})  # read again: another process may have added rows
         print(f"    {100 * float(str(row['acc'])):.1f} % in {time.perf_counter() - began:.0f} s", flush=True)
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)

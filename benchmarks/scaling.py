@@ -1,12 +1,13 @@
-"""One process against two on one machine: Lightning's ddp shares out the classes of a step, and the students.
+"""Compare one process with two on one machine: ``ddp`` distributes the classes of a step, and the students.
 
     python benchmarks/scaling.py                        # writes benchmarks/results/scaling.csv
-    python benchmarks/scaling.py --quick                # tiny sizes, to see that it runs
+    python benchmarks/scaling.py --quick                # tiny sizes, as a test
 
-Every process has one thread, so that two have twice the processor of one; on CUDA every process has a GPU. Noise of
-3x32x32, ten classes, 10 synthetic and 256 real images a class, ConvNet of width 64, eager float32; four students of 31
-epochs. ``step_ms`` is the median of five steps after the first, ``students_s`` the time of a validation, most of which
-is the students' training. ``difference`` is the largest between the images that one and two processes end with.
+Every process has one thread, so that two processes have twice the compute; on CUDA every process has its own GPU.
+Noise of 3x32x32, ten classes, 10 synthetic and 256 real images per class, ConvNet of width 64, eager float32; four
+students of 31 epochs. ``step_ms`` is the median of five steps after the first, ``students_s`` the time of a
+validation (mostly training of students). ``difference`` is the largest difference between the final images of one and
+two processes.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ SIZE, TINY = Size(network="convnet_w64"), Size(2, 1, 8, 2, 4, None, "convnet_w16
 
 
 class Clock(Callback):
-    """The moments at which steps ended."""
+    """Record the end time of every step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
 
     def on_train_batch_end(self, *_: object) -> None:
-        """One more."""
+        """Record the end of a step."""
         self.ends.append(time.perf_counter())
 
 
 def fit(processes: int, size: Size, epochs: int, out: str) -> None:
-    """Train and validate as one of several processes; the first writes times and images."""
+    """Train and validate as one of several processes; the first process writes times and images."""
     torch.set_num_threads(1)
     data, clock = noise_data(size), Clock()
     students = StudentEvaluation(students=STUDENTS, architectures=[size.network], random_baseline=False)
@@ -62,7 +63,7 @@ def fit(processes: int, size: Size, epochs: int, out: str) -> None:
     with silence_lightning():
         trainer.fit(distiller, datamodule=data)
         trainer.limit_val_batches = 1
-        trainer.callbacks.append(students)  # type: ignore[attr-defined]  # Lightning adds it when it runs
+        trainer.callbacks.append(students)  # type: ignore[attr-defined]  # set by Lightning at run time
         began = time.perf_counter()
         trainer.validate(distiller, datamodule=data, verbose=False)
     took = time.perf_counter() - began
@@ -73,7 +74,7 @@ def fit(processes: int, size: Size, epochs: int, out: str) -> None:
 
 
 def run(processes: int, size: Size, epochs: int, out: Path) -> tuple[dict[str, float], torch.Tensor]:
-    """`fit` in processes of their own."""
+    """Run `fit` in new processes and return its times and images."""
     given = json.dumps({"processes": processes, "size": asdict(size), "epochs": epochs, "out": str(out)})
     command, environment = (
         [sys.executable, "-W", "ignore", __file__, "--child", given],
@@ -90,7 +91,7 @@ def run(processes: int, size: Size, epochs: int, out: Path) -> tuple[dict[str, f
 
 def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
-    parser.add_argument("--child", help="one of the processes, given as JSON")
+    parser.add_argument("--child", help="run one process with settings given as JSON")
     given = parser.parse_args(arguments)
     if given.child:
         wanted = json.loads(given.child)
@@ -103,9 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as place:
         one, images = run(1, size, epochs, Path(place, "1"))
         two, others = run(2, size, epochs, Path(place, "2"))
-    for processes, times, apart in ((1, one, images - images), (2, two, images - others)):
+    for processes, times, difference in ((1, one, images - images), (2, two, images - others)):
         ratios = {f"{name.split('_')[0]}_ratio": round(one[name] / times[name], 2) for name in one}
-        row = {"processes": processes, **times, **ratios, "difference": f"{apart.abs().max().item():.1e}"}
+        row = {"processes": processes, **times, **ratios, "difference": f"{difference.abs().max().item():.1e}"}
         print(row, flush=True)
         book.put({**row, **made})
 

@@ -1,14 +1,14 @@
-"""The proof of speed: ours in turn with the textbook in one process.
+"""Measure the speedup over a textbook implementation, alternately in one process.
 
     python benchmarks/speed.py                          # writes benchmarks/results/speed.csv
     python benchmarks/speed.py --only dm,mtt            # any of dm, dc, dsa, student, mtt
-    python benchmarks/speed.py --authors FOLDER         # a checkout of VICO-UoE/DatasetCondensation as a third side
-    python benchmarks/speed.py --quick                  # tiny sizes, to see that it runs
+    python benchmarks/speed.py --authors FOLDER         # a checkout of VICO-UoE/DatasetCondensation as third side
+    python benchmarks/speed.py --quick                  # tiny sizes, as a test
 
-A row that this version of the package made on this machine is kept unless ``--again``. Ten classes of 3x32x32 noise, 10
-synthetic and 256 real images a class, ConvNet depth 3 width 128; DC and DSA with their 50 inner epochs, MTT with 20
-student steps; a step of a student is an epoch. In rows named "(authors)" the textbook's columns hold the authors' code.
-Where bf16 is only emulated its rows are left out. `agreement.py` says what accuracy both sides come to.
+A row made by this version of the package on this machine is kept unless ``--again``. Ten classes of 3x32x32 noise, 10
+synthetic and 256 real images per class, ConvNet depth 3 width 128; DC and DSA with 50 inner epochs, MTT with 20 student
+steps; a step of a student is an epoch. In rows named "(authors)" the columns of the textbook hold the authors' code.
+Rows of bf16 are left out where it is emulated. ``agreement.py`` compares the accuracy of both implementations.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VARIANTS = {
     "dm": [FLOAT, BFLOAT, EAGER], "dc": [BFLOAT, FLOAT], "dsa": [BFLOAT, FLOAT], "student": [FLOAT, BFLOAT],
     "mtt": [BFLOAT, FLOAT],
 }  # fmt: skip
-#: Ratios to be reached, by work and variant; the column ``met`` says whether they were.
+#: Target speedups by work and variant. The column ``met`` is yes or no.
 TARGETS: dict[tuple[str, str], float] = {
     ("dm", "bf16/max"): 5.0,
     ("dm", "32/max"): 1.8,
@@ -45,7 +45,7 @@ TINY = Size(2, 1, 8, 2, 4, None, "convnet_w16", 2, 1, 2)
 
 
 def row_of(work: str, variant: Variant, size: Size, pairs: int, rival: ReferenceStep) -> dict[str, object]:
-    """One path in turn with a rival, as a row."""
+    """Time one path and a reference alternately, and return the row."""
     turns: InterleavedTimer = measure_path(work, size, variant, warmup=1, pairs=pairs, reference=rival)
     print(f"{work} {variant}: {turns.median(turns.ours):.3f} s, {turns.ratio:.2f}x", flush=True)
     row: dict[str, object] = {"variant": variant, **turns.row()}
@@ -55,13 +55,15 @@ def row_of(work: str, variant: Variant, size: Size, pairs: int, rival: Reference
 
 def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
-    parser.add_argument("--only", default=",".join(VARIANTS), help=f"any of {', '.join(VARIANTS)}")
+    parser.add_argument("--only", default=",".join(VARIANTS), help=f"comma-separated paths: {', '.join(VARIANTS)}")
     parser.add_argument("--authors", metavar="FOLDER", help="a checkout of VICO-UoE/DatasetCondensation")
     given = parser.parse_args(arguments)
     works = listed(parser, given.only, PATHS)
     theirs = partial(authors.Authors, authors.load(given.authors)) if given.authors else None
     size, pairs = (TINY, dict.fromkeys(PATHS, 1)) if given.quick else (Size(), PAIRS)
-    made = provenance("python benchmarks/speed.py" + " --quick" * given.quick + " --authors FOLDER" * bool(given.authors))
+    made = provenance(
+        "python benchmarks/speed.py" + " --quick" * given.quick + " --authors FOLDER" * bool(given.authors)
+    )
     columns = (*TIME_COLUMNS[:7], "target", "met", *TIME_COLUMNS[7:])
     book = ResumableCsv(folder(given) / "speed.csv", ("work", "variant", "machine"), columns, overwrite=given.again)
     native = bf16_is_native(resolve_device("auto"))

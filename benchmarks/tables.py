@@ -1,4 +1,10 @@
-"""Write the tables of README.md from benchmarks/results/*.csv, between their markers; ``--check`` only compares."""
+"""Write the tables of the README files from benchmarks/results/*.csv.
+
+    python benchmarks/tables.py            # write every table between its markers
+    python benchmarks/tables.py --check    # exit with 1 and name the files in which a table is out of date
+
+A table stands between ``<!-- table:NAME -->`` and ``<!-- /table:NAME -->``. `TABLES` names its file.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +14,43 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
-Rows = list[dict[str, str]]
-#: Columns of a table: what was trained on, and how the table calls it.
+ROOT = HERE.parent
+Row = dict[str, str]
+Rows = list[Row]
+#: Keys of the column ``trained_on`` -> captions of a table, in the order of its columns.
 METHODS = {"random": "random subset", "herding": "herding", "kcenter": "k-center", "kmeans": "k-means",
            "DCDistiller": "DC", "DSADistiller": "DSA", "DMDistiller": "DM",
-           "MTTDistiller": "MTT", "all real data": "all real data"}  # fmt: skip
+           "MTTDistiller": "MTT", "full": "all real data"}  # fmt: skip
+#: Keys of ``trained_on`` in CSV files of version 0.1.0 -> present keys.
+OLD_KEYS = {"all real data": "full"}
 METRICS = {"acc": "accuracy", "balanced_acc": "balanced accuracy", "auroc": "AUROC"}
 
 
 def read(name: str) -> Rows:
-    """The rows of one CSV; none where it has not been made."""
+    """Return the rows of one CSV file, or no rows if the file does not exist."""
     path = HERE / "results" / f"{name}.csv"
     if not path.is_file():
         return []
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if "trained_on" in row:
+            row["trained_on"] = OLD_KEYS.get(row["trained_on"], row["trained_on"])
+    return rows
 
 
-def cell(row: dict[str, str] | None, metric: str) -> str:
-    """``84.3 ± 1.2`` of one metric; a dash where there is no row."""
+def cell(row: Row | None, metric: str) -> str:
+    """Format mean and standard deviation of one metric in percent (``84.3 ± 1.2``), or a dash if there is no row."""
     return f"{100 * float(row[metric]):.1f} ± {100 * float(row[metric + '_std']):.1f}" if row else "-"
 
 
 def markdown(head: list[str], lines: list[list[str]]) -> str:
-    """A table."""
+    """Return a Markdown table."""
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in [head, ["---"] * len(head), *lines])
 
 
 def dm_table() -> str:
-    """Random subsets, DM and all data: three lines for each data set."""
+    """Compare random subsets, DM and all real data: three lines per data set."""
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for row in read("dm"):
         groups.setdefault(row["dataset"], {})[row["trained_on"]] = row
@@ -47,26 +60,26 @@ def dm_table() -> str:
         start = [f"{dataset} ({ours['source']})", f"{ours['images']} ({ours['ipc']} per class)"]
         for metric, name in METRICS.items():
             gain = 100 * (float(ours[metric]) - float(rows["random"][metric]))
-            random, dm, full = (cell(rows[column], metric) for column in ("random", "DMDistiller", "all real data"))
+            random, dm, full = (cell(rows[column], metric) for column in ("random", "DMDistiller", "full"))
             lines.append([*start, name, random, dm, f"{gain:+.1f}", full])
             start = ["", ""]
-    return markdown(["data", "images", "", "random subset", "DM", "DM above random", "all real data"], lines)
+    return markdown(["data", "images", "", "random subset", "DM", "gain of DM", "all real data"], lines)
 
 
 def grid_table(name: str, metrics: tuple[str, ...]) -> str:
-    """One line for each data set, ipc and metric, one column a method; the best mean of a line is bold."""
+    """Return one line per data set, ipc and metric, one column per method. The best mean of a line is bold."""
     groups: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
     for row in read(name):
         groups.setdefault((row["dataset"], row["ipc"]), {})[row["trained_on"]] = row
     columns = [column for column in METHODS if any(column in rows for rows in groups.values())]
     lines = []
-    whole = {dataset: rows["all real data"] for (dataset, ipc), rows in groups.items() if ipc == "all"}
+    whole = {dataset: rows["full"] for (dataset, ipc), rows in groups.items() if ipc == "all"}
     sizes = {key: rows for key, rows in groups.items() if key[1] != "all"}
     for (dataset, ipc), rows in sorted(sizes.items(), key=lambda item: (item[0][0], int(item[0][1]))):
         start = [f"{dataset} ({next(iter(rows.values()))['source']})", ipc]
         for metric in metrics:
             best = max(float(row[metric]) for row in rows.values())
-            beside = rows | ({"all real data": whole[dataset]} if dataset in whole else {})
+            beside = rows | ({"full": whole[dataset]} if dataset in whole else {})
             cells = [cell(beside.get(column), metric) for column in columns]
             marked = [f"**{text}**" if column in rows and float(rows[column][metric]) == best else text
                       for column, text in zip(columns, cells, strict=True)]  # fmt: skip
@@ -76,7 +89,7 @@ def grid_table(name: str, metrics: tuple[str, ...]) -> str:
 
 
 def reference_table() -> str:
-    """Ours beside the published mean, same bytes and protocol."""
+    """Compare with the published mean on the same files and protocol."""
     published = {("mnist", "DCDistiller", "1"): "91.7 ± 0.5"}
     lines = [
         [f"{row['dataset']} ({row['source']})", row["ipc"], METHODS[row["trained_on"]], row["fit_steps"],
@@ -84,11 +97,11 @@ def reference_table() -> str:
          published[row["dataset"], row["trained_on"], row["ipc"]]]
         for row in read("mnist_reference")
     ]  # fmt: skip
-    return markdown(["data", "ipc", "method", "image steps", "students", "ours", "published"], lines)
+    return markdown(["data", "ipc", "method", "image steps", "students", "measured", "published"], lines)
 
 
 def fashionmnist_table() -> str:
-    """DM for a tenth of its steps on a CPU: accuracy, wall-clock time, and that of all steps at this pace."""
+    """Report accuracy and wall time of DM with a tenth of the steps, and the time extrapolated to all steps."""
     rows = {row["trained_on"]: row for row in read("fashionmnist")}
     lines = []
     if (ours := rows.get("DMDistiller")) is not None:
@@ -97,45 +110,45 @@ def fashionmnist_table() -> str:
         random = cell(rows.get("random"), "acc")
         whole = f"{20_000 * seconds / steps / 3600:.0f} h"
         lines.append([*data, random, cell(ours, "acc"), f"{steps:,}", f"{seconds / 60:.0f} min", whole])
-    head = ["data", "ipc", "students", "random subset", "DM", "image steps", "took", "20,000 would take"]
+    head = ["data", "ipc", "students", "random subset", "DM", "image steps", "time", "time of 20,000 steps"]
     return markdown(head, lines)
 
 
 def memory_table() -> str:
-    """Peak memory above that of the process with its imports, by what it might grow with."""
+    """Report peak memory above the process with its imports, against classes or inner steps."""
     rows, lines = read("memory"), []
     dm = [row for row in rows if row["work"] == "dm"]
     for side, variant in (("textbook", "32/off"), ("ours", "32/off"), ("ours", "bf16/max")):
-        found = {row["classes"]: row for row in dm if (row["side"], row["variant"]) == (side, variant)}
-        if found:
-            classes = sorted(found, key=int)
+        matching = {row["classes"]: row for row in dm if (row["side"], row["variant"]) == (side, variant)}
+        if matching:
+            classes = sorted(matching, key=int)
             name = f"DM, {side}" + (f", {KINDS[variant]}" if side == "ours" else "")
-            what = f"classes {', '.join(classes)}; 50,000 real images"
-            lines.append([name, what, ", ".join(f"{int(found[k]['above_start_mib']):,}" for k in classes)])
+            variable = f"classes {', '.join(classes)}; 50,000 real images"
+            lines.append([name, variable, ", ".join(f"{int(matching[k]['above_start_mib']):,}" for k in classes)])
     for work, key, constant in (("dc", "classes", ""), ("dsa", "classes", ""), ("mtt", "syn_steps", "True"),
                                 ("mtt", "syn_steps", "False")):  # fmt: skip
-        found = {row[key]: row for row in rows if row["work"] == work and row["constant_memory"] == constant}
-        if found:
-            values = sorted(found, key=int)
+        matching = {row[key]: row for row in rows if row["work"] == work and row["constant_memory"] == constant}
+        if matching:
+            values = sorted(matching, key=int)
             name = work.upper() + {"": "", "True": ", constant memory", "False": ", unrolled"}[constant]
-            what = ("classes " if key == "classes" else "inner steps ") + ", ".join(values)
-            lines.append([name, what, ", ".join(f"{int(found[k]['above_start_mib']):,}" for k in values)])
-    return markdown(["method", "what grows", "MiB"], lines)
+            variable = ("classes " if key == "classes" else "inner steps ") + ", ".join(values)
+            lines.append([name, variable, ", ".join(f"{int(matching[k]['above_start_mib']):,}" for k in values)])
+    return markdown(["method", "variable", "MiB"], lines)
 
 
-#: The paths of speed.csv, and what a step of them is.
+#: Values of the column ``work`` in speed.csv -> captions.
 WORKS = {
     "dm": "DM step",
     "dc": "DC image step with 50 inner epochs",
     "dsa": "DSA image step with 50 inner epochs",
-    "student": "an epoch of one student, 100 images",
+    "student": "epoch of one student, 100 images",
     "mtt": "MTT step, 20 inner steps",
 }
 KINDS = {"32/off": "float32", "32/max": "float32, compiled", "bf16/max": "bf16, compiled"}
 
 
 def speed_table() -> str:
-    """Ours and the textbook, medians of turns in one process; one machine after the other."""
+    """Compare with the textbook implementation: medians of interleaved runs in one process, machine by machine."""
     rows, lines = read("speed"), []
     for machine in dict.fromkeys(row["machine"] for row in rows):
         start = machine
@@ -146,11 +159,11 @@ def speed_table() -> str:
             ours, ratio = f"{float(row['ours_ms']):,.0f}", f"**{float(row['ratio']):.1f}**"
             lines.append([start, work, KINDS[row["variant"]], rival, ours, ratio, target])
             start = ""
-    return markdown(["on", "", "ours in", "textbook, ms", "ours, ms", "times faster", "target"], lines)
+    return markdown(["machine", "work", "precision", "textbook, ms", "ours, ms", "speedup", "target"], lines)
 
 
 def agreement_table() -> str:
-    """Accuracy of both sides after the same steps from the same images."""
+    """Compare the accuracy of both implementations after the same steps from the same images."""
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for row in read("agreement"):
         groups.setdefault(row["work"], {})[row["side"]] = row
@@ -164,59 +177,59 @@ def agreement_table() -> str:
 
 
 def growth_table() -> str:
-    """A step's time along each series."""
+    """Report the time of a step along each series."""
     lines = []
-    names = {"classes": "classes", "ipc": "images a class", "real": "real images"}
+    names = {"classes": "classes", "ipc": "images per class", "real": "real images"}
     for series, name in names.items():
         rows = sorted((row for row in read("growth") if row["series"] == series), key=lambda row: int(row["value"]))
         if rows:
             values = ", ".join(f"{int(row['value']):,}" for row in rows)
             times = ", ".join(f"{float(row['ours_ms']):,.0f}" for row in rows)
             lines.append([name, values, times])
-    return markdown(["what grows", "from, to", "ms a step"], lines)
+    return markdown(["variable", "values", "ms per step"], lines)
 
 
 def scaling_table() -> str:
-    """One process and two."""
+    """Compare one process with two."""
     lines = [
         [row["machine"], row["processes"], f"{float(row['step_ms']):,.0f}", f"{float(row['step_ratio']):.2f}",
          f"{float(row['students_s']):.1f}", f"{float(row['students_ratio']):.2f}", row["difference"]]
         for row in read("scaling")
     ]  # fmt: skip
-    head = ["on", "processes", "DM step, ms", "times faster", "4 students, s", "times faster", "images differ by"]
+    head = ["machine", "processes", "DM step, ms", "speedup", "4 students, s", "speedup", "max. image difference"]
     return markdown(head, lines)
 
 
 def indicator_table() -> str:
-    """What the accuracy of random subsets says of distilled ones, and how far off it is on a data set left out."""
+    """Report the prediction of distilled accuracy from random subsets and its error on left-out data sets."""
     rows = [row for row in read("indicator") if row["metric"] == "acc" and not row["left_out"]]
     errors = ("error of line", "error of mean elsewhere", "error of y = x", "error of y = x + mean gain elsewhere")
     lines = []
     for method in dict.fromkeys(row["method"] for row in rows):
-        mine = {row["quantity"]: row for row in rows if row["method"] == method}
-        pearson = mine["pearson"]
+        values = {row["quantity"]: row for row in rows if row["method"] == method}
+        pearson = values["pearson"]
         known = f" [{float(pearson['low']):.2f}, {float(pearson['high']):.2f}]" if pearson["low"] else ""
         start = [METHODS.get(method, method), pearson["points"], pearson["data_sets"]]
         lines.append(
-            [*start, f"{float(pearson['value']):.2f}{known}", *(f"{float(mine[e]['value']):.1f}" for e in errors)]
+            [*start, f"{float(pearson['value']):.2f}{known}", *(f"{float(values[e]['value']):.1f}" for e in errors)]
         )
-    head = ["method", "points", "data sets", "Pearson", "line", "mean elsewhere", "y = x", "y = x + mean gain"]
+    head = ["method", "points", "data sets", "Pearson", "linear fit", "mean of others", "y = x", "y = x + mean gain"]
     return markdown(head, lines)
 
 
-#: What students learn from in sites.csv: all names that begin so, and how the table calls them.
+#: Keys of the column ``learned`` in sites.csv -> captions.
 LEARNED = {
-    "own images of site {}": "its own images, each site alone",
-    "set of site {}": "one site's set",
-    "sets of all sharing": "the three sets together",
-    "random images, as many": "as many random real images",
-    "own images of site {} and the others' sets": "its own images and the others' sets",
-    "all images of all sharing": "all images of the three",
+    "own images of site {}": "own images of one site",
+    "set of site {}": "synthetic set of one site",
+    "sets of all sharing": "synthetic sets of three sites",
+    "random images, as many": "random real images (same number)",
+    "own images of site {} and the others' sets": "own images and the other sites' sets",
+    "all images of all sharing": "all images of three sites",
 }
 
 
 def sites_table() -> str:
-    """Balanced accuracy at the sites that share, at the one that does not, and at all; three sites in one cell."""
+    """Report balanced accuracy at the sharing sites, at the other site, and at all sites."""
     groups: dict[str, dict[tuple[str, str], dict[str, str]]] = {}
     for row in read("sites"):
         groups.setdefault(row["dataset"], {})[row["learned"], row["tested"]] = row
@@ -228,19 +241,19 @@ def sites_table() -> str:
         sharing, outside = [site for site in sites if "nothing" not in site], [s for s in sites if "nothing" in s]
         for pattern, called in LEARNED.items():
             names = list(dict.fromkeys(pattern.format(number) for number in range(len(sharing))))
-            found = [name for name in names if (name, "all sites") in rows]
-            if found:
-                images = ", ".join(f"{int(rows[name, 'all sites']['images']):,}" for name in found)
+            matching = [name for name in names if (name, "all sites") in rows]
+            if matching:
+                images = ", ".join(f"{int(rows[name, 'all sites']['images']):,}" for name in matching)
                 places = [sharing, outside, ["all sites"]]
-                cells = [spread([[rows[name, site] for site in place] for name in found]) for place in places]
+                cells = [spread([[rows[name, site] for site in place] for name in matching]) for place in places]
                 lines.append([start, called, images, *cells])
                 start = ""
-    head = ["data", "students learn from", "images", "the sites that share", "the one that does not", "all sites"]
+    head = ["data", "training data", "images", "sharing sites", "other site", "all sites"]
     return markdown(head, lines)
 
 
 def spread(learners: list[list[dict[str, str]]]) -> str:
-    """Balanced accuracy of one learner with its standard deviation, or the mean and the range of several."""
+    """Format balanced accuracy: mean ± standard deviation of one learner, or mean and range of several."""
     means = [sum(100 * float(row["balanced_acc"]) for row in rows) / len(rows) for rows in learners]
     if len(means) > 1:
         return f"{sum(means) / len(means):.1f} ({min(means):.1f} to {max(means):.1f})"
@@ -249,14 +262,14 @@ def spread(learners: list[list[dict[str, str]]]) -> str:
 
 
 def resolution_table() -> str:
-    """BreastMNIST by the side of its images: scores, and what a fit took."""
+    """Report scores and fit time on BreastMNIST by image size."""
     groups: dict[tuple[int, str], dict[str, dict[str, str]]] = {}
     for row in read("resolution"):
         side = int([*row["dataset"].split("_"), "28"][1])
         groups.setdefault((side, row["ipc"]), {})[row["trained_on"]] = row
     lines = []
     for (side, ipc), rows in sorted((key, rows) for key, rows in groups.items() if key[1] != "all"):
-        full, ours = groups.get((side, "all"), {}).get("all real data"), rows.get("DMDistiller")
+        full, ours = groups.get((side, "all"), {}).get("full"), rows.get("DMDistiller")
         took = f"{float(ours['fit_seconds']):,.0f} s" if ours else "-"
         source = next(iter(rows.values()))["source"]
         start = [f"{side} px ({source})", ipc]
@@ -264,14 +277,14 @@ def resolution_table() -> str:
             cells = [cell(row, metric) for row in (rows.get("random"), ours, full)]
             lines.append([*start, METRICS[metric], *cells, took])
             start, took = ["", ""], ""
-    return markdown(["BreastMNIST at", "ipc", "", "random subset", "DM", "all real data", "a fit took"], lines)
+    return markdown(["BreastMNIST at", "ipc", "", "random subset", "DM", "all real data", "fit time"], lines)
 
 
 def large_table() -> str:
-    """What images on disk take of memory, and what a step takes at 224 and 512 px."""
-    names = {("draws", "rows"): "200 batches, rows read from the file", ("draws", "map"): "the same through the map",
+    """Report memory for images on disk, and memory and time of steps at 224 and 512 px."""
+    names = {("draws", "rows"): "200 batches, rows read from the file", ("draws", "map"): "200 batches, memory map",
              ("fit", "rows"): "DM fit, 10 steps"}  # fmt: skip
-    kinds = {"as shipped": "", "keep all": ", all layers kept"}
+    kinds = {"as shipped": "", "keep all": ", all activations kept"}
     parts = ("draws", "fit", "dm", "dsa")
 
     def place(row: dict[str, str]) -> tuple[object, ...]:
@@ -279,46 +292,102 @@ def large_table() -> str:
 
     lines = []
     for row in sorted(read("large"), key=place):
-        step = f"{row['work'].upper()} step, {row['ipc']} images a class{kinds.get(row['how'], '')}"
+        step = f"{row['work'].upper()} step, {row['ipc']} images per class{kinds.get(row['how'], '')}"
         stored = f"{int(row['images']):,} images, {float(row['gb']):g} GB" if row["images"] else "in memory"
         pace = " and ".join(row[f"{name}_batches_per_s"] for name in ("cold", "warm") if row[f"{name}_batches_per_s"])
         lines.append([names.get((row["work"], row["how"]), step), f"{row['side']} px, {stored}",
                       row["network"] if row["work"] != "draws" else "-",
                       f"{float(row['above_start_mib']):,.0f}", pace or "-", row["s_a_step"] or "-"])  # fmt: skip
-    head = ["", "images", "network", "MiB above imports", "batches a second, cold and warm", "s a step"]
+    head = ["", "images", "network", "MiB above imports", "batches per second, cold and warm", "s per step"]
     return markdown(head, lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {
-    "dm": dm_table,
-    "medical": lambda: grid_table("medical", ("acc", "balanced_acc")),
-    "mnist": lambda: grid_table("mnist", ("acc",)),
-    "selection": lambda: grid_table("selection", ("acc", "balanced_acc")),
-    "sites": sites_table,
-    "resolution": resolution_table,
-    "reference": reference_table,
-    "fashionmnist": fashionmnist_table,
-    "memory": memory_table,
-    "speed": speed_table,
-    "agreement": agreement_table,
-    "growth": growth_table,
-    "indicator": indicator_table,
-    "scaling": scaling_table,
-    "large": large_table,
+#: CSV files that `best_table` reads.
+BEST_OF = ("dm", "fashionmnist", "medical", "mnist", "selection")
+PICKS = ("herding", "kcenter", "kmeans")
+
+
+def best_table() -> str:
+    """Report the distilled set with the best balanced accuracy for each data set at ipc 10.
+
+    Baselines stand in the same line if the same CSV file has them, so that the students are trained alike.
+    """
+    groups: dict[tuple[str, str], dict[str, Row]] = {}
+    full: dict[tuple[str, str], Row] = {}
+    for name in BEST_OF:
+        for row in read(name):
+            key = (row["dataset"], name)
+            if row["trained_on"] == "full":
+                full[key] = row
+            elif row["ipc"] == "10":
+                groups.setdefault(key, {})[row["trained_on"]] = row
+
+    def score(row: Row) -> float:
+        return float(row["balanced_acc"])
+
+    lines = []
+    for dataset in sorted({dataset for dataset, _ in groups}):
+        candidates = [
+            (row, name)
+            for (other, name), rows in groups.items()
+            for row in rows.values()
+            if other == dataset and row["trained_on"].endswith("Distiller")
+        ]
+        best, name = max(candidates, key=lambda candidate: score(candidate[0]))
+        rows = groups[dataset, name]
+        pick = max((rows[key] for key in PICKS if key in rows), key=score, default=None)
+        baselines = [cell(row, "balanced_acc") for row in (rows.get("random"), pick)]
+        distilled = [METHODS[best["trained_on"]], f"**{cell(best, 'balanced_acc')}**"]
+        real = cell(full.get((dataset, name)), "balanced_acc")
+        made = [best["network"], f"{name}.csv"]
+        lines.append([f"{dataset} ({best['source']})", best["images"], *baselines, *distilled, real, *made])
+    head = ["data", "images", "random subset", "best selection", "method", "distilled", "all real data"]
+    head += ["network", "rows"]
+    return markdown(head, lines)
+
+
+RESULTS = "benchmarks/results/README.md"
+TIMINGS = "benchmarks/README.md"
+#: Name of a table -> the file it stands in, and the function that makes it.
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "best": ("README.md", best_table),
+    "dm": (RESULTS, dm_table),
+    "reference": (RESULTS, reference_table),
+    "fashionmnist": (RESULTS, fashionmnist_table),
+    "medical": (RESULTS, lambda: grid_table("medical", ("acc", "balanced_acc"))),
+    "mnist": (RESULTS, lambda: grid_table("mnist", ("acc",))),
+    "selection": (RESULTS, lambda: grid_table("selection", ("acc", "balanced_acc"))),
+    "sites": (RESULTS, sites_table),
+    "resolution": (RESULTS, resolution_table),
+    "indicator": (RESULTS, indicator_table),
+    "speed": (TIMINGS, speed_table),
+    "agreement": (TIMINGS, agreement_table),
+    "growth": (TIMINGS, growth_table),
+    "scaling": (TIMINGS, scaling_table),
+    "memory": (TIMINGS, memory_table),
+    "large": (TIMINGS, large_table),
 }
 
 
 def main(check: bool) -> int:
-    text = new = README.read_text()
-    for name, table in TABLES.items():
-        start, end = f"<!-- table:{name} -->\n", f"<!-- /table:{name} -->"
-        before, rest = new.split(start)
-        _, after = rest.split(end)
-        new = f"{before}{start}\n{table()}\n\n{end}{after}"
-    if check:
-        return int(new != text)
-    README.write_text(new)
-    return 0
+    """Write the tables, or compare them. Return 1 if a comparison fails."""
+    outdated = []
+    for file in dict.fromkeys(file for file, _ in TABLES.values()):
+        path = ROOT / file
+        text = new = path.read_text()
+        for name, (target, table) in TABLES.items():
+            if target == file:
+                start, end = f"<!-- table:{name} -->\n", f"<!-- /table:{name} -->"
+                before, rest = new.split(start)
+                _, after = rest.split(end)
+                new = f"{before}{start}\n{table()}\n\n{end}{after}"
+        if new != text and check:
+            outdated.append(file)
+        elif new != text:
+            path.write_text(new)
+    for file in outdated:
+        print(f"{file}: tables differ from benchmarks/results; run python benchmarks/tables.py", file=sys.stderr)
+    return int(bool(outdated))
 
 
 if __name__ == "__main__":

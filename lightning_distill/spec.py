@@ -1,4 +1,4 @@
-"""What a distilled set has to know about the data it stands for, as plain data."""
+"""``DataSpec``: shape, classes, pixel statistics and origin of a data set, as plain data."""
 
 from __future__ import annotations
 
@@ -8,37 +8,47 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+#: Dtype of exported pixels.
 StorageDtype = Literal["uint8", "float16"]
-#: The largest number a float16 pixel can hold.
+#: Largest finite value of a float16 pixel.
 FLOAT16_MAX = 65504.0
-#: Keys of `DataSpec.to_dict` that differ from the field's name: checkpoints and cards keep the keys of version 0.1.0.
+#: Keys of `DataSpec.to_dict` that differ from the field name: checkpoints and cards keep the keys of version 0.1.0.
 FILE_KEYS = {"min_value": "low", "max_value": "high", "storage_dtype": "pixel", "intensity_scale": "scale"}
+#: Task of the labels.
 Task = Literal["binary", "multi-class", "ordinal", "multi-label"]
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Shape, classes and pixel scale of a data set. Plain data: it travels in checkpoints and cards.
+    """Shape, classes, pixel statistics and origin of a data set. Stored in checkpoints and in the cards of sets.
 
-    Images are stored in *pixel units* (uint8 0..255, or the floats the data came with) and normalised per batch:
+    Images are kept in *pixel units* (uint8 from 0 to 255, or floats on the scale of the data) and normalized per batch:
     ``(pixel - mean) / std``.
 
     Args:
-        name: the data set's name as it appears in cards and tables.
-        shape: one image, ``(C, H, W)``.
-        class_names: one name a class; their number is K.
-        mean: per channel, in pixel units, of the training split.
-        std: per channel, in pixel units, of the training split.
-        low: smallest pixel value a shipped image may take.
-        high: largest pixel value a shipped image may take.
-        pixel: the type images are shipped in; ``float16`` for data that came as floats.
-        task: what the labels are.
-        augmentation: the siamese augmentation that is valid for these images, a preset of `presets.PRESETS`.
-        license: the licence of the data.
-        source: where the bytes come from ("official file", "reassembled", ...), shown in every table.
-        scale: what pixel values stand for, e.g. ``CT window lung, -1350 to 150 HU as 0 to 1``; empty where unknown.
-        combinations: of multi-label data the combinations of labels that have images enough, rows of K zeros and ones:
-            they are to a distilled set what classes are elsewhere. Empty for all other tasks.
+        name: Name of the data set in cards and tables.
+        shape: Shape ``(C, H, W)`` of an image.
+        class_names: Name of each of the K classes.
+        mean: Mean of each channel over the training split, in pixel units.
+        std: Standard deviation of each channel over the training split, in pixel units.
+        min_value: Smallest pixel value of an exported image.
+        max_value: Largest pixel value of an exported image.
+        storage_dtype: Dtype of exported images: ``uint8``, or ``float16`` for data with float pixels.
+        task: Task of the labels: ``binary``, ``multi-class``, ``ordinal`` or ``multi-label``.
+        augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
+        license: License of the data.
+        source: Origin of the data ("official file", "reassembled", ...), shown in every table.
+        intensity_scale: Meaning of the pixel values, e.g. ``CT window lung, -1350 to 150 HU as 0 to 1``. Empty if
+            unknown.
+        combinations: Frequent label combinations of multi-label data, rows of K zeros and ones. They take the role of
+            classes in balanced batches and in a synthetic set. Empty for all other tasks.
+
+    Example:
+        >>> spec = DataSpec("toy", (1, 8, 8), ("benign", "malignant"), mean=(100.0,), std=(50.0,), task="binary")
+        >>> spec.num_classes, spec.normalize(torch.full((1, 1, 8, 8), 150)).unique().tolist()
+        (2, [1.0])
+        >>> DataSpec.from_dict(spec.to_dict()) == spec
+        True
     """
 
     name: str
@@ -58,68 +68,101 @@ class DataSpec:
 
     @property
     def num_classes(self) -> int:
-        """The number of classes K, which is the number of a network's outputs."""
+        """Number of classes K, equal to the number of network outputs."""
         return len(self.class_names)
 
     @property
     def multi_label(self) -> bool:
-        """Whether an image may have several labels, or none."""
+        """True if an image may have any number of labels, including none."""
         return self.task == "multi-label"
 
     @property
     def balance_groups(self) -> tuple[str, ...]:
-        """What a set's images are ordered by and a batch is balanced over: classes, or combinations of labels.
+        """Names of the groups that order a synthetic set and balance a batch: classes, or label combinations.
 
-        >>> DataSpec("x", (1, 8, 8), ("a", "b"), (0.0,), (1.0,), task="multi-label",
-        ...          combinations=((0, 0), (1, 1))).strata
-        ('none', 'a + b')
+        Example:
+            >>> DataSpec("x", (1, 8, 8), ("a", "b"), (0.0,), (1.0,), task="multi-label",
+            ...          combinations=((0, 0), (1, 1))).balance_groups
+            ('none', 'a + b')
         """
         if not self.multi_label:
             return self.class_names
-        named = ([n for n, has in zip(self.class_names, row, strict=True) if has] for row in self.combinations)
-        return tuple(" + ".join(names) or "none" for names in named)
+        return tuple(self._combination_name(row) for row in self.combinations)
 
-    def targets(self, strata: Tensor) -> Tensor:
-        """What a network should say of images of these strata ``(N,)``: labels ``(N,)``, or 0/1 float32 ``(N, K)``."""
+    def targets(self, balance_groups: Tensor) -> Tensor:
+        """Training targets of images that belong to the given balance groups.
+
+        Args:
+            balance_groups: Numbers ``(N,)`` of the images' `balance_groups`, int64.
+
+        Returns:
+            The numbers themselves as class labels ``(N,)``, or for multi-label data 0/1 targets ``(N, K)`` float32.
+        """
         if not self.multi_label:
-            return strata
-        return torch.tensor(self.combinations, dtype=torch.float32, device=strata.device)[strata]
+            return balance_groups
+        return torch.tensor(self.combinations, dtype=torch.float32, device=balance_groups.device)[balance_groups]
 
     def group_indices(self, targets: Tensor) -> Tensor:
-        """Which stratum each 0/1 row of ``(N, K)`` is, ``(N,)`` int64: the inverse of `targets` for multi-label data.
+        """Balance-group numbers of multi-label targets, the inverse of `targets`.
+
+        Args:
+            targets: 0/1 targets ``(N, K)``.
+
+        Returns:
+            Numbers ``(N,)`` int64 of the targets' `balance_groups`.
 
         Raises:
-            ValueError: a row that is none of the combinations.
+            ValueError: If a row is none of the combinations.
         """
-        known = {row: number for number, row in enumerate(self.combinations)}
+        numbers = {row: number for number, row in enumerate(self.combinations)}
         rows = [tuple(map(int, row)) for row in targets.tolist()]
-        if lost := next((row for row in rows if row not in known), None):
-            names = " + ".join(name for name, has in zip(self.class_names, lost, strict=True) if has) or "none"
-            raise ValueError(f"the combination of labels {names!r} is none of {len(known)}; lower min_combination")
-        return torch.tensor([known[row] for row in rows])
+        if unknown := next((row for row in rows if row not in numbers), None):
+            raise ValueError(
+                f"the label combination {self._combination_name(unknown)!r} is none of the {len(numbers)} frequent "
+                "ones; lower min_combination"
+            )
+        return torch.tensor([numbers[row] for row in rows])
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """Pixel units ``(B, C, H, W)``, any dtype, to normalised float32 on the same device."""
+        """Normalize images in pixel units by the training mean and standard deviation.
+
+        Args:
+            pixels: Images ``(B, C, H, W)`` of any dtype in pixel units.
+
+        Returns:
+            Images ``(B, C, H, W)`` float32 on the same device.
+        """
         mean, std = self._statistics(pixels)
         return pixels.to(torch.float32, copy=True).sub_(mean).div_(std)
 
     def denormalize(self, images: Tensor) -> Tensor:
-        """Normalised ``(B, C, H, W)`` to pixel units as float32, unclipped."""
+        """Convert normalized images back to pixel units, without clipping.
+
+        Args:
+            images: Normalized images ``(B, C, H, W)``.
+
+        Returns:
+            Images ``(B, C, H, W)`` float32 in pixel units.
+        """
         mean, std = self._statistics(images)
         return images.float() * std + mean
 
     def to_dict(self) -> dict[str, object]:
-        """Plain lists, strings and numbers, for JSON and for ``weights_only`` checkpoints."""
+        """Convert to lists, strings and numbers, for JSON and for ``weights_only`` checkpoints."""
         state = {FILE_KEYS.get(key, key): _tuples_to_lists(value) for key, value in asdict(self).items()}
         return {key: value for key, value in state.items() if key != "combinations" or value}
 
     @classmethod
     def from_dict(cls, state: dict[str, object]) -> DataSpec:
-        """The inverse of `to_dict`; what older cards lack gets its default."""
+        """Create a specification from the output of `to_dict`; fields that older cards lack get their defaults."""
         fields = {key: field for field, key in FILE_KEYS.items()}
         return cls(**{fields.get(key, key): _lists_to_tuples(value) for key, value in state.items()})  # type: ignore[arg-type]
 
+    def _combination_name(self, row: tuple[int, ...]) -> str:
+        return " + ".join(name for name, has in zip(self.class_names, row, strict=True) if has) or "none"
+
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation ``(C, 1, 1)`` on the device of a tensor."""
         device = like.device
         mean = torch.tensor(self.mean, device=device).view(-1, 1, 1)  # (C, 1, 1)
         return mean, torch.tensor(self.std, device=device).view(-1, 1, 1)

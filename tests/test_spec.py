@@ -1,4 +1,4 @@
-"""``DataSpec``: normalising there and back, and travelling as plain data."""
+"""Tests of ``DataSpec``: normalization, balance groups, conversion to plain data."""
 
 from __future__ import annotations
 

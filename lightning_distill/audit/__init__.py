@@ -1,4 +1,4 @@
-"""Leaks and faults in data, looked for before anything is trained on them."""
+"""Audit data for leaks and defects before training."""
 
 from lightning_distill.audit.findings import Finding, Place, Status
 from lightning_distill.audit.run import audit, total_work

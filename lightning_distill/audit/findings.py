@@ -1,4 +1,4 @@
-"""What a check has found: how bad it is, how much there is of it, and where."""
+"""Result of an audit check: status, count, description and affected images."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-#: ``blocks``: scores on these data would be wrong. ``warns``: look at it. ``unknown``: could not be looked for.
+#: ``blocks``: scores on these data would be wrong. ``warns``: needs inspection. ``unknown``: not checkable.
 Status = Literal["blocks", "warns", "ok", "unknown"]
-#: Called with the number of images that have been looked at.
+#: Function that is called with the number of images processed since the last call.
 ProgressCallback = Callable[[int], object]
-#: A split and a row.
+#: Split name and row.
 Where = tuple[str, "int | None"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """An image, by its split and its row there; and the one it is about, with how much they are alike.
+    """Image of a finding by split and row, and the image that it matches, if any.
 
     Args:
-        split: its name; empty where no image is meant.
-        row: from 0, in the data as they were given.
-        other_split: of the other image, where there is one.
-        other_row: of the other image.
-        value: what was measured, such as a similarity.
-        kind: what has been done to the other image to make this one; empty for nothing.
+        split: Split of the image; empty if the finding has no image.
+        row: Row of the image in the raw split, from 0.
+        other_split: Split of the matching image; empty if there is none.
+        other_row: Row of the matching image.
+        value: Measured value, such as a similarity.
+        kind: Transform between the images, such as ``mirrored left-right``; empty for none.
     """
 
     split: str = ""
@@ -36,7 +36,7 @@ class Place:
 
     @property
     def where(self) -> Where:
-        """Split and row of the image."""
+        """Return the split and row of the image."""
         return self.split, self.row
 
     def __str__(self) -> str:
@@ -47,14 +47,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """One check.
+    """Result of one check.
 
     Args:
-        check: what was looked for.
-        status: how bad what was found is.
-        count: how many images, groups or classes.
-        found: the same in words, with what it means.
-        places: every image it is about.
+        check: Name of the check.
+        status: Severity: ``blocks``, ``warns``, ``ok`` or ``unknown``.
+        count: Number of affected images, groups or classes.
+        found: Description of the result and of its remedy.
+        places: All affected images.
+
+    Example:
+        >>> finding = Finding("constant images", "warns", 1, "1 image", (Place("train", 4),))
+        >>> ", ".join(map(str, finding.places))
+        'train 4'
     """
 
     check: str
@@ -65,5 +70,5 @@ class Finding:
 
 
 def plural(count: int, word: str = "image") -> str:
-    """``1 image``, ``1,200 images``, ``2 classes``."""
+    """Format a count with its noun: ``1 image``, ``1,200 images``, ``2 classes``."""
     return f"{count:,} {word}{'' if count == 1 else 'es' if word.endswith('s') else 's'}"

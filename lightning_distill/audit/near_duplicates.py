@@ -1,4 +1,4 @@
-"""Images that are nearly there twice: another frame of the same recording, an enlarged, marked, mirrored copy."""
+"""Find near-duplicates across splits: frames of one recording and enlarged, marked, mirrored or shifted copies."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import Rows
 from lightning_distill.data.checks.splits import RawSplits
 
-#: Training images whose nearest ones of other patients tell what chance alone gives.
+#: Number of training images used to estimate the rate of chance matches between patients.
 CONTROLS = 2000
 
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """What the search has found.
+    """Result of the search for near-duplicates.
 
     Args:
-        places: images that are nearly one of an earlier split, the most alike first.
-        chance: where train says whose its images are, the share of its images that have one as like of another
-            patient, which is what chance gives; else ``None``.
+        places: Images with a near-duplicate in an earlier split, by decreasing similarity.
+        chance: Fraction of training images with an equally similar image of another patient; ``None`` if train has no
+            patient groups.
     """
 
     places: tuple[Place, ...]
@@ -37,68 +37,71 @@ class NearDuplicates:
 
 
 def find_near_duplicates(
-    given: RawSplits,
+    data: RawSplits,
     threshold: float,
     skip: Set[Where] = frozenset(),
-    tick: ProgressCallback = lambda images: None,
+    on_progress: ProgressCallback = lambda images: None,
 ) -> NearDuplicates:
-    """Images whose nearest one in an earlier split is as like as the threshold, as it lies or after a move is undone.
+    """Return images with a nearest neighbour in an earlier split above a similarity threshold, over all transforms.
 
-    Of an image that is found as it lies, no move is told; of one that is found mirrored or turned, no shift.
+    An image is reported once per earlier split: untransformed matches first, then rotations and mirroring, then
+    shifts.
 
     Args:
-        given: the data.
-        threshold: of `likeness.ImageSimilarity`.
-        skip: splits and rows to leave out: exact copies, which are told of elsewhere, and constant images.
-        tick: called with the number of images looked at.
+        data: Raw splits and groups.
+        threshold: Smallest similarity (`similarity.ImageSimilarity`) of a near-duplicate.
+        skip: Splits and rows to ignore: exact copies, which are reported separately, and constant images.
+        on_progress: Function that is called with the number of processed images.
     """
-    train, groups = given.splits["train"][0], given.groups.get("train")
-    found: dict[tuple[str, Where], Place] = {}
+    train, groups = data.splits["train"][0], data.groups.get("train")
+    duplicates: dict[tuple[str, Where], Place] = {}
     controls = None if groups is None else controls_of(groups)
-    strays = np.zeros(0 if controls is None else len(controls), bool)
+    chance_hits = np.zeros(0 if controls is None else len(controls), bool)
     for family in families(*train.shape[2:]):
-        likeness, least = ImageSimilarity(train, family.straight), family.threshold_for(threshold)
+        similarity, least = ImageSimilarity(train, family.straight), family.threshold_for(threshold)
         pools: dict[str, Features] = {}
-        for split, (images, _) in given.splits.items():
-            pools[split] = np.concatenate(list(likeness.features(images)))
-            tick(len(images))
-        for earlier, later in combinations(given.splits, 2):
-            images, _ = given.splits[later]
-            for row, match in enumerate(matches(likeness, family, pools[earlier], images)):
+        for split, (images, _) in data.splits.items():
+            pools[split] = np.concatenate(list(similarity.features(images)))
+            on_progress(len(images))
+        for earlier, later in combinations(data.splits, 2):
+            images, _ = data.splits[later]
+            for row, match in enumerate(matches(similarity, family, pools[earlier], images)):
                 place = Place(later, row, earlier, match.row, match.value, match.kind)
                 if match.value >= least and place.where not in skip:
-                    found.setdefault((earlier, place.where), place)
-            tick(len(images))
+                    duplicates.setdefault((earlier, place.where), place)
+            on_progress(len(images))
         if groups is not None and controls is not None:
-            strays |= matches_of_controls(likeness, family, pools["train"], train[controls], groups, controls, least)
-    chance = float(strays.mean()) if len(strays) else None
-    return NearDuplicates(tuple(sorted(found.values(), key=lambda place: -(place.value or 0))), chance)
+            chance_hits |= matches_of_controls(
+                similarity, family, pools["train"], train[controls], groups, controls, least
+            )
+    chance = float(chance_hits.mean()) if len(chance_hits) else None
+    return NearDuplicates(tuple(sorted(duplicates.values(), key=lambda place: -(place.value or 0))), chance)
 
 
 class Match(NamedTuple):
-    """The image of a pool that is most like another one, how like, and by which move."""
+    """Most similar image of a pool: its row, the similarity and the transform."""
 
     row: int
     value: float
     kind: str
 
 
-def matches(likeness: ImageSimilarity, family: TransformFamily, pool: Features, images: Array) -> Iterator[Match]:
-    """For each of the images ``(N, C, H, W)`` the best match in a pool ``(M, F)``, over all looks of the family."""
+def matches(similarity: ImageSimilarity, family: TransformFamily, pool: Features, images: Array) -> Iterator[Match]:
+    """Yield the best match in a pool ``(M, F)`` for each image of ``(N, C, H, W)``, over all views of a family."""
     for _, part in chunks(images):
         reduced, names = small(part), list(family.views)
-        seen = [nearest(pool, likeness.num_components(reduced, look)) for look in family.views.values()]
-        rows, values = (np.stack(arrays, 1) for arrays in zip(*seen, strict=True))  # (n, looks)
-        for row, (place, value) in enumerate(zip(values.argmax(1), values.max(1), strict=True)):
-            yield Match(int(rows[row, place]), float(value), names[place])
+        matches_by_view = [nearest(pool, similarity.transform(reduced, view)) for view in family.views.values()]
+        rows, values = (np.stack(arrays, 1) for arrays in zip(*matches_by_view, strict=True))  # (n, views)
+        for row, (view_number, value) in enumerate(zip(values.argmax(1), values.max(1), strict=True)):
+            yield Match(int(rows[row, view_number]), float(value), names[view_number])
 
 
 def controls_of(groups: Rows, seed: int = 0) -> NDArray[np.int64]:
-    """Rows of up to `CONTROLS` images, drawn at random; none where all are of one patient.
+    """Return the rows of up to `CONTROLS` random images; none if all images belong to one patient.
 
     Args:
-        groups: ``(N,)``, the patient of each image.
-        seed: of the draw.
+        groups: Patient number of each image ``(N,)``.
+        seed: Seed of the random choice.
     """
     if len(np.unique(groups)) < 2:
         return np.zeros(0, np.int64)
@@ -106,7 +109,7 @@ def controls_of(groups: Rows, seed: int = 0) -> NDArray[np.int64]:
 
 
 def matches_of_controls(
-    likeness: ImageSimilarity,
+    similarity: ImageSimilarity,
     family: TransformFamily,
     pool: Features,
     images: Array,
@@ -114,53 +117,62 @@ def matches_of_controls(
     controls: NDArray[np.int64],
     threshold: float,
 ) -> NDArray[np.bool_]:
-    """Which of some images ``(n, C, H, W)`` have one of another patient that is as like as the threshold, ``(n,)``.
+    """Return whether each control image has a match from another patient above the threshold ``(n,)``.
 
     Args:
-        likeness: of the family.
-        family: its looks are tried in turn.
-        pool: features ``(N, F)`` of all images.
-        images: some of them.
-        groups: ``(N,)``, the patient of each image.
-        controls: ``(n,)``, the rows of the images.
-        threshold: of the likeness.
+        similarity: Similarity measure of the family.
+        family: Transforms to undo.
+        pool: Features ``(N, F)`` of all training images.
+        images: Control images ``(n, C, H, W)``.
+        groups: Patient number of each training image ``(N,)``.
+        controls: Rows of the control images ``(n,)``.
+        threshold: Smallest similarity of a match.
     """
     hits = np.zeros(len(images), bool)
-    for look in family.views.values():
+    for view in family.views.values():
         done = 0
         for _, part in chunks(images):
-            place = slice(done, done + len(part))
-            _, values = nearest(pool, likeness.num_components(small(part), look), groups, groups[controls[place]])
-            hits[place] |= values >= threshold
+            rows = slice(done, done + len(part))
+            _, values = nearest(pool, similarity.transform(small(part), view), groups, groups[controls[rows]])
+            hits[rows] |= values >= threshold
             done += len(part)
     return hits
 
 
-def report_near_copies(near: NearDuplicates, given: RawSplits, threshold: float, max_near: float) -> Finding:
-    """Near copies warn, as some may be two pictures that look alike; where a split has too many of them they block."""
+def report_near_copies(near: NearDuplicates, data: RawSplits, threshold: float, max_near: float) -> Finding:
+    """Report near-duplicates, which warn, or block if their fraction of a split exceeds ``max_near``.
+
+    Args:
+        near: Result of the search.
+        data: Raw splits.
+        threshold: Similarity threshold of the search.
+        max_near: Largest fraction of a split that does not block.
+    """
     check = "nearly the same image in two splits"
-    labels = {split: labels for split, (_, labels) in given.splits.items()}
+    labels = {split: labels for split, (_, labels) in data.splits.items()}
     later = list(labels)[1:]
     total = sum(len(labels[split]) for split in later)
-    level = "" if near.chance is None else f"; chance gives {_percent(near.chance)} in train"
+    level = "" if near.chance is None else f"; chance level in train: {_percent(near.chance)}"
     if not later:
-        return Finding(check, "unknown", 0, "there is one split only")
+        return Finding(check, "unknown", 0, "there is only one split")
     if not near.places:
-        return Finding(check, "ok", 0, f"none from {threshold:g} on{level}")
+        return Finding(check, "ok", 0, f"none at similarity {threshold:g} or more{level}")
     kinds = {place.where: place.kind for place in reversed(near.places)}
     shares = {split: sum(where[0] == split for where in kinds) / len(labels[split]) for split in later}
-    told = f"{len(kinds):,} of {total:,} later images ({_percent(len(kinds) / total)}) from {threshold:g} on"
-    moved = sum(bool(kind) for kind in kinds.values())
-    other = sum(
+    text = (
+        f"{len(kinds):,} of {total:,} later images ({_percent(len(kinds) / total)}) at similarity {threshold:g} or more"
+    )
+    transformed = sum(bool(kind) for kind in kinds.values())
+    relabelled = sum(
         not np.array_equal(labels[place.split][place.row], labels[place.other_split][place.other_row])
         for place in near.places
     )
-    told += f", {moved:,} mirrored, turned or shifted" if moved else ""
-    told += f", {other:,} with another label" if other else ""
-    over = [f"{_percent(share)} of {split}" for split, share in shares.items() if share > max_near]
-    if over:
-        told += f"; {' and '.join(over)}, more than max_near={max_near:g}: split anew, or leave them out"
-    return Finding(check, "blocks" if over else "warns", len(kinds), told + level, near.places)
+    text += f", {transformed:,} mirrored, rotated or shifted" if transformed else ""
+    text += f", {relabelled:,} with another label" if relabelled else ""
+    exceeded = [f"{_percent(share)} of {split}" for split, share in shares.items() if share > max_near]
+    if exceeded:
+        text += f"; {' and '.join(exceeded)}, more than max_near={max_near:g}: split again, or remove them"
+    return Finding(check, "blocks" if exceeded else "warns", len(kinds), text + level, near.places)
 
 
 def _percent(share: float) -> str:

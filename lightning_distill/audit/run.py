@@ -1,4 +1,4 @@
-"""All checks, one after the other."""
+"""Run all checks of the audit."""
 
 from __future__ import annotations
 
@@ -13,56 +13,64 @@ from lightning_distill.audit.transforms import families
 from lightning_distill.data.checks.groups import SPLITS
 from lightning_distill.data.checks.splits import RawSplits, check_alike
 
-#: From this likeness on, an image is nearly another: see `likeness.ImageSimilarity` for what it finds and what it misses.
+#: Default similarity of near-duplicates; `similarity.ImageSimilarity` lists measured hit rates.
 NEAR = 0.95
-#: A split may have so large a share of images that are nearly one of an earlier split. One in a hundred can move its
-#: accuracy by one point, which is what students differ by among themselves; chance gave a tenth of it at most.
+#: Default of the largest tolerated fraction of near-duplicates in a split. One percent can change the accuracy by one
+#: point, about as much as students differ among themselves; the chance level was at most a tenth of it.
 MAX_NEAR = 0.01
 
 
 def audit(
-    given: RawSplits, near: float = NEAR, max_near: float = MAX_NEAR, tick: ProgressCallback = lambda images: None
+    data: RawSplits, near: float = NEAR, max_near: float = MAX_NEAR, on_progress: ProgressCallback = lambda images: None
 ) -> list[Finding]:
-    """Look for everything that makes scores on some data wrong, or doubtful.
+    """Check data for leaks and defects that bias scores.
 
-    What blocks: an image or a patient in two splits, near copies of more images of a split than ``max_near``, one image
-    with different labels in two splits, a class that train lacks, a label without a class. What warns: fewer near
-    copies, copies and different labels within a split, a class that val or test lacks, images with nothing on them,
-    letters in the image. The worst comes first.
+    Blocking findings: an image or patient in two splits, more near-duplicates in a split than ``max_near``, one image
+    with different labels in two splits, a class without training images, a label without a class. Warnings: fewer
+    near-duplicates, copies and different labels within a split, a class missing in val or test, constant images,
+    burnt-in text.
 
     Args:
-        given: the data, `ArrayDataModule.load_splits`.
-        near: likeness from which an image is nearly another, as it lies, mirrored, turned or shifted.
-        max_near: the share of a split's images, 0 to 1, above which near copies block; 1 only warns.
-        tick: called with the number of images looked at, `work` in all.
+        data: Raw splits from `ArrayDataModule.load_splits`.
+        near: Smallest similarity of near-duplicates, in (0, 1]; also applied to mirrored, rotated and shifted images.
+        max_near: Largest fraction of near-duplicates in a split that does not block, in [0, 1]; 1 never blocks.
+        on_progress: Function that is called with the number of processed images; they add up to `total_work`.
+
+    Returns:
+        Findings by decreasing severity.
 
     Raises:
-        ValueError: ``near`` is not in (0, 1], ``max_near`` not in [0, 1], or the splits have images of other sizes.
+        ValueError: ``near`` or ``max_near`` is out of range, or the splits have images of different sizes.
+
+    Example:
+        >>> from lightning_distill import DigitsDataModule
+        >>> {finding.status for finding in audit(DigitsDataModule().load_splits())}  # doctest: +SKIP
+        {'ok', 'unknown'}
     """
     if not 0 < near <= 1:
-        raise ValueError(f"near={near}; a likeness lies in (0, 1], and .95 finds copies")
+        raise ValueError(f"near={near}; it must be in (0, 1], e.g. 0.95")
     if not 0 <= max_near <= 1:
-        raise ValueError(f"max_near={max_near}; a share lies in [0, 1]: .01 blocks above one image in a hundred")
-    given = replace(given, splits={split: given.splits[split] for split in SPLITS if split in given.splits})
-    check_alike(splits := given.splits)
-    constant = find_constant(splits, tick)
+        raise ValueError(f"max_near={max_near}; it must be in [0, 1], e.g. 0.01 for one percent of the images")
+    data = replace(data, splits={split: data.splits[split] for split in SPLITS if split in data.splits})
+    check_alike(splits := data.splits)
+    constant = find_constant(splits, on_progress)
     empty = {place.where for place in constant}
-    copies = report_copies(find_copies(splits, empty, tick), splits)
+    copies = report_copies(find_copies(splits, empty, on_progress), splits)
     exact = {place.where for place in copies[0].places}
     findings = [
         *copies,
-        report_near_copies(find_near_duplicates(given, near, empty | exact, tick), given, near, max_near),
-        report_groups(given),
-        *report_classes(given),
+        report_near_copies(find_near_duplicates(data, near, empty | exact, on_progress), data, near, max_near),
+        report_groups(data),
+        *report_classes(data),
         report_constant(constant),
-        report_text(find_text(splits, tick), splits),
+        report_text(find_text(splits, on_progress), splits),
     ]
     order = ("blocks", "warns", "unknown", "ok")
     return sorted(findings, key=lambda finding: order.index(finding.status))
 
 
-def total_work(given: RawSplits) -> int:
-    """How many images `audit` tells ``tick`` of, at most."""
-    counts = [len(given.splits[split][1]) for split in SPLITS if split in given.splits]
-    searches = len(families(*given.splits["train"][0].shape[2:]))
+def total_work(data: RawSplits) -> int:
+    """Return the largest number of images that `audit` reports to ``on_progress``."""
+    counts = [len(data.splits[split][1]) for split in SPLITS if split in data.splits]
+    searches = len(families(*data.splits["train"][0].shape[2:]))
     return (3 + searches) * sum(counts) + searches * sum(place * count for place, count in enumerate(counts))

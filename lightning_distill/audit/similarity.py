@@ -1,4 +1,4 @@
-"""How alike two images are, whatever their brightness, contrast, noise and compression."""
+"""Image similarity that is robust to brightness, contrast, noise and compression."""
 
 from __future__ import annotations
 
@@ -16,38 +16,39 @@ from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import Rows
 
 Features = NDArray[np.float32]
-#: Components kept, and images they are found on.
+#: Number of principal components, and of images that they are fitted on.
 COMPONENTS, SAMPLE = 64, 10_000
-#: Images that are made small at once, and pairs of images that are compared at once.
+#: Number of images resized per chunk, and of image pairs compared per chunk.
 CHUNK_IMAGES, PAIRS = 1024, 1 << 22
 
 
 class ImageSimilarity:
-    r"""Cosine of partly whitened, small images: 1 is the same picture, near 0 two pictures that have nothing to do.
+    r"""Cosine similarity of partly whitened thumbnails: 1 for identical images, near 0 for unrelated images.
 
-    An image is brought to 14x14 pixels, loses the mean of each channel and is scaled to length one, so that brightness
-    and contrast do not count: :math:`x`. The first 64 principal components of training images, each divided by the
-    root of its standard deviation, are its features: :math:`f_k = v_k \cdot (x - \bar x) / \sqrt{\sigma_k}`. What all
-    images of a kind have in common, such as a dark disc on bright skin, then counts less than what only this one has.
-    The likeness of two images is the cosine of their features.
+    An image is averaged to 14x14 pixels, centred per channel and scaled to unit length, which removes brightness and
+    contrast: :math:`x`. Its features are the first 64 principal components of training images, each divided by the
+    root of its standard deviation: :math:`f_k = v_k \cdot (x - \bar x) / \sqrt{\sigma_k}`. Structures that all images
+    share, such as a dark disc on bright skin, then count less than individual ones. The similarity of two images is
+    the cosine of their features.
 
-    Why this and not a network, and why .95: on DermaMNIST (10,015 images, lesions known) the nearest neighbour of
-    another lesion is as like as .95 for .04 % of the images, by the features of a random ConvNet of width 32 for .08 %,
-    by plain correlation of the same small images for .62 %. Another photograph of the same lesion is as like for 4.4 %,
-    3.7 % and 4.6 % of the images that have one: this finds copies, not patients. On BreastMNIST 94 pairs across splits
-    are as like, 3 more lie between .88 and .95; those that were looked at are frames of one recording, some with marks.
-    Of 300 images each of Derma- and BreastMNIST it knows again at .95: 100 and 100 % with noise added, 95 and 100 %
-    after JPEG at quality 50, 87 and 100 % made brighter by a sixth with some clipped, 86 and 20 % enlarged by 8 %.
+    Measurements for the threshold .95:
 
-    Mirrored, turned and shifted copies are looked for by undoing each move of `moves`: of the same images all are known
-    again mirrored or turned (96 and 100 % mirrored and saved as JPEG at quality 50), and all shifted by whole pixels of
-    28 up to 3; 63 and 99 % of the latter as JPEG; 88 and 66 % shifted by a third of a pixel beyond, 37 and 15 % by half
-    a pixel. Chance, a nearest image of another lesion of DermaMNIST over all moves, stays at 0 of 2,000.
+    - Chance matches on DermaMNIST (10,015 images with lesion numbers): the nearest neighbour from another lesion
+      reaches .95 for .04 % of the images; with features of a random ConvNet of width 32 for .08 %, with plain
+      correlation of the thumbnails for .62 %. Another photograph of the same lesion reaches it for 4.4 %, 3.7 % and
+      4.6 %: the measure finds copies, not patients.
+    - BreastMNIST: 94 pairs across splits reach .95 and 3 more reach .88; the inspected pairs are frames of one
+      recording, some with marks.
+    - Hit rates for 300 images each of DermaMNIST and BreastMNIST: 100 and 100 % with added noise, 95 and 100 % after
+      JPEG at quality 50, 87 and 100 % brightened by a sixth with clipping, 86 and 20 % enlarged by 8 %.
+    - Hit rates with the transforms of `transforms` undone: 100 % mirrored or rotated (96 and 100 % also saved as JPEG
+      at quality 50), 100 % shifted by 1 to 3 of 28 pixels (63 and 99 % also as JPEG), 88 and 66 % shifted by a third
+      of a pixel more, 37 and 15 % by half a pixel more. Chance matches over all transforms: 0 of 2,000.
 
     Args:
-        train: images ``(N, C, H, W)`` that the components are found on.
-        straight: how they are seen, `moves.whole` or a window: what becomes the small picture.
-        seed: of the choice of `SAMPLE` of them, where there are more.
+        train: Training images ``(N, C, H, W)`` that the components are fitted on.
+        straight: View of the images that becomes the thumbnail: `transforms.identity` or a window.
+        seed: Seed of the random choice of `SAMPLE` training images, if there are more.
     """
 
     def __init__(self, train: Array, straight: TransformedView = identity, seed: int = 0) -> None:
@@ -55,54 +56,54 @@ class ImageSimilarity:
         if len(rows) > SAMPLE:
             rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
         parts = [train[rows[start : start + CHUNK_IMAGES]] for start in range(0, len(rows), CHUNK_IMAGES)]
-        seen = np.concatenate([_flat(straight(small(part))) for part in parts])
+        thumbnails = np.concatenate([_flat(straight(small(part))) for part in parts])
         self._straight = straight
-        count = max(1, min(COMPONENTS, len(seen) - 1, seen.shape[1]))
-        self._pca = PCA(count, svd_solver="full").fit(seen)
+        count = max(1, min(COMPONENTS, len(thumbnails) - 1, thumbnails.shape[1]))
+        self._pca = PCA(count, svd_solver="full").fit(thumbnails)
         variance = self._pca.explained_variance_
         self._scale = np.maximum(variance, max(float(variance.max(initial=0)) * 1e-6, 1e-12)) ** -0.25
 
     def features(self, images: Array) -> Iterator[Features]:
-        """Features ``(n, 64)`` of images ``(N, C, H, W)`` as they lie, part by part."""
+        """Yield features ``(n, 64)`` of untransformed images ``(N, C, H, W)`` by chunk."""
         for _, part in chunks(images):
-            yield self.num_components(small(part), self._straight)
+            yield self.transform(small(part), self._straight)
 
-    def num_components(self, images: Tensor, look: TransformedView) -> Features:
-        """Features ``(n, 64)`` of length one, of what a look sees of reduced images ``(n, C, H, W)``."""
-        features = self._pca.transform(_flat(look(images))) * self._scale
+    def transform(self, images: Tensor, view: TransformedView) -> Features:
+        """Return unit-length features ``(n, 64)`` of a view of reduced images ``(n, C, H, W)``."""
+        features = self._pca.transform(_flat(view(images))) * self._scale
         length = np.linalg.norm(features, axis=1, keepdims=True)
         return np.asarray(features / np.maximum(length, 1e-12), np.float32)
 
 
 def nearest(
-    pool: Features, queries: Features, of: Rows | None = None, not_of: Rows | None = None
+    pool: Features, queries: Features, pool_groups: Rows | None = None, query_groups: Rows | None = None
 ) -> tuple[NDArray[np.int64], Features]:
-    """The row of the pool that is most like each query, and how like, both ``(n,)``.
+    """Return the most similar row of the pool for each query and its similarity, both ``(n,)``.
 
     Args:
-        pool: features ``(N, F)`` of length one.
-        queries: features ``(n, F)`` of length one.
-        of: ``(N,)``, the patient of each row of the pool; no row of the query's own is then taken.
-        not_of: ``(n,)``, the patient of each query.
+        pool: Unit-length features ``(N, F)``.
+        queries: Unit-length features ``(n, F)``.
+        pool_groups: Patient of each row of the pool ``(N,)``; rows of the query's own patient are then excluded.
+        query_groups: Patient of each query ``(n,)``.
     """
     rows, values = np.zeros(len(queries), np.int64), np.zeros(len(queries), np.float32)
     step = max(1, PAIRS // len(pool))
     for start in range(0, len(queries), step):
         part = slice(start, start + step)
         cosines = queries[part] @ pool.T  # (step, N)
-        if of is not None and not_of is not None:
-            cosines[not_of[part, None] == of] = -1
+        if pool_groups is not None and query_groups is not None:
+            cosines[query_groups[part, None] == pool_groups] = -1
         rows[part] = cosines.argmax(1)
         values[part] = np.take_along_axis(cosines, rows[part, None], 1)[:, 0]
     return rows, values
 
 
 def small(images: Array) -> Tensor:
-    """Images ``(n, C, H, W)`` of any type as float32 of at most 28 pixels a side."""
+    """Convert images ``(n, C, H, W)`` of any dtype to float32 with at most 28 pixels per side."""
     return reduced(torch.from_numpy(np.ascontiguousarray(images)).float())
 
 
 def _flat(small: Tensor) -> Features:
-    """Small pictures as ``(n, C * h * w)`` without the mean of each channel, of length one; zeros of constant ones."""
+    """Flatten thumbnails to centred unit vectors ``(n, C * h * w)``; constant images become zeros."""
     x = (small - small.mean((2, 3), keepdim=True)).flatten(1)
     return np.asarray((x / x.norm(dim=1, keepdim=True).clamp_min(1e-12)).numpy(), np.float32)

@@ -1,4 +1,4 @@
-"""What a copy may have gone through before it was saved again: mirrored, turned, shifted."""
+"""Transforms of near-duplicates that the audit undoes: mirroring, rotation and shifts."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-#: What is seen of reduced images ``(n, C, H, W)``: small pictures ``(n, C, h, w)``.
+#: Function from reduced images ``(n, C, H, W)`` to thumbnails ``(n, C, h, w)``.
 TransformedView = Callable[[Tensor], Tensor]
-#: Pixels of the side that images are reduced to, of the small picture of a whole, and of that of a middle.
+#: Side in pixels of reduced images, of the thumbnail of a whole image, and of the thumbnail of a central window.
 REDUCED, WHOLE, MIDDLE = 28, 14, 11
-#: Shifts by up to so many of the 28 reduced pixels are looked for, in each direction.
+#: Largest shift in each direction, in pixels of the reduced image.
 REACH = 3
-#: Shifts are told from .97 on where copies as they lie are from .95 on: of 2,000 training images of DermaMNIST .4 % are
-#: as like as .95 to one of another lesion by one of 48 shifts, and none is as like as .97.
+#: Slack of shifts: threshold .97 instead of .95. Of 2,000 training images of DermaMNIST, .4 % reach .95 with an image
+#: of another lesion by one of 48 shifts, and none reaches .97.
 SLACK = 0.6
 
 
 @dataclass(frozen=True)
 class TransformFamily:
-    """Moves that are looked for together; of an image, the one that makes it most like another is told.
+    """Transforms that are searched together; the one with the highest similarity is reported.
 
     Args:
-        straight: how the images are seen that others are compared with.
-        looks: by what has happened to an image (empty: nothing), how it is seen so that this is undone.
-        slack: of the distance from 1 that a likeness may have, the share that is granted here: with many looks chance
-            has many goes.
+        straight: View of the images in the pool.
+        views: Views that undo a transform, by the name of the transform (empty for none).
+        slack: Factor on the distance of the threshold from 1; below 1 where many views raise the chance level.
     """
 
     straight: TransformedView
@@ -35,19 +34,23 @@ class TransformFamily:
     slack: float = 1.0
 
     def threshold_for(self, threshold: float) -> float:
-        """The likeness from which a move is told, where unmoved copies are told from the threshold on."""
+        """Return the similarity threshold for transformed copies, given the threshold for untransformed ones."""
         return 1 - (1 - threshold) * self.slack
 
 
 def reduced(images: Tensor) -> Tensor:
-    """Images ``(n, C, H, W)`` averaged over areas to 28 pixels a side, or left where they have fewer."""
+    """Average images ``(n, C, H, W)`` over areas to at most 28 pixels per side."""
     return _pool(images, REDUCED)
 
 
 def families(height: int, width: int) -> list[TransformFamily]:
-    """All that is looked for in images of this size, in pixels: unmoved copies, mirrored and turned ones, shifted ones.
+    """Return the transform families for images of a size: untransformed, mirrored and rotated, shifted.
 
-    Quarter turns need a small picture that is square, shifts a side of 10 pixels.
+    Quarter rotations need a square thumbnail, shifts a side of at least 10 pixels.
+
+    Args:
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
     """
     square = min(WHOLE, height) == min(WHOLE, width)
     return [
@@ -58,7 +61,7 @@ def families(height: int, width: int) -> list[TransformFamily]:
 
 
 def rotations(square: bool = True) -> dict[str, TransformedView]:
-    """The ways of laying a square, or else a rectangle, on itself. Turns are clockwise, after mirroring."""
+    """Return the views that undo mirroring and rotation. Rotations are clockwise, after mirroring."""
     half: dict[str, TransformedView] = {
         "mirrored left-right": lambda x: identity(x).flip(3),
         "mirrored up-down": lambda x: identity(x).flip(2),
@@ -74,40 +77,40 @@ def rotations(square: bool = True) -> dict[str, TransformedView]:
 
 
 def shifts(height: int, width: int) -> list[TransformFamily]:
-    """The middle of one image beside windows of the other, so that what came in at the border does not count.
+    """Return the family of shifts: the centre of one image is compared with windows of the other, without borders.
 
     Args:
-        height: of the images, in pixels.
-        width: the same.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
 
     Returns:
-        One family with every shift of the reduced images by up to a ninth (3 of 28 pixels) of their side; none where
-        that is less than a pixel.
+        List of one family with all shifts of the reduced images by up to 3 of 28 pixels; an empty list if that is less
+        than a pixel.
     """
     low, narrow = min(REDUCED, height), min(REDUCED, width)
     down, right = low * REACH // REDUCED, narrow * REACH // REDUCED
-    looks = {
+    views = {
         _name(round(y * height / low), round(x * width / narrow)): _window(down + y, right + x, down, right)
         for y in range(-down, down + 1)
         for x in range(-right, right + 1)
         if (y, x) != (0, 0)
     }
-    return [TransformFamily(_window(down, right, down, right), looks, SLACK)] if looks else []
+    return [TransformFamily(_window(down, right, down, right), views, SLACK)] if views else []
 
 
 def identity(images: Tensor) -> Tensor:
-    """All of reduced images, ``(n, C, 14, 14)``, or fewer pixels where they have fewer."""
+    """Return thumbnails ``(n, C, 14, 14)`` of whole reduced images, or smaller ones for smaller images."""
     return _pool(images, WHOLE)
 
 
 def _window(top: int, left: int, down: int, right: int) -> TransformedView:
-    """The part of an image that begins there and is smaller by twice these margins."""
+    """Return a view of the window at ``(top, left)`` that is smaller than the image by twice the margins."""
 
-    def look(images: Tensor) -> Tensor:
+    def view(images: Tensor) -> Tensor:
         height, width = images.shape[2] - 2 * down, images.shape[3] - 2 * right
         return _pool(images[:, :, top : top + height, left : left + width], MIDDLE)
 
-    return look
+    return view
 
 
 def _name(y: int, x: int) -> str:

@@ -148,13 +148,13 @@ def write_expert_files(folder: str | Path, network: str, spec: DataSpec) -> None
                 weights = {name: weight + 0.01 * torch.randn_like(weight) for name, weight in weights.items()}
 
 
-def make_distiller(case: BenchmarkCase, compile: CompileMode, **more: object) -> Distiller:
+def make_distiller(case: BenchmarkCase, compile: CompileMode, **overrides: object) -> Distiller:
     """Create the distiller of a path other than ``student``.
 
     Args:
         case: Data, size and seed.
         compile: Compile mode.
-        overrides: Further arguments of the distiller.
+        **overrides: Further arguments of the distiller.
     """
     size = case.size
     options: dict[str, dict[str, Any]] = {
@@ -172,7 +172,7 @@ def make_distiller(case: BenchmarkCase, compile: CompileMode, **more: object) ->
         network=size.network,
         seed=case.seed,
         compile=compile,
-        **options[case.path] | more,
+        **options[case.path] | overrides,
     )
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lightning_distill.commands._options import progress_bar
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.report.neighbours import check_fits, nearest, neighbour_bands, parts
+from lightning_distill.report.neighbours import check_fits, count_chunks, nearest, neighbour_bands
 from lightning_distill.report.page import page
 from lightning_distill.report.runs import Run, read_input
 from lightning_distill.report.sections import Neighbours
@@ -67,8 +67,9 @@ def find_neighbours(runs: Sequence[Run], data: ArrayDataModule) -> dict[int, Nei
     (train, _), (val, _) = data.splits["train"], data.splits["val"]
     reference = val[np.linspace(0, len(val) - 1, min(REFERENCE_IMAGES, len(val))).astype(np.int64)]
     neighbours = {}
+    total = len(sets) * (count_chunks(train) + count_chunks(val)) + count_chunks(train)
     with progress_bar() as bar:
-        task = bar.add_task("nearest real images", total=len(sets) * (parts(train) + parts(val)) + parts(train))
+        task = bar.add_task("nearest real images", total=total)
         on_step: Callable[[], object] = lambda: bar.advance(task)  # noqa: E731
         real = nearest(torch.from_numpy(np.array(reference)), train, data.spec, on_step)
         for index, synthetic in sets.items():

@@ -1,8 +1,7 @@
-"""Data modules that give class-balanced draws."""
+"""Data modules that serve class-balanced batches of real images."""
 
 from lightning_distill.data.balanced import BalancedDataModule
-from lightning_distill.data.base import ArrayDataModule
-from lightning_distill.data.checks.contract import require_array_datamodule
+from lightning_distill.data.base import ArrayDataModule, DataInfo, DataOptions, require_array_datamodule
 from lightning_distill.data.combined import CombinedDataModule
 from lightning_distill.data.digits import DigitsDataModule
 from lightning_distill.data.folder.datamodule import FolderDataModule
@@ -18,6 +17,8 @@ __all__ = [
     "BalancedDataModule",
     "ClassBalancedLoader",
     "CombinedDataModule",
+    "DataInfo",
+    "DataOptions",
     "DigitsDataModule",
     "FolderDataModule",
     "MNISTDataModule",

@@ -1,8 +1,8 @@
-"""Any LightningDataModule, turned into class-balanced draws."""
+"""``BalancedDataModule``: wrap any LightningDataModule so that it serves class-balanced batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from lightning import LightningDataModule
@@ -14,35 +14,46 @@ from lightning_distill.utils.rng import isolated_rng
 
 
 class BalancedDataModule(ArrayDataModule):
-    """Wraps a data module that gives ``(x, y)`` batches, so that a distiller can draw from it class by class.
+    """Wrapper of a data module with ``(images, labels)`` batches, which makes it usable for distillation.
 
-    The wrapped loaders are read once into memory in the dtype they give, and normalised per batch like any other
-    images. A random transform in the wrapped training loader is drawn once, from ``seed``.
+    The loaders of the wrapped module are read once into memory, in the dtype of their batches, and normalized per batch
+    as all other data. Random transforms in the wrapped training loader are therefore applied once, seeded by ``seed``.
 
     Args:
-        datamodule: its ``train_dataloader`` gives images ``(B, C, H, W)`` and integer labels ``(B,)``; its
-            validation and test loaders are used where it has them, else a validation split is carved out.
-        name: the data set's name in cards and tables.
-        class_names: one a class; default the wrapped module's ``class_names``, else numbers.
-        augmentation: a preset of `presets.PRESETS` that is valid for these images.
-        license: licence of the data, for the card.
-        source: where the data comes from, for cards and tables.
-        channels: place of the channels; Lightning code gives them first.
-        val_fraction: share of train carved out when there is no validation loader.
-        real_per_class: real images of each class in a training batch.
-        batch_size: images in a validation or test batch.
-        steps_per_epoch: batches between two validations, see `ArrayDataModule`.
-        seed: of the reading, the draws and a carved-out validation split.
+        datamodule: Data module with a ``train_dataloader`` that yields images ``(B, C, H, W)`` and integer labels
+            ``(B,)``. Its validation and test loaders are used if it has them; without a validation loader a split is
+            taken from the training images.
+        name: Name of the data set in cards and tables. ``None`` takes the class name of ``datamodule``.
+        class_names: Name of each class. ``None`` takes ``datamodule.class_names`` if it exists, else numbers.
+        augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
+        license: License of the data, recorded in the card.
+        source: Origin of the data, shown in cards and tables.
+        channels: Position of the channel axis: ``first``, ``last`` or ``auto``.
+        val_fraction: Fraction of the training split used for validation if there is no validation loader.
+        real_per_class: Number of real images of each class in a training batch.
+        batch_size: Number of images in a validation or test batch.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
+        seed: Seed of the wrapped loaders, the batches and the validation split.
 
     Raises:
-        TypeError: a loader gives something else than ``(x, y)`` of tensors.
+        TypeError: If a loader yields anything else than pairs of tensors (on first use).
+        ValueError: If a loader yields no batches (on first use).
+
+    Example:
+        >>> from lightning import LightningDataModule
+        >>> dataset = torch.utils.data.TensorDataset(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
+        >>> data = BalancedDataModule(LightningDataModule.from_datasets(dataset, num_workers=0), name="noise")
+        >>> data.spec.name, data.spec.shape, data.spec.class_names
+        ('noise', (1, 8, 8), ('0', '1'))
     """
 
     def __init__(
         self,
         datamodule: LightningDataModule,
+        *,
         name: str | None = None,
-        class_names: list[str] | None = None,
+        class_names: Sequence[str] | None = None,
         augmentation: str = "dsa",
         license: str = "unknown",
         source: str = "user data module",
@@ -69,11 +80,15 @@ class BalancedDataModule(ArrayDataModule):
         self.wrapped = datamodule
 
     def prepare_data(self) -> None:
-        """The wrapped module's own."""
+        """Run ``prepare_data`` of the wrapped module."""
         self.wrapped.prepare_data()
 
     def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
-        """Every split the wrapped module has a loader for, read once."""
+        """Read every split that the wrapped module has a loader for.
+
+        Returns:
+            Images and labels by split; ``None`` for splits without a loader.
+        """
         self.wrapped.trainer = self.trainer
         self.wrapped.prepare_data()
         self.wrapped.setup("fit")
@@ -81,20 +96,26 @@ class BalancedDataModule(ArrayDataModule):
         return {split: self._read(split) for split in ("train", "val", "test")}
 
     def _read(self, split: str) -> tuple[Array, Array] | None:
+        """Images and labels of one loader, or ``None`` if the wrapped module does not define it."""
         hook = f"{split}_dataloader"
-        own = getattr(self.wrapped, hook)
-        if getattr(own, "__func__", own) is getattr(LightningDataModule, hook):
+        loader = getattr(self.wrapped, hook)
+        if getattr(loader, "__func__", loader) is getattr(LightningDataModule, hook):
             return None
         with isolated_rng(self.seed):
-            batches = [_pair(batch, split) for batch in own()]
+            batches = [_to_pair(batch, split) for batch in loader()]
         if not batches:
-            raise ValueError(f"{type(self.wrapped).__name__}.{hook}() gives no batches")
+            raise ValueError(f"{type(self.wrapped).__name__}.{hook}() yields no batches; check its data set")
         return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
 
 
-def _pair(batch: object, split: str) -> tuple[Tensor, Tensor]:
+def _to_pair(batch: object, split: str) -> tuple[Tensor, Tensor]:
+    """Images and labels of a batch on the CPU.
+
+    Raises:
+        TypeError: If the batch is not a pair of tensors.
+    """
     if isinstance(batch, Iterable) and not isinstance(batch, (dict, Tensor)):
         items = tuple(batch)
         if len(items) == 2 and all(isinstance(item, Tensor) for item in items):
             return items[0].cpu(), items[1].cpu()
-    raise TypeError(f"the {split} loader gives {type(batch).__name__}; give (images, labels) as two tensors")
+    raise TypeError(f"the {split} loader yields {type(batch).__name__}; it must yield (images, labels) as two tensors")

@@ -1,8 +1,10 @@
-"""``ArrayDataModule``: arrays in memory or on disk, checked once, given out as class-balanced uint8 batches."""
+"""``ArrayDataModule``: validated image arrays, in memory or memory-mapped, served as class-balanced batches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from lightning import LightningDataModule
@@ -10,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from lightning_distill._renamed import RenamedArguments
-from lightning_distill.data.checks import label_combinations as combinations
+from lightning_distill.data.checks import label_combinations
 from lightning_distill.data.checks.arrays import Array, Channels, as_images, as_labels, pixel_statistics
 from lightning_distill.data.checks.groups import (
     PATIENT,
@@ -26,47 +28,104 @@ from lightning_distill.data.loaders import ClassBalancedLoader, SequentialLoader
 from lightning_distill.spec import FLOAT16_MAX, DataSpec, Task
 from lightning_distill.utils.lazy_arrays import take
 
+#: Batches in an epoch where neither the data module nor the trainer sets a number of steps.
+DEFAULT_STEPS_PER_EPOCH = 100
+#: Validations in a run of ``Trainer(max_steps=n)`` where this number divides n.
+VALIDATIONS_PER_RUN = 5
 
-class ArrayDataModule(RenamedArguments, LightningDataModule):
-    """Images and labels as arrays, with the three things a distiller asks of its data.
 
-    ``spec`` (a `DataSpec`), ``train_arrays()`` and a ``train_dataloader()`` of class-balanced draws. Images keep
-    their dtype in memory and on the device; the distiller normalises each batch by the training mean and std.
-    Memory-mapped images, such as ``np.load(path, mmap_mode="r")``, stay on disk, see `lazy.FileArray`: in memory are
-    labels and row numbers, 24 bytes an image or less, and what is looked at.
+class DataOptions(TypedDict, total=False):
+    """Keyword arguments of `ArrayDataModule` that its subclasses pass on.
+
+    Subclasses that are built from the command line repeat those that they take in their constructors: jsonargparse
+    reads neither defaults nor, before version 4.49, the types of an unpacked ``TypedDict``, and ``--help`` would lack
+    them.
+    """
+
+    channels: Channels
+    val_fraction: float
+    real_per_class: int
+    batch_size: int
+    steps_per_epoch: int | None
+    min_combination: int | None
+    combinations_as_classes: bool
+    seed: int
+    on_overlap: OnOverlap
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """Description of a data set that does not depend on its pixels.
 
     Args:
-        train: images uint8 or float, ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``, memory-mapped if you like,
-            and labels ``(N,)``, ``(N, 1)`` or 0/1 targets ``(N, L)``.
-        val: the same; if absent, ``val_fraction`` of train is carved out, stratified and seeded, by whole groups where
-            train has some.
-        test: the same; without it ``trainer.test`` has nothing to score.
-        class_names: one a class; default ``"0"``, ``"1"``, ...
-        name: the data set's name in cards and tables.
-        task: ``None`` reads it off the labels: two classes are binary, ``(N, L)`` is multi-label.
-        augmentation: a preset of `presets.PRESETS` that is valid for these images.
-        license: licence of the data, for the card.
-        source: where the bytes come from, for cards and tables.
-        channels: place of the channels, where ``auto`` cannot tell.
-        val_fraction: share of train carved out when ``val`` is absent.
-        real_per_class: real images of each class in a training batch.
-        batch_size: images in a validation or test batch.
-        min_combination: of multi-label data, training images that a combination of labels needs to play the part of a
-            class when images are drawn and distilled (`DataSpec.balance_groups`); ``None`` takes a hundredth of all.
-        combinations_as_classes: make multi-label data single-label ones: each such combination a class of its own,
-            images with any other left out of every split.
-        steps_per_epoch: batches between two validations; ``None`` validates five times in ``Trainer(max_steps=n)``
-            where 5 divides n, else once, at the end.
-        seed: of the draws and of the carved-out validation split.
-        groups: by split the patient (or lesion) of each image, ``(N,)`` integers or strings that mean the same in every
-            split. Only numbers of our own are kept of them.
-        on_overlap: what to do where a group is in two splits: stop with an ``error``, ``warn`` and go on, or ``drop``
-            from train the images whose group is in val or test too, and from val those whose group is in test.
+        name: Name of the data set in cards and tables.
+        task: Task of the labels. ``None`` infers it from the labels.
+        augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
+        license: License of the data.
+        source: Origin of the data, shown in cards and tables.
+    """
+
+    name: str
+    task: Task | None
+    augmentation: str
+    license: str
+    source: str
+
+
+class ArrayDataModule(RenamedArguments, LightningDataModule):
+    """Data module for image and label arrays, and base class of all data modules of this package.
+
+    A distiller uses three members: ``spec`` (a `DataSpec`), ``train_arrays()`` and ``train_dataloader()``, which
+    yields class-balanced batches. Images keep their dtype in memory and on the device; the distiller normalizes each
+    batch with the mean and standard deviation of the training split. Memory-mapped images, such as
+    ``np.load(path, mmap_mode="r")``, stay on disk (see `lazy_arrays.FileArray`): only labels, row numbers (at most 24
+    bytes per image) and the images of the current batch are held in memory. Subclasses override `load_raw`.
+
+    Args:
+        train: Training images and labels. Images are uint8 or float, ``(N, H, W)``, ``(N, H, W, C)`` or
+            ``(N, C, H, W)``, in memory or memory-mapped. Labels are integers ``(N,)`` or ``(N, 1)``, or 0/1 targets
+            ``(N, L)`` for multi-label data.
+        val: Validation images and labels, in the formats of ``train``. If ``None``, ``val_fraction`` of the training
+            split is used, stratified by class and by whole groups where ``groups`` are given.
+        test: Test images and labels, in the formats of ``train``. ``None`` disables ``trainer.test``.
+        class_names: Name of each class. ``None`` takes ``"0"``, ``"1"``, ...
+        name: Name of the data set in cards and tables.
+        task: Task of the labels: ``binary``, ``multi-class``, ``ordinal`` or ``multi-label``. ``None`` infers it: two
+            classes are binary, labels ``(N, L)`` are multi-label.
+        augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
+        license: License of the data, recorded in the card.
+        source: Origin of the data, shown in cards and tables.
+        channels: Position of the channel axis, ``first`` or ``last``. ``auto`` infers it from the shape.
+        val_fraction: Fraction of the training split used for validation if ``val`` is ``None``.
+        real_per_class: Number of real images of each class in a training batch.
+        batch_size: Number of images in a validation or test batch.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
+        min_combination: Number of training images that a label combination of multi-label data needs to be treated
+            as a class in balanced batches and in the synthetic set (`DataSpec.balance_groups`). ``None`` takes one
+            percent of the training split.
+        combinations_as_classes: Convert multi-label data to single-label data: each frequent label combination
+            becomes a class, and images with other combinations are removed from every split.
+        seed: Seed of the batches and of the validation split.
+        groups: Patient or lesion identifier of each image by split, integers or strings ``(N,)`` with the same meaning
+            in every split. They are replaced by consecutive numbers and not stored.
+        on_overlap: Action if a group has images in two splits: ``error`` stops, ``warn`` continues, ``drop`` removes
+            from train the images of groups that are in val or test, and from val those of groups that are in test.
 
     Raises:
-        ValueError: on bad shapes, labels out of range, a class without images, one class only, NaN pixels, groups in
-            two splits.
-        TypeError: on wrong dtypes.
+        ValueError: If shapes, labels or options are invalid, a class has no images, there is one class only, pixels
+            are NaN or infinite, or a group is in two splits and ``on_overlap="error"``.
+        TypeError: If a dtype is not supported.
+
+    Example:
+        >>> import numpy as np
+        >>> images, labels = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2
+        >>> data = ArrayDataModule((images, labels), class_names=["benign", "malignant"], real_per_class=4)
+        >>> data.spec.shape, len(data.splits["train"][1]), len(data.splits["val"][1])
+        ((1, 8, 8), 18, 2)
+        >>> x, y = next(iter(data.train_dataloader()))
+        >>> tuple(x.shape), y.tolist()
+        ((8, 1, 8, 8), [0, 0, 0, 0, 1, 1, 1, 1])
     """
 
     def __init__(
@@ -98,8 +157,8 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         for key, value in sizes.items():
             if value is not None and value < 1:
                 raise ValueError(f"{key}={value}; it must be at least 1")
-        self._given = {"train": train, "val": val, "test": test}
-        self._about = (name, task, augmentation, license, source)
+        self._raw = {"train": train, "val": val, "test": test}
+        self._info = DataInfo(name, task, augmentation, license, source)
         self._class_names = class_names
         self.channels, self.val_fraction = channels, val_fraction
         self.real_per_class, self.batch_size = real_per_class, batch_size
@@ -107,10 +166,10 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         self.min_combination, self.combinations_as_classes = min_combination, combinations_as_classes
         self.splits: dict[str, Split] = {}
         self.on_overlap: OnOverlap = on_overlap
-        #: By split a number for each image, ``(N,)``, equal for images of one patient or lesion in whatever split,
-        #: where that is known.
+        #: Group number of each image by split, ``(N,)``: equal for images of one patient or lesion, in all splits.
+        #: Empty where groups are unknown.
         self.groups: dict[str, NDArray[np.int64]] = {}
-        #: What a group is; a ``volume`` or ``file`` that images were cut from says nothing of patients.
+        #: Kind of the groups: ``patient``, or ``volume`` or ``file`` for images cut from one of these.
         self.group_kind = PATIENT
         self._numbered = number_groups(groups or {})
         self._spec: DataSpec | None = None
@@ -118,133 +177,171 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
 
     @property
     def spec(self) -> DataSpec:
-        """Shape, classes, statistics. Loads the data on first use."""
+        """Shape, classes and pixel statistics of the data. Loads the data on first use."""
         self.setup()
         assert self._spec is not None
         return self._spec
 
     @property
     def reproducible_args(self) -> dict[str, object]:
-        """Arguments that make these data again, without any folder of this machine: what a result's command shows."""
-        usual: dict[str, object] = {"min_combination": None, "combinations_as_classes": False, "on_overlap": "error"}
-        return {key: given for key, value in usual.items() if (given := getattr(self, key)) != value}
+        """Constructor arguments that reproduce this data module, without local paths. Recorded with each result."""
+        defaults: dict[str, object] = {"min_combination": None, "combinations_as_classes": False, "on_overlap": "error"}
+        return {key: getattr(self, key) for key, default in defaults.items() if getattr(self, key) != default}
 
     def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
-        """The raw splits; subclasses read them from somewhere."""
-        return self._given
+        """Read images and labels of the splits ``train``, ``val`` and ``test``, without checks.
+
+        Subclasses override this method. It may also set ``groups``, ``group_kind`` and the class names.
+
+        Returns:
+            Images and labels by split, in the formats of the constructor's ``train``. A split may be absent or
+            ``None``, except for ``train``.
+        """
+        return self._raw
 
     def setup(self, stage: str | None = None) -> None:
-        """Load, check and describe the data, once."""
+        """Load, check and describe the data on the first call.
+
+        Args:
+            stage: Stage of the trainer. Not used: all splits are prepared together.
+        """
         if self._spec is not None:
             return
-        given = self.load_splits()
-        self.splits, self.groups = given.splits, given.groups
+        raw = self.load_splits()
+        self.splits, self.groups = raw.splits, raw.groups
         for split, rows in resolve_overlaps(self.groups, self.on_overlap).items():
-            self._choose(split, split, rows)
+            self._select(split, split, rows)
         if "val" not in self.splits:
             labels = self.splits["train"][1]
             train, val = carve_out(labels, self.val_fraction, self.seed, self.groups.get("train"))
-            self._choose("val", "train", val)
-            self._choose("train", "train", train)
+            self._select("val", "train", val)
+            self._select("train", "train", train)
         if self.combinations_as_classes:
-            self._class_names = self._combine()
+            self._class_names = self._combinations_to_classes()
         self._spec = self._describe()
-        about = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
-        self.save_hyperparameters(about)  # what loggers show of the data; no folder of this machine
+        hparams = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
+        self.save_hyperparameters(hparams)  # shown by loggers: contains no local path
 
     def load_splits(self) -> RawSplits:
-        """Read the splits as they are, each checked by itself: what `setup` begins with and an audit looks at."""
-        given = {split: arrays for split, arrays in self.load_raw().items() if arrays is not None}
-        if "train" not in given:
-            raise ValueError("no training images: ArrayDataModule(train=(images, labels)) needs them")
+        """Read the splits and check each one alone, before overlaps are resolved and a validation split is made.
+
+        This is the first step of `setup` and the input of an audit.
+
+        Returns:
+            Images ``(N, C, H, W)``, labels and groups of each split.
+
+        Raises:
+            ValueError: If there is no training split, or shapes or labels are invalid.
+        """
+        arrays = {split: pair for split, pair in self.load_raw().items() if pair is not None}
+        if "train" not in arrays:
+            raise ValueError("no training images: ArrayDataModule(train=(images, labels)) is required")
         splits = {}
-        for split, (raw_images, raw_labels) in given.items():
+        for split, (raw_images, raw_labels) in arrays.items():
             images = as_images(raw_images, split, self.channels)
             splits[split] = images, as_labels(raw_labels, len(images), split)
         groups = dict(self._numbered or self.groups)
         check_groups(groups, {split: len(labels) for split, (_, labels) in splits.items()})
-        (name, *_, source), names = self._about, self._class_names
-        return RawSplits(name, source, None if names is None else tuple(names), splits, groups, self.group_kind)
+        names = None if self._class_names is None else tuple(self._class_names)
+        return RawSplits(self._info.name, self._info.source, names, splits, groups, self.group_kind)
 
     def train_arrays(self) -> Split:
-        """Training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``: numbers of `DataSpec.balance_groups`.
+        """Training images and their balance-group numbers, from which balanced batches are drawn.
 
-        All images, but of multi-label data those that have one of the combinations.
+        For multi-label data these are only the images with a frequent label combination.
+
+        Returns:
+            Images ``(N, C, H, W)`` in pixel units, and int64 numbers ``(N,)`` of their `DataSpec.balance_groups`.
 
         Raises:
-            ValueError: multi-label data with fewer than two combinations that have images enough.
+            ValueError: If multi-label data have fewer than two frequent label combinations.
         """
         if not self.spec.multi_label:
             return self.splits["train"]
         if self._covered is None:
             images, targets = self.splits["train"]
-            rows, numbers = combinations.is_covered(targets, self.spec.combinations)
+            rows, numbers = label_combinations.is_covered(targets, self.spec.combinations)
             self._covered = take(images, rows), numbers
-            combinations.log_combinations(self.spec, self.splits["train"][1])
+            label_combinations.log_combinations(self.spec, self.splits["train"][1])
         return self._covered
 
     def all_train_arrays(self) -> Split:
-        """All training images ``(N, C, H, W)`` in pixel units, and labels ``(N,)``, or 0/1 targets ``(N, L)``."""
+        """All training images ``(N, C, H, W)`` in pixel units, with labels ``(N,)`` or 0/1 targets ``(N, L)``."""
         self.setup()
         return self.splits["train"]
 
     def train_dataloader(self) -> ClassBalancedLoader:
-        """Class-balanced draws."""
+        """Class-balanced batches of training images."""
         images, labels = self.train_arrays()
         return ClassBalancedLoader(
-            images, labels, len(self.spec.balance_groups), self.real_per_class, self._epoch(), self.seed
+            images,
+            labels,
+            num_classes=len(self.spec.balance_groups),
+            per_class=self.real_per_class,
+            steps=self._num_steps(),
+            seed=self.seed,
         )
 
     def val_dataloader(self) -> SequentialLoader:
-        """Every validation image once."""
-        return SequentialLoader(*self._split("val"), self.batch_size)
+        """All validation images in order."""
+        return SequentialLoader(*self._split("val"), batch_size=self.batch_size)
 
     def test_dataloader(self) -> SequentialLoader:
-        """Every test image once."""
-        return SequentialLoader(*self._split("test"), self.batch_size)
+        """All test images in order."""
+        return SequentialLoader(*self._split("test"), batch_size=self.batch_size)
 
     def _split(self, split: str) -> Split:
         self.setup()
         if split not in self.splits:
-            raise ValueError(f"{self.spec.name} has no {split} split; give {split}=(images, labels)")
+            raise ValueError(f"{self.spec.name} has no {split} split; pass {split}=(images, labels)")
         return self.splits[split]
 
-    def _choose(self, split: str, source: str, rows: NDArray[np.int64]) -> None:
-        """Make some rows of one split the other, or what is left of it."""
+    def _select(self, split: str, source: str, rows: NDArray[np.int64]) -> None:
+        """Set ``split`` to the given rows of the split ``source``, which may be the same one."""
         images, labels = self.splits[source]
         self.splits[split] = take(images, rows), labels[rows]
         if source in self.groups:
             self.groups[split] = self.groups[source][rows]
 
-    def _epoch(self) -> int:
+    def _num_steps(self) -> int:
+        """Return the number of training batches in an epoch."""
         max_steps = self.trainer.max_steps if self.trainer is not None else -1
         if self.steps_per_epoch is not None:
             return self.steps_per_epoch
         if max_steps < 1:
-            return 100
-        return max_steps // 5 if max_steps % 5 == 0 else max_steps
+            return DEFAULT_STEPS_PER_EPOCH
+        return max_steps // VALIDATIONS_PER_RUN if max_steps % VALIDATIONS_PER_RUN == 0 else max_steps
 
-    def _combine(self) -> tuple[str, ...]:
-        """Make every split single-label, and return the classes' names.
+    def _combinations_to_classes(self) -> tuple[str, ...]:
+        """Convert every split to single-label data with one class per frequent label combination.
+
+        Returns:
+            Names of the new classes.
 
         Raises:
-            ValueError: labels that are single already, too few combinations, a split that is left without images.
+            ValueError: If the labels are single-label, there are too few combinations, or a split loses all images.
         """
         if self.splits["train"][1].ndim == 1:
-            raise ValueError("combinations_as_classes=True, but the labels are single ones; leave it out")
-        multi = self._describe()
-        combinations.log_combinations(multi, self.splits["train"][1])
+            raise ValueError("combinations_as_classes=True, but the labels are single ones; omit this option")
+        spec = self._describe()
+        label_combinations.log_combinations(spec, self.splits["train"][1])
         for split, (_, targets) in list(self.splits.items()):
-            rows, numbers = combinations.is_covered(targets, multi.combinations)
-            self._choose(split, split, rows)
+            rows, numbers = label_combinations.is_covered(targets, spec.combinations)
+            self._select(split, split, rows)
             self.splits[split] = self.splits[split][0], numbers
             if split != "train":
                 share = f"{len(rows):,} of {len(targets):,} {split} images ({len(rows) / len(targets):.1%})"
-                rank_zero_info(f"{multi.name}: {share} are kept")
-        return multi.balance_groups
+                rank_zero_info(f"{spec.name}: {share} have one of the label combinations and are kept")
+        return spec.balance_groups
 
     def _describe(self) -> DataSpec:
-        name, task, augmentation, license, source = self._about
+        """Build the `DataSpec` from the checked splits.
+
+        Raises:
+            ValueError: If the class names do not match the labels, there is one class only, or pixel values do not
+                fit float16.
+        """
+        info, task = self._info, self._info.task
         images, labels = self.splits["train"]
         if labels.ndim == 2:
             task, classes = "multi-label", labels.shape[1]
@@ -254,25 +351,50 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         if len(names) != classes:
             raise ValueError(f"{classes} classes but {len(names)} class names: {', '.join(names)}")
         if classes < 2:
-            raise ValueError(f"{name} has one class only ({names[0]!r}); distillation needs at least two")
+            raise ValueError(f"{info.name} has one class only ({names[0]!r}); distillation needs at least two")
         check_splits(self.splits, classes, names)
         mean, std, low, high = pixel_statistics(images)
-        whole = images.dtype == np.uint8
-        if max(-low, high) > FLOAT16_MAX:
-            reach = f"pixels reach {max(-low, high):g}, float16 holds {FLOAT16_MAX:g}"
-            raise ValueError(f"{reach}; divide the images of all splits by one number")
+        is_uint8 = images.dtype == np.uint8
+        if (largest := max(-low, high)) > FLOAT16_MAX:
+            raise ValueError(
+                f"pixel values reach {largest:g}, but float16 holds at most {FLOAT16_MAX:g}; divide the images of all "
+                "splits by one number"
+            )
         return DataSpec(
-            name=name,
+            name=info.name,
             shape=(images.shape[1], images.shape[2], images.shape[3]),
             class_names=names,
             mean=mean,
             std=std,
-            min_value=0.0 if whole else low,
-            max_value=255.0 if whole else high,
-            storage_dtype="uint8" if whole else "float16",
+            min_value=0.0 if is_uint8 else low,
+            max_value=255.0 if is_uint8 else high,
+            storage_dtype="uint8" if is_uint8 else "float16",
             task=task or ("binary" if classes == 2 else "multi-class"),
-            augmentation=augmentation,
-            license=license,
-            source=source,
-            combinations=combinations.frequent_combinations(labels, self.min_combination) if labels.ndim == 2 else (),
+            augmentation=info.augmentation,
+            license=info.license,
+            source=info.source,
+            combinations=()
+            if labels.ndim == 1
+            else label_combinations.frequent_combinations(labels, self.min_combination),
         )
+
+
+def require_array_datamodule(datamodule: LightningDataModule | None) -> ArrayDataModule:
+    """Return the trainer's data module if a distiller can draw class-balanced batches from it.
+
+    Args:
+        datamodule: Data module of the trainer, or ``None``.
+
+    Returns:
+        The same object.
+
+    Raises:
+        TypeError: If it is not an `ArrayDataModule`. The message names the wrapper.
+    """
+    if isinstance(datamodule, ArrayDataModule):
+        return datamodule
+    problem = "no data module was passed" if datamodule is None else f"{type(datamodule).__name__} has none"
+    raise TypeError(
+        f"a distiller needs class-balanced batches; {problem}. Use fit(model, datamodule=...) with a data module of "
+        "lightning_distill, or BalancedDataModule(your_datamodule)"
+    )

@@ -1,4 +1,4 @@
-"""Class-balanced batches of real images, each from (seed, k) alone, so that a resumed run draws what it would have."""
+"""Class-balanced and sequential batch loaders. Batch k depends on (seed, k) only, so runs resume exactly."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ from lightning_distill.utils.lazy_arrays import LazyArray
 
 
 class ClassBalancedLoader:
-    """Batch k holds ``per_class`` images of every class, ordered by class, drawn without replacement.
+    """Batches of ``per_class`` images of every class, ordered by class, drawn without replacement.
 
-    A class with fewer images than ``per_class`` is taken whole as often as it fits and the rest is drawn, so that
-    every batch has one static shape. Nothing is permuted and nothing but the drawn images is read: the time does not
-    depend on the size of the data, which may be memory-mapped.
+    A class with fewer than ``per_class`` images is taken whole as many times as it fits, and the remainder is drawn, so
+    that all batches have one static shape. Only the drawn images are read and nothing is permuted: the time of a batch
+    does not depend on the size of the data, which may be memory-mapped.
 
     Args:
-        images: ``(N, C, H, W)``, left in their dtype.
-        labels: ``(N,)``.
-        num_classes: K; every class must have an image.
-        per_class: images of each class in a batch.
-        steps: batches in one pass, Lightning's epoch. Counting goes on over passes.
-        seed: of all draws.
+        images: Images ``(N, C, H, W)``, returned in their dtype.
+        labels: Class numbers ``(N,)`` from 0 to ``num_classes - 1``; each class must have an image.
+        num_classes: Number of classes K.
+        per_class: Number of images of each class in a batch.
+        steps: Number of batches in one iteration (one epoch of Lightning). The batch counter continues over epochs.
+        seed: Seed of all batches.
+
+    Example:
+        >>> images, labels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), np.array([0, 1, 0, 1])
+        >>> loader = ClassBalancedLoader(images, labels, num_classes=2, per_class=2, steps=3, seed=0)
+        >>> x, y = loader.batch(0)
+        >>> sorted(x.flatten().tolist()[:2]), y.tolist(), len(loader)
+        ([0, 2], [0, 0, 1, 1], 3)
     """
 
     def __init__(
-        self, images: Array, labels: NDArray[np.int64], num_classes: int, per_class: int, steps: int, seed: int
+        self, images: Array, labels: NDArray[np.int64], *, num_classes: int, per_class: int, steps: int, seed: int
     ) -> None:
         self.images = images
         order = np.argsort(labels, kind="stable")
@@ -42,42 +49,55 @@ class ClassBalancedLoader:
         self._labels = torch.arange(num_classes).repeat_interleave(per_class)
 
     def batch(self, k: int) -> tuple[Tensor, Tensor]:
-        """Batch k: images ``(K * per_class, C, H, W)`` in their own dtype, labels ``(K * per_class,)`` int64."""
-        chosen = [self._draw(k, label, members) for label, members in enumerate(self.members)]
-        return torch.from_numpy(np.ascontiguousarray(self.images[np.concatenate(chosen)])), self._labels
+        """Read batch number ``k``.
 
-    def _draw(self, k: int, label: int, members: NDArray[np.int64]) -> NDArray[np.int64]:
-        whole, rest = divmod(self.per_class, len(members))
+        Args:
+            k: Number of the batch, counted from 0 over all epochs.
+
+        Returns:
+            Images ``(K * per_class, C, H, W)`` in their dtype, and labels ``(K * per_class,)`` int64.
+        """
+        rows = [self._sample(k, label, members) for label, members in enumerate(self.members)]
+        return torch.from_numpy(np.ascontiguousarray(self.images[np.concatenate(rows)])), self._labels
+
+    def _sample(self, k: int, label: int, members: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row numbers ``(per_class,)`` of one class in batch k."""
+        repeats, remainder = divmod(self.per_class, len(members))
         random = np.random.default_rng([self.seed, k, label])
-        picks = random.choice(len(members), rest, replace=False, shuffle=False)
-        return np.concatenate([np.tile(members, whole), members[picks]])
+        picks = random.choice(len(members), remainder, replace=False, shuffle=False)
+        return np.concatenate([np.tile(members, repeats), members[picks]])
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
-            k, self.next = self.next, self.next + 1  # counted before it is given: a checkpoint then holds what comes
+            k, self.next = self.next, self.next + 1  # incremented before yield: a checkpoint stores the next batch
             yield self.batch(k)
             if self.next % self.steps == 0:
                 return
 
     def state_dict(self) -> dict[str, int]:
-        """The number of the next batch."""
+        """State for checkpoints: the number of the next batch."""
         return {"next": self.next}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on with the batch of that number."""
+        """Continue with the batch number stored by `state_dict`."""
         self.next = state["next"]
 
 
 class SequentialLoader:
-    """All images once, in order, in batches: what validation and test need. Every DDP rank sees all of them.
+    """Batches of all images, each once and in order, for validation and test. Every DDP rank reads all of them.
 
     Args:
-        images: ``(N, C, H, W)``, left in their dtype.
-        labels: ``(N,)`` or ``(N, L)``.
-        batch_size: images in a batch; the last may be smaller.
+        images: Images ``(N, C, H, W)``, returned in their dtype.
+        labels: Labels ``(N,)``, or 0/1 targets ``(N, L)``.
+        batch_size: Number of images in a batch; the last batch may be smaller.
+
+    Example:
+        >>> images, labels = np.zeros((5, 1, 8, 8), np.uint8), np.arange(5)
+        >>> [y.tolist() for _, y in SequentialLoader(images, labels, batch_size=2)]
+        [[0, 1], [2, 3], [4]]
     """
 
     def __init__(self, images: Array, labels: NDArray[np.int64], batch_size: int) -> None:
@@ -88,10 +108,10 @@ class SequentialLoader:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(self.images), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            yield torch.from_numpy(self._copy(part)), torch.from_numpy(self.labels[part].copy())
+            rows = slice(start, start + self.batch_size)
+            yield torch.from_numpy(self._copy(rows)), torch.from_numpy(self.labels[rows].copy())
 
-    def _copy(self, part: slice) -> Array:
-        """Contiguous memory that may be written to."""
-        images = self.images[part]
-        return images if isinstance(self.images, LazyArray) else np.array(images, order="C")  # read anew: ours already
+    def _copy(self, rows: slice) -> Array:
+        """Contiguous, writable copy of some images."""
+        images = self.images[rows]
+        return images if isinstance(self.images, LazyArray) else np.array(images, order="C")  # lazy rows are copies

@@ -1,4 +1,4 @@
-"""npz files in MedMNIST's form, read without pickle, memory-mapped where large."""
+"""``NpzDataModule`` and a reader for npz files: no pickle, large arrays are memory-mapped."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,32 +20,39 @@ from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array, Channels
 from lightning_distill.data.checks.groups import SPLITS, OnOverlap, number_groups
 
-#: Packed arrays above this many bytes are unpacked to disk and mapped from there instead of read into memory.
+#: Compressed arrays above this number of bytes are decompressed to disk and mapped instead of read into memory.
 MAP_ABOVE = 1 << 30
-#: Arrays that are in the file as they are (``np.savez``) cost no disk: above this many bytes they are mapped in place.
+#: Uncompressed arrays (``np.savez``) above this number of bytes are mapped in place, which takes no disk space.
 MAP_PLAIN_ABOVE = 1 << 26
-#: What stands before a member in a zip file; the last two are the lengths of its name and of what follows the name.
+#: Local file header of a zip member. Its last two fields are the lengths of the name and of the extra field.
 _LOCAL = struct.Struct("<4s5H3L2H")
-#: A file of which more than that would be unpacked, and more than so many times its own size, is refused: images of a
-#: hospital pack to a half or a fifth, zeros to a thousandth.
+#: A file is rejected as a decompression bomb if its decompressed size exceeds this number of bytes and this multiple of
+#: the file size. Medical images compress by a factor of 2 to 5, zeros by 1000.
 BOMB_ABOVE, BOMB_RATIO = 1 << 30, 200
-_NOT_THE_FILES_FAULT = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE}
+#: Bytes read at once to compare a checksum, and to decompress a member to disk.
+CHUNK_BYTES, DECOMPRESS_CHUNK_BYTES = 1 << 22, 1 << 24
+#: Errors of the operating system that are re-raised: the file itself may be intact.
+_SYSTEM_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE}
 
 
 def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
-    """The arrays of an npz file; large ones are mapped.
+    """Read the arrays of an npz file; large ones are memory-mapped.
 
-    An array that is not packed is mapped in place, after it was read through once to compare its checksum; a packed one
-    from a ``.npy`` in a folder beside the file, unpacked once.
+    An uncompressed array is mapped in place, after its checksum has been verified by reading it once. A compressed
+    array is decompressed once to a ``.npy`` file in a folder beside the npz file and mapped from there.
 
     Args:
-        path: the file.
-        map_above: bytes above which an array is mapped; those that are not packed from `MAP_PLAIN_ABOVE` on already.
+        path: Path of the npz file.
+        map_above: Number of bytes above which an array is mapped. Uncompressed arrays are mapped above
+            `MAP_PLAIN_ABOVE` bytes already.
+
+    Returns:
+        Arrays by name.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is truncated, corrupted, holds Python objects (never unpickled), or would unpack to more
-            than 200 times its size.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is truncated or corrupted, holds Python objects (they are never unpickled), or would
+            decompress to more than 200 times its size.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path.name} is not in {path.parent}; check the path")
@@ -62,30 +70,30 @@ def read_npz(path: Path, map_above: int = MAP_ABOVE) -> dict[str, Array]:
     except _Bomb as error:
         raise ValueError(str(error)) from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError) as error:
-        if isinstance(error, OSError) and error.errno in _NOT_THE_FILES_FAULT:
+        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
             raise
-        objects = "pickle" in str(error).lower() or "python objects" in str(error).lower()
-        reason = "it holds Python objects" if objects else "it is truncated or corrupted"
-        raise ValueError(f"cannot read {path.name}: {reason}; get the file again") from error
+        holds_objects = "pickle" in str(error).lower() or "python objects" in str(error).lower()
+        reason = "it holds Python objects" if holds_objects else "it is truncated or corrupted"
+        raise ValueError(f"cannot read {path.name}: {reason}; write or download it again") from error
     return arrays
 
 
 class _Bomb(ValueError):
-    """The file is whole, and unpacks to more than anybody's images do."""
+    """Intact file that would decompress to an implausible size."""
 
 
 def _check_size(archive: zipfile.ZipFile, path: Path) -> None:
-    """Refuse a file before it fills memory or disk; an array is never read beyond the size it says it has."""
-    whole, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
-    if whole > max(BOMB_ABOVE, BOMB_RATIO * packed):
+    """Reject a decompression bomb by the sizes in the zip directory; no member is read beyond its declared size."""
+    unpacked, packed = sum(member.file_size for member in archive.infolist()), path.stat().st_size
+    if unpacked > max(BOMB_ABOVE, BOMB_RATIO * packed):
         raise _Bomb(
-            f"cannot read {path.name}: its {packed:,} bytes would unpack to {whole:,}, more than {BOMB_RATIO} times as "
-            "many; get the file from somebody you trust, or write it anew by numpy.savez if that is true"
+            f"cannot read {path.name}: its {packed:,} bytes would unpack to {unpacked:,}, more than {BOMB_RATIO} times "
+            "its size; if you trust the file, write it uncompressed with numpy.savez"
         )
 
 
 def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Refuse an array that says it is larger than what is there: room would be made for all of it."""
+    """Reject an array with a header that declares more bytes than the member holds: all of them would be allocated."""
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -95,13 +103,14 @@ def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
 
 
 def _map(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Array:
+    """Decompress a member to a ``.npy`` file beside the npz file, unless it exists, and map it."""
     name = Path(member.filename).stem
-    target = path.with_suffix("") / f"{name}-{member.CRC:08x}.npy"  # another file of this name has another checksum
+    target = path.with_suffix("") / f"{name}-{member.CRC:08x}.npy"  # the checksum tells files of one name apart
     if not target.is_file() or target.stat().st_size != member.file_size:
         target.parent.mkdir(exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as unpacked, archive.open(member) as packed:
             try:
-                shutil.copyfileobj(packed, unpacked, 1 << 24)
+                shutil.copyfileobj(packed, unpacked, DECOMPRESS_CHUNK_BYTES)
             except BaseException:
                 os.unlink(unpacked.name)
                 raise
@@ -111,14 +120,14 @@ def _map(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Array
 
 
 def _map_in_place(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> Array:
-    """The array of a member that is not packed."""
+    """Map an uncompressed member from the npz file itself."""
     with archive.open(member) as packed:
-        while packed.read(1 << 22):  # the checksum is compared at the end
+        while packed.read(CHUNK_BYTES):  # zipfile compares the checksum at the end
             pass
     with path.open("rb") as file:
         file.seek(member.header_offset)
         local = file.read(_LOCAL.size)
-        file.seek(sum(_LOCAL.unpack(local)[-2:]), os.SEEK_CUR)  # the name, and what may follow it
+        file.seek(sum(_LOCAL.unpack(local)[-2:]), os.SEEK_CUR)  # skip the name and the extra field
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
@@ -129,10 +138,17 @@ def _map_in_place(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path)
 
 
 def splits_of(arrays: dict[str, Array], name: str) -> dict[str, tuple[Array, Array] | None]:
-    """``{split}_images`` and ``{split}_labels`` for train, val and test; absent splits are None.
+    """Images and labels of each split, from arrays named ``{split}_images`` and ``{split}_labels``.
+
+    Args:
+        arrays: Arrays by name, as `read_npz` returns them.
+        name: File name for error messages.
+
+    Returns:
+        Images and labels for ``train``, ``val`` and ``test``; ``None`` for an absent split.
 
     Raises:
-        ValueError: there is no train split, or a split has images without labels.
+        ValueError: If there is no training split, or a split has images without labels or labels without images.
     """
     splits: dict[str, tuple[Array, Array] | None] = {}
     for split in SPLITS:
@@ -146,14 +162,19 @@ def splits_of(arrays: dict[str, Array], name: str) -> dict[str, tuple[Array, Arr
 
 
 def groups_of(arrays: dict[str, Array]) -> dict[str, NDArray[np.int64]]:
-    """Which images belong together: ``{split}_patient_id``, ``_patient``, ``_lesion_id`` or ``_group``.
+    """Group numbers of each split, from its patient, lesion or group identifiers.
 
-    The kind that most splits have is taken, the first of these where several are level: numbers of patients and of
-    lesions cannot be held against each other.
+    The identifiers are arrays ``{split}_patient_id``, ``{split}_patient``, ``{split}_lesion_id`` or ``{split}_group``.
+
+    Only one kind is used, because identifiers of patients and of lesions are not comparable: the kind that most splits
+    have, and the first of this list where several are equal.
+
+    Args:
+        arrays: Arrays by name, as `read_npz` returns them.
 
     Returns:
-        For each split that says so a number for each image, ``(N,)``, the same for one patient in every split; the
-        identifiers themselves are not kept.
+        Numbers ``(N,)`` for each split with identifiers, equal for one group in all splits. The identifiers themselves
+        are not kept.
     """
     kinds = [
         {split: array for split in SPLITS if (array := arrays.get(f"{split}_{kind}")) is not None}
@@ -163,33 +184,47 @@ def groups_of(arrays: dict[str, Array]) -> dict[str, NDArray[np.int64]]:
 
 
 class NpzDataModule(ArrayDataModule):
-    """Any npz file with ``train_images``, ``train_labels`` and, if you have them, ``val_*`` and ``test_*``.
+    """Data module for an npz file with ``train_images``, ``train_labels`` and, optionally, ``val_*`` and ``test_*``.
 
-    ``train_patient_id``, ``val_patient_id``, ``test_patient_id`` (or ``_lesion_id``, ``_group``) say which images are
-    of one patient or lesion: no patient may then be in two splits, a validation split is carved out by patients, and
-    intervals over images resample them together.
+    Arrays ``train_patient_id``, ``val_patient_id`` and ``test_patient_id`` (or ``_lesion_id``, ``_group``) name the
+    patient or lesion of each image. A patient may then not be in two splits, a validation split is taken by whole
+    patients, and bootstrap intervals resample whole patients.
 
     Args:
-        path: the file.
-        class_names: one a class.
-        augmentation: a preset of `presets.PRESETS` that is valid for these images.
-        license: licence of the data, for the card.
-        source: where the bytes come from, for cards and tables.
-        channels: place of the channels, where ``auto`` cannot tell.
-        val_fraction: share of train carved out when the file has no validation split.
-        real_per_class: real images of each class in a training batch.
-        batch_size: images in a validation or test batch.
-        steps_per_epoch: batches between two validations, see `ArrayDataModule`.
-        min_combination: of multi-label data, training images a combination of labels needs, see `ArrayDataModule`.
-        combinations_as_classes: make multi-label data single-label ones, see `ArrayDataModule`.
-        seed: of the draws and of a carved-out validation split.
-        on_overlap: where a patient is in two splits: ``error``, ``warn`` or ``drop``, see `ArrayDataModule`.
+        path: Path of the npz file. Its stem is the name of the data set.
+        class_names: Name of each class. ``None`` takes ``"0"``, ``"1"``, ...
+        augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
+        license: License of the data, recorded in the card.
+        source: Origin of the data, shown in cards and tables.
+        channels: Position of the channel axis, ``first`` or ``last``. ``auto`` infers it from the shape.
+        val_fraction: Fraction of the training split used for validation if the file has no validation split.
+        real_per_class: Number of real images of each class in a training batch.
+        batch_size: Number of images in a validation or test batch.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
+        min_combination: Number of training images that a label combination of multi-label data needs to be treated
+            as a class in balanced batches and in the synthetic set. ``None`` takes one percent of the training split.
+        combinations_as_classes: Convert multi-label data to single-label data: each frequent label combination
+            becomes a class, and images with other combinations are removed from every split.
+        seed: Seed of the batches and of the validation split.
+        on_overlap: Action if a patient has images in two splits: ``error`` stops, ``warn`` continues, ``drop`` removes
+            the images from train, and those of test patients also from val.
+
+    Raises:
+        FileNotFoundError: If the file does not exist (on first use).
+        ValueError: If the file is corrupted or its arrays are invalid (on first use).
+
+    Example:
+        >>> data = NpzDataModule("clinic.npz", class_names=["benign", "malignant"])
+        >>> data.spec.class_names  # doctest: +SKIP
+        ('benign', 'malignant')
     """
 
     def __init__(
         self,
-        path: str,
-        class_names: list[str] | None = None,
+        path: str | os.PathLike[str],
+        *,
+        class_names: Sequence[str] | None = None,
         augmentation: str = "dsa",
         license: str = "unknown",
         source: str = "user file",
@@ -222,7 +257,11 @@ class NpzDataModule(ArrayDataModule):
         self.path = Path(path)
 
     def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
-        """The splits of the file, and which images belong together where it says so."""
+        """Read the splits, and the groups if the file has identifiers.
+
+        Returns:
+            Images and labels by split; ``None`` for an absent split.
+        """
         arrays = read_npz(self.path)
         self.groups = groups_of(arrays)
         return splits_of(arrays, self.path.name)

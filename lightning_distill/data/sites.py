@@ -1,4 +1,4 @@
-"""One data set cut into the data of several sites, to try what hospitals that share sets would get."""
+"""``SitesDataModule``: one site of a data set partitioned into several, to simulate hospitals that share sets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.data.base import ArrayDataModule
+from lightning_distill.data.base import ArrayDataModule, DataInfo
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.utils.lazy_arrays import take
 from lightning_distill.utils.rng import derive_seed
@@ -16,16 +16,20 @@ Rows = NDArray[np.int64]
 
 
 def class_shares(classes: int, shares: Sequence[float], balance: float | None, seed: int) -> NDArray[np.float64]:
-    r"""Which share of every class each site has, ``(K, S)``, rows adding up to one.
+    r"""Fraction of every class at each site, drawn as in the Dirichlet partitions of federated learning.
 
-    :math:`p_{ks} \propto w_s\, g_{ks}`, w the sites' sizes and g gamma variates of shape ``balance``: the smaller that
-    is, the more classes are a matter of one site, as in the Dirichlet partitions of federated learning.
+    :math:`p_{ks} \propto w_s\, g_{ks}` with site sizes w and gamma variates g of shape ``balance``. The smaller
+    ``balance`` is, the more each class is concentrated at one site.
 
     Args:
-        classes: K.
-        shares: w, S numbers above zero.
-        balance: around 0.3 very uneven, 2 uneven, 10 nearly as in the whole; ``None`` exactly as in the whole.
-        seed: of g.
+        classes: Number of classes K.
+        shares: Relative sizes w of the S sites, all above 0.
+        balance: Shape of the gamma distribution: about 0.3 is very uneven, 2 uneven, 10 close to the class frequencies
+            of the whole data set. ``None`` keeps these frequencies exactly.
+        seed: Seed of g.
+
+    Returns:
+        Fractions ``(K, S)``; each row sums to 1.
 
     Reference:
         Hsu et al.: Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification,
@@ -39,60 +43,73 @@ def class_shares(classes: int, shares: Sequence[float], balance: float | None, s
 
 
 def site_of(labels: Rows, groups: Rows | None, shares: NDArray[np.float64], seed: int) -> Rows:
-    """The site of every image, ``(N,)``: whole groups where there are any, so that no patient is at two sites.
+    """Assign every image to a site, by whole groups, so that no patient is at two sites.
 
-    A group belongs to the class that most of its images have. Every site gets at least one unit of each class that has
-    as many units as there are sites.
+    The units that are assigned are groups, or images where there are no groups. A group counts for the class of most
+    of its images. A class with at least S units has at least one unit at each of the S sites.
 
     Args:
-        labels: ``(N,)``.
-        groups: ``(N,)`` of patients or lesions, or ``None``.
-        shares: ``(K, S)``, see `class_shares`.
-        seed: of the order in which units are dealt out.
+        labels: Class numbers ``(N,)``.
+        groups: Group numbers ``(N,)`` of patients or lesions, or ``None``.
+        shares: Fractions ``(K, S)`` of every class at each site, see `class_shares`.
+        seed: Seed of the order in which units are assigned.
+
+    Returns:
+        Site numbers ``(N,)``.
     """
     units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1].reshape(-1)
     votes = np.zeros((int(units.max()) + 1, len(shares)), np.int64)
     np.add.at(votes, (units, labels), 1)
-    of_unit, sites = votes.argmax(1), np.zeros(len(votes), np.int64)
+    unit_classes, sites = votes.argmax(1), np.zeros(len(votes), np.int64)
     for label, share in enumerate(shares):
-        members = np.random.default_rng(derive_seed("deal", seed, label)).permutation(np.flatnonzero(of_unit == label))
+        random = np.random.default_rng(derive_seed("deal", seed, label))
+        members = random.permutation(np.flatnonzero(unit_classes == label))
         if len(members) >= len(share):
             counts = 1 + np.floor(share * (len(members) - len(share))).astype(np.int64)
         else:
             counts = np.zeros(len(share), np.int64)
-        left = len(members) - int(counts.sum())  # fewer than there are sites
-        counts[np.argsort(-share, kind="stable")[:left]] += 1
+        remainder = len(members) - int(counts.sum())  # less than the number of sites
+        counts[np.argsort(-share, kind="stable")[:remainder]] += 1
         sites[members] = np.repeat(np.arange(len(share)), counts)
     return sites[units]
 
 
 class SitesDataModule(ArrayDataModule):
-    """One site's part of a data set that is cut into several of unequal size and class balance.
+    """One site of a data set that is partitioned into sites of unequal size and class balance.
 
     ``lightning-distill fit --data SitesDataModule --data.data MedMNISTDataModule --data.data.name breastmnist
-    --data.site 0`` distils at the first site; ``concat`` puts the sites' sets together, and ``evaluate --test_data``
+    --data.site 0`` distills at the first site; ``concat`` joins the sets of the sites, and ``evaluate --test_data``
     scores them at every site.
 
     Args:
-        data: what is cut; each of its splits is, by its groups where it has some.
-        site: which part, counted from 0.
-        shares: sizes of the sites, in any unit.
-        balance: how alike the sites' class shares are, see `class_shares`; at 1 a site of two classes may be left with
-            a handful of test images.
-        real_per_class: real images of each class in a training batch.
-        batch_size: images in a validation or test batch.
-        steps_per_epoch: batches between two validations, see `ArrayDataModule`.
-        seed: of the cut, which all sites must share, and of the draws.
+        data: Data module to partition. Each of its splits is partitioned, by whole groups where it has groups.
+        site: Number of the site, counted from 0.
+        shares: Relative sizes of the sites.
+        balance: Similarity of the class frequencies of the sites, see `class_shares`. At 1, a site may have few test
+            images of one class. ``None`` gives all sites the same frequencies.
+        real_per_class: Number of real images of each class in a training batch.
+        batch_size: Number of images in a validation or test batch.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
+        seed: Seed of the partition, which must be equal for all sites, and of the batches.
 
     Raises:
-        ValueError: a site there is none of, shares that are not above zero, multi-label data.
+        ValueError: If the site does not exist or shares are not above 0, and on first use if the data are multi-label
+            or the site has no images.
+
+    Example:
+        >>> from lightning_distill import DigitsDataModule
+        >>> data = SitesDataModule(DigitsDataModule(), site=0, shares=[0.7, 0.3])
+        >>> data.spec.name, data.spec.source
+        ('digits_site0', 'shipped with scikit-learn, site 0 of 2')
     """
 
     def __init__(
         self,
         data: ArrayDataModule,
         site: int,
-        shares: list[float] = [0.6, 0.3, 0.1],  # noqa: B006  (never changed, and shown in the command's help)
+        *,
+        shares: list[float] = [0.6, 0.3, 0.1],  # noqa: B006  (never changed; --help shows the default)
         balance: float | None = 2.0,
         real_per_class: int = 256,
         batch_size: int = 256,
@@ -100,7 +117,7 @@ class SitesDataModule(ArrayDataModule):
         seed: int = 0,
     ) -> None:
         if not 0 <= site < len(shares):
-            raise ValueError(f"site={site}; there are {len(shares)}, counted from 0")
+            raise ValueError(f"site={site}; there are {len(shares)} sites, counted from 0")
         if min(shares) <= 0 or (balance is not None and balance <= 0):
             raise ValueError(f"shares={shares}, balance={balance}; all must be above 0")
         super().__init__(
@@ -114,28 +131,34 @@ class SitesDataModule(ArrayDataModule):
 
     @property
     def reproducible_args(self) -> dict[str, object]:
-        """How the whole is made, and the cut."""
+        """Constructor arguments that reproduce this data module: those of the whole data, and the partition."""
         whole = {f"data.{key}": value for key, value in self.whole.reproducible_args.items()}
         cut = {"site": self.site, "shares": self.shares, "balance": self.balance, "seed": self.seed}
         return {"data": type(self.whole).__name__, **whole, **cut}
 
     def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
-        """This site's images of every split."""
+        """Select the images of this site in every split.
+
+        Returns:
+            Images and labels of the site by split.
+        """
         spec = self.whole.spec
         if spec.multi_label:
-            raise ValueError(f"{spec.name} is multi-label; sites are cut class by class: combinations_as_classes=True")
+            raise ValueError(
+                f"{spec.name} is multi-label, but sites need one class per image; set combinations_as_classes=True"
+            )
         shares = class_shares(spec.num_classes, self.shares, self.balance, self.seed)
         self._class_names = spec.class_names
         source = f"{spec.source}, site {self.site} of {len(self.shares)}"
-        self._about = (f"{spec.name}_site{self.site}", spec.task, spec.augmentation, spec.license, source)
+        self._info = DataInfo(f"{spec.name}_site{self.site}", spec.task, spec.augmentation, spec.license, source)
         self.group_kind = self.whole.group_kind
-        found: dict[str, tuple[Array, Array] | None] = {}
+        selected: dict[str, tuple[Array, Array] | None] = {}
         for split, (images, labels) in self.whole.splits.items():
             groups = self.whole.groups.get(split)
             rows = np.flatnonzero(site_of(labels, groups, shares, self.seed) == self.site)
             if not len(rows):
-                raise ValueError(f"site {self.site} has no {split} images of {len(labels)}; raise its share")
-            found[split] = take(images, rows), labels[rows]
+                raise ValueError(f"site {self.site} has none of the {len(labels)} {split} images; raise its share")
+            selected[split] = take(images, rows), labels[rows]
             if groups is not None:
                 self.groups[split] = groups[rows]
-        return found
+        return selected

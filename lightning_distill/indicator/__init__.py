@@ -1,4 +1,4 @@
-"""What the accuracy of random subsets says of distilled sets: points, their statistics, and the study shipped here."""
+"""Predict the accuracy of distilled sets from that of random subsets: points, statistics and the included study."""
 
 from lightning_distill.indicator.correlation import CORRELATIONS, Interval, clustered_bootstrap, partial_correlation
 from lightning_distill.indicator.points import Point, read_points

@@ -1,9 +1,10 @@
-"""Points of the study: a distilled set's accuracy beside that of a random subset of the same size, from result CSVs."""
+"""Points of the study: accuracy of distilled sets and of random subsets of the same size, read from result CSVs."""
 
 from __future__ import annotations
 
 import csv
 import math
+import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,32 +15,32 @@ from typing import Literal
 
 Row = Mapping[str, str]
 Metric = Literal["acc", "balanced_acc"]
-#: Rows are of one exam where these agree: the random subset's accuracy belongs to the sets' beside it.
+#: Columns that a distilled set and its random subset must agree in.
 EVALUATION_COLUMNS = ("dataset", "ipc", "split", "network", "protocol", "epochs")
 NEEDED = (*EVALUATION_COLUMNS, "trained_on", "source", "images", "students", "acc", "balanced_acc")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One distilled set, and the random subsets it was measured beside. Accuracies are fractions, of the ``metric``.
+    """Accuracy of one distilled set and of random subsets of the same size. Accuracies are fractions.
 
     Args:
-        dataset: name; points of one data set are not independent of each other.
-        method: name of the distiller.
-        ipc: images per class.
-        classes: K.
-        random_acc: x, mean accuracy of students of random subsets of that size.
-        acc: y, mean accuracy of students of the distilled set.
-        full_acc: accuracy of students of all real data; NaN where no row has it.
-        full_from: network and protocol of that row, which may be others than the point's.
-        network: of the students.
-        protocol: of the students.
-        split: scored on.
-        metric: ``acc``, or ``balanced_acc``: mean recall over classes.
-        students: of the distilled set.
-        fit_steps: image steps of the distillation; ``None`` where the row does not say.
-        differs: in what else the two rows differ, in words; empty where in nothing.
-        file: name of the CSV.
+        dataset: Name of the data set. Points of one data set are not independent of each other.
+        method: Class name of the distiller.
+        ipc: Images per class.
+        classes: Number of classes K.
+        random_acc: Mean accuracy x of students trained on random subsets of the same size.
+        acc: Mean accuracy y of students trained on the distilled set.
+        full_acc: Mean accuracy of students trained on all real data; NaN if no row has it.
+        full_from: Network and protocol of the row of ``full_acc``, which may differ from those of the point.
+        network: Network of the students.
+        protocol: Protocol of the students.
+        split: Split of the scored images.
+        metric: Column of the accuracies: ``acc``, or ``balanced_acc`` (mean recall over classes).
+        students: Number of students trained on the distilled set.
+        fit_steps: Number of image steps of the distillation; ``None`` if the row does not have it.
+        differs: Description of other differences between the two rows; empty if there are none.
+        file: Name of the CSV.
     """
 
     dataset: str
@@ -60,51 +61,56 @@ class Point:
     file: str = ""
 
 
-def read_points(files: Iterable[str | Path], metric: Metric = "acc") -> tuple[list[Point], list[str]]:
-    """Points of all files, and a line for each distilled set that makes none.
+def read_points(files: Iterable[str | os.PathLike[str]], metric: Metric = "acc") -> tuple[list[Point], list[str]]:
+    """Read the points of all files, and a message for each distilled set without a point.
 
-    A point needs a ``random`` row of the same file and exam (`EXAM`). Full-data accuracy is a property of the data
-    set: it is taken from any of the files, from the same network and protocol where there is such a row.
+    A point needs a ``random`` row of the same file that agrees in `EVALUATION_COLUMNS`. The accuracy on all real data
+    is taken from any of the files, from a row of the same network and protocol if there is one.
 
     Args:
-        files: CSVs written by ``lightning-distill evaluate --out`` or ``benchmarks/run.py``.
-        metric: the column that is compared.
+        files: Paths of CSVs written by ``lightning-distill evaluate --out`` or ``benchmarks/run.py``.
+        metric: Column of the accuracies.
+
+    Returns:
+        The points and the messages.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a file lacks columns, or has two random rows for one exam.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file lacks columns, or has two random rows for one evaluation.
     """
     tables = {Path(file).name: _read(Path(file)) for file in files}
     full = [row for rows in tables.values() for row in rows if row["trained_on"] == "all real data"]
     points, left_out = [], []
     for file, rows in tables.items():
-        beside: dict[tuple[str, ...], Row] = {}
+        random: dict[tuple[str, ...], Row] = {}
         for row in rows:
-            if row["trained_on"] == "random" and beside.setdefault(_exam(row), row) is not row:
-                raise ValueError(f"{file} has two random rows of {', '.join(_exam(row))}; keep one")
+            if row["trained_on"] == "random" and random.setdefault(_evaluation_key(row), row) is not row:
+                raise ValueError(f"{file} has two random rows for {', '.join(_evaluation_key(row))}; remove one")
         for row in rows:
             if row["trained_on"].endswith("Distiller"):
                 name = f"{file}: {row['trained_on']} on {row['dataset']} at ipc {row['ipc']}"
                 if not row["ipc"].isdigit() or int(row["images"]) % int(row["ipc"]):
                     left_out.append(f"{name}: classes of unequal size")
-                elif _exam(row) not in beside:
+                elif _evaluation_key(row) not in random:
                     left_out.append(f"{name}: no random subset beside it")
                 else:
-                    points.append(_point(row, beside[_exam(row)], full, file, metric))
+                    points.append(_point(row, random[_evaluation_key(row)], full, file, metric))
     return points, left_out
 
 
 def _read(path: Path) -> list[Row]:
     if not path.is_file():
-        raise FileNotFoundError(f"no result file {path}")
+        raise FileNotFoundError(f"there is no result file {path}")
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         if missing := [name for name in NEEDED if name not in (reader.fieldnames or [])]:
-            raise ValueError(f"{path.name} has no column {missing[0]!r}; give CSVs of lightning-distill evaluate")
+            raise ValueError(
+                f"{path.name} has no column {missing[0]!r}; give CSVs written by lightning-distill evaluate --out"
+            )
         return list(reader)
 
 
-def _exam(row: Row) -> tuple[str, ...]:
+def _evaluation_key(row: Row) -> tuple[str, ...]:
     return tuple(row[name] for name in EVALUATION_COLUMNS)
 
 
@@ -133,10 +139,12 @@ def _point(row: Row, random: Row, full: Sequence[Row], file: str, metric: Metric
 
 
 def _full(row: Row, full: Sequence[Row], metric: Metric) -> tuple[float, str]:
-    """Accuracy on all real data of the row's data set and split, and whose it is."""
-    found = [other for other in full if (other["dataset"], other["split"]) == (row["dataset"], row["split"])]
-    alike = [other for other in found if (other["network"], other["protocol"]) == (row["network"], row["protocol"])]
-    if not (used := alike or found):
+    """Return the accuracy on all real data of a row's data set and split, with its network and protocol."""
+    candidates = [r for r in full if (r["dataset"], r["split"]) == (row["dataset"], row["split"])]
+    matching = [
+        other for other in candidates if (other["network"], other["protocol"]) == (row["network"], row["protocol"])
+    ]
+    if not (used := matching or candidates):
         return math.nan, ""
     names = sorted({f"{other['network']}, {other['protocol']}" for other in used})
     return fmean(float(other[metric]) for other in used), "; ".join(names)
@@ -149,7 +157,7 @@ def _differences(row: Row, random: Row) -> str:
 
 
 def _augmentation(row: Row) -> str:
-    """How the students were augmented where the command says; the command is all that a row keeps of it."""
+    """Return the augmentation in the row's command. The row has no column for it."""
     words = shlex.split(row.get("command", ""))
     options = dict(pairwise(words))
     return options.get("--augmentation") or options.get("--data.augmentation") or "the data set's"

@@ -1,4 +1,4 @@
-"""What real images say of a data set's difficulty without training anything: neighbours and class separability."""
+"""Difficulty of a data set without training: nearest-neighbour accuracy and class separability of real images."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from lightning_distill.spec import DataSpec
 Arrays = tuple[NDArray[np.generic], NDArray[np.int64]]
 Features = NDArray[np.float32]
 
-#: Neighbours that vote.
+#: Default number of neighbours that vote.
 NEIGHBOURS = 5
-#: Principal components that separability is measured in.
+#: Default number of principal components for `separability`.
 COMPONENTS = 32
-#: Real images looked at, at most: these numbers are to be cheap, and a few thousand images fix them to a point.
+#: Maximum numbers of real images. A few thousand images determine these statistics to about one percentage point.
 TRAIN_IMAGES, SCORED_IMAGES = 5000, 2000
-#: Their normalised pixels, at most: 256 MiB.
+#: Maximum number of normalised float32 values, 256 MiB.
 MAX_ELEMENTS = 1 << 26
 
 
 @dataclass(frozen=True)
 class DifficultyStats:
-    """Predictors that need no students.
+    """Predictors of difficulty that need no students.
 
     Args:
-        classes: K.
-        images: training images.
-        smallest_class: training images of the smallest class.
-        knn_acc: see `knn_accuracy`, a fraction.
-        knn_balanced_acc: mean recall over the classes present.
-        separability: see `separability`.
-        seen: training images the last three come from.
-        scored: images of the scored split they come from.
+        classes: Number of classes K.
+        images: Number of training images.
+        smallest_class: Number of training images of the smallest class.
+        knn_acc: Accuracy of the nearest neighbours, a fraction; see `knn_accuracy`.
+        knn_balanced_acc: Mean recall over the classes present, a fraction.
+        separability: Ratio of scatter between and within classes; see `separability`.
+        train_images_used: Number of training images used for the last three statistics.
+        scored: Number of images of the other split used for the accuracies.
     """
 
     classes: int
@@ -48,13 +48,16 @@ class DifficultyStats:
 
 
 def measure_predictors(train: Arrays, scored: Arrays, spec: DataSpec, seed: int = 0) -> DifficultyStats:
-    """All of them at once, from at most `TRAIN_IMAGES` training and `SCORED_IMAGES` scored images, drawn at random.
+    """Measure all predictors on at most `TRAIN_IMAGES` training and `SCORED_IMAGES` scored images, sampled at random.
 
     Args:
-        train: images ``(N, C, H, W)`` in pixel units, any dtype, and labels ``(N,)`` int64.
-        scored: the same of another split.
-        spec: of the data.
-        seed: of the draws.
+        train: Training images ``(N, C, H, W)`` in pixel units, any dtype, and labels ``(N,)`` int64.
+        scored: Images and labels of another split, in the same format.
+        spec: Description of the data.
+        seed: Seed for sampling the images.
+
+    Returns:
+        The statistics of the data set.
     """
     counts = np.bincount(train[1], minlength=spec.num_classes)
     x, y = flat(train, spec, TRAIN_IMAGES, seed)
@@ -73,13 +76,19 @@ def measure_predictors(train: Arrays, scored: Arrays, spec: DataSpec, seed: int 
 
 
 def flat(arrays: Arrays, spec: DataSpec, most: int, seed: int) -> tuple[Features, NDArray[np.int64]]:
-    """Normalised pixels ``(n, C * H * W)`` float32 and labels of ``most`` images drawn at random, or of all.
+    """Return normalised pixels ``(n, C * H * W)`` float32 and labels of at most ``most`` images, sampled at random.
 
-    Of images so large that their pixels are more than `NUMBERS`, as few as are not.
+    The number of large images is reduced further, so that their pixels are at most `MAX_ELEMENTS` values.
+
+    Args:
+        arrays: Images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
+        spec: Description of the data with mean and standard deviation.
+        most: Maximum number of images.
+        seed: Seed for sampling the images.
     """
     images, labels = arrays
     rows, most = np.arange(len(labels)), min(most, max(1, MAX_ELEMENTS // int(np.prod(spec.shape))))
-    if len(labels) > most:  # ordered, so that a memory-mapped array is read once through
+    if len(labels) > most:  # sorted, so that a memory-mapped array is read sequentially
         rows = np.sort(np.random.default_rng(seed).choice(len(labels), most, replace=False))
     mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (spec.mean, spec.std))
     pixels = np.asarray(images[rows]).astype(np.float32)
@@ -90,58 +99,62 @@ def flat(arrays: Arrays, spec: DataSpec, most: int, seed: int) -> tuple[Features
 def knn_accuracy(
     train: Features, labels: NDArray[np.int64], scored: Features, truth: NDArray[np.int64], k: int = NEIGHBOURS
 ) -> tuple[float, float]:
-    """Accuracy and balanced accuracy of a vote of the k nearest training images, Euclidean, in pixel space.
+    """Score a vote of the k nearest training images by Euclidean distance of pixels.
 
     Args:
-        train: ``(n, F)``.
-        labels: ``(n,)``.
-        scored: ``(m, F)``, of another split.
-        truth: ``(m,)``; a class absent from it has no recall and is left out of the balanced accuracy.
-        k: neighbours; no more than there are training images.
+        train: Features of the training images, ``(n, F)``.
+        labels: Classes of the training images, ``(n,)``.
+        scored: Features of images of another split, ``(m, F)``.
+        truth: Classes of the scored images, ``(m,)``. A class without scored images is left out of the balanced
+            accuracy.
+        k: Number of neighbours; at most n are used.
+
+    Returns:
+        Accuracy and balanced accuracy, fractions.
 
     Raises:
-        ValueError: k below one.
+        ValueError: If k is below one.
     """
     from sklearn.metrics import recall_score
     from sklearn.neighbors import KNeighborsClassifier
 
     if k < 1:
         raise ValueError(f"k={k}; a vote needs at least 1 neighbour")
-    voters = KNeighborsClassifier(min(k, len(train)), algorithm="brute").fit(train, labels)
-    said = voters.predict(scored)
-    recall = recall_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0.0)
-    return float((said == truth).mean()), float(recall)
+    classifier = KNeighborsClassifier(min(k, len(train)), algorithm="brute").fit(train, labels)
+    predictions = classifier.predict(scored)
+    recall = recall_score(truth, predictions, labels=np.unique(truth), average="macro", zero_division=0.0)
+    return float((predictions == truth).mean()), float(recall)
 
 
 def separability(train: Features, labels: NDArray[np.int64], components: int = COMPONENTS) -> float:
-    """Fisher's ratio: scatter between the classes over scatter within them, after PCA without whitening.
+    """Compute Fisher's ratio: scatter between classes over scatter within classes, after PCA without whitening.
 
     ``J = sum_c n_c |m_c - m|^2 / sum_c sum_{i in c} |z_i - m_c|^2`` on the first principal components z of all
-    images; ``J / (1 + J)`` is the share of their variance that the classes explain. 0 where all class means are equal;
-    infinite where images of a class are all the same; NaN where all images are.
+    images. It is the Calinski-Harabasz index times ``(K - 1) / (n - K)``. ``J / (1 + J)`` is the fraction of the
+    variance that the classes explain.
 
     Args:
-        train: ``(n, F)``.
-        labels: ``(n,)``.
-        components: at most; no more than n - 1 and F.
+        train: Features ``(n, F)``.
+        labels: Class of each image, ``(n,)``.
+        components: Number of principal components; at most n - 1 and F are used.
+
+    Returns:
+        The ratio. It is 0 if all class means are equal, infinite if the images of each class are equal, and NaN if all
+        images are equal.
 
     Reference:
-        Caliński, Harabasz: A dendrite method for cluster analysis, Communications in Statistics 3, 1974, whose index
-        is ``J (n - K) / (K - 1)``.
+        Caliński, Harabasz: A dendrite method for cluster analysis, Communications in Statistics 3, 1974.
     """
     from sklearn.decomposition import PCA
+    from sklearn.metrics import calinski_harabasz_score
 
-    n = len(train)
+    n, classes = len(train), np.unique(labels)
     if not np.ptp(train, axis=0).any():
         return float("nan")
-    pca = PCA(max(1, min(components, n - 1, train.shape[1])), random_state=0)
-    z = pca.fit_transform(train.astype(np.float64))  # (n, D), centred: m = 0
-    between = within = 0.0
-    for label in np.unique(labels):
-        own = z[labels == label]
-        centre = own.mean(0)
-        between += len(own) * float(centre @ centre)
-        within += float(np.square(own - centre).sum())
-    if within == 0.0:
+    if len(classes) == 1:
+        return 0.0
+    if not any(np.ptp(train[labels == label], axis=0).any() for label in classes):
         return float("inf")
-    return between / within
+    pca = PCA(max(1, min(components, n - 1, train.shape[1])), random_state=0)
+    z = pca.fit_transform(train.astype(np.float64))  # (n, D)
+    return float(calinski_harabasz_score(z, labels)) * (len(classes) - 1) / (n - len(classes))

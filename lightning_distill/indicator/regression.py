@@ -1,50 +1,57 @@
-"""Ways to predict a distilled score, the study's line and honest baselines, and their errors on data sets left out."""
+"""Rules that predict a distilled accuracy (the study's linear fit and three baselines), and their held-out errors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
 
+from lightning_distill.indicator.correlation import within
 from lightning_distill.indicator.points import Point
 
-#: From points to a prediction for a point; NaN where the points say nothing of its method.
+#: Function from points to a predictor; the predictor returns NaN for a method without points.
 Rule = Callable[[Sequence[Point]], Callable[[Point], float]]
-#: Signed errors of a rule on each data set, prediction less truth, as fractions.
+#: Signed errors of a rule on each data set, prediction minus truth, as fractions.
 Errors = dict[str, list[float]]
 
 
 def fit_line(points: Sequence[Point]) -> tuple[dict[str, float], float]:
-    """Least squares of ``y = a_method + b x``: an intercept for each method and one slope.
+    """Fit ``y = a_method + b x`` by least squares: an intercept for each method and one slope.
 
-    ``b = sum (x - mean_m x)(y - mean_m y) / sum (x - mean_m x)^2``, ``a_m = mean_m y - b mean_m x``. Where x does not
-    vary within a method, b is 0. With one method this is the ordinary line.
+    ``b = sum (x - mean_m x)(y - mean_m y) / sum (x - mean_m x)^2``, ``a_m = mean_m y - b mean_m x``. The slope is 0 if
+    x does not vary within any method. For a single method this is ordinary linear regression.
 
     Args:
-        points: x is ``random_acc``, y is ``acc``.
+        points: Points of one or several methods; x is ``random_acc``, y is ``acc``.
+
+    Returns:
+        The intercept of each method, and the slope.
     """
-    top = bottom = 0.0
-    means = {}
-    for method in dict.fromkeys(point.method for point in points):
-        pairs = [(point.random_acc, point.acc) for point in points if point.method == method]
-        x, y = np.array(pairs).T
-        means[method] = x.mean(), y.mean()
-        top += float(((x - x.mean()) * (y - y.mean())).sum())
-        bottom += float(((x - x.mean()) ** 2).sum())
-    slope = top / bottom if bottom > 1e-12 else 0.0
-    return {method: float(y - slope * x) for method, (x, y) in means.items()}, slope
+    methods = [point.method for point in points]
+    x, y = np.array([point.random_acc for point in points]), np.array([point.acc for point in points])
+    centred = within(x, methods)
+    slope = 0.0
+    if centred @ centred > 1e-12:
+        slope = float(LinearRegression(fit_intercept=False).fit(centred[:, None], within(y, methods)).coef_[0])
+    rows = {method: np.array([own == method for own in methods]) for method in dict.fromkeys(methods)}
+    return {method: float(y[own].mean() - slope * x[own].mean()) for method, own in rows.items()}, slope
 
 
-def line(points: Sequence[Point]) -> Callable[[Point], float]:
-    """The rule of the study: `fit_line`."""
+def linear_fit(points: Sequence[Point]) -> Callable[[Point], float]:
+    """Return the rule of the study: predict with `fit_line`."""
     intercepts, slope = fit_line(points)
     return lambda point: intercepts.get(point.method, math.nan) + slope * point.random_acc
 
 
 def mean_of_others(points: Sequence[Point]) -> Callable[[Point], float]:
-    """An honest baseline: what the method reached on average elsewhere."""
+    """Return a baseline rule: predict the mean accuracy of the method on the other data sets."""
     means = {
         method: fmean(point.acc for point in points if point.method == method)
         for method in dict.fromkeys(point.method for point in points)
@@ -53,12 +60,12 @@ def mean_of_others(points: Sequence[Point]) -> Callable[[Point], float]:
 
 
 def same_as_random(points: Sequence[Point]) -> Callable[[Point], float]:
-    """An honest baseline: distillation gains nothing, y = x."""
+    """Return a baseline rule: predict the accuracy of the random subset, y = x."""
     return lambda point: point.random_acc
 
 
 def gain_of_others(points: Sequence[Point]) -> Callable[[Point], float]:
-    """An honest baseline: the gain over random subsets is the method's mean gain elsewhere, a line of slope 1."""
+    """Return a baseline rule: predict the random subset's accuracy plus the method's mean gain on other data sets."""
     gains = {
         method: fmean(point.acc - point.random_acc for point in points if point.method == method)
         for method in dict.fromkeys(point.method for point in points)
@@ -70,39 +77,54 @@ BASELINES: dict[str, Rule] = {"mean": mean_of_others, "same": same_as_random, "g
 
 
 def left_out_errors(points: Sequence[Point], rule: Rule) -> Errors:
-    """Leave one data set out: fit on all others, predict every point of it. Points the others cannot say are skipped.
+    """Cross-validate a rule by data set: fit on all other data sets, predict every point of the held-out one.
 
     Args:
-        points: of one method or of several.
-        rule: how to predict.
+        points: Points of one or several methods.
+        rule: Rule that is fitted and predicts.
 
     Returns:
-        For each data set with a predicted point, its errors.
+        The errors of each data set. Points without a prediction are left out.
 
     Raises:
-        ValueError: points of fewer than two data sets.
+        ValueError: If the points are from fewer than two data sets.
     """
-    datasets = list(dict.fromkeys(point.dataset for point in points))
-    if len(datasets) < 2:
-        held = ", ".join(datasets) or "none"
+    datasets = [point.dataset for point in points]
+    names = list(dict.fromkeys(datasets))
+    if len(names) < 2:
         raise ValueError(
-            f"the study has points of {len(datasets)} data set ({held}); its error on data it has not seen needs at "
-            "least 2: add rows of another data set"
+            f"the study has points of {len(names)} data set ({', '.join(names) or 'none'}); its error on other data "
+            "needs at least 2: add rows of another data set"
         )
+    truth = np.array([point.acc for point in points])
+    predictions = cross_val_predict(_RuleEstimator(rule), list(points), truth, groups=datasets, cv=LeaveOneGroupOut())
     errors: Errors = {}
-    for dataset in datasets:
-        predict = rule([point for point in points if point.dataset != dataset])
-        found = [predict(point) - point.acc for point in points if point.dataset == dataset]
-        if known := [error for error in found if not math.isnan(error)]:
-            errors[dataset] = known
+    for name in names:
+        own = [e for e, of in zip((predictions - truth).tolist(), datasets, strict=True) if of == name]
+        if known := [error for error in own if not math.isnan(error)]:
+            errors[name] = known
     return errors
 
 
 def mean_error(errors: Errors) -> float:
-    """Mean absolute error of each data set, averaged over data sets, so that none counts more for more points."""
+    """Return the mean absolute error of each data set, averaged over data sets with equal weights."""
     return fmean(fmean(map(abs, own)) for own in errors.values())
 
 
 def root_mean_square(errors: Errors) -> float:
-    """Root of the mean over data sets of their mean squared error."""
+    """Return the root of the mean squared error of each data set, averaged over data sets with equal weights."""
     return math.sqrt(fmean(fmean(error**2 for error in own) for own in errors.values()))
+
+
+class _RuleEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """Adapter of a rule to scikit-learn, with points as samples."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def fit(self, points: Sequence[Point], y: Any = None) -> _RuleEstimator:
+        self.predictor_ = self.rule(points)
+        return self
+
+    def predict(self, points: Sequence[Point]) -> NDArray[np.float64]:
+        return np.array([self.predictor_(point) for point in points])

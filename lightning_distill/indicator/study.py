@@ -1,8 +1,9 @@
-"""The study: a line from random-subset accuracy to distilled accuracy for each method, and what it is worth."""
+"""Study: a linear fit from random-subset accuracy to distilled accuracy for each method, with held-out errors."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -17,7 +18,7 @@ from lightning_distill.indicator.regression import (
     BASELINES,
     fit_line,
     left_out_errors,
-    line,
+    linear_fit,
     mean_error,
     root_mean_square,
     same_as_random,
@@ -28,7 +29,13 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Prediction:
-    """A distilled accuracy that was not measured, with its 95 % interval; fractions."""
+    """Predicted accuracy of a distilled set with its 95 % interval.
+
+    Args:
+        acc: Predicted accuracy, a fraction.
+        low: Lower end of the interval, a fraction.
+        high: Upper end of the interval, a fraction.
+    """
 
     acc: float
     low: float
@@ -37,25 +44,25 @@ class Prediction:
 
 @dataclass(frozen=True)
 class MethodFit:
-    """``distilled = intercept + slope * random`` for one method. Accuracies and errors are fractions.
+    """Linear fit ``distilled = intercept + slope * random`` of one method. Accuracies and errors are fractions.
 
     Args:
-        method: the distiller's name.
-        intercept: a.
-        slope: b.
-        points: n.
-        datasets: they come from.
-        error: mean absolute error on a data set that was left out, see `mean_error`.
-        spread: its `root_mean_square`.
-        worst: the data set with the largest error.
-        worst_error: that error.
-        error_of_mean: the same error of `mean_of_others`.
-        error_of_same: the same error of `same_as_random`.
-        error_of_gain: the same error of `gain_of_others`.
-        closer: data sets on which the line is closer than all three.
-        classes: least and most classes among the points.
-        ipc: least and most images per class.
-        random_acc: least and most x.
+        method: Class name of the distiller.
+        intercept: Intercept a.
+        slope: Slope b.
+        points: Number of points n.
+        datasets: Number of data sets G.
+        error: Mean absolute error on held-out data sets, see `mean_error`.
+        spread: Root mean square error on held-out data sets, see `root_mean_square`.
+        worst: Name of the data set with the largest error.
+        worst_error: Mean absolute error on that data set.
+        error_of_mean: Mean absolute error of the baseline `mean_of_others`.
+        error_of_same: Mean absolute error of the baseline `same_as_random`.
+        error_of_gain: Mean absolute error of the baseline `gain_of_others`.
+        closer: Number of data sets on which the fit has a smaller error than all three baselines.
+        classes: Minimum and maximum number of classes among the points.
+        ipc: Minimum and maximum images per class.
+        random_acc: Minimum and maximum x.
     """
 
     method: str
@@ -77,55 +84,59 @@ class MethodFit:
 
     @property
     def half_width(self) -> float:
-        """Half the width of the prediction interval: ``t(.975, G - 1) * spread``, G data sets.
+        """Half the width of the prediction interval, ``t(.975, G - 1) * spread`` for G data sets.
 
-        The errors are of data sets that the line had not seen, so they hold what is unknown of the line too; the
-        degrees of freedom count data sets, not points, for points of one data set err together.
+        The held-out errors include the uncertainty of the fit. The degrees of freedom count data sets instead of
+        points, because errors of points of one data set are correlated.
         """
         return float(stats.t.ppf(0.975, self.datasets - 1)) * self.spread
 
     @property
     def useful(self) -> bool:
-        """Whether the line was closer on average than every baseline."""
+        """Whether the mean error of the fit is smaller than that of every baseline."""
         return self.error < min(self.error_of_mean, self.error_of_same, self.error_of_gain)
 
     def predict(self, random_acc: float) -> Prediction:
-        """The distilled accuracy for a random subset's; an accuracy is between 0 and 1."""
+        """Predict the accuracy of a distilled set, limited to [0, 1].
+
+        Args:
+            random_acc: Accuracy of random subsets of the same size, a fraction.
+        """
         value = self.intercept + self.slope * random_acc
         ends = value, value - self.half_width, value + self.half_width
         return Prediction(*(min(1.0, max(0.0, end)) for end in ends))
 
     def describe_error(self) -> str:
-        """What a prediction by this line is worth, in a sentence."""
-        told = (
-            f"{self.method}: fitted without a data set, the line missed that one by {100 * self.error:.1f} points on "
-            f"average ({self.worst}: {100 * self.worst_error:.1f}); taking the random subset's accuracy itself missed "
-            f"by {100 * self.error_of_same:.1f}, that plus the mean gain elsewhere by {100 * self.error_of_gain:.1f}, "
-            f"the mean accuracy elsewhere by {100 * self.error_of_mean:.1f}. "
+        """Describe the held-out error of the fit and of the baselines."""
+        errors = (
+            f"{self.method}: mean error on held-out data sets {100 * self.error:.1f} points (worst: {self.worst}, "
+            f"{100 * self.worst_error:.1f} points). Baselines: random-subset accuracy {100 * self.error_of_same:.1f}, "
+            f"random-subset accuracy plus mean gain {100 * self.error_of_gain:.1f}, mean accuracy "
+            f"{100 * self.error_of_mean:.1f}. "
         )
         if self.useful:
-            return f"{told}Closer than all three on {self.closer} of {self.datasets} data sets."
-        return f"{told}That is no better than guessing: do not rely on it."
+            return f"{errors}The fit is closer than all three on {self.closer} of {self.datasets} data sets."
+        return f"{errors}The fit does not beat the baselines: do not rely on it."
 
 
 @dataclass(frozen=True)
 class Study:
-    """Lines, and what they were fitted to.
+    """Linear fits of several methods, and a description of their points.
 
     Args:
-        lines: one a method.
-        points: n of all.
-        datasets: names.
-        networks: of the students.
-        protocols: of the students.
-        splits: scored on.
-        fit_steps: least and most image steps of a distillation; ``None`` where no row says.
-        unknown_steps: points whose row does not say.
-        unlike: points whose two rows differ in more than what was learned from, see `Point.differs`.
-        sources: names of the CSVs.
-        date: of the fit.
-        command: that made it.
-        caution: what the numbers cannot tell, for whoever opens the file.
+        lines: One fit for each method.
+        points: Number of points of all methods.
+        datasets: Names of the data sets.
+        networks: Networks of the students.
+        protocols: Protocols of the students.
+        splits: Splits of the scored images.
+        fit_steps: Minimum and maximum image steps of the distillations; ``None`` if no row has them.
+        unknown_steps: Number of points without image steps.
+        unlike: Number of points with other differences between the two rows, see `Point.differs`.
+        sources: Names of the CSVs.
+        date: Date of the fit.
+        command: Command that fitted the study.
+        caution: Limits of the study, for readers of the file.
     """
 
     lines: tuple[MethodFit, ...]
@@ -143,57 +154,61 @@ class Study:
     caution: str = ""
 
     def about(self) -> str:
-        """What the study is, in two sentences."""
-        steps = "of unknown length"
+        """Describe the points of the study."""
+        steps = "with an unknown number of steps"
         if self.fit_steps is not None:
-            steps = f"of {self.fit_steps[0]} to {self.fit_steps[1]} image steps"
-            steps += f" ({self.unknown_steps} points do not say)" if self.unknown_steps else ""
+            steps = f"with {self.fit_steps[0]} to {self.fit_steps[1]} image steps"
+            steps += f" (unknown for {self.unknown_steps} points)" if self.unknown_steps else ""
         return (
-            f"Study: {self.points} sets of {len(self.datasets)} data sets ({', '.join(self.datasets)}), scored on "
-            f"{' and '.join(self.splits)}, students {', '.join(self.networks)} by {', '.join(self.protocols)}. "
-            f"Distillations {steps}: small budgets, not those of the papers; a longer one may reach more. "
-            f"{len(self.datasets)} data sets make wide intervals."
+            f"Study: {self.points} distilled sets from {len(self.datasets)} data sets ({', '.join(self.datasets)}), "
+            f"scored on {' and '.join(self.splits)}; students: {', '.join(self.networks)}; protocol: "
+            f"{', '.join(self.protocols)}. "
+            f"Distillations {steps}: small budgets compared with the papers; longer distillation may reach more. "
+            f"With {len(self.datasets)} data sets the intervals are wide."
         )
 
     def out_of_range(
-        self, line: MethodFit, classes: int, ipc: int, random_acc: float, network: str, protocol: str
+        self, fit: MethodFit, classes: int, ipc: int, random_acc: float, network: str, protocol: str
     ) -> list[str]:
-        """In what a question lies outside of what the line was fitted to; empty where inside.
+        """List the values that lie outside of the range of the study; empty if all lie inside.
 
         Args:
-            line: of the method.
-            classes: K of the data.
-            ipc: images per class.
-            random_acc: accuracy of random subsets, a fraction.
-            network: of the students.
-            protocol: of the students.
+            fit: Fit of the method.
+            classes: Number of classes of the data.
+            ipc: Images per class.
+            random_acc: Accuracy of random subsets, a fraction.
+            network: Network of the students.
+            protocol: Protocol of the students.
         """
-        asked: list[tuple[str, float, Range, int]] = [
-            ("classes", classes, line.classes, 1),
-            ("ipc", ipc, line.ipc, 1),
-            ("random accuracy in percent", 100 * random_acc, line.random_acc, 100),
+        values: list[tuple[str, float, Range, int]] = [
+            ("classes", classes, fit.classes, 1),
+            ("ipc", ipc, fit.ipc, 1),
+            ("random accuracy in percent", 100 * random_acc, fit.random_acc, 100),
         ]
-        told = [
+        messages = [
             f"{name} {value:.4g} (study: {scale * low:.4g} to {scale * high:.4g})"
-            for name, value, (low, high), scale in asked
+            for name, value, (low, high), scale in values
             if not scale * low <= value <= scale * high
         ]
         if network not in self.networks:
-            told.append(f"network {network} (study: {', '.join(self.networks)})")
+            messages.append(f"network {network} (study: {', '.join(self.networks)})")
         if protocol not in self.protocols:
-            told.append(f"protocol {protocol} (study: {', '.join(self.protocols)})")
-        return told
+            messages.append(f"protocol {protocol} (study: {', '.join(self.protocols)})")
+        return messages
 
     def to_json(self) -> str:
-        """Plain JSON, rounded to what the measurements hold."""
+        """Serialise to JSON, with numbers rounded to six decimals."""
         return json.dumps(_rounded(asdict(self)), indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Study:
-        """The inverse of `to_json`.
+        """Parse the output of `to_json`.
+
+        Args:
+            text: JSON.
 
         Raises:
-            ValueError: not such JSON.
+            ValueError: If the text is not JSON of a study.
         """
         try:
             state = json.loads(text)
@@ -203,31 +218,35 @@ class Study:
             raise ValueError(f"not a study ({error}); benchmarks/indicator.py writes one") from error
 
 
-def fit_line_of(method: str, points: Sequence[Point]) -> MethodFit:
-    """One method's line with its errors.
+def fit_method(method: str, points: Sequence[Point]) -> MethodFit:
+    """Fit one method and compute its held-out errors.
+
+    Args:
+        method: Class name of the distiller.
+        points: Points of any methods; only those of ``method`` are used.
 
     Raises:
-        ValueError: its points are of fewer than two data sets.
+        ValueError: If the points of the method are from fewer than two data sets.
     """
     own = [point for point in points if point.method == method]
-    errors = {name: left_out_errors(own, rule) for name, rule in {"line": line, **BASELINES}.items()}
-    each = {name: {data: fmean(map(abs, e)) for data, e in found.items()} for name, found in errors.items()}
-    worst = max(each["line"], key=lambda data: each["line"][data])
+    errors = {name: left_out_errors(own, rule) for name, rule in {"fit": linear_fit, **BASELINES}.items()}
+    each = {name: {data: fmean(map(abs, e)) for data, e in by_dataset.items()} for name, by_dataset in errors.items()}
+    worst = max(each["fit"], key=lambda data: each["fit"][data])
     intercepts, slope = fit_line(own)
     return MethodFit(
         method=method,
         intercept=intercepts[method],
         slope=slope,
         points=len(own),
-        datasets=len(errors["line"]),
-        error=mean_error(errors["line"]),
-        spread=root_mean_square(errors["line"]),
+        datasets=len(errors["fit"]),
+        error=mean_error(errors["fit"]),
+        spread=root_mean_square(errors["fit"]),
         worst=worst,
-        worst_error=each["line"][worst],
+        worst_error=each["fit"][worst],
         error_of_mean=mean_error(errors["mean"]),
         error_of_same=mean_error(errors["same"]),
         error_of_gain=mean_error(errors["gain"]),
-        closer=sum(each["line"][data] < min(each[name][data] for name in BASELINES) for data in each["line"]),
+        closer=sum(each["fit"][data] < min(each[name][data] for name in BASELINES) for data in each["fit"]),
         classes=_range([point.classes for point in own]),
         ipc=_range([point.ipc for point in own]),
         random_acc=_range([point.random_acc for point in own]),
@@ -235,25 +254,25 @@ def fit_line_of(method: str, points: Sequence[Point]) -> MethodFit:
 
 
 def fit_study(points: Sequence[Point], date: str = "", command: str = "", caution: str = "") -> Study:
-    """A line for every method that has points of at least two data sets.
+    """Fit every method that has points of at least two data sets.
 
     Args:
-        points: of all methods.
-        date: of the fit.
-        command: that makes it again.
-        caution: what the numbers cannot tell.
+        points: Points of all methods.
+        date: Date of the fit.
+        command: Command that reproduces the study.
+        caution: Limits of the study.
 
     Raises:
-        ValueError: no method has points of two data sets.
+        ValueError: If no method has points of two data sets.
     """
-    left_out_errors(points, same_as_random)  # refuses a study of one data set
+    left_out_errors(points, same_as_random)  # raises for a single data set
     methods = dict.fromkeys(point.method for point in points)
     several = [m for m in methods if len({point.dataset for point in points if point.method == m}) > 1]
     if not several:
         raise ValueError(f"no method has points of 2 data sets ({', '.join(methods)}); add rows of another data set")
     steps = [point.fit_steps for point in points if point.fit_steps is not None]
     return Study(
-        lines=tuple(fit_line_of(method, points) for method in several),
+        lines=tuple(fit_method(method, points) for method in several),
         points=len(points),
         datasets=_names(point.dataset for point in points),
         networks=_names(point.network for point in points),
@@ -269,17 +288,25 @@ def fit_study(points: Sequence[Point], date: str = "", command: str = "", cautio
     )
 
 
-def read_study(path: str | Path | None = None) -> Study:
-    """The study of a JSON file; by default the one shipped with the package.
+def read_study(path: str | os.PathLike[str] | None = None) -> Study:
+    """Read a study from a JSON file.
+
+    Args:
+        path: Path of the file; the study of this package by default.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a study.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not a study.
+
+    Example:
+        >>> fit = read_study().lines[0]
+        >>> 0 <= fit.predict(random_acc=0.5).acc <= 1
+        True
     """
     if path is None:
         return Study.from_json(files("lightning_distill.indicator").joinpath("study.json").read_text("utf-8"))
     if not Path(path).is_file():
-        raise FileNotFoundError(f"no study {path}; benchmarks/indicator.py writes one")
+        raise FileNotFoundError(f"there is no study {path}; benchmarks/indicator.py writes one")
     return Study.from_json(Path(path).read_text("utf-8"))
 
 

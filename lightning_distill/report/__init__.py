@@ -1,4 +1,4 @@
-"""Runs and results as one page; its figures are plain matplotlib figures and pillow images, for W&B or a paper too."""
+"""Report of runs and results as one HTML page, and its matplotlib figures and pillow images."""
 
 from lightning_distill.report.curves import against_ipc
 from lightning_distill.report.neighbours import NearestImages, nearest, neighbour_picture

@@ -1,4 +1,4 @@
-"""What students learn, against how many images they learn from."""
+"""Charts of a score against the number of images per class."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_distill.report.results import BASELINES, Group, Result, Score
-from lightning_distill.visualization.style import COLOURS, INK, LINE, MUTED, heading, new_figure
+from lightning_distill.visualization.style import COLOURS, INK, LINE, MUTED, new_figure, set_title
 
 MARKERS = dict(zip(BASELINES, ("o", "s", "^", "D"), strict=True))
 
 
 def against_ipc(group: Group, name: str, score: Score) -> Figure:
-    """One line a method over images per class, with 95 % intervals over students; where there is one size, one row.
+    """Draw one line for each method over images per class, with 95 % intervals over students.
 
-    All real data are a line across with its interval as a band; for balanced accuracy chance, ``1/K``, is dotted.
+    For a single size one row for each method is drawn instead. All real data are a horizontal line with the interval as
+    a band. For balanced accuracy the chance level ``1/K`` is dotted.
 
     Args:
-        group: rows that may be compared.
-        name: column of the score.
-        score: how it is called and scaled.
+        group: Rows that may be compared.
+        name: CSV column of the score.
+        score: Label and scale of the score.
     """
     rows = [row for row in group.results if row.measured(name) is not None]
     sizes = sorted({row.ipc for row in rows if math.isfinite(row.ipc)})
@@ -34,11 +35,11 @@ def _lines(group: Group, rows: Sequence[Result], sizes: Sequence[float], name: s
     methods = list(dict.fromkeys(row.cells["trained_on"] for row in rows if math.isfinite(row.ipc)))
     styles = _styles(rows)
     for index, method in enumerate(methods):
-        line = [row for row in rows if row.cells["trained_on"] == method and math.isfinite(row.ipc)]
-        shift = 1.03 ** (index - (len(methods) - 1) / 2)  # intervals beside each other, not on top
+        own = [row for row in rows if row.cells["trained_on"] == method and math.isfinite(row.ipc)]
+        shift = 1.03 ** (index - (len(methods) - 1) / 2)  # draw intervals side by side
         colour, marker, dash = styles[method]
         axis.errorbar(
-            [row.ipc * shift for row in line], *_means_and_errors(line, name, score), label=line[0].name,
+            [row.ipc * shift for row in own], *_means_and_errors(own, name, score), label=own[0].name,
             color=colour, marker=marker, linestyle=dash, markersize=4.5, linewidth=1.4, elinewidth=1, capsize=2,
         )  # fmt: skip
     for row in rows:
@@ -50,7 +51,7 @@ def _lines(group: Group, rows: Sequence[Result], sizes: Sequence[float], name: s
     axis.set_xlabel("images per class")
     axis.grid(axis="y", color=LINE, linewidth=0.6)
     _chance(axis, group, name, score, vertical=False)
-    heading(axis, f"{group.alike['dataset']}: {score.name}")
+    set_title(axis, f"{group.alike['dataset']}: {score.name}")
     legend = figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, frameon=False, labelcolor=INK)
     for text in legend.get_texts():
         text.set_parse_math(False)
@@ -58,7 +59,7 @@ def _lines(group: Group, rows: Sequence[Result], sizes: Sequence[float], name: s
 
 
 def _dots(group: Group, rows: Sequence[Result], name: str, score: Score) -> Figure:
-    """One row a method, best at the top as in the table."""
+    """Draw one row for each method, in the order of the table."""
     figure, (axis,) = new_figure(4.7, 1.3 + 0.34 * len(rows))
     styles = _styles(rows)
     for place, row in enumerate(rows):
@@ -82,13 +83,13 @@ def _dots(group: Group, rows: Sequence[Result], name: str, score: Score) -> Figu
     axis.tick_params(axis="y", length=0)
     _chance(axis, group, name, score, vertical=True)
     sizes = {f"{row.ipc:g}" for row in rows if math.isfinite(row.ipc)}
-    heading(axis, f"{group.alike['dataset']}: {score.name}")
+    set_title(axis, f"{group.alike['dataset']}: {score.name}")
     axis.set_xlabel(f"{score.name}, {', '.join(sizes)} images per class" if sizes else score.name)
     return figure
 
 
 def _styles(rows: Sequence[Result]) -> dict[str, tuple[str, str, str]]:
-    """Colour, marker and line by what was trained on: baselines grey and dashed, the others coloured."""
+    """Assign colour, marker and line style: baselines are grey and dashed, distilled sets coloured."""
     grey = {
         row.cells["trained_on"]: (MUTED, MARKERS[row.baseline], ":" if "(" in row.name else "--")
         for row in rows
@@ -99,11 +100,11 @@ def _styles(rows: Sequence[Result]) -> dict[str, tuple[str, str, str]]:
 
 
 def _means_and_errors(rows: Sequence[Result], name: str, score: Score) -> tuple[list[float], list[list[float]]]:
-    """Means, and the lengths of the intervals below and above; NaN draws no bar where there is no interval."""
-    found = [value for row in rows if (value := row.measured(name)) is not None]
-    means = [score.scale * value.mean for value in found]
-    below = [score.scale * (value.mean - value.low) for value in found]
-    return means, [below, [score.scale * (value.high - value.mean) for value in found]]
+    """Return means and the lengths of the intervals below and above; NaN for a missing interval draws no bar."""
+    values = [value for row in rows if (value := row.measured(name)) is not None]
+    means = [score.scale * value.mean for value in values]
+    below = [score.scale * (value.mean - value.low) for value in values]
+    return means, [below, [score.scale * (value.high - value.mean) for value in values]]
 
 
 def _band(axis: Axes, row: Result, name: str, score: Score) -> None:
@@ -118,7 +119,7 @@ def _chance(axis: Axes, group: Group, name: str, score: Score, vertical: bool) -
         return
     at = score.scale / (counts.pop() or 1)
     low, high = axis.get_xlim() if vertical else axis.get_ylim()
-    if at < min(low, high) - 0.35 * abs(high - low):  # far below everything measured: it would squeeze the rest
+    if at < min(low, high) - 0.35 * abs(high - low):  # far below all measured values: it would compress the chart
         return
     draw = axis.axvline if vertical else axis.axhline
     draw(at, color=MUTED, linestyle=":", linewidth=1, label=None if vertical else "chance")

@@ -1,4 +1,4 @@
-"""Text without the folders of the machine that made it: where a file lay says who made it."""
+"""Removal of folder names from text. The path of a file may identify its author."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 
 def redact_paths(text: str) -> str:
-    """Text whose absolute paths are cut to their last part."""
+    """Shorten absolute paths in a text to their last part."""
     return re.sub(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\",;]+){2,}[/\\]?", _last_part, text)
 
 
 def redact_command(command: str) -> str:
-    """A command line, likewise; arguments with spaces keep their quotes."""
+    """Shorten absolute paths in a command line to their last part; arguments with spaces keep their quotes."""
     try:
         words = shlex.split(command)
-    except ValueError:  # an open quote: not a command of ours
+    except ValueError:  # unclosed quote: not a command of this package
         return redact_paths(command)
     short = []
     for word in words:

@@ -1,4 +1,4 @@
-"""Rows of result CSVs: read, checked, named and put beside each other."""
+"""Rows of result CSVs: reading, checks, display names and groups of comparable rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lightning_distill.evaluation.metrics.relative import RelativeScores, relati
 from lightning_distill.report.redact import redact_command, redact_paths
 from lightning_distill.visualization.format import estimate
 
-#: Columns without which a row says nothing.
+#: Columns that every row must have.
 REQUIRED = ("dataset", "trained_on", "ipc", "images", "split", "students", "acc")
-#: What is held against distilled sets, in the order of the tables, with its names there.
+#: Display names of the baselines, in the order of the tables.
 BASELINES = {"random": "random subset", "herding": "herding", "kcenter": "k-center", "kmeans": "k-means"}
-#: Rows are compared where they agree in these.
+#: Columns that comparable rows agree in.
 ALIKE = ("dataset", "source", "split", "network", "protocol")
 
 
@@ -63,27 +63,31 @@ THEMES = _sections()
 
 @dataclass(frozen=True)
 class Result:
-    """One row, as text; what is absent is empty."""
+    """Row of a result CSV.
+
+    Args:
+        cells: Text of each column; empty for a missing value.
+    """
 
     cells: Mapping[str, str]
 
     def text(self, column: str) -> str:
-        """A cell, without paths of the machine that made it."""
+        """Return a cell without the folders of absolute paths."""
         value = self.cells.get(column) or ""
         return redact_command(value) if column == "command" else redact_paths(value)
 
     def number(self, column: str) -> float:
-        """A cell as a number; NaN where there is none."""
+        """Return a cell as a number; NaN for an empty cell."""
         return float(self.cells.get(column) or "nan")
 
     @property
     def students(self) -> int:
-        """How many learned."""
+        """Number of students."""
         return int(self.number("students"))
 
     @property
     def ipc(self) -> float:
-        """Images per class, their mean where classes differ; infinite for the whole training set."""
+        """Images per class; the mean if classes differ, and infinity for the whole training split."""
         text = self.cells["ipc"]
         if text == "all":
             return math.inf
@@ -91,47 +95,47 @@ class Result:
 
     @property
     def name(self) -> str:
-        """What was trained on, as tables call it."""
-        return called(self.text("trained_on"))
+        """Display name of the set or baseline that students were trained on."""
+        return display_name(self.text("trained_on"))
 
     @property
     def baseline(self) -> str | None:
-        """Which of `BASELINES` it is, in whatever space it was chosen; ``None`` for anything else."""
-        given = self.cells["trained_on"].partition(" (")[0]
-        return given if given in BASELINES else None
+        """Key of `BASELINES` without the selection space; ``None`` for any other row."""
+        key = self.cells["trained_on"].partition(" (")[0]
+        return key if key in BASELINES else None
 
     @property
     def classes(self) -> int | None:
-        """Their number, where the row tells."""
+        """Number of classes; ``None`` if the row does not determine it."""
         images, ipc = self.number("images"), self.cells["ipc"]
         if "/" in ipc:
             return len(ipc.split("/"))
         return int(images / int(ipc)) if ipc.isdecimal() and int(ipc) and images % int(ipc) == 0 else None
 
     def measured(self, score: str) -> Estimate | None:
-        """Mean, spread and interval of a score; the interval is the file's own where it holds one."""
+        """Return mean, spread and interval of a score, with the interval of the file if it has one."""
         mean, std, half = (self.number(name) for name in (score, f"{score}_std", f"{score}_ci95_half_width"))
         return None if math.isnan(mean) else estimate(mean, std, half, self.students)
 
     def over_images(self, score: str) -> Estimate | None:
-        """The interval over test images, or over groups of them, where the row has one."""
+        """Return the interval over test images or groups of them; ``None`` if the row has none."""
         mean, low, high = (self.number(name) for name in (score, f"{score}_ci95_low", f"{score}_ci95_high"))
         over = self.text("resampled") or "images"
         return None if math.isnan(low) else Estimate(mean, math.nan, low, high, 0.95, 0, over)
 
     @property
     def derived(self) -> RelativeScores:
-        """What the row itself says follows from its scores."""
+        """Relative scores that the row holds."""
         return RelativeScores(**{field.name: self.number(field.name) for field in fields(RelativeScores)})
 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that may be compared: same data, split, network and protocol.
+    """Comparable rows: same data, split, network and protocol.
 
     Args:
-        alike: what they share, by column.
-        results: by images per class; at each, baselines come first.
+        alike: Values of the columns `ALIKE`.
+        results: Rows by images per class, with baselines first at each size.
     """
 
     alike: Mapping[str, str]
@@ -139,40 +143,39 @@ class Group:
 
     @property
     def title(self) -> str:
-        """Data set and where its bytes are from."""
+        """Name and source of the data set."""
         return self.alike["dataset"] + (f" ({self.alike['source']})" if self.alike["source"] else "")
 
     @property
     def circumstances(self) -> str:
-        """Split, network and protocol."""
+        """Description of split, network and protocol."""
         parts = [f"{self.alike['split']} split"]
         parts += [f"students: {self.alike['network']}"] if self.alike["network"] else []
         return ", ".join([*parts, *([f"{self.alike['protocol']} protocol"] if self.alike["protocol"] else [])])
 
     def by_size(self) -> dict[float, list[Result]]:
-        """Rows of equal images per class."""
+        """Return the rows by images per class."""
         sizes: dict[float, list[Result]] = {}
         for result in self.results:
             sizes.setdefault(result.ipc, []).append(result)
         return sizes
 
     def derived(self, result: Result) -> dict[str, str]:
-        """What follows from the scores of a row, by name, as text; empty for baselines and where nothing does.
+        """Return the relative scores of a row as text by name; empty for baselines.
 
-        A job of a grid scores one thing only: what its row lacks follows from the rows of random images and of all real
-        data beside it.
+        Missing scores are computed from the rows of random subsets and of all real data in the group.
         """
         if result.baseline is not None or math.isinf(result.ipc):
             return dict(result.derived.table_rows())
         random = [row for row in self.results if row.baseline == "random" and row.ipc == result.ipc]
         full = [row for row in self.results if row.text("trained_on") == "all real data"]
-        syn, beside, whole = (rows[0].number("acc") if rows else math.nan for rows in ([result], random, full))
-        said, follows = asdict(result.derived), asdict(relative_scores(syn, whole, beside))
-        known = {name: follows[name] if math.isnan(value) else value for name, value in said.items()}
+        syn, random_acc, full_acc = (rows[0].number("acc") if rows else math.nan for rows in ([result], random, full))
+        stored, computed = asdict(result.derived), asdict(relative_scores(syn, full_acc, random_acc))
+        known = {name: computed[name] if math.isnan(value) else value for name, value in stored.items()}
         return dict(RelativeScores(**known).table_rows())
 
     def scores(self) -> dict[str, dict[str, Score]]:
-        """The scores that any of the rows has, by theme; unknown columns come last, in fours."""
+        """Return the scores of the rows by theme; unknown columns come last, four to a theme."""
         there = score_columns(self.results)
         known = {theme: {k: s for k, s in scores.items() if k in there} for theme, scores in THEMES.items()}
         known = {theme: scores for theme, scores in known.items() if scores}
@@ -184,11 +187,14 @@ class Group:
 
 
 def read_results(path: str | Path) -> list[Result]:
-    """The rows of a CSV that `evaluate --out` or a grid has written.
+    """Read and check the rows of a CSV written by `evaluate --out` or `benchmarks/run.py`.
+
+    Args:
+        path: Path of the CSV.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: other columns, named; no rows; a cell that is not the number it should be.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If columns or rows are missing, or if a cell is not a number.
     """
     path = Path(path)
     with path.open(newline="", encoding="utf-8") as file:
@@ -196,15 +202,17 @@ def read_results(path: str | Path) -> list[Result]:
         try:
             rows = [{COLUMNS.get(k, k): v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
         except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path.name} is not a CSV: {error}; give what `evaluate --out` has written") from error
-        found = [COLUMNS.get(name, name) for name in reader.fieldnames or []]
-    if lacking := [name for name in REQUIRED if name not in found]:
+            raise ValueError(
+                f"{path.name} is not a CSV: {error}; give a CSV of `lightning-distill evaluate --out`"
+            ) from error
+        columns = [COLUMNS.get(name, name) for name in reader.fieldnames or []]
+    if lacking := [name for name in REQUIRED if name not in columns]:
         raise ValueError(
-            f"{path.name} has no column {', '.join(lacking)}; it has {', '.join(found) or 'none'}. "
+            f"{path.name} has no column {', '.join(lacking)}; it has {', '.join(columns) or 'none'}. "
             "Give a CSV of `lightning-distill evaluate --out`"
         )
     if not rows:
-        raise ValueError(f"{path.name} has columns but no rows; evaluate something with --out {path.name} first")
+        raise ValueError(f"{path.name} has columns but no rows; run lightning-distill evaluate --out {path.name} first")
     results = [Result(row) for row in rows]
     for line, result in enumerate(results, 2):
         _check(result, path.name, line)
@@ -212,27 +220,27 @@ def read_results(path: str | Path) -> list[Result]:
 
 
 def grouped(results: Sequence[Result]) -> list[Group]:
-    """Rows sorted into what may be compared, groups of one data set together; a row given twice is there once."""
+    """Group comparable rows, with groups of one data set together and without duplicate rows."""
     groups: dict[tuple[str, ...], list[Result]] = {}
     for result in {tuple(sorted(r.cells.items())): r for r in results}.values():
         groups.setdefault(tuple(result.text(name) for name in ALIKE), []).append(result)
     datasets = [key[0] for key in groups]
     return [
-        Group(dict(zip(ALIKE, key, strict=True)), sorted(groups[key], key=lambda row: (row.ipc, _place(row))))
+        Group(dict(zip(ALIKE, key, strict=True)), sorted(groups[key], key=lambda row: (row.ipc, _baseline_order(row))))
         for key in sorted(groups, key=lambda key: datasets.index(key[0]))
     ]
 
 
 def score_columns(results: Sequence[Result]) -> list[str]:
-    """Scores that are filled somewhere: those we know, and others that come with their spread or interval."""
+    """List the scores with a value in any row: known scores, and other columns with a spread or an interval."""
     names = dict.fromkeys(name for result in results for name in result.cells)
     known = [name for scores in THEMES.values() for name in scores]
     scores = [name for name in names if name in known or f"{name}_std" in names or f"{name}_ci95_half_width" in names]
     return [name for name in scores if any(result.cells.get(name) for result in results)]
 
 
-def called(name: str) -> str:
-    """A method or baseline as tables call it: ``DMDistiller`` is DM, ``kmeans (embedding)`` k-means (embedding)."""
+def display_name(name: str) -> str:
+    """Return the display name of a method or baseline, such as ``DM`` for ``DMDistiller``."""
     first, bracket, rest = name.partition(" (")
     return BASELINES.get(first, first.removesuffix("Distiller") or first) + bracket + rest
 
@@ -251,11 +259,11 @@ def _check(result: Result, file: str, line: int) -> None:
     except ValueError:
         sized = False
     if not sized:
-        raise ValueError(f"{file}, line {line}: ipc={result.cells['ipc']!r}; it is a number, '3/5' or 'all'")
+        raise ValueError(f"{file}, line {line}: ipc={result.cells['ipc']!r}; it must be a number, '3/5' or 'all'")
     if not (result.number("students") >= 1 and result.number("images") >= 1):
         few = f"students={result.cells['students']!r}, images={result.cells['images']!r}"
         raise ValueError(f"{file}, line {line}: {few}; both must be at least 1")
 
 
-def _place(result: Result) -> int:
+def _baseline_order(result: Result) -> int:
     return len(BASELINES) if result.baseline is None else list(BASELINES).index(result.baseline)

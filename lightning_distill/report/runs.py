@@ -1,7 +1,8 @@
-"""What a run leaves behind, found in its folder: the set, its card, results and predictions."""
+"""Contents of a run folder: the set, its card, results and predictions."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,20 +13,20 @@ from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import SET, Card, read_set
 
 RESULTS, PREDICTIONS = "results.csv", "predictions"
-#: Where `SyntheticSetExport` puts sets in its folder; the first that is there is shown.
-PLACES = ("", "best", "last")
+#: Folders in which `SyntheticSetExport` writes sets; the first one with a set is used.
+SET_FOLDERS = ("", "best", "last")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One folder.
+    """Contents of one run folder.
 
     Args:
-        name: of the folder, without the folders of this machine above it.
-        synthetic: the set; ``None`` where there is none.
-        card: of the set.
-        results: rows of ``results.csv``.
-        predictions: files of ``predictions/`` by what was trained on.
+        name: Name of the folder, without its parents if the path was absolute.
+        synthetic: Synthetic set; ``None`` if the folder has none.
+        card: Card of the set; empty without a set.
+        results: Rows of ``results.csv``.
+        predictions: Predictions of ``predictions/*.safetensors`` by file name.
     """
 
     name: str
@@ -35,12 +36,18 @@ class Run:
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
 
 
-def read_input(path: str | Path) -> Run:
-    """A run folder, or a CSV as a run of rows only.
+def read_input(path: str | os.PathLike[str]) -> Run:
+    """Read a run folder or a CSV of results.
+
+    Args:
+        path: Path of the folder or CSV.
+
+    Returns:
+        The run; for a CSV a run of rows only.
 
     Raises:
-        FileNotFoundError: there is nothing there.
-        ValueError: neither, or a folder without anything to report.
+        FileNotFoundError: If the path does not exist.
+        ValueError: If the path is neither a CSV nor a run folder, or if there is nothing to report.
     """
     path = Path(path)
     if path.is_dir():
@@ -54,26 +61,35 @@ def read_input(path: str | Path) -> Run:
 
 
 def read_run(folder: Path) -> Run:
-    """All there is in a folder.
+    """Read set, card, results and predictions of a folder.
+
+    Args:
+        folder: Path of the folder.
 
     Raises:
-        ValueError: nothing to report, or a file that is not what its name says.
+        ValueError: If there is nothing to report, or if a file has another format than its name says.
     """
-    home = next((folder / place for place in PLACES if (folder / place / SET).is_file()), None)
-    synthetic, card = (None, {}) if home is None else read_set(home)
-    around = list(dict.fromkeys([folder, home or folder]))
-    files = [place / RESULTS for place in around if (place / RESULTS).is_file()]
+    set_folder = next((folder / name for name in SET_FOLDERS if (folder / name / SET).is_file()), None)
+    synthetic, card = (None, {}) if set_folder is None else read_set(set_folder)
+    folders = list(dict.fromkeys([folder, set_folder or folder]))
+    files = [place / RESULTS for place in folders if (place / RESULTS).is_file()]
     results = [row for file in files for row in read_results(file)]
-    found = sorted(file for place in around for file in (place / PREDICTIONS).glob("*.safetensors"))
-    if home is None and not results and not found:
+    prediction_files = sorted(file for place in folders for file in (place / PREDICTIONS).glob("*.safetensors"))
+    if set_folder is None and not results and not prediction_files:
         raise ValueError(
             f"{folder} holds nothing to report: no {SET} (nor in best/ or last/), no {RESULTS}, no "
             f"{PREDICTIONS}/*.safetensors; give the folder of a run"
         )
-    return Run(_name(home or folder), synthetic, card, results, {file.stem: Predictions.read(file) for file in found})
+    return Run(
+        _name(set_folder or folder),
+        synthetic,
+        card,
+        results,
+        {file.stem: Predictions.read(file) for file in prediction_files},
+    )
 
 
 def _name(path: Path) -> str:
-    """The path as it was typed if it is below here, else its last part: where a folder lies says whose it is."""
-    below = not path.is_absolute() and ".." not in path.parts and path.parts and not path.parts[0].startswith("~")
-    return path.as_posix() if below else path.name or "run"
+    """Return a relative path below the working folder, and only the last part of any other path."""
+    is_below = not path.is_absolute() and ".." not in path.parts and path.parts and not path.parts[0].startswith("~")
+    return path.as_posix() if is_below else path.name or "run"

@@ -1,118 +1,238 @@
-"""Results as HTML tables: mean, spread and interval of every score, baselines beside, and how each row was made."""
+"""Contents of the report's tables: mean, spread and interval of every score, and the command behind each row."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 
 from lightning_distill.evaluation.metrics.intervals import Estimate
 from lightning_distill.report.results import Group, Result, Score
 from lightning_distill.visualization.format import NO_SPREAD, bracket, spread
 
-#: As wide as a digit: keeps numbers of fewer digits under each other.
+#: A space of the width of a digit. It aligns numbers with fewer digits.
 FIGURE_SPACE = "\u2007"
-#: What a row was made by, beside its command; rows that agree in these are listed together.
-MADE_BY = ("date", "machine", "precision", "torch", "lightning_distill")
-#: What intervals over images are over, in words.
-OVER = {"images": "test images", "groups": "groups of test images, such as those of one patient or lesion"}
-Numbering = Mapping[str, int]
+#: Columns that describe how a row was computed, besides its command. Rows that agree in these are listed together.
+CIRCUMSTANCES = ("date", "machine", "precision", "torch", "lightning_distill")
+#: Names of the units that intervals over test images resample.
+RESAMPLED_UNITS = {"images": "test images", "groups": "groups of test images, such as those of one patient or lesion"}
 
 
-def results_table(group: Group, theme: str, scores: Mapping[str, Score], numbers: Numbering) -> str:
-    """One theme of one group: rows by images per class, the highest mean (lowest, of errors) of each size in bold."""
-    head = "".join(f"<th scope=col class=n>{escape(score.name)}</th>" for score in scores.values())
-    columns = [_column(group.results, name, score) for name, score in scores.items()]
-    place = {id(row): index for index, row in enumerate(group.results)}
-    bodies = []
+@dataclass(frozen=True)
+class Cell:
+    """Score of one row.
+
+    Args:
+        mean: Mean over students.
+        spread: Standard deviation over students; empty if it is not known.
+        notes: Small lines below: intervals, and the name of the worst class.
+        best: Whether this is the best mean among rows of one size.
+    """
+
+    mean: str
+    spread: str = ""
+    notes: Sequence[str] = ()
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """Row of a `ResultsTable`.
+
+    Args:
+        name: Name of the set or baseline that students were trained on.
+        class_sizes: Images of each class if classes differ in size, else empty.
+        images: Number of images in the set.
+        cells: One cell for each score.
+        students: Number of students.
+        student_notes: Small lines below the number of students: seeds, and the number of diverged students.
+        command: Number of the command that computed the row; ``None`` if the row has no command.
+        baseline: Whether the row is a selection of real images.
+    """
+
+    name: str
+    class_sizes: str
+    images: str
+    cells: Sequence[Cell]
+    students: int
+    student_notes: Sequence[str]
+    command: int | None
+    baseline: bool
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """Scores of one theme for one group of comparable rows.
+
+    Args:
+        theme: Title of the table.
+        explanation: Sentence that explains the numbers of a cell.
+        columns: Names of the scores.
+        sizes: Pairs of a heading (images per class) and its rows.
+    """
+
+    theme: str
+    explanation: str
+    columns: Sequence[str]
+    sizes: Sequence[tuple[str, Sequence[TableRow]]]
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """Table of named rows and columns.
+
+    Args:
+        title: Title in bold; may be empty.
+        caption: Text after the title.
+        columns: Names of the columns.
+        rows: Cells of each row by column name; a missing cell is shown as a dash.
+    """
+
+    title: str
+    caption: str
+    columns: Sequence[str]
+    rows: Mapping[str, Mapping[str, Cell | str]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Command that computed one or more rows.
+
+    Args:
+        number: Number in the tables.
+        parts: Pieces of the command line. Every second piece is the name of an option and is not broken across lines.
+        distillation: Steps, seed and seconds of the distillation; empty if the row does not have them.
+    """
+
+    number: int
+    parts: Sequence[str]
+    distillation: str
+
+
+@dataclass(frozen=True)
+class CommandBlock:
+    """Commands that ran on the same machine, day and versions.
+
+    Args:
+        circumstances: Date, machine, precision and versions.
+        commands: Commands in the order of their numbers.
+    """
+
+    circumstances: str
+    commands: Sequence[Command]
+
+
+def results_table(group: Group, theme: str, scores: Mapping[str, Score], numbers: Mapping[str, int]) -> ResultsTable:
+    """Tabulate one theme of a group: rows by images per class, the best mean of each size marked.
+
+    Args:
+        group: Rows that may be compared.
+        theme: Title of the table.
+        scores: Scores by CSV column.
+        numbers: Command numbers from `number_commands`.
+    """
+    columns = [_score_cells(group.results, name, score) for name, score in scores.items()]
+    index = {id(row): i for i, row in enumerate(group.results)}
+    sizes = []
     for size, rows in group.by_size().items():
-        best = {name: _best(rows, name, score) if math.isfinite(size) else [] for name, score in scores.items()}
-        lines = [f"<tr class=size><th scope=rowgroup colspan={len(scores) + 4}>{escape(_size(size))}</th></tr>"]
-        for row in rows:
-            cells = "".join(
-                f"<td class='n{' best' if row in best[name] else ''}'>{column[place[id(row)]]}</td>"
-                for name, column in zip(scores, columns, strict=True)
+        best = [_best(rows, name, score) if math.isfinite(size) else [] for name, score in scores.items()]
+        table_rows = [
+            _table_row(
+                row,
+                [
+                    Cell(cell.mean, cell.spread, cell.notes, best=row in winners)
+                    for cell, winners in zip((column[index[id(row)]] for column in columns), best, strict=True)
+                ],
+                numbers,
             )
-            kind = " class=base" if row.baseline else ""
-            seeds = f"<small>seeds {escape(row.text('seeds'))}</small>" if row.text("seeds") else ""
-            if row.number("diverged") > 0:
-                seeds += f"<small>{int(row.number('diverged'))} diverged</small>"
-            lines.append(
-                f"<tr{kind}><th scope=row>{escape(row.name)}{_unequal(row)}</th>"
-                f"<td class=n>{int(row.number('images')):,}</td>{cells}"
-                f"<td class=n>{row.students}{seeds}</td><td class=n>{_made(row, numbers)}</td></tr>"
-            )
-        bodies.append(f"<tbody>{''.join(lines)}</tbody>")
-    return (
-        f"<p class=cap><b>{escape(theme)}.</b> {_what_is_known(group.results, scores)}</p>"
-        f"<div class=wide><table><thead><tr><th scope=col>trained on</th>"
-        f"<th scope=col class=n>images</th>{head}<th scope=col class=n>students</th>"
-        f"<th scope=col class=n>made</th></tr></thead>{''.join(bodies)}</table></div>"
-    )
+            for row in rows
+        ]
+        sizes.append((_size(size), table_rows))
+    explanation = _explain_cells(group.results, scores)
+    return ResultsTable(theme, explanation, [score.name for score in scores.values()], sizes)
 
 
-def derived_table(group: Group) -> str:
-    """What follows from the means of a group; empty where its rows have nothing of it."""
-    found = [(f"{row.name}, {_size(row.ipc)}", group.derived(row)) for row in group.results]
-    rows = {name: follows for name, follows in found if follows}
+def derived_table(group: Group) -> PlainTable | None:
+    """Tabulate the relative scores of a group; ``None`` if no row has any."""
+    relative = {f"{row.name}, {_size(row.ipc)}": group.derived(row) for row in group.results}
+    rows = {name: cells for name, cells in relative.items() if cells}
     if not rows:
-        return ""
-    caption = "<b>What follows.</b> From the mean accuracies above, and as uncertain as these are."
-    return _plain_table(caption, {name: {k: escape(v) for k, v in cells.items()} for name, cells in rows.items()})
+        return None
+    caption = "Computed from the mean accuracies above and subject to the same uncertainty."
+    return PlainTable("Relative scores", caption, _column_names(rows), rows)
 
 
-def estimates_table(caption: str, rows: Mapping[str, Mapping[str, Estimate]]) -> str:
-    """Scores by name, a row for what their intervals are over; the caption is HTML."""
-    return _plain_table(caption, {name: {k: _cell(v) for k, v in cells.items()} for name, cells in rows.items()})
+def estimates_table(caption: str, rows: Mapping[str, Mapping[str, Estimate]]) -> PlainTable:
+    """Tabulate estimates.
+
+    Args:
+        caption: Text above the table.
+        rows: Estimates by row name and column name.
+    """
+    cells = {name: {column: _estimate_cell(value) for column, value in row.items()} for name, row in rows.items()}
+    return PlainTable("", caption, _column_names(rows), cells)
 
 
-def _plain_table(caption: str, rows: Mapping[str, Mapping[str, str]]) -> str:
-    """A table of cells, by the names of rows and columns; caption and cells are HTML."""
-    columns = list(dict.fromkeys(name for cells in rows.values() for name in cells))
-    head = "".join(f"<th scope=col class=n>{escape(name)}</th>" for name in columns)
-    lines = "".join(
-        f"<tr><th scope=row>{escape(name)}</th>"
-        + "".join(f"<td class=n>{cells.get(column, '-')}</td>" for column in columns)
-        + "</tr>"
-        for name, cells in rows.items()
-    )
-    return (
-        f"<p class=cap>{caption}</p><div class=wide><table class=narrow><thead><tr><td></td>{head}</tr></thead>"
-        f"<tbody>{lines}</tbody></table></div>"
-    )
+def number_commands(results: Sequence[Result]) -> dict[str, int]:
+    """Assign a number to each distinct command with its circumstances, in the order of the tables."""
+    keys = dict.fromkeys(key for row in results if (key := _command_key(row)))
+    return {key: number for number, key in enumerate(keys, 1)}
 
 
-def numbering(results: Sequence[Result]) -> dict[str, int]:
-    """A number for each way of making a row, in the order of the tables."""
-    ways = dict.fromkeys(way for row in results if (way := _way(row)))
-    return {way: number for number, way in enumerate(ways, 1)}
+def command_blocks(results: Sequence[Result], numbers: Mapping[str, int]) -> list[CommandBlock]:
+    """List every numbered command with its machine and versions.
 
-
-def making_list(results: Sequence[Result], numbers: Numbering) -> str:
-    """Machine, versions and the command of every numbered row."""
-    rows = {numbers[way]: row for row in reversed(results) if (way := _way(row))}
-    circumstances: dict[tuple[str, ...], list[int]] = {}
+    Args:
+        results: Rows in the order of the tables.
+        numbers: Command numbers from `number_commands`.
+    """
+    rows = {numbers[key]: row for row in reversed(results) if (key := _command_key(row))}
+    blocks: dict[tuple[str, ...], list[int]] = {}
     for number in sorted(rows):
-        circumstances.setdefault(tuple(rows[number].text(name) for name in MADE_BY), []).append(number)
-    blocks = []
-    for (date, machine, precision, torch, version), members in circumstances.items():
+        blocks.setdefault(tuple(rows[number].text(name) for name in CIRCUMSTANCES), []).append(number)
+    listed = []
+    for (date, machine, precision, torch, version), members in blocks.items():
         parts = [date, machine, precision, torch and f"torch {torch}", version and f"lightning_distill {version}"]
-        items = "".join(
-            f"<li id=made-{n} value={n}><code>{_command(rows[n])}</code>{_distilled(rows[n])}</li>" for n in members
-        )
-        blocks.append(f"<h3>{escape(', '.join(part for part in parts if part))}</h3><ol class=made>{items}</ol>")
-    return "".join(blocks)
+        commands = [Command(n, _command_parts(rows[n]), _distillation(rows[n])) for n in members]
+        listed.append(CommandBlock(", ".join(part for part in parts if part), commands))
+    return listed
 
 
-def _what_is_known(rows: Sequence[Result], scores: Mapping[str, Score]) -> str:
-    """How to read the cells: which of spread and intervals they have."""
+def _column_names(rows: Mapping[str, Mapping[str, object]]) -> list[str]:
+    return list(dict.fromkeys(name for cells in rows.values() for name in cells))
+
+
+def _table_row(row: Result, cells: Sequence[Cell], numbers: Mapping[str, int]) -> TableRow:
+    notes = [f"seeds {row.text('seeds')}"] if row.text("seeds") else []
+    if row.number("diverged") > 0:
+        notes.append(f"{int(row.number('diverged'))} diverged")
+    counts = row.cells["ipc"]
+    return TableRow(
+        name=row.name,
+        class_sizes=f"{counts.replace('/', ' / ')} per class" if "/" in counts else "",
+        images=f"{int(row.number('images')):,}",
+        cells=cells,
+        students=row.students,
+        student_notes=notes,
+        command=numbers.get(_command_key(row)),
+        baseline=row.baseline is not None,
+    )
+
+
+def _explain_cells(rows: Sequence[Result], scores: Mapping[str, Score]) -> str:
+    """Explain the cells of a table: which spread and intervals they have."""
     values = [value for row in rows for name in scores if (value := row.measured(name)) is not None]
     if all(math.isnan(value.std) and value.n > 1 for value in values):
-        return "Means over students; the file has no spread of them."
+        return "Means over students; the file gives no standard deviation."
     text = "Mean ± standard deviation over students, below it the 95 % interval of the mean"
-    over = {OVER.get(images.unit, images.unit) for row in rows for name in scores if (images := row.over_images(name))}
-    return f"{text}, then (in round brackets) the one over {escape(' or '.join(sorted(over)))}." if over else f"{text}."
+    units = {
+        RESAMPLED_UNITS.get(images.unit, images.unit)
+        for row in rows
+        for name in scores
+        if (images := row.over_images(name))
+    }
+    return f"{text}, then (in round brackets) the one over {' or '.join(sorted(units))}." if units else f"{text}."
 
 
 def _size(size: float) -> str:
@@ -121,66 +241,53 @@ def _size(size: float) -> str:
     return f"{size:g} image{'s' if size != 1 else ''} per class"
 
 
-def _unequal(row: Result) -> str:
-    """The images of each class, where they differ."""
-    counts = row.cells["ipc"]
-    return f"<small>{escape(counts.replace('/', ' / '))} per class</small>" if "/" in counts else ""
-
-
-def _column(rows: Sequence[Result], name: str, score: Score) -> list[str]:
-    """The cells of a column, padded so that means, spreads and ends of intervals are under each other."""
+def _score_cells(rows: Sequence[Result], name: str, score: Score) -> list[Cell]:
+    """Format a column, padded so that means, spreads and interval ends are aligned."""
     values = [row.measured(name) for row in rows]
     texts = [spread(value, score.scale, score.decimals).split(" ± ") if value else ["-"] for value in values]
-    silent = not any(value and not math.isnan(value.std) for value in values)
-    width = max((len(parts[1]) for parts in texts if len(parts) == 2), default=0)
+    no_spread = not any(value and not math.isnan(value.std) for value in values)
+    spread_width = max((len(parts[1]) for parts in texts if len(parts) == 2), default=0)
     ends = [bracket(value, score.scale, score.decimals).split(", ") if value else [""] for value in values]
-    reach = max((len(parts[1]) for parts in ends if len(parts) == 2), default=0)
+    end_width = max((len(parts[1]) for parts in ends if len(parts) == 2), default=0)
     cells = []
     for row, parts, interval in zip(rows, texts, ends, strict=True):
-        mean = parts[0].removesuffix(f" ({NO_SPREAD})") if silent else parts[0]  # then the caption says so
-        text = " ± ".join([f"<b>{mean}</b>", *(part.rjust(width, FIGURE_SPACE) for part in parts[1:])])
+        # the caption of the table says it if no row has a spread
+        mean = parts[0].removesuffix(f" ({NO_SPREAD})") if no_spread else parts[0]
+        notes = []
         if len(interval) == 2:
-            text += f"<small>{interval[0]}, {interval[1].rjust(reach, FIGURE_SPACE)}</small>"
+            notes.append(f"{interval[0]}, {interval[1].rjust(end_width, FIGURE_SPACE)}")
         if (images := row.over_images(name)) is not None:
             low, high = (f"{score.scale * end:.{score.decimals}f}" for end in (images.low, images.high))
-            text += f"<small>({low} to {high})</small>"
-        worst = row.text("worst_class") if name == "worst_recall" else ""
-        cells.append(text + (f"<small>{escape(worst)}</small>" if worst else ""))
+            notes.append(f"({low} to {high})")
+        if name == "worst_recall" and row.text("worst_class"):
+            notes.append(row.text("worst_class"))
+        cells.append(Cell(mean, "".join(part.rjust(spread_width, FIGURE_SPACE) for part in parts[1:]), notes))
     return cells
 
 
-def _cell(value: Estimate) -> str:
-    mean, *rest = spread(value).split(" ± ")
-    return " ± ".join([f"<b>{mean}</b>", *rest]) + f"<small>{bracket(value)}</small>"
+def _estimate_cell(value: Estimate) -> Cell:
+    mean, _, std = spread(value).partition(" ± ")
+    return Cell(mean, std, [bracket(value)])
 
 
 def _best(rows: Sequence[Result], name: str, score: Score) -> list[Result]:
-    """The rows whose mean, as it is printed, is the best of several; none where no spread is known."""
+    """Rows with the best mean as printed; empty for a single row or if no row has a spread."""
     values = [(value, row) for row in rows if (value := row.measured(name)) is not None]
-    found = [(round(score.scale * value.mean, score.decimals), row) for value, row in values]
-    if len(found) < 2 or score.rises is None or all(math.isnan(value.std) for value, _ in values):
+    means = [(round(score.scale * value.mean, score.decimals), row) for value, row in values]
+    if len(means) < 2 or score.rises is None or all(math.isnan(value.std) for value, _ in values):
         return []
-    best = (max if score.rises else min)(mean for mean, _ in found)
-    return [row for mean, row in found if mean == best]
+    best = (max if score.rises else min)(mean for mean, _ in means)
+    return [row for mean, row in means if mean == best]
 
 
-def _way(row: Result) -> str:
-    return " | ".join(row.text(name) for name in ("command", *MADE_BY)) if row.text("command") else ""
+def _command_key(row: Result) -> str:
+    return " | ".join(row.text(name) for name in ("command", *CIRCUMSTANCES)) if row.text("command") else ""
 
 
-def _made(row: Result, numbers: Numbering) -> str:
-    way = _way(row)
-    return f"<a href='#made-{numbers[way]}'>{numbers[way]}</a>" if way else ""
+def _command_parts(row: Result) -> list[str]:
+    return re.split(r"((?<!\S)--[\w.]{1,30})", row.text("command"))
 
 
-def _command(row: Result) -> str:
-    """The command, its options never broken at their hyphens."""
-    return re.sub(r"(?<!\S)--[\w.]{1,30}", r"<span>\g<0></span>", escape(row.text("command")))
-
-
-def _distilled(row: Result) -> str:
-    """Steps, seed and seconds of the distillation, where a grid has noted them."""
+def _distillation(row: Result) -> str:
     steps, seed, seconds = (row.text(f"fit_{name}") for name in ("steps", "seed", "seconds"))
-    if not steps:
-        return ""
-    return f"<small>distilled before: {escape(steps)} steps, seed {escape(seed)}, {escape(seconds)} s</small>"
+    return f"distilled before: {steps} steps, seed {seed}, {seconds} s" if steps else ""

@@ -1,4 +1,4 @@
-"""What students said of real images, as figures: which classes they take for which, and how sure they are."""
+"""Figures of students' predictions: confusion matrix, reliability diagram and recall of each class."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from lightning_distill.evaluation.metrics.intervals import Estimate, student_int
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.metrics.probability_errors import BINS
 from lightning_distill.visualization.format import bracket, spread
-from lightning_distill.visualization.style import BLUE, INK, LINE, MUTED, heading, new_figure, wrapped
+from lightning_distill.visualization.style import BLUE, INK, LINE, MUTED, new_figure, set_title, wrap_text
 
 Floats = NDArray[np.float64]
-#: Up to so many classes every cell of a confusion matrix has its share and count, then the count, then nothing.
+#: Maximum numbers of classes for which cells of a confusion matrix show share and count, and the count alone.
 BOTH, COUNTS = 12, 25
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidences in equal bins of [0, 1].
+    """Confidence and accuracy in equal bins of [0, 1].
 
     Args:
-        count: predictions in each bin, ``(B,)``.
-        confidence: their mean confidence; NaN in an empty bin.
-        accuracy: the share of them that was right; NaN in an empty bin.
+        count: Number of predictions in each bin, ``(B,)``.
+        confidence: Mean confidence in each bin, ``(B,)``; NaN in an empty bin.
+        accuracy: Fraction of correct predictions in each bin, ``(B,)``; NaN in an empty bin.
     """
 
     count: Floats
@@ -47,29 +47,38 @@ class Reliability:
 
 
 def figures(predictions: Predictions) -> dict[str, Figure]:
-    """All figures of these predictions by name, for a page, W&B or a file; plain figures, no state of pyplot.
+    """Draw all figures of predictions.
 
-    ``confusion`` (not of multi-label tasks), ``reliability`` and ``recall``.
+    Args:
+        predictions: Logits and targets.
+
+    Returns:
+        Figures by name: ``confusion`` (not for multi-label tasks), ``reliability`` and ``recall``.
     """
     drawn = {} if predictions.spec.task == "multi-label" else {"confusion": confusion_figure(predictions)}
     return {**drawn, "reliability": reliability_figure(predictions), "recall": recall_figure(predictions)}
 
 
 def confusion(predictions: Predictions) -> NDArray[np.int64]:
-    """How often an image of class i was taken for class j, over all students: ``(K, K)``.
+    """Count images of class i predicted as class j, over all students: ``(K, K)``.
+
+    Args:
+        predictions: Logits and targets.
 
     Raises:
-        ValueError: multi-label predictions.
+        ValueError: If the task is multi-label.
     """
     if predictions.spec.task == "multi-label":
-        raise ValueError("an image of a multi-label task has no single class to be taken for; look at recall instead")
+        raise ValueError(
+            "a confusion matrix needs one class per image, but the task is multi-label; use recall instead"
+        )
     students, _, classes = predictions.logits.shape
-    named = predictions.logits.argmax(2).flatten()
-    return multiclass_confusion_matrix(named, predictions.targets.repeat(students), classes).numpy()
+    predicted = predictions.logits.argmax(2).flatten()
+    return multiclass_confusion_matrix(predicted, predictions.targets.repeat(students), classes).numpy()
 
 
 def confusion_figure(predictions: Predictions) -> Figure:
-    """Rows are true classes and sum to 100 %; counts are images times students. A class without images stays empty."""
+    """Draw a confusion matrix: rows are true classes and sum to 100 %, counts are pooled over students."""
     counts, names = confusion(predictions), predictions.spec.class_names
     support = counts.sum(1, keepdims=True)
     shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
@@ -83,19 +92,19 @@ def confusion_figure(predictions: Predictions) -> Figure:
     axis.hlines(np.arange(1, k) - 0.5, -0.5, k - 0.5, color=LINE, linewidth=0.4)
     if k <= COUNTS:
         _write_cells(axis, counts, shares)
-    labels = [wrapped(name, 22) for name in names]
+    labels = [wrap_text(name, 22) for name in names]
     upright = max(map(len, labels)) > 4 and k > 3
     axis.set_xticks(range(k), labels, parse_math=False, rotation=90 if upright else 0, fontsize=8)
     axis.set_yticks(range(k), labels, parse_math=False, fontsize=8)
     axis.set(xlabel="predicted class", ylabel="true class", xlim=(-0.5, k - 0.5), ylim=(k - 0.5, -0.5))
     axis.tick_params(length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
-    heading(axis, "True against predicted class")
+    set_title(axis, "True against predicted class")
     return figure
 
 
 def _write_cells(axis: Axes, counts: NDArray[np.int64], shares: Floats) -> None:
-    """Share and count of every cell, the count alone where there are many; nothing in rows without images."""
+    """Write share and count into every cell, or the count alone if there are many classes; skip rows without images."""
     both = len(counts) <= BOTH
     for i, j in np.ndindex(*counts.shape):
         if counts[i].any():
@@ -107,10 +116,14 @@ def _write_cells(axis: Axes, counts: NDArray[np.int64], shares: Floats) -> None:
 
 
 def reliability(predictions: Predictions, bins: int = BINS) -> Reliability:
-    """Confidence against accuracy over all students, in torchmetrics' bins: one on an edge is in the upper bin.
+    """Compare confidence and accuracy of all students in bins. As in torchmetrics, an edge belongs to the upper bin.
 
-    Of one class for an image: the probability of the most probable class, and whether it is the true one. Of
-    multi-label: the probability of each label, and whether the image has it.
+    The confidence is the probability of the most probable class, and for multi-label tasks the probability of each
+    label.
+
+    Args:
+        predictions: Logits and targets.
+        bins: Number of bins B.
     """
     confidence, right = _confidences(predictions)
     edges = torch.linspace(0, 1, bins + 1)
@@ -122,14 +135,14 @@ def reliability(predictions: Predictions, bins: int = BINS) -> Reliability:
 
 
 def calibration_error(predictions: Predictions) -> Estimate:
-    """The expected calibration error of each student by torchmetrics, over students."""
+    """Compute the expected calibration error of each student (torchmetrics), and its mean over students."""
     spec, targets = predictions.spec, predictions.targets
     errors = [calibration_scores(logits, targets, spec)["ece"] for logits in predictions.logits]
     return student_interval(errors, 0.95 if len(errors) > 1 else None)
 
 
 def reliability_figure(predictions: Predictions) -> Figure:
-    """Bars are the share that was right at each confidence; on the diagonal a student is as sure as it should be."""
+    """Draw a reliability diagram: bars are accuracies at each confidence; calibrated students lie on the diagonal."""
     bins, error = reliability(predictions), calibration_error(predictions)
     edges = np.linspace(0, 1, len(bins.count) + 1)
     figure, (top, bottom) = new_figure(4.7, 4.4, 2, (3.2, 1))
@@ -138,58 +151,58 @@ def reliability_figure(predictions: Predictions) -> Figure:
             edgecolor=BLUE, linewidth=0.6)  # fmt: skip
     top.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="--")
     top.plot(100 * bins.confidence, 100 * bins.accuracy, "o", color=INK, markersize=3)
-    several = predictions.spec.task == "multi-label"
-    top.set(ylabel="has the label, %" if several else "right, %", ylim=(0, 100), xlim=(0, 100))
+    multi_label = predictions.spec.task == "multi-label"
+    top.set(ylabel="has the label, %" if multi_label else "correct, %", ylim=(0, 100), xlim=(0, 100))
     top.grid(axis="y", color=LINE, linewidth=0.6)
     share = 100 * bins.count / bins.count.sum()
     bottom.bar(100 * edges[:-1], share, width, align="edge", color=MUTED, alpha=0.45, edgecolor=MUTED, linewidth=0.6)
-    bottom.set(xlabel="probability of the label, %" if several else "confidence, %", ylabel="share, %")
+    bottom.set(xlabel="probability of the label, %" if multi_label else "confidence, %", ylabel="share, %")
     bottom.set_xticks([0, 20, 40, 60, 80, 100])
-    heading(top, "How sure, how often right")
+    set_title(top, "Reliability")
     top.text(3, 97, f"ECE, %: {spread(error)}\n{bracket(error)}", va="top", fontsize=8.5, color=INK)
     return figure
 
 
 def recall(predictions: Predictions) -> dict[str, list[float]]:
-    """Recall of every class that can be scored, by name: one value a student."""
-    of_each = [class_recalls(logits, predictions.targets, predictions.spec) for logits in predictions.logits]
-    return {name: [values[name] for values in of_each] for name in of_each[0]}
+    """Compute the recall of every class with a defined recall, by name: one value for each student."""
+    recalls = [class_recalls(logits, predictions.targets, predictions.spec) for logits in predictions.logits]
+    return {name: [values[name] for values in recalls] for name in recalls[0]}
 
 
 def recall_figure(predictions: Predictions) -> Figure:
-    """A dot for each student, a bar for the 95 % interval of their mean; classes that cannot be scored are named."""
-    found, spec = recall(predictions), predictions.spec
+    """Draw recalls: a dot for each student, a bar for the 95 % interval of the mean, a note for undefined recalls."""
+    recalls, spec = recall(predictions), predictions.spec
     one_hot = predictions.targets if spec.task == "multi-label" else _one_hot(predictions.targets, spec.num_classes)
     support = one_hot.sum(0).tolist()
     figure, (axis,) = new_figure(4.7, 1.2 + 0.36 * spec.num_classes)
     for row, name in enumerate(spec.class_names):
-        if name not in found:
+        if name not in recalls:
             why = "no images" if not support[row] else "every image has it"
             axis.text(50, row, f"{why}: no recall", ha="center", va="center", fontsize=8.5, color=MUTED)
             continue
-        values = found[name]
+        values = recalls[name]
         axis.plot([100 * value for value in values], [row] * len(values), "o", color=BLUE, alpha=0.4, markersize=4,
                   markeredgewidth=0)  # fmt: skip
         known = student_interval(values, 0.95 if len(values) > 1 else None)
         half = None if math.isnan(known.low) else [[100 * (known.mean - known.low)], [100 * (known.high - known.mean)]]
         axis.errorbar([100 * known.mean], [row], xerr=half, color=INK, marker="|", markersize=9, elinewidth=1.2,
                       capsize=2.5)  # fmt: skip
-    labels = [f"{wrapped(name, 26)} ({count:,})" for name, count in zip(spec.class_names, support, strict=True)]
+    labels = [f"{wrap_text(name, 26)} ({count:,})" for name, count in zip(spec.class_names, support, strict=True)]
     axis.set_yticks(range(len(labels)), labels, parse_math=False, fontsize=8)
     axis.set(xlabel="recall, % (in brackets: images)", xlim=(-2, 102), ylim=(len(labels) - 0.5, -0.5))
     axis.grid(axis="x", color=LINE, linewidth=0.6)
     axis.spines["left"].set_visible(False)
     axis.tick_params(axis="y", length=0)
-    heading(axis, "Recall of each class")
+    set_title(axis, "Recall of each class")
     return figure
 
 
 def _confidences(predictions: Predictions) -> tuple[Tensor, Tensor]:
-    guess, targets = predictions.probabilities, predictions.targets
+    probs, targets = predictions.probabilities, predictions.targets
     if predictions.spec.task == "multi-label":
-        return guess.flatten(), targets.expand(len(guess), -1, -1).flatten().bool()
-    confidence, named = guess.max(2)  # (S, N) each
-    return confidence.flatten(), (named == targets).flatten()
+        return probs.flatten(), targets.expand(len(probs), -1, -1).flatten().bool()
+    confidence, predicted = probs.max(2)  # (S, N) each
+    return confidence.flatten(), (predicted == targets).flatten()
 
 
 def _one_hot(targets: Tensor, classes: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""A set as one picture: a row for each class, its name in front."""
+"""Picture of a set with one labelled row of images for each class."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def image_grid(pixels: Tensor, labels: Tensor, spec: DataSpec, columns: int = 10
     """Draw up to ``columns`` images of every class.
 
     Args:
-        pixels: ``(N, C, H, W)`` in pixel units; one or three channels are drawn as they are, else the first.
-        labels: ``(N,)``.
-        spec: pixel range and class names.
-        columns: images in a row.
-        cell: height of an image in the picture, in pixels; nearest-neighbour enlargement.
+        pixels: Images ``(N, C, H, W)`` in pixel units. One or three channels are drawn, else the first one.
+        labels: Class of each image, ``(N,)``.
+        spec: Pixel range and class names.
+        columns: Maximum number of images in a row.
+        cell: Height of an image in the picture, in pixels. Images are enlarged by an integer factor.
 
     Returns:
-        ``(H', W', 3)`` uint8.
+        Picture ``(H', W', 3)`` uint8.
     """
     channels = pixels[:, :3] if pixels.shape[1] == 3 else pixels[:, :1].expand(-1, 3, -1, -1)
     unit = ((channels.float() - spec.min_value) / max(spec.max_value - spec.min_value, 1e-8)).clamp(0, 1)

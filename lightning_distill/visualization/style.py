@@ -1,4 +1,4 @@
-"""How figures look, and how they get into a page: as data, drawn for light surroundings."""
+"""Style of figures, and their conversion to ``data:`` URIs for a page."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 INK, MUTED, LINE, BLUE = "#1f2933", "#66727f", "#d5dbe1", "#2a6f97"
-#: Lines of distilled sets; legible on both grounds and apart for colour-blind eyes (after Okabe and Ito).
+#: Line colours of distilled sets, legible on light and dark backgrounds and colour-blind safe (after Okabe and Ito).
 COLOURS = ("#0072b2", "#b35900", "#00795a", "#a8437d", "#6b4fa0", "#8c6d1f")
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as a ``data:`` URI.
+    """Picture as a ``data:`` URI.
 
     Args:
-        uri: for light surroundings and paper.
-        width: in CSS pixels.
-        height: in CSS pixels.
-        drawn: lines and text, which the page turns from dark on light into light on dark where its surroundings are
-            dark; photographs stay as they are.
+        uri: ``data:`` URI, drawn for a light background.
+        width: Width in CSS pixels.
+        height: Height in CSS pixels.
+        drawn: Whether the picture consists of lines and text. The page inverts such pictures on a dark background;
+            photographs are not inverted.
     """
 
     uri: str
@@ -41,13 +41,13 @@ class Picture:
 def new_figure(
     width: float, height: float, rows: int = 1, ratios: tuple[float, ...] = (1,)
 ) -> tuple[Figure, list[Axes]]:
-    """A figure and its axes, one above the other, without any state of pyplot.
+    """Create a figure and its axes, one above the other, without the global state of pyplot.
 
     Args:
-        width: in inches.
-        height: in inches.
-        rows: axes.
-        ratios: of their heights.
+        width: Width in inches.
+        height: Height in inches.
+        rows: Number of axes.
+        ratios: Ratios of the heights of the axes.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(rows, 1, squeeze=False, sharex=rows > 1, height_ratios=ratios)[:, 0])
@@ -62,13 +62,13 @@ def new_figure(
     return figure, axes
 
 
-def heading(axis: Axes, text: str) -> None:
-    """A small title flush left; dollar signs are dollar signs."""
+def set_title(axis: Axes, text: str) -> None:
+    """Set a small left-aligned title without math parsing, so that dollar signs are shown."""
     axis.set_title(text, loc="left", fontsize=10, fontweight="bold", color=INK, pad=8, parse_math=False)
 
 
-def wrapped(name: str, width: int = 20, lines: int = 2) -> str:
-    """A class name over a few short lines, cut where it is longer."""
+def wrap_text(name: str, width: int = 20, lines: int = 2) -> str:
+    """Wrap a class name into a few short lines and truncate the rest."""
     parts = textwrap.wrap(name, width) or [""]
     return "\n".join(
         [*parts[: lines - 1], *textwrap.wrap(" ".join(parts[lines - 1 :]), width, max_lines=1, placeholder=" …")]
@@ -76,13 +76,13 @@ def wrapped(name: str, width: int = 20, lines: int = 2) -> str:
 
 
 def svg_picture(figure: Figure) -> Picture:
-    """A figure as SVG with its text as text, set in the reader's own font; hundredths of a point are enough."""
+    """Convert a figure to SVG with text as text in a system font, with coordinates rounded to hundredths of a point."""
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's font draws it
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn with the font of the viewer
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawn = buffer.getvalue()
-    drawn = drawn[drawn.index("<svg") :]  # the doctype names a web page
+    drawn = drawn[drawn.index("<svg") :]  # remove the doctype, which holds a URL
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r" font-family: 'DejaVu Sans'[^;\"]*sans-serif;", "", drawn)
     drawn = drawn.replace("<svg ", f'<svg font-family="{FONTS}" ', 1)
@@ -93,7 +93,12 @@ def svg_picture(figure: Figure) -> Picture:
 
 
 def png_picture(image: Image.Image, scale: float = 1.0) -> Picture:
-    """A picture of pixels; ``scale`` of them make one CSS pixel."""
+    """Convert an image to PNG.
+
+    Args:
+        image: Image.
+        scale: Number of image pixels per CSS pixel.
+    """
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     width, height = round(image.width / scale), round(image.height / scale)

@@ -22,11 +22,11 @@ from lightning_distill.data.checks.groups import number_groups
 COPY, TWICE, TORN = (
     "the same image in two splits",
     "the same image twice in one split",
-    "the same image with other labels",
+    "the same image with different labels",
 )
 NEARLY, PATIENT = "nearly the same image in two splits", "a patient or lesion in two splits"
 ABSENT, NAMELESS = "a class without images in a split", "a label without a class"
-EMPTY, WRITING = "images with nothing on them", "writing in the image (suspicion)"
+EMPTY, WRITING = "constant images", "writing in the image (suspicion)"
 
 
 def smooth(count, side=28, channels=1, seed=0):
@@ -70,7 +70,7 @@ def test_nothing_is_found_in_clean_data(clean):
     assert findings[PATIENT].status == "ok"
     assert findings[PATIENT].found == "none: 60 groups in train, 15 groups in val, 20 groups in test"
     assert findings[WRITING].status == "unknown"
-    assert "28x28 pixels are too few to tell; 96 are needed" in findings[WRITING].found
+    assert "28x28 pixels are too few; the check needs 96" in findings[WRITING].found
 
 
 def test_copies_in_two_splits_block(clean):
@@ -122,7 +122,9 @@ def test_near_copies_are_found(clean, change):
     assert wrong(findings) == {NEARLY}
     assert places(findings[NEARLY]) == ["test 3 ~ train 11"]
     assert findings[NEARLY].places[0].value > 0.95
-    assert findings[NEARLY].found.startswith("1 of 70 later images (1.4 %) from 0.95 on, 1 with another label")
+    assert findings[NEARLY].found.startswith(
+        "1 of 70 later images (1.4 %) at similarity 0.95 or more, 1 with another label"
+    )
     assert wrong(found(clean, near=1.0)) == set()
 
 
@@ -159,7 +161,7 @@ def test_mirrored_turned_and_shifted_copies_are_found_and_named(clean, kind):
     findings = found(clean)
     assert wrong(findings) == {NEARLY}
     assert sorted(places(findings[NEARLY])) == [f"test 3 ~ train 11 {kind}", f"val 7 ~ train 30 {kind}"]
-    assert "2 mirrored, turned or shifted" in findings[NEARLY].found
+    assert "2 mirrored, rotated or shifted" in findings[NEARLY].found
 
 
 def test_shifts_are_told_in_pixels_of_the_image_and_images_may_be_of_any_shape(clean):
@@ -188,7 +190,7 @@ def test_too_many_near_copies_block(clean):
     assert findings[NEARLY].status == "warns"
     findings = found(clean, max_near=0.049)
     assert findings[NEARLY].status == "blocks"
-    assert "5 % of test, more than max_near=0.049: split anew, or leave them out" in findings[NEARLY].found
+    assert "5 % of test, more than max_near=0.049: split again, or remove them" in findings[NEARLY].found
     assert "of val" not in findings[NEARLY].found
     assert found(clean)[NEARLY].status == "blocks"
     assert found(clean, max_near=1)[NEARLY].status == "warns"
@@ -199,7 +201,7 @@ def test_too_many_near_copies_block(clean):
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(clean, share):
-    with pytest.raises(ValueError, match=r"max_near=.*; a share lies in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"max_near=.*; it must be in \[0, 1\]"):
         found(clean, max_near=share)
 
 
@@ -216,9 +218,9 @@ def test_chance_is_told_where_patients_are_known(clean):
     assert hits(np.arange(240)).mean() == 1
     assert len(controls_of(np.zeros(240, int))) == 0
     patients = {split: [f"{split}{row}" for row in range(len(labels))] for split, (_, labels) in clean.items()}
-    assert "chance gives 0 % in train" in found(clean, patients)[NEARLY].found
+    assert "chance level in train: 0 %" in found(clean, patients)[NEARLY].found
     clean["train"][0][7] = clean["train"][0][8][:, ::-1]
-    assert "chance gives 1.7 % in train" in found(clean, patients)[NEARLY].found  # two of 120
+    assert "chance level in train: 1.7 %" in found(clean, patients)[NEARLY].found  # two of 120
 
 
 def test_neighbours_are_those_of_plain_loops():
@@ -263,7 +265,7 @@ def test_patients_in_two_splits_block_and_are_not_named(clean):
 
 
 def test_patients_that_only_some_splits_name_are_unknown(clean):
-    for groups, told in (({"train": np.arange(120)}, "only train say"), (None, "the data do not say")):
+    for groups, told in (({"train": np.arange(120)}, "only train has"), (None, "the data have no patient groups")):
         finding = found(clean, groups)[PATIENT]
         assert finding.status == "unknown"
         assert finding.found.startswith(told)
@@ -312,7 +314,7 @@ def test_letters_are_suspected_and_waves_are_not(channels):
     findings = found(splits)
     assert wrong(findings) == {WRITING}
     assert places(findings[WRITING]) == ["test 4"]
-    assert "may have letters" in findings[WRITING].found
+    assert "may contain burnt-in text" in findings[WRITING].found
 
 
 def test_targets_of_several_classes_are_audited(clean):
@@ -328,14 +330,14 @@ def test_floats_one_split_and_the_ticks(clean):
     images, labels = clean["train"]
     data = ArrayDataModule((images / np.float32(255), labels), channels="first")
     seen = []
-    findings = audit(data.load_splits(), tick=seen.append)
+    findings = audit(data.load_splits(), on_progress=seen.append)
     assert {finding.check: finding.status for finding in findings}[NEARLY] == "unknown"
     assert sum(seen) == total_work(data.load_splits()) - 120  # writing is not looked for in small images
 
 
 @pytest.mark.parametrize("near", [0, 1.01, -1])
 def test_a_threshold_that_is_none_is_refused(clean, near):
-    with pytest.raises(ValueError, match=r"near=.*; a likeness lies in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"near=.*; it must be in \(0, 1\]"):
         found(clean, near=near)
 
 
@@ -445,7 +447,7 @@ def test_the_real_derma_file_has_no_lesion_in_two_splits_and_next_to_no_near_cop
     findings = {finding.check: finding for finding in audit(given)}
     assert {check: finding.status for check, finding in findings.items() if finding.status == "blocks"} == {}
     assert findings[NEARLY].count <= 2
-    assert "chance gives 0 % in train" in findings[NEARLY].found
+    assert "chance level in train: 0 %" in findings[NEARLY].found
     images, groups = given.splits["train"][0], given.groups["train"]
     features = np.concatenate(list(ImageSimilarity(images).features(images)))
     same = features @ features[:1].T  # one column is enough to see that nothing is degenerate

@@ -45,7 +45,7 @@ def test_speed_has_a_row_for_every_path_and_keeps_what_is_there(speed, tmp_path)
 
 def test_speed_of_another_machine_is_another_row(speed, tmp_path, monkeypatch):
     for name in ("one", "another"):
-        monkeypatch.setattr(speed, "machine", lambda name=name: name)
+        monkeypatch.setattr(speed, "machine_description", lambda name=name: name)
         monkeypatch.setattr(speed, "about", lambda command, name=name: {"machine": name, "lightning_distill": "0"})
         speed.main(["--quick", "--only=student", f"--out={tmp_path}"])
     assert (tmp_path / "speed.csv").read_text().splitlines()[0].split(",").count("machine") == 1
@@ -235,7 +235,7 @@ def test_large_steps_are_those_of_dm_and_dsa_at_both_sizes(scripts, monkeypatch)
 
     from lightning_distill.functional import chunking as chunks
 
-    monkeypatch.setattr(chunks, "CPU_KEPT", chunks.CPU_BACKWARD_BYTES)
+    monkeypatch.setattr(chunks, "CPU_BACKWARD_BYTES", chunks.CPU_BACKWARD_BYTES)
     cases = large.cases(quick=False)["step"]
     assert [(case.work, case.how, case.size.side, case.size.network) for case in cases] == [
         ("dm", "as shipped", 224, "convnet_d6"), ("dm", "keep all", 224, "convnet_d6"),

@@ -1,4 +1,4 @@
-"""The script that measures what sites get from each other's sets."""
+"""The benchmark of synthetic sets that sites share, and its tables."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_everything_is_shown_to_every_site_and_goes_on_where_it_was_killed(scrip
     assert sum(alone) == images["all images of all sharing"]
     assert images["sets of all sharing"] == images["random images, as many"] == 3 * 2 * 2
     assert images["own images of site 2 and the others' sets"] == alone[2] + 2 * 2 * 2
-    there = [int(row["tested_images"]) for row in rows[:5]]
-    assert sum(there[:4]) == there[4] == 40
+    sizes = [int(row["tested_images"]) for row in rows[:5]]
+    assert sum(sizes[:4]) == sizes[4] == 40
 
     before = rows[:20] + rows[25:]  # as if it had been killed before the fifth learner was written
     with (tmp_path / "sites.csv").open("w", newline="") as file:
@@ -85,8 +85,8 @@ def test_the_table_has_a_line_for_each_way_to_learn(script, monkeypatch):
     rows += [row("sets of all sharing", place, acc) for place, acc in zip(tested, (0.5, 0.6, 0.7, 0.8), strict=True)]
     monkeypatch.setattr(tables, "read", lambda name: rows if name == "sites" else [])
     lines = tables.sites_table().splitlines()
-    assert lines[2].startswith("| clinic (a file) | its own images, each site alone | 6, 4 | 60.0 (50.0 to 70.0) |")
-    assert lines[3] == "| | the three sets together | 6 | 55.0 | 70.0 ± 1.0 | 80.0 ± 1.0 |"
+    assert lines[2].startswith("| clinic (a file) | own images of one site | 6, 4 | 60.0 (50.0 to 70.0) |")
+    assert lines[3] == "| | synthetic sets of three sites | 6 | 55.0 | 70.0 ± 1.0 | 80.0 ± 1.0 |"
     assert len(lines) == 4
 
 
@@ -100,8 +100,38 @@ def test_resolutions_are_in_the_order_of_their_size(script, monkeypatch):
         return {"dataset": name, "source": "a file", "trained_on": method, "ipc": ipc, "fit_seconds": "12", **scores}
 
     rows = [row(side, *what) for side in (128, 28) for what in
-            (("random", "1", 0.5), ("DMDistiller", "1", 0.6), ("all real data", "all", 0.9))]  # fmt: skip
+            (("random", "1", 0.5), ("DMDistiller", "1", 0.6), ("full", "all", 0.9))]  # fmt: skip
     monkeypatch.setattr(tables, "read", lambda name: rows if name == "resolution" else [])
     lines = tables.resolution_table().splitlines()
     assert lines[2] == "| 28 px (a file) | 1 | accuracy | 50.0 ± 2.0 | 60.0 ± 2.0 | 90.0 ± 2.0 | 12 s |"
     assert lines[4].startswith("| 128 px (a file) | 1 |")
+
+
+def test_tables_read_the_keys_of_version_0_1_0(script, monkeypatch, tmp_path):
+    import tables
+
+    (tmp_path / "results").mkdir()
+    text = "trained_on,acc\nall real data,0.9\nfull,0.8\nrandom,0.5\n"
+    (tmp_path / "results/some.csv").write_text(text)
+    monkeypatch.setattr(tables, "HERE", tmp_path)
+    assert [row["trained_on"] for row in tables.read("some")] == ["full", "full", "random"]
+    assert tables.read("none") == []
+
+
+def test_the_best_set_of_each_data_set_has_the_baselines_of_its_file(script, monkeypatch):
+    import tables
+
+    def row(method, acc, ipc="10"):
+        return {"dataset": "clinic", "source": "a file", "trained_on": method, "ipc": ipc, "images": "20",
+                "network": "convnet", "balanced_acc": str(acc), "balanced_acc_std": "0.01"}  # fmt: skip
+
+    files = {
+        "dm": [row("random", 0.5), row("DMDistiller", 0.6), row("full", 0.9, "all")],
+        "selection": [row("random", 0.55), row("herding", 0.65), row("kmeans", 0.62), row("DSADistiller", 0.7),
+                      row("DSADistiller", 0.99, "50")],
+    }  # fmt: skip
+    monkeypatch.setattr(tables, "read", lambda name: files.get(name, []))
+    (line,) = tables.best_table().splitlines()[2:]
+    assert line == (
+        "| clinic (a file) | 20 | 55.0 ± 1.0 | 65.0 ± 1.0 | DSA | **70.0 ± 1.0** | - | convnet | selection.csv |"
+    )

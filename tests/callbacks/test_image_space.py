@@ -104,7 +104,10 @@ def test_only_pixel_units_are_normalised():
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"max_value": 1.0, "storage_dtype": "float16"}, "set's pixels are float16"), ({"class_names": tuple("abc")}, "class")],
+    [
+        ({"max_value": 1.0, "storage_dtype": "float16"}, "set's pixels are float16"),
+        ({"class_names": tuple("abc")}, "class"),
+    ],
 )
 def test_set_files_of_other_units_or_classes_are_refused(change, message, make_trainer, tmp_path):
     data = make_data()

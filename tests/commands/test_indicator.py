@@ -57,7 +57,8 @@ def test_the_command_on_digits(tmp_path, capsys):
     for line in study.lines:
         assert " ".join(line.describe_error().split()) in shown
         prediction = line.predict(float(rows[0]["random_acc"]))
-        cell = f"{100 * prediction.acc:.0f} ({100 * prediction.low:.0f} to {100 * prediction.high:.0f})* │ {100 * line.error:.1f}"
+        interval = f"({100 * prediction.low:.0f} to {100 * prediction.high:.0f})*"
+        cell = f"{100 * prediction.acc:.0f} {interval} │ {100 * line.error:.1f}"
         assert f"{line.method} │ {cell}" in shown.replace("  ", " ")
 
 

@@ -1,4 +1,4 @@
-"""Any LightningDataModule, wrapped; and what a distiller accepts as data."""
+"""Tests of ``BalancedDataModule`` and ``require_array_datamodule``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Y = torch.arange(30) % 3
 
 
 class Plain(LightningDataModule):
-    """A user's data module; what each loader gives is in ``parts``."""
+    """A user's data module; what each loader yields is in ``parts``."""
 
     def __init__(self, x=X, y=Y, **loader):
         super().__init__()
@@ -102,7 +102,7 @@ def test_a_shuffling_loader_is_read_alike_for_equal_seeds_and_leaves_the_global_
 
 
 class Other(Plain):
-    """A loader that gives whatever it was told."""
+    """A loader that yields the datamodule batches."""
 
     def __init__(self, batches):
         super().__init__()
@@ -126,12 +126,14 @@ class Other(Plain):
     ids=["dict", "three", "one", "tensor", "numpy", "labels as a list", "number"],
 )
 def test_batches_that_are_not_two_tensors_are_refused(batch, kind):
-    with pytest.raises(TypeError, match=rf"the train loader gives {kind}; give \(images, labels\) as two tensors"):
+    with pytest.raises(
+        TypeError, match=rf"the train loader yields {kind}; it must yield \(images, labels\) as two tensors"
+    ):
         BalancedDataModule(Other([batch])).setup()
 
 
 def test_an_empty_loader_is_refused():
-    with pytest.raises(ValueError, match=r"Other.train_dataloader\(\) gives no batches"):
+    with pytest.raises(ValueError, match=r"Other.train_dataloader\(\) yields no batches"):
         BalancedDataModule(Other([])).setup()
 
 
@@ -153,7 +155,7 @@ def test_a_distiller_draws_from_our_data_modules():
         assert require_array_datamodule(data) is data
 
 
-@pytest.mark.parametrize(("given", "said"), [(None, "no data module was given"), (Plain(), "Plain gives none")])
-def test_other_data_modules_are_refused_with_the_way_to_wrap_them(given, said):
-    with pytest.raises(TypeError, match=rf"{said}. Use .*BalancedDataModule\(your_datamodule\)"):
-        require_array_datamodule(given)
+@pytest.mark.parametrize(("datamodule", "message"), [(None, "no data module was passed"), (Plain(), "Plain has none")])
+def test_other_data_modules_are_refused_with_the_way_to_wrap_them(datamodule, message):
+    with pytest.raises(TypeError, match=rf"{message}. Use .*BalancedDataModule\(your_datamodule\)"):
+        require_array_datamodule(datamodule)

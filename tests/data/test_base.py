@@ -1,13 +1,18 @@
-"""``ArrayDataModule``: what it finds out, what it carves out, what it refuses."""
+"""Tests of ``ArrayDataModule``: description, validation split, batches, errors, constructor arguments."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+
+import docstring_parser
 import numpy as np
 import pytest
 import torch
 
 from lightning_distill import ArrayDataModule
-from lightning_distill.data import ClassBalancedLoader, SequentialLoader
+from lightning_distill import data as data_modules
+from lightning_distill.data import ClassBalancedLoader, DataInfo, SequentialLoader
 from lightning_distill.utils.lazy_arrays import FileArray
 
 
@@ -214,7 +219,7 @@ def test_data_is_loaded_once():
 
 
 def test_without_a_test_split_the_test_loader_says_so():
-    with pytest.raises(ValueError, match=r"arrays has no test split; give test=\(images, labels\)"):
+    with pytest.raises(ValueError, match=r"arrays has no test split; pass test=\(images, labels\)"):
         module().test_dataloader()
 
 
@@ -292,3 +297,30 @@ def test_float_pixels_in_the_other_byte_order_can_be_drawn():
     images, labels = split(10, 8, dtype=np.float32)
     swapped, plain = module((images.astype(">f4"), labels)), module((images, labels))
     assert torch.equal(swapped.train_dataloader().batch(0)[0], plain.train_dataloader().batch(0)[0])
+
+
+MODULES = [
+    getattr(data_modules, name)
+    for name in data_modules.__all__
+    if name.endswith("DataModule") and name != "FolderDataModule"  # tested in tests/data/folder
+]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_constructor_arguments_are_keyword_only_and_each_has_its_own_help_text(module):
+    parameters = list(inspect.signature(module.__init__).parameters.values())[1:]
+    positional = [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+    assert len(positional) <= (3 if module is ArrayDataModule else 2)
+    documentation = docstring_parser.parse(module.__doc__)
+    texts = {entry.arg_name: entry.description for entry in documentation.params}
+    assert list(texts) == [parameter.name for parameter in parameters]
+    for name, text in texts.items():
+        assert text[0].isupper(), name
+        assert text.endswith("."), name
+        assert len(text.split()) > 2, name
+    assert "Example:" in module.__doc__
+
+
+def test_the_info_of_a_data_set_cannot_be_changed_in_place():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DataInfo("toy", None, "dsa", "CC0", "user arrays").name = "other"

@@ -1,4 +1,4 @@
-"""The digits that ship with scikit-learn."""
+"""Tests of ``DigitsDataModule``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def test_the_splits_are_60_20_20_stratified_and_together_the_whole_set(digits):
         np.testing.assert_allclose(
             np.bincount(digits.splits[name][1]), share * np.bincount(load_digits().target), atol=1.5
         )
-    given = sorted((image.tobytes(), label) for images, labels in digits.splits.values()
+    pairs = sorted((image.tobytes(), label) for images, labels in digits.splits.values()
                    for image, label in zip(images, labels, strict=True))  # fmt: skip
     whole = np.round(load_digits().images * 255 / 16).astype(np.uint8)
-    assert given == sorted((image.tobytes(), label) for image, label in zip(whole, load_digits().target, strict=True))
+    assert pairs == sorted((image.tobytes(), label) for image, label in zip(whole, load_digits().target, strict=True))
 
 
 def test_grey_levels_are_spread_over_the_whole_range(digits):

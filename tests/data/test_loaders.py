@@ -1,4 +1,4 @@
-"""Class-balanced draws: from (seed, k) alone, balanced, without repeats, from disk."""
+"""Tests of the loaders: batches depend on (seed, k) only, are balanced, without repeats, and read from disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def numbered(counts=COUNTS, seed=0, dtype=np.int64):
 
 def draws(per_class=5, steps=4, seed=0, counts=COUNTS, dtype=np.int64):
     images, labels = numbered(counts, dtype=dtype)
-    return ClassBalancedLoader(images, labels, len(counts), per_class, steps, seed)
+    return ClassBalancedLoader(images, labels, num_classes=len(counts), per_class=per_class, steps=steps, seed=seed)
 
 
 def rows(x):
@@ -122,7 +122,7 @@ def test_mapped_arrays_give_the_same_batches_and_stay_on_disk(tmp_path):
     images, labels = numbered()
     np.save(tmp_path / "x.npy", np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r").transpose(0, 3, 1, 2)
-    loader = ClassBalancedLoader(mapped, labels, 3, 5, 4, 0)
+    loader = ClassBalancedLoader(mapped, labels, num_classes=3, per_class=5, steps=4, seed=0)
     assert isinstance(loader.images, np.memmap)
     for (x, y), (expected, y_expected) in zip(loader, draws(), strict=True):
         assert torch.equal(x, expected)
@@ -131,7 +131,7 @@ def test_mapped_arrays_give_the_same_batches_and_stay_on_disk(tmp_path):
 
 def test_batches_are_writable_copies():
     images, labels = numbered()
-    x, _ = ClassBalancedLoader(images, labels, 3, 5, 4, 0).batch(0)
+    x, _ = ClassBalancedLoader(images, labels, num_classes=3, per_class=5, steps=4, seed=0).batch(0)
     x.zero_()
     assert images.max() == 49
 
@@ -142,11 +142,11 @@ def test_batches_give_every_image_once_and_in_order(batch_size, shape):
     images, labels = numbered()
     labels = labels if shape == () else np.random.default_rng(0).integers(0, 2, (50, *shape))
     loader = SequentialLoader(images, labels, batch_size)
-    given = list(loader)
-    assert len(given) == len(loader) == -(-50 // batch_size)
-    assert [row for x, _ in given for row in rows(x)] == list(range(50))
-    assert torch.cat([y for _, y in given]).tolist() == labels.tolist()
-    assert all(len(x) == len(y) == batch_size for x, y in given[:-1])
+    batches = list(loader)
+    assert len(batches) == len(loader) == -(-50 // batch_size)
+    assert [row for x, _ in batches for row in rows(x)] == list(range(50))
+    assert torch.cat([y for _, y in batches]).tolist() == labels.tolist()
+    assert all(len(x) == len(y) == batch_size for x, y in batches[:-1])
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,4 +1,4 @@
-"""idx files, and MNIST and FashionMNIST on small generated files of the true form; the real files where they are."""
+"""Tests of idx files and ``MNISTDataModule``, on small generated files, and on the official files where available."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lightning_distill.data.mnist import read_idx
 
 #: code of a type in an idx file's header, and the type as it lies in the file
 TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
-BROKEN = r"cannot read toy\.gz: it is truncated or corrupted; get the file again"
+BROKEN = r"cannot read toy\.gz: it is truncated or corrupted; download it again"
 
 
 def packed_as_idx(array: np.ndarray, code: int = 8) -> bytes:
@@ -112,13 +112,13 @@ def test_no_changed_byte_of_a_packed_file_gives_another_array_or_another_error(t
 def test_a_truncated_payload_is_refused_by_name(tmp_path, code, lost, pack):
     content = packed_as_idx(numbers(), code)[:-lost]
     (tmp_path / ("toy.gz" if pack else "toy")).write_bytes(gzip.compress(content) if pack else content)
-    with pytest.raises(ValueError, match=r"toy.*get the file again"):
+    with pytest.raises(ValueError, match=r"toy.*download it again"):
         read_idx(tmp_path / "toy")
 
 
 def test_a_payload_of_other_size_is_refused_with_both_sizes(tmp_path):
     (tmp_path / "toy").write_bytes(packed_as_idx(numbers()) + b"more")
-    with pytest.raises(ValueError, match=r"toy holds 64 values, its header says 60; get the file again"):
+    with pytest.raises(ValueError, match=r"toy holds 64 values, its header says 60; download it again"):
         read_idx(tmp_path / "toy")
 
 
@@ -135,7 +135,7 @@ def test_a_payload_of_other_size_is_refused_with_both_sizes(tmp_path):
 )
 def test_a_file_that_is_no_idx_is_refused(tmp_path, content):
     (tmp_path / "toy").write_bytes(content)
-    with pytest.raises(ValueError, match="toy is not an idx file; get the file again"):
+    with pytest.raises(ValueError, match="toy is not an idx file; download it again"):
         read_idx(tmp_path / "toy")
 
 
@@ -342,11 +342,11 @@ def test_files_are_called_official_by_the_checksum_of_the_unpacked_training_imag
         write(tmp_path, name, array)
     checksum = hashlib.md5((tmp_path / "train-images-idx3-ubyte").read_bytes()).hexdigest()
     data = MNISTDataModule(root=str(tmp_path), download=False)
-    data.load()
-    assert data._about[-1] == "not the official files"
+    data.load_raw()
+    assert data._info.source == "not the official files"
     monkeypatch.setitem(read_idx.__globals__["_MD5"], "mnist", checksum)
-    data.load()
-    assert data._about[-1] == "official files"
+    data.load_raw()
+    assert data._info.source == "official files"
 
 
 def test_the_real_files_are_mnist():

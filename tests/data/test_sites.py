@@ -1,4 +1,4 @@
-"""``CombinedDataModule`` and ``SitesDataModule``: several sources as one, and one as several."""
+"""Tests of ``CombinedDataModule`` and ``SitesDataModule``."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_the_source_is_the_class_and_all_have_as_many(make_trainer):
     assert np.bincount(data.splits["val"][1]).tolist() == [12] * 3
     assert np.bincount(data.splits["test"][1]).tolist() == [8] * 3
     whole = {image.tobytes() for image in source("b", 20, 3).train_arrays()[0]}
-    mine = [image.tobytes() for image in data.splits["train"][0][data.splits["train"][1] == 1]]
-    assert len(set(mine)) == 18
-    assert set(mine) <= whole
+    drawn = [image.tobytes() for image in data.splits["train"][0][data.splits["train"][1] == 1]]
+    assert len(set(drawn)) == 18
+    assert set(drawn) <= whole
     trainer = make_trainer(2)
     trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data)
     assert trainer.global_step == 2
@@ -43,8 +43,8 @@ def test_equal_shares_are_drawn_by_the_seed():
 @pytest.mark.parametrize(
     ("sources", "options", "message"),
     [
-        ([("a", 12)], {}, "1 source; give at least two"),
-        ([("a", 12), ("a", 12)], {}, "two sources are called 'a'"),
+        ([("a", 12)], {}, "1 source; pass at least two"),
+        ([("a", 12), ("a", 12)], {}, "two sources have the name 'a'"),
         ([("a", 12), ("b", 12, 0, 9)], {}, r"sources differ in shape: a \(1, 8, 8\), b \(1, 9, 9\)"),
         ([("a", 12), ("b", 20)], {"per_source": 25}, "per_source=25, but the smallest source has 24 train images"),
     ],
@@ -55,7 +55,7 @@ def test_sources_that_do_not_belong_together_are_refused(sources, options, messa
 
 
 def test_sites_share_out_every_image_once_and_are_as_large_as_asked():
-    sites = [SitesDataModule(source("a", 200), i, [6, 3, 1], balance=None) for i in range(3)]
+    sites = [SitesDataModule(source("a", 200), i, shares=[6, 3, 1], balance=None) for i in range(3)]
     parts = [site.train_arrays()[0] for site in sites]
     assert sum(map(len, parts)) == 400
     assert len({image.tobytes() for part in parts for image in part}) == 400
@@ -94,7 +94,7 @@ def test_classes_with_fewer_images_than_sites_go_to_the_largest():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"site": 3}, "site=3; there are 3, counted from 0"),
+        ({"site": 3}, "site=3; there are 3 sites, counted from 0"),
         ({"site": 0, "shares": [1, 0]}, "must be above 0"),
         ({"site": 0, "balance": 0.0}, "must be above 0"),
     ],
@@ -105,5 +105,5 @@ def test_sites_that_cannot_be_are_refused(options, message):
 
 
 def test_a_command_makes_the_site_again():
-    recipe = SitesDataModule(source("a", 12), 1).reproducible_args
-    assert recipe == {"data": "ArrayDataModule", "site": 1, "shares": [0.6, 0.3, 0.1], "balance": 2.0, "seed": 0}
+    arguments = SitesDataModule(source("a", 12), 1).reproducible_args
+    assert arguments == {"data": "ArrayDataModule", "site": 1, "shares": [0.6, 0.3, 0.1], "balance": 2.0, "seed": 0}

@@ -53,7 +53,14 @@ def test_fit_validate_test_export(method, ipc, channels, num_classes, network, m
     counts = [ipc] * num_classes if isinstance(ipc, int) else ipc
     assert distiller.synthetic.labels.bincount().tolist() == counts
     logged = trainer.callback_metrics
-    assert {"distill/loss", "val/acc", "val/acc_std", "val/auroc", "val/balanced_acc", "val/acc_gain_over_random"} <= set(logged)
+    assert {
+        "distill/loss",
+        "val/acc",
+        "val/acc_std",
+        "val/auroc",
+        "val/balanced_acc",
+        "val/acc_gain_over_random",
+    } <= set(logged)
     expected = logged["val/acc"].item()
     (validated,) = trainer.validate(distiller, datamodule=data, verbose=False)
     assert validated["val/acc"] == expected

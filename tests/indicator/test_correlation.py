@@ -154,5 +154,5 @@ def test_a_few_data_sets_make_no_interval():
     found = clustered_bootstrap(lambda r: 1.0, list("aaabbbccd"))
     assert math.isnan(found.low)
     assert math.isnan(found.high)
-    with pytest.raises(ValueError, match="draws=0; an interval needs at least 1"):
-        clustered_bootstrap(lambda r: 1.0, list("abcde"), draws=0)
+    with pytest.raises(ValueError, match="resamples=0; an interval needs at least 1"):
+        clustered_bootstrap(lambda r: 1.0, list("abcde"), resamples=0)

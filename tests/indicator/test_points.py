@@ -91,7 +91,7 @@ def test_what_else_differs_is_named(write):
 def test_bad_files_are_refused(write, tmp_path):
     with pytest.raises(FileNotFoundError, match="no result file"):
         read_points([tmp_path / "nothing.csv"])
-    with pytest.raises(ValueError, match=r"r\.csv has two random rows of blobs, 10, test"):
+    with pytest.raises(ValueError, match=r"r\.csv has two random rows for blobs, 10, test"):
         read_points([write(ROW, {**ROW, "acc": "0.6"}, DM)])
     with pytest.raises(ValueError, match=r"r\.csv has no column 'acc'"):
         read_points([write({key: value for key, value in ROW.items() if key != "acc"})])

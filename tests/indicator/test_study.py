@@ -1,8 +1,9 @@
-"""The lines of the study, their errors on data left out, and the file they are shipped in."""
+"""Linear fits of the study, their held-out errors, and the included JSON file."""
 
 from __future__ import annotations
 
 import math
+import runpy
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from lightning_distill.indicator.regression import (
     fit_line,
     gain_of_others,
     left_out_errors,
-    line,
+    linear_fit,
     mean_error,
     mean_of_others,
     root_mean_square,
@@ -75,7 +76,7 @@ def test_errors_of_left_out_data_sets_by_plain_loops():
                 }
                 for rule, guess in guesses.items():
                     expected[rule].setdefault(name, []).append(guess - p.acc)
-    rules = {"line": line, "mean": mean_of_others, "same": same_as_random, "gain": gain_of_others}
+    rules = {"line": linear_fit, "mean": mean_of_others, "same": same_as_random, "gain": gain_of_others}
     for name, rule in rules.items():
         errors = left_out_errors(points, rule)
         assert {data: pytest.approx(e) for data, e in expected[name].items()} == errors
@@ -87,15 +88,15 @@ def test_errors_of_left_out_data_sets_by_plain_loops():
 
 
 def test_a_perfect_line_has_no_error_and_noise_has_one():
-    assert mean_error(left_out_errors(cloud(noise=0), line)) == pytest.approx(0, abs=1e-9)
-    sizes = [mean_error(left_out_errors(cloud(noise=noise), line)) for noise in (0.01, 0.05, 0.2)]
+    assert mean_error(left_out_errors(cloud(noise=0), linear_fit)) == pytest.approx(0, abs=1e-9)
+    sizes = [mean_error(left_out_errors(cloud(noise=noise), linear_fit)) for noise in (0.01, 0.05, 0.2)]
     assert sizes == sorted(sizes)
     assert sizes[0] > 0.001
 
 
 def test_a_method_that_the_others_lack_is_skipped():
     points = [*cloud(), point("a", 0.3, 0.5, "Rare")]
-    errors = left_out_errors(points, line)
+    errors = left_out_errors(points, linear_fit)
     assert [len(own) for own in errors.values()] == [2] * 5
 
 
@@ -111,18 +112,18 @@ def test_one_data_set_is_refused():
     assert [line.method for line in study.lines] == ["DMDistiller"]
 
 
-def test_a_line_tells_its_errors_and_ranges():
+def test_a_fit_has_its_errors_and_ranges():
     points = cloud()
     study = fit_study(points)
     (fitted,) = study.lines
-    assert fitted.error == mean_error(left_out_errors(points, line))
+    assert fitted.error == mean_error(left_out_errors(points, linear_fit))
     for name, rule in BASELINES.items():
         assert getattr(fitted, f"error_of_{name}") == mean_error(left_out_errors(points, rule))
-    assert fitted.worst_error == max(np.mean(np.abs(own)) for own in left_out_errors(points, line).values())
+    assert fitted.worst_error == max(np.mean(np.abs(own)) for own in left_out_errors(points, linear_fit).values())
     assert (fitted.points, fitted.datasets, fitted.classes, fitted.ipc) == (10, 5, (3, 3), (1, 10))
     assert fitted.random_acc == (min(p.random_acc for p in points), max(p.random_acc for p in points))
     assert fitted.useful
-    assert "Closer than all three" in fitted.describe_error()
+    assert "closer than all three" in fitted.describe_error()
     noise = np.random.default_rng(1).permutation([p.acc for p in points])
     (bad,) = fit_study([replace(p, acc=float(y)) for p, y in zip(points, noise, strict=True)]).lines
     assert not bad.useful
@@ -132,9 +133,9 @@ def test_a_line_tells_its_errors_and_ranges():
 
 def test_predictions_rise_with_random_accuracy_and_stay_accuracies():
     (fitted,) = fit_study(cloud()).lines
-    said = [fitted.predict(x) for x in np.linspace(0, 1, 11)]
-    assert [p.acc for p in said] == sorted(p.acc for p in said)
-    assert all(0 <= p.low <= p.acc <= p.high <= 1 for p in said)
+    predictions = [fitted.predict(x) for x in np.linspace(0, 1, 11)]
+    assert [p.acc for p in predictions] == sorted(p.acc for p in predictions)
+    assert all(0 <= p.low <= p.acc <= p.high <= 1 for p in predictions)
     middle = fitted.predict(0.5)
     assert middle.acc == pytest.approx(fitted.intercept + fitted.slope * 0.5)
     assert middle.high - middle.low == pytest.approx(2 * 2.776445 * fitted.spread, rel=1e-5)  # t(.975, 4)
@@ -156,25 +157,25 @@ def test_prediction_intervals_hold_data_sets_not_seen():
         random = np.random.default_rng(seed)
         (fitted,) = fit_study(world(random, "abcdef")).lines
         for p in world(random, "g"):
-            said = fitted.predict(p.random_acc)
-            hits.append(said.low <= p.acc <= said.high)
+            prediction = fitted.predict(p.random_acc)
+            hits.append(prediction.low <= p.acc <= prediction.high)
     assert 0.91 <= np.mean(hits) <= 0.995
 
 
-def test_a_question_outside_of_the_study_is_told():
+def test_values_outside_of_the_study_are_listed():
     study = fit_study(cloud())
     (fitted,) = study.lines
     asked = {"classes": 3, "ipc": 10, "random_acc": 0.5, "network": "convnet", "protocol": "quick"}
     assert study.out_of_range(fitted, **asked) == []
-    for change, told in (
+    for change, message in (
         ({"classes": 7}, "classes 7 (study: 3 to 3)"),
         ({"ipc": 50}, "ipc 50 (study: 1 to 10)"),
         ({"random_acc": 0.05}, "random accuracy in percent 5 (study: "),
         ({"network": "mlp"}, "network mlp (study: convnet)"),
         ({"protocol": "tiny"}, "protocol tiny (study: quick)"),
     ):
-        (found,) = study.out_of_range(fitted, **{**asked, **change})
-        assert found.startswith(told)
+        (listed,) = study.out_of_range(fitted, **{**asked, **change})
+        assert listed.startswith(message)
     assert study.out_of_range(fitted, **{**asked, "random_acc": fitted.random_acc[0]}) == []
 
 
@@ -184,7 +185,7 @@ def test_a_study_comes_back_from_json(tmp_path):
     assert again.datasets == study.datasets
     assert again.lines[0].slope == pytest.approx(study.lines[0].slope, abs=1e-6)
     assert Study.from_json(again.to_json()) == again
-    assert "100 to 100 image steps (1 points do not say)" in again.about()
+    assert "100 to 100 image steps (unknown for 1 points)" in again.about()
     assert "small budgets" in again.about()
     (tmp_path / "s.json").write_text(study.to_json())
     assert read_study(tmp_path / "s.json") == again
@@ -202,3 +203,12 @@ def test_the_shipped_study_is_what_the_committed_rows_give():
     assert Study.from_json(fitted.to_json()) == shipped, "rows have changed: run python benchmarks/indicator.py"
     assert "small" in shipped.caution
     assert len(shipped.lines) >= 3
+
+
+def test_the_table_in_the_readme_has_the_committed_numbers():
+    table = runpy.run_path(str(ROOT / "benchmarks" / "tables.py"))["indicator_table"]()
+    rows = [row for row in table.splitlines() if row.startswith(("| D", "| MTT", "| all"))]
+    readme = (ROOT / "lightning_distill/indicator/README.md").read_text()
+    assert len(rows) == 5
+    for row in rows:
+        assert row in readme

@@ -151,7 +151,7 @@ def test_every_method_goes_the_whole_way(method, data, make_trainer, tmp_path):
     assert {"val/auroc", "val/mAP", "val/auroc/left", "val/acc_gain_over_random"} <= set(trainer.callback_metrics)
     (tested,) = trainer.test(distiller, datamodule=data, verbose=False)
     assert 0 <= tested["test/acc"] <= 1
-    begun = SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, distiller.hparams["start"], 0)
+    begun = SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, distiller.hparams["init"], 0)
     assert not torch.equal(distiller.synthetic.images, begun.images)
     images, labels = load_set(tmp_path / "last").tensors
     assert images.shape == (6, 1, 9, 9)
@@ -223,8 +223,8 @@ def read_like(spec, labels):
 
 def test_plain_tensors_with_several_labels_are_evaluated(make_trainer, data):
     images, labels = torch.randn(6, 1, 9, 9), torch.tensor([*COMBINATIONS, *COMBINATIONS])
-    callback = StudentEvaluation(synthetic_set=(images, labels), students=2, protocol="tiny", architectures=["convnet_w16"],
-                                 random_baseline=False)  # fmt: skip
+    options = {"students": 2, "protocol": "tiny", "architectures": ["convnet_w16"], "random_baseline": False}
+    callback = StudentEvaluation(synthetic_set=(images, labels), **options)
     (tested,) = make_trainer(callbacks=[callback]).test(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data,
                                                         verbose=False)  # fmt: skip
     assert {"test/mAP", "test/auroc/0"} <= set(tested)

@@ -87,11 +87,13 @@ def test_sweep_file_expands_to_runs_that_log_what_it_optimises(tmp_path):
         found = records(folder)
         values = logged(found)
         assert 0 <= values[sweep["metric"]["name"]] <= 1
-        assert {"distill/loss", "val/acc_std", "val/auroc", "val/balanced_acc", "val/acc_gain_over_random"} <= set(values)
+        assert {"distill/loss", "val/acc_std", "val/auroc", "val/balanced_acc", "val/acc_gain_over_random"} <= set(
+            values
+        )
         config = {u.key: json.loads(u.value_json) for record in found for u in record.config.update}
         wanted = dict(argument.removeprefix("--").split("=") for argument in command if argument.startswith("--model"))
         assert config["lr"] == float(wanted["model.init_args.lr"])
-        assert config["start"] == wanted["model.init_args.init"]
+        assert config["init"] == wanted["model.init_args.init"]
         assert config["seed"] == int(wanted["model.init_args.seed"])
         assert config["dataset"] == "digits"
         assert values["synthetic/images/count"] == 1

@@ -8,7 +8,7 @@ import torch
 
 from lightning_distill import DataSpec
 from lightning_distill.report import nearest, neighbour_picture
-from lightning_distill.report.neighbours import check_fits, parts
+from lightning_distill.report.neighbours import check_fits, count_chunks
 
 SPEC = DataSpec("toy", (2, 4, 3), ("ant", "bee", "cat"), (100.0, 50.0), (40.0, 10.0))
 
@@ -32,14 +32,14 @@ def test_the_nearest_image_is_found_in_every_part_of_the_pool(dtype, at_once):
         assert found.rows[m] == np.argmin(distances)
         assert found.distances[m] == pytest.approx(min(distances), rel=1e-5)
     assert found.pool == 30
-    assert len(ticks) == parts(pool, at_once)
+    assert len(ticks) == count_chunks(pool, at_once)
 
 
 def test_a_copy_is_at_distance_zero_and_one_pixel_off_is_not():
     pool = images(200, 2, shape=(2, 4, 3))
     queries = pool[[5, 17, 3]].copy()
     queries[2, 0, 0, 0] ^= 1
-    found = nearest(torch.from_numpy(queries), pool, SPEC, at_once=1000)
+    found = nearest(torch.from_numpy(queries), pool, SPEC, chunk_elements=1000)
     assert found.rows.tolist() == [5, 17, 3]
     assert found.distances[:2].tolist() == [0, 0]
     assert 0 < found.distances[2] < 0.01

@@ -1,16 +1,18 @@
-"""``lightning-distill report`` as people type it, and what is in the file."""
+"""Tests of ``lightning-distill report``: the command line, and the content of the page."""
 
 from __future__ import annotations
 
 import csv
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from jinja2 import UndefinedError
 
 from lightning_distill import DataSpec, DigitsDataModule
 from lightning_distill.cli import main
@@ -18,6 +20,7 @@ from lightning_distill.commands.report import report
 from lightning_distill.evaluation import LabeledSet
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.report.neighbours import nearest
+from lightning_distill.report.page import environment
 from lightning_distill.sets.card import make_card
 from lightning_distill.sets.storage import save_set
 
@@ -117,7 +120,7 @@ def test_committed_tables_become_one_file_with_every_row_and_command(tmp_path, m
     body = page.split("<tbody>")
     alike = {(row["source"], row["network"], row["ipc"]) for row in rows if row["trained_on"] == "random"}
     beside = [(row["source"], row["network"], row["ipc"]) in alike for row in rows if "Distiller" in row["trained_on"]]
-    assert sum(part.count("<th scope=row>") for part in body) == len(rows) + sum(beside)
+    assert sum(part.count('<th scope="row">') for part in body) == len(rows) + sum(beside)
     first = rows[0]
     low, high = (float(first["acc"]) + sign * float(first["acc_ci95"]) for sign in (-1, 1))
     assert f"{100 * float(first['acc']):.1f} ± {100 * float(first['acc_std']):.1f}" in plain
@@ -137,11 +140,14 @@ def test_a_run_with_set_results_predictions_and_data(digits_run, capsys):
     _, reader = read("report.html")
     assert "Warning. The images began as copies of real training images" in reader.text
     train, val = (nearest(pixels, data.splits[split][0], spec) for split in ("train", "val"))
-    nearer = int((train.distances < val.distances).sum())
-    assert f"Of 20 images in the set, {nearer} are nearer to train than to val" in reader.text
-    assert "19 of them equal a training image in every pixel" in reader.text
-    assert "Nearer to train than to val is expected of copies. What is shown here says nothing" in reader.text
-    assert "Predictions of students of DM" in reader.text
+    closer = int((train.distances < val.distances).sum())
+    assert f"{closer} of 20 images of the set are closer to train than to val" in reader.text
+    assert "19 images of the set equal a training image in every pixel" in reader.text
+    assert (
+        "Copies of training images are expected to be closer to train than to val. These distances alone do not show"
+        in reader.text
+    )
+    assert "Predictions of students trained on DM" in reader.text
     alts = [attributes["alt"] for tag, attributes in reader.tags if tag == "img"]
     for alt in ("Confusion matrix", "Reliability diagram", "Recall of each class", "accuracy against images per class"):
         assert any(alt in found for found in alts), alt
@@ -151,7 +157,7 @@ def test_a_run_with_set_results_predictions_and_data(digits_run, capsys):
 def test_a_report_without_data_has_no_neighbours(digits_run):
     report(["runs/digits"], "report.html")
     _, reader = read("report.html")
-    assert "nearer to train" not in reader.text
+    assert "closer to train" not in reader.text
     assert "Warning." in reader.text
 
 
@@ -210,7 +216,7 @@ def test_scores_of_one_student_have_no_interval_and_say_so(tmp_path, monkeypatch
         (["runs/digits/best/set.safetensors"], "set.safetensors is neither a run folder nor a CSV; give its folder"),
         (["speed.csv"], "speed.csv has no column dataset"),
         (["results.csv", "--data", "DigitsDataModule"], "no input holds a set"),
-        (["broken"], "set.safetensors is not a distilled set"),
+        (["broken"], "set.safetensors is not a readable set file"),
         (["mixed"], "x.safetensors is not a predictions file"),
         (["runs/digits", "small", "--data", "DigitsDataModule"], "has images (1, 4, 4), digits has (1, 8, 8)"),
         (["named", "--data", "DigitsDataModule"], "the set's classes are x0, x1"),
@@ -260,7 +266,8 @@ def test_every_column_of_a_row_has_its_place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     row = {
         "dataset": "toy", "trained_on": "DMDistiller", "ipc": "5", "images": "10", "split": "test", "students": "5",
-        "network": "convnet", "acc": ".8", "acc_std": ".02", "acc_ci95_half_width": ".03", "acc_ci95_low": ".71", "acc_ci95_high": ".88",
+        "network": "convnet", "acc": ".8", "acc_std": ".02", "acc_ci95_half_width": ".03",
+        "acc_ci95_low": ".71", "acc_ci95_high": ".88",
         "resampled": "groups", "worst_recall": ".4", "worst_class": "df <", "temperature": "1.25", "diverged": "1",
         "gap_full": ".1", "acc_gain_over_random": ".05", "recovery": ".9", "break_even": "inf", "lrs": "", "ars": "nan",
     }  # fmt: skip
@@ -272,9 +279,23 @@ def test_every_column_of_a_row_has_its_place(tmp_path, monkeypatch):
     _, reader = read("report.html")
     for text in (
         "80.0 ± 2.0 [77.0, 83.0] (71.0 to 88.0)", "the one over groups of test images", "40.0 df <", "1.2",
-        "1 diverged", "Means over students; the file has no spread of them.", "-10.0 points", "+5.0 points", "90.0 %",
+        "1 diverged",
+        "Means over students; the file gives no standard deviation.", "-10.0 points", "+5.0 points", "90.0 %",
         "never", "toy: students of other networks",
     ):  # fmt: skip
         assert text in reader.text, text
     assert "LRS" not in reader.text
     assert "70.0 ± 2.0" in reader.text.split("students of other networks")[1]
+
+
+def test_templates_and_style_sheet_are_package_data():
+    folder = files("lightning_distill.report")
+    assert ":root" in folder.joinpath("report.css").read_text()
+    for name in ("page", "macros", "results", "networks", "set", "predictions", "commands"):
+        environment().get_template(f"{name}.html.j2")
+
+
+def test_templates_escape_values_and_refuse_undefined_names():
+    assert environment().from_string("{{ name }}").render(name="<b>&") == "&lt;b&gt;&amp;"
+    with pytest.raises(UndefinedError):
+        environment().from_string("{{ name }}").render()

@@ -8,8 +8,9 @@ from lightning_distill.utils.command_line import command_line
 
 
 class Data:
-    def __init__(self):
-        self.reproducible_args = {"name": "breastmnist", "size": 28}
+    @property
+    def reproducible_args(self):
+        return {"name": "breastmnist", "size": 28}
 
 
 def mix(data=None, synthetic_set="", real=(), ratio=None, map_classes=None, resize=False, seed=0, out=None):
@@ -23,8 +24,8 @@ def test_options_are_in_order_and_defaults_are_left_out():
     }  # fmt: skip
     assert shlex.split(command_line(mix, given)) == [
         "lightning-distill", "mix", "--data", "Data", "--data.name", "breastmnist", "--data.size", "28",
-        "--set", "both", "--real", "[4,10]", "--ratio", "[0.1,1.0]", "--map_classes", '{"a b": "ü"}', "--resize",
-        "true",
+        "--set", "both", "--real", "[4,10]", "--ratio", "[0.1,1.0]", "--map_classes", '{"a b": "ü"}',
+        "--resize", "true",
     ]  # fmt: skip
     assert command_line(mix, {"real": ["a b"]}, without=()) == """lightning-distill mix --real '["a b"]'"""
 

@@ -204,7 +204,7 @@ def test_statistics_draws_and_batches(pair, largest):
 
 def test_sites_and_combined_data(pair, largest):
     memory, disk, others = pair
-    made = [[SitesDataModule(data, 0, [0.5, 0.5], real_per_class=3) for data in (memory, disk)],
+    made = [[SitesDataModule(data, 0, shares=[0.5, 0.5], real_per_class=3) for data in (memory, disk)],
             [CombinedDataModule([data, other], 20, real_per_class=3) for data, other in
              zip((memory, disk), others, strict=True)]]  # fmt: skip
     for of_memory, of_disk in made:
@@ -263,7 +263,7 @@ def test_features_neighbours_predictors_and_the_audit(pair, largest):
         real, spec = data.train_arrays(), data.spec
         features = embed_features(real, spec, "convnet_w16", FEW, compile="off")
         queries = torch.from_numpy(np.ascontiguousarray(data.splits["test"][0][:4]))
-        near = nearest(queries, real[0], spec, at_once=10 * 192)
+        near = nearest(queries, real[0], spec, chunk_elements=10 * 192)
         cheap = measure_predictors(real, data.splits["test"], spec)
         found.append((features, near.rows, near.distances, cheap.knn_acc, [str(f) for f in audit(data.load_splits())]))
     for one, other in zip(*found, strict=True):

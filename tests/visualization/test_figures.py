@@ -52,7 +52,7 @@ def test_confusion_counts_every_student_and_image(absent):
 
 def test_a_multi_label_task_has_no_confusion():
     given = predictions(task="multi-label")
-    with pytest.raises(ValueError, match="no single class"):
+    with pytest.raises(ValueError, match="needs one class per image"):
         confusion(given)
     assert list(figures(given)) == ["reliability", "recall"]
 

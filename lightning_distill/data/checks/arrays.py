@@ -1,4 +1,4 @@
-"""Arrays as people have them, brought to one form or refused: images ``(N, C, H, W)``, labels ``(N,)``."""
+"""Validate image and label arrays and convert them to ``(N, C, H, W)`` and ``(N,)``."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from lightning_distill.utils.lazy_arrays import LazyArray, from_memmap
 
 Array = NDArray[np.generic]
 Channels = Literal["auto", "first", "last"]
-_CHUNK, _PIXELS = 4096, 1 << 22  # images looked at together: that many, or fewer where they are large
+_CHUNK, _PIXELS = 4096, 1 << 22  # images and pixels per chunk; the smaller chunk is used
 
 
 def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
     """View images as ``(N, C, H, W)`` without copying; memory-mapped ones become `lazy.FileArray` and stay on disk.
 
     Args:
-        images: uint8 or float; ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``.
-        split: named in errors.
-        channels: where the channels are in a 4-dimensional array; ``auto`` finds 1, 3 or 4 of them.
+        images: Images ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)``, uint8 or float.
+        split: Name of the split in error messages.
+        channels: Position of the channels in a 4-dimensional array; ``auto`` detects an axis of 1, 3 or 4.
 
     Raises:
-        ValueError: wrong dimensions, mixed sizes, no images, an ambiguous layout, NaN or infinite pixels.
-        TypeError: a dtype other than uint8 or float.
+        ValueError: The array has wrong dimensions, mixed sizes, no images, an ambiguous layout, or NaN or infinite
+            pixels.
+        TypeError: The dtype is neither uint8 nor float.
     """
     if channels not in get_args(Channels):
         raise ValueError(f"unknown channels={channels!r}; use one of {', '.join(get_args(Channels))}")
-    if isinstance(images, LazyArray):  # of another data module, which has looked at them
+    if isinstance(images, LazyArray):  # validated by another data module
         return images
     images = _as_array(images)
     if images.dtype == object:
@@ -50,11 +51,16 @@ def as_images(images: Array, split: str, channels: Channels = "auto") -> Array:
 
 
 def as_labels(labels: Array, count: int, split: str) -> NDArray[np.int64]:
-    """Integer labels as ``(N,)`` int64, or 0/1 multi-label targets as ``(N, L)`` int64.
+    """Return integer labels as ``(N,)`` int64, or 0/1 multi-label targets as ``(N, L)`` int64.
+
+    Args:
+        labels: Integer labels ``(N,)`` or ``(N, 1)``, or targets ``(N, L)``.
+        count: Number of images.
+        split: Name of the split in error messages.
 
     Raises:
-        ValueError: another number of labels than images, negative labels, or a shape that is neither.
-        TypeError: labels that are not integers.
+        ValueError: The number of labels differs from the number of images, a label is negative, or the shape is wrong.
+        TypeError: The labels are not integers.
     """
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iub":
@@ -74,7 +80,7 @@ def as_labels(labels: Array, count: int, split: str) -> NDArray[np.int64]:
 
 
 def pixel_statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...], float, float]:
-    """Mean and standard deviation per channel, smallest and largest value, in pixel units, in chunks and float64."""
+    """Return mean and standard deviation per channel, and smallest and largest value, computed in float64 chunks."""
     channels = images.shape[1]
     total, squares, count = np.zeros(channels), np.zeros(channels), 0
     low, high = np.inf, -np.inf
@@ -88,7 +94,7 @@ def pixel_statistics(images: Array) -> tuple[tuple[float, ...], tuple[float, ...
         count += chunk[:, 0].size
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    std[std < 1e-8] = 1.0  # a constant channel carries nothing; leave it as it is
+    std[std < 1e-8] = 1.0  # a constant channel is not scaled
     return tuple(mean.tolist()), tuple(std.tolist()), float(low), float(high)
 
 
@@ -97,7 +103,7 @@ def _as_array(images: Array) -> Array:
         return images
     try:
         return np.asarray(images)
-    except ValueError:  # numpy's word for rows of unequal shape
+    except ValueError:  # rows of unequal shape
         return np.asarray(images, dtype=object)
 
 

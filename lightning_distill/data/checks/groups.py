@@ -1,4 +1,4 @@
-"""Which images are of one patient or lesion, in numbers; and what to do where one is in two splits."""
+"""Number the patient or lesion groups of images, and resolve groups that are in two splits."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from numpy.typing import NDArray
 Rows = NDArray[np.int64]
 Identifiers = Sequence[int] | Sequence[str] | NDArray[np.generic]
 OnOverlap = Literal["error", "warn", "drop"]
-#: What a group is where nothing else is said.
+#: Default kind of a group.
 PATIENT = "patient or lesion"
-#: The order matters: what is left out of a split is what a later one has too.
+#: Splits in order: overlapping groups are removed from the earlier split.
 SPLITS = ("train", "val", "test")
 
 
 def number_groups(given: Mapping[str, Identifiers]) -> dict[str, Rows]:
-    """One number for one patient, in every split the same: the identifiers in the order they are first met, from 0.
+    """Replace identifiers by numbers from 0 in order of first appearance, consistent over all splits.
 
-    Nothing of the identifiers is left in the numbers, not even their order. ``7`` and ``"7"`` are one identifier.
+    The numbers do not reveal the identifiers or their order. ``7`` and ``"7"`` are one identifier.
 
     Args:
-        given: by split an identifier for each image, ``(N,)`` or ``(N, 1)``, integers or strings.
+        given: Identifiers of the images by split, ``(N,)`` or ``(N, 1)``, integers or strings.
 
     Returns:
-        By split ``(N,)`` int64.
+        Group numbers by split, ``(N,)`` int64.
 
     Raises:
-        TypeError: identifiers that are neither integers nor strings.
-        ValueError: an image without an identifier, or a shape that is neither.
+        TypeError: The identifiers are neither integers nor strings.
+        ValueError: An identifier is empty, or the shape is wrong.
     """
     names = {split: _as_text(identifiers, split) for split, identifiers in given.items()}
     if not names:
         return {}
     _, first, inverse = np.unique(np.concatenate(list(names.values())), return_index=True, return_inverse=True)
     numbers = np.empty(len(first), np.int64)
-    numbers[np.argsort(first)] = np.arange(len(first))  # sorted identifiers, by where each is first met
+    numbers[np.argsort(first)] = np.arange(len(first))  # sorted identifiers by first appearance
     ends = np.cumsum([len(part) for part in names.values()])
     return dict(zip(names, np.split(numbers[inverse.ravel()], ends[:-1]), strict=True))
 
 
 def check_groups(groups: Mapping[str, Rows], images: Mapping[str, int]) -> None:
-    """Refuse groups that do not fit the images.
+    """Validate that every group array belongs to a split and has one number per image.
 
     Args:
-        groups: by split ``(N,)``.
-        images: by split how many there are.
+        groups: Group numbers ``(N,)`` by split.
+        images: Number of images by split.
 
     Raises:
-        ValueError: groups of a split that is not there, or another number of them than of images.
+        ValueError: A split is unknown, or the number of groups differs from the number of images.
     """
     for split, numbers in groups.items():
         if split not in images:
@@ -67,12 +67,12 @@ def check_groups(groups: Mapping[str, Rows], images: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two splits that have groups in common.
+    """Groups that two splits share.
 
     Args:
-        splits: their names.
-        groups: how many they share.
-        rows: the images of these groups, by split.
+        splits: Names of the two splits.
+        groups: Number of shared groups.
+        rows: Rows of the images of these groups in each split.
     """
 
     splits: tuple[str, str]
@@ -86,7 +86,7 @@ class Overlap:
 
 
 def overlaps(groups: Mapping[str, Rows]) -> list[Overlap]:
-    """Every two splits that share a group, in the order train, val, test."""
+    """Return the overlaps of all pairs of splits, in the order train, val, test."""
     found = []
     for one, other in combinations([split for split in SPLITS if split in groups], 2):
         shared = np.intersect1d(groups[one], groups[other])
@@ -97,51 +97,53 @@ def overlaps(groups: Mapping[str, Rows]) -> list[Overlap]:
 
 
 def resolve_overlaps(groups: Mapping[str, Rows], on_overlap: OnOverlap) -> dict[str, Rows]:
-    """Stop, warn, or say which images stay, where splits share groups.
+    """Raise, warn, or return the rows to keep if splits share groups.
 
-    ``drop`` takes from train the images whose group val or test has, and from val those whose group test has; test
-    stays as it is.
+    ``drop`` removes images from train if their group is in val or test, and from val if their group is in test. Test
+    is not changed.
 
     Args:
-        groups: by split ``(N,)``, numbered over all splits together.
-        on_overlap: ``error``, ``warn`` or ``drop``.
+        groups: Group numbers ``(N,)`` by split, consistent over all splits.
+        on_overlap: Handling of shared groups: ``error``, ``warn`` or ``drop``.
 
     Returns:
-        The rows that stay, only of splits that lose some.
+        Rows to keep, for the splits that lose images only.
 
     Raises:
-        ValueError: splits share a group and ``on_overlap`` is ``error``; or nothing of a split would be left.
+        ValueError: Splits share a group and ``on_overlap`` is ``error``, or ``drop`` would empty a split.
     """
-    if not (found := overlaps(groups)):
+    if not (shared := overlaps(groups)):
         return {}
-    told = "; ".join(map(str, found))
+    message = "; ".join(map(str, shared))
     if on_overlap == "error":
         raise ValueError(
-            f"{told}. Scores would be of patients that were trained on: split the data anew by patient, or set "
+            f"{message}. Scores would be of patients that were trained on: split the data anew by patient, or set "
             "on_overlap='drop' to leave those images out of train (and out of val where test has them), or 'warn'"
         )
     if on_overlap == "warn":
-        rank_zero_warn(f"{told}. Scores are of patients that were trained on, and too good")
+        rank_zero_warn(f"{message}. Scores are of patients that were trained on, and too good")
         return {}
     kept = {split: np.arange(len(numbers)) for split, numbers in groups.items()}
-    for overlap in found:
+    for overlap in shared:
         kept[overlap.splits[0]] = np.setdiff1d(kept[overlap.splits[0]], overlap.rows[0])
     kept = {split: rows for split, rows in kept.items() if len(rows) < len(groups[split])}
     if gone := [split for split, rows in kept.items() if not len(rows)]:
-        raise ValueError(f"{told}. on_overlap='drop' would leave no images in {', '.join(gone)}; split the data anew")
+        raise ValueError(
+            f"{message}. on_overlap='drop' would leave no images in {', '.join(gone)}; split the data anew"
+        )
     counts = [f"{len(groups[split]) - len(rows):,} of {split}'s {len(groups[split]):,}" for split, rows in kept.items()]
     rank_zero_warn(f"on_overlap='drop' leaves out {' and '.join(counts)} images: a later split has their patients too")
     return kept
 
 
 def check_on_overlap(on_overlap: str) -> None:
-    """Raise a ValueError unless ``on_overlap`` is one of its three words."""
+    """Raise ValueError if ``on_overlap`` is not ``error``, ``warn`` or ``drop``."""
     if on_overlap not in get_args(OnOverlap):
         raise ValueError(f"unknown on_overlap={on_overlap!r}; use one of {', '.join(get_args(OnOverlap))}")
 
 
 def _as_text(identifiers: Identifiers, split: str) -> NDArray[np.str_]:
-    """Identifiers ``(N,)`` as text; one array type for all splits, so that equal ones are found equal."""
+    """Convert identifiers to text ``(N,)``, so that equal identifiers of different dtypes are equal."""
     array = np.asarray(identifiers)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]

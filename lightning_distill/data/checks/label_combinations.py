@@ -1,4 +1,4 @@
-"""Multi-label data: the combinations of labels that play the part of classes when images are drawn and distilled."""
+"""Label combinations of multi-label data, which take the role of classes in sampling and distillation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Targets = NDArray[np.int64]
 
 
 def frequent_combinations(targets: NDArray[np.int64], least: int | None = None) -> Combinations:
-    """The combinations of labels that enough images have, the most frequent first.
+    """Return the label combinations with enough images, by decreasing frequency.
 
     Args:
-        targets: 0/1, ``(N, L)``.
-        least: images a combination needs; ``None`` takes a hundredth of N.
+        targets: Targets ``(N, L)`` of zeros and ones.
+        least: Smallest number of images of a combination; ``None`` uses N / 100.
 
     Returns:
-        Rows of L zeros and ones; fewer than two are too few for `covered`.
+        Rows of L zeros and ones; `is_covered` needs at least two.
     """
     needed = max(1, len(targets) // 100) if least is None else least
     rows, counts = np.unique(targets, axis=0, return_counts=True)
@@ -29,7 +29,7 @@ def frequent_combinations(targets: NDArray[np.int64], least: int | None = None) 
 
 
 def combination_indices(targets: NDArray[np.int64], combinations: Combinations) -> NDArray[np.int64]:
-    """For each image ``(N,)`` the number of its combination, -1 where it is none of them."""
+    """Return the number of the combination of each image ``(N,)``, or -1 if it is not listed."""
     known = {row: number for number, row in enumerate(combinations)}
     rows, of = np.unique(targets, axis=0, return_inverse=True)
     numbers = np.array([known.get(tuple(map(int, row)), -1) for row in rows], np.int64)
@@ -37,10 +37,14 @@ def combination_indices(targets: NDArray[np.int64], combinations: Combinations) 
 
 
 def is_covered(targets: Targets, combinations: Combinations) -> tuple[Targets, Targets]:
-    """The rows of the images that have one of the combinations, and its number for each of them.
+    """Return the rows of the images with a listed combination, and the combination numbers of these images.
+
+    Args:
+        targets: Targets ``(N, L)`` of zeros and ones.
+        combinations: Label combinations.
 
     Raises:
-        ValueError: fewer than two combinations, or no image that has one of them.
+        ValueError: There are fewer than two combinations, or no image has one of them.
     """
     if len(combinations) < 2:
         most = np.sort(np.unique(targets, axis=0, return_counts=True)[1])[::-1]
@@ -58,7 +62,7 @@ def is_covered(targets: Targets, combinations: Combinations) -> tuple[Targets, T
 
 
 def log_combinations(spec: DataSpec, targets: NDArray[np.int64]) -> None:
-    """Say which share of the training images has one of the combinations, and warn of labels that are in none."""
+    """Log the fraction of training images with a listed combination, and warn of labels in no combination."""
     numbers = combination_indices(targets, spec.combinations)
     share = f"{(numbers >= 0).mean():.1%} of {len(targets):,} training images"
     rank_zero_info(f"{spec.name}: {share} have one of {len(spec.combinations)} combinations of labels: these are drawn "

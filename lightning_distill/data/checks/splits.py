@@ -1,4 +1,4 @@
-"""Train, val and test together: do they fit each other, and how is a validation split carved out of train."""
+"""Validate the splits against each other, and split a validation set off train."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Split = tuple[Array, NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class RawSplits:
-    """Data as they were given: each split checked by itself, nothing carved out, left out or held against another.
+    """Splits as loaded: each array is validated, but no validation set is split off and no image is removed.
 
     Args:
-        name: of the data set.
-        source: where the bytes come from.
-        class_names: one a class, or ``None`` where classes have numbers only.
-        splits: images ``(N, C, H, W)`` and labels ``(N,)`` or ``(N, L)``.
-        groups: of some splits or of none, ``(N,)``: one number for the images of one patient, in every split the same.
-        group_kind: what a group is: ``patient or lesion``, or the ``volume`` or ``file`` that images were cut from.
+        name: Name of the data set.
+        source: Origin of the data.
+        class_names: Names of the classes; ``None`` if classes have numbers only.
+        splits: Images ``(N, C, H, W)`` and labels ``(N,)`` or ``(N, L)`` by split.
+        groups: Group numbers ``(N,)`` by split, equal for images of one patient in all splits; splits may be missing.
+        group_kind: Kind of a group: ``patient or lesion``, or the ``volume`` or ``file`` that contains the images.
     """
 
     name: str
@@ -37,10 +37,10 @@ class RawSplits:
 
 
 def check_alike(splits: dict[str, Split]) -> None:
-    """Refuse splits that do not belong together.
+    """Validate that all splits have the image size, pixel scale and kind of labels of train.
 
     Raises:
-        ValueError: other sizes, dtypes or kinds of labels than train's.
+        ValueError: The size, pixel scale or kind of labels of a split differs.
     """
     images, labels = splits["train"]
     for split, (other_images, other_labels) in splits.items():
@@ -62,10 +62,16 @@ def check_alike(splits: dict[str, Split]) -> None:
 
 
 def check_splits(splits: dict[str, Split], classes: int, names: tuple[str, ...]) -> None:
-    """Refuse splits that do not belong together, labels that no class has, and classes that train has no images of.
+    """Validate the splits against each other and against the classes.
+
+    Args:
+        splits: Images and labels by split.
+        classes: Number of classes.
+        names: Names of the classes.
 
     Raises:
-        ValueError: other sizes, dtypes or kinds of labels than train's, labels out of range, an empty class.
+        ValueError: The size, pixel scale or kind of labels of a split differs from train, a label is out of range, or
+            a class has no training images.
     """
     check_alike(splits)
     labels = splits["train"][1]
@@ -82,20 +88,23 @@ def check_splits(splits: dict[str, Split], classes: int, names: tuple[str, ...])
 def carve_out(
     labels: NDArray[np.int64], fraction: float, seed: int, groups: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows that stay in train, and those of a validation split: stratified and seeded.
+    """Split a validation set off train, stratified and seeded.
 
-    A class's only image stays in train. With groups, no group is in both, the share is as near to ``fraction`` as one
-    of ``round(1 / fraction)`` folds comes (scikit-learn's StratifiedGroupKFold), and a class's only group stays in
-    train; targets of several classes at once are not stratified.
+    The only image of a class stays in train. With groups, whole groups are split by one of ``round(1 / fraction)``
+    folds of scikit-learn's StratifiedGroupKFold, and the only group of a class stays in train. Multi-label targets
+    are not stratified.
 
     Args:
-        labels: ``(N,)``, or 0/1 targets ``(N, L)``.
-        fraction: of the images that goes to validation.
-        seed: of the draw.
-        groups: ``(N,)``, one number for the images of one patient or lesion.
+        labels: Labels ``(N,)`` or 0/1 targets ``(N, L)``.
+        fraction: Fraction of the images in the validation split.
+        seed: Seed of the random split.
+        groups: Group number of each image ``(N,)``; ``None`` splits single images.
+
+    Returns:
+        Rows of train and rows of the validation split, both sorted.
 
     Raises:
-        ValueError: there are too few images, or groups, to carve from.
+        ValueError: There are too few images or groups.
     """
     rows = np.arange(len(labels))
     free = rows[~_alone(labels, groups)]
@@ -117,21 +126,21 @@ def carve_out(
 
 
 def _alone(labels: NDArray[np.int64], groups: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-    """Images that must stay in train: the only one of their class, or of a group that is the only one of a class."""
+    """Return a mask of the images that must stay in train: the only image or group of a class."""
     if labels.ndim != 1:
         return np.zeros(len(labels), bool)
     units = np.arange(len(labels)) if groups is None else groups
-    pairs = np.unique(np.stack([labels, units], 1), axis=0)  # every class with every unit that has it
+    pairs = np.unique(np.stack([labels, units], 1), axis=0)  # pairs of class and unit
     single = np.bincount(pairs[:, 0])[pairs[:, 0]] == 1
     alone: NDArray[np.bool_] = np.isin(units, pairs[single, 1])
     return alone
 
 
 def _fold(labels: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int) -> NDArray[np.int64]:
-    """The validation rows of a split by groups that leaves every class in train.
+    """Return the validation rows of a group split that leaves every class in train.
 
     Raises:
-        ValueError: there is none.
+        ValueError: No such split exists.
     """
     if not 0 < fraction < 1:
         raise ValueError("the share must lie between 0 and 1")
@@ -141,7 +150,7 @@ def _fold(labels: NDArray[np.int64], groups: NDArray[np.int64], fraction: float,
     folds = StratifiedGroupKFold(max(2, round(1 / fraction)), shuffle=True, random_state=seed)
     there = np.unique(labels)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds: looked at below
+        warnings.simplefilter("ignore", UserWarning)  # classes with fewer images than folds are checked below
         for train, val in folds.split(labels, labels, groups):
             if len(val) and np.array_equal(np.unique(labels[train]), there):
                 return np.asarray(val, np.int64)

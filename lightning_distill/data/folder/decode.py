@@ -1,4 +1,4 @@
-"""Files to one array, image by image: in memory, or written once to a cache and mapped from there."""
+"""Decode files to one array, in memory or in a cache that is written once and memory-mapped afterwards."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from lightning_distill.data.readers.dicom import patient_of
 from lightning_distill.sets.storage import check_writable, write_files_atomically
 
 OnError = Literal["error", "skip"]
-_VERSION = 3  # of what the cache holds; another number reads nothing of the older ones
-_FEW = 200  # so many files are read without a progress bar
-_UNDONE, _GIVEN_UP = ".images-", 24 * 3600  # an array that is being written; after so many seconds nobody does any more
-_File = tuple[str, str | None]  # below the root: an image, and the mask of a volume
+_VERSION = 3  # format version of the cache; caches of other versions are not read
+_PROGRESS_BAR_MIN = 200  # smallest number of files with a progress bar
+_TEMPORARY, _STALE_SECONDS = ".images-", 24 * 3600  # prefix of unfinished arrays, and age at which they are removed
+_File = tuple[str, str | None]  # paths below the root: an image, and the mask of a volume or None
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What is done to every file between disk and array.
+    """Options of the path from file to array. Their field names are part of the cache key.
 
     Args:
-        read: what the readers are asked for.
-        size: height and width in pixels; ``None`` demands that all files have one size.
-        fit: how a file that is not square becomes so.
-        color: ``grey`` and ``rgb`` bring all files to it, ``keep`` demands that they are alike.
-        mixed_photometric: accept files that are stored inverted (MONOCHROME1) beside others.
-        on_error: whether a damaged file ends the reading or is left out.
-        patients: read which DICOM files are of one patient.
+        read: Options of the file readers.
+        size: Height and width in pixels; ``None`` requires files of equal size.
+        fit: Method that makes an image square: ``stretch``, ``crop`` or ``pad``.
+        color: Colour conversion: ``grey``, ``rgb``, or ``keep``, which requires files of one kind.
+        mixed_photometric: Accept files that are stored inverted (MONOCHROME1) beside others.
+        on_error: Handling of damaged files: ``error`` raises, ``skip`` leaves them out.
+        patients: Read the patient of each DICOM file.
     """
 
     read: ReadOptions
@@ -59,14 +59,14 @@ class DecodeOptions:
 
 @dataclass(frozen=True)
 class DecodedFolder:
-    """What came of the files.
+    """Images of a folder with their origin.
 
     Args:
-        images: ``(N, C, H, W)`` uint8, or float32 in [0, 1].
-        files: ``(N,)`` the number of the file that each image is of.
-        patients: ``(N,)`` a number that images of one patient share, where that was asked for.
-        scale: what the values stand for.
-        skipped: the numbers of damaged files that were left out.
+        images: Images ``(N, C, H, W)``, uint8 or float32 in [0, 1].
+        files: File number of each image ``(N,)``.
+        patients: Patient number of each image ``(N,)``, equal for images of one patient; ``None`` if not read.
+        scale: Meaning of the pixel values, for cards.
+        skipped: Numbers of the damaged files that were left out.
     """
 
     images: Array
@@ -83,37 +83,37 @@ def decode(
     cache: Path | None = None,
     masks: Sequence[str | None] | None = None,
 ) -> DecodedFolder:
-    """Read files one by one; only one of them, and without a cache the array, are in memory at a time.
+    """Read files one by one to an array. Memory holds one file, and without a cache also the array.
 
     Args:
-        root: folder of the files.
-        paths: below the root, in the order of the array.
-        options: see `DecodeOptions`.
-        cache: folder for the array and a JSON file beside it, made if absent. They are named by a digest of paths,
-            sizes, times of change and options, so other files or options never get an array that is not theirs.
-        masks: below the root, one a file, for ``frames="mask"``.
+        root: Folder of the files.
+        paths: Paths below the root, in the order of the array.
+        options: Options of reading, resizing and error handling.
+        cache: Folder of the array and of a JSON file with its metadata; created if missing. Their names contain a
+            digest of the options and of path, size and modification time of every file, so that other files or
+            options use other arrays. If the array exists, nothing is written.
+        masks: Path of the mask of each file below the root, for ``frames="mask"``.
 
     Raises:
-        ValueError: a damaged file, files that do not fit each other, none that could be read.
-        OSError: the disk is full, or a file cannot be read, or the cache not written; of a cache that holds the array
-            already nothing is written.
+        ValueError: A file is damaged, the files have different scales, sizes or kinds, or no file can be read.
+        OSError: A file cannot be read, the cache cannot be written, or the disk is full.
     """
     files = list(zip(paths, masks or [None] * len(paths), strict=True))
     if cache is None:
         memory = io.BytesIO()
-        about = _write(memory, "", root, files, options)
-        return _decoded(_view(memory), about, len(paths))
-    key = _digest(root, files, options)
-    array, note = cache / f"images-{key[:16]}.npy", cache / f"images-{key[:16]}.json"
-    if (kept := _kept(array, note, key)) is None:
+        metadata = _write(memory, "", root, files, options)
+        return _decoded(_array_view(memory), metadata, len(paths))
+    key = _cache_key(root, files, options)
+    array, json_file = cache / f"images-{key[:16]}.npy", cache / f"images-{key[:16]}.json"
+    if (cached := _load_cache(array, json_file, key)) is None:
         check_writable(cache)
-        about = _fill(array, note, key, root, files, options)
-        kept = np.load(array, mmap_mode="r", allow_pickle=False), about
-    return _decoded(*kept, len(paths))
+        metadata = _write_cache(array, json_file, key, root, files, options)
+        cached = np.load(array, mmap_mode="r", allow_pickle=False), metadata
+    return _decoded(*cached, len(paths))
 
 
-class _Note(TypedDict):
-    """What stands in the JSON file beside an array: no file name, no header value."""
+class _Metadata(TypedDict):
+    """Content of the JSON file beside an array. It contains no file names and no header values."""
 
     key: str
     scale: str
@@ -122,108 +122,111 @@ class _Note(TypedDict):
     patients: list[int] | None
 
 
-def _write(array: IO[bytes], key: str, root: Path, given: Sequence[_File], options: DecodeOptions) -> _Note:
-    """Write the images one after the other, as npy, and tell what was written."""
-    alike = PhotometricCheck(options.mixed_photometric)
+def _write(array: IO[bytes], key: str, root: Path, sources: Sequence[_File], options: DecodeOptions) -> _Metadata:
+    """Write the images one by one to an npy file and return its metadata."""
+    check = PhotometricCheck(options.mixed_photometric)
     files: list[int] = []
     skipped: list[int] = []
     patients: list[int] = []
     numbers: dict[int, int] = {}
-    salt = secrets.token_bytes(32)  # made here, kept nowhere: what remains of an identifier is a running number
+    salt = secrets.token_bytes(32)  # never stored: only running numbers remain of the identifiers
     shape: tuple[int, ...] = ()
     console = Console(stderr=True)
-    quiet = len(given) < _FEW or not console.is_terminal
-    progress = track(given, "reading images", console=console, transient=True, disable=quiet)
+    hide = len(sources) < _PROGRESS_BAR_MIN or not console.is_terminal
+    progress = track(sources, "reading images", console=console, transient=True, disable=hide)
     for number, (path, mask) in enumerate(progress):
         try:
-            name = path.encode("utf-8", "backslashreplace").decode()  # file systems hold names that no log can
-            picture = read_image(root / path, options.read, name, None if mask is None else root / mask)
+            name = path.encode("utf-8", "backslashreplace").decode()  # file names may be invalid UTF-8
+            image = read_image(root / path, options.read, name, None if mask is None else root / mask)
             patient = patient_of(root / path, salt, name) if options.patients else 0
         except UnreadableFile as error:
             if options.on_error == "error":
-                raise ValueError(f"{error}; on_error='skip' leaves such files out") from None
+                raise ValueError(f"{error}, or set on_error='skip' to leave such files out") from None
             skipped.append(number)
             continue
-        ready = resize_to_square(picture, options.size, options.fit, options.color, name)  # (frames, C, H, W)
-        alike.check(ready, name)
+        resized = resize_to_square(image, options.size, options.fit, options.color, name)  # (frames, C, H, W)
+        check.check(resized, name)
         if not files:
-            shape = ready.pixels.shape[1:]
-            array.write(_header(0, shape, ready.pixels.dtype))
-        array.write(ready.pixels.tobytes())
-        files += [number] * len(ready.pixels)
-        patients += [numbers.setdefault(patient, len(numbers))] * len(ready.pixels)
-    if alike.first is None:
-        raise ValueError(f"none of the {len(given)} files could be read; look at one with on_error='error'")
+            shape = resized.pixels.shape[1:]
+            array.write(_header(0, shape, resized.pixels.dtype))
+        array.write(resized.pixels.tobytes())
+        files += [number] * len(resized.pixels)
+        patients += [numbers.setdefault(patient, len(numbers))] * len(resized.pixels)
+    if check.first is None:
+        raise ValueError(f"none of the {len(sources)} files can be read; set on_error='error' to see the reason")
     array.seek(0)
-    array.write(_header(len(files), shape, alike.first.pixels.dtype))
+    array.write(_header(len(files), shape, check.first.pixels.dtype))
     grouped = patients if options.patients else None
-    return {"key": key, "scale": alike.first.scale, "files": files, "skipped": skipped, "patients": grouped}
+    return {"key": key, "scale": check.first.scale, "files": files, "skipped": skipped, "patients": grouped}
 
 
 def _header(count: int, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> bytes:
-    """The beginning of an npy file; numpy leaves room in it, so that its length does not depend on the count."""
+    """Return the header of an npy file. numpy pads it, so its length does not depend on the count."""
     header = io.BytesIO()
-    about = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count, *shape)}
-    np.lib.format.write_array_header_1_0(header, about)
+    fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(header, fields)
     return header.getvalue()
 
 
-def _view(memory: io.BytesIO) -> Array:
-    """The array of an npy file in memory, not copied."""
+def _array_view(memory: io.BytesIO) -> Array:
+    """Return the array of an npy file in memory without a copy."""
     memory.seek(0)
     np.lib.format.read_magic(memory)
     shape, _, dtype = np.lib.format.read_array_header_1_0(memory)
     return np.frombuffer(memory.getbuffer(), dtype, offset=memory.tell()).reshape(shape)
 
 
-def _fill(array: Path, note: Path, key: str, root: Path, files: Sequence[_File], options: DecodeOptions) -> _Note:
-    """Write array and note beside their places and rename them, the note last: it says that the array is whole."""
-    _clear(array.parent)
-    temporary = tempfile.NamedTemporaryFile(dir=array.parent, prefix=_UNDONE, delete=False)  # noqa: SIM115
+def _write_cache(
+    array: Path, json_file: Path, key: str, root: Path, files: Sequence[_File], options: DecodeOptions
+) -> _Metadata:
+    """Write the array and then its metadata, each to a temporary file that is renamed. Metadata mark it as complete."""
+    _remove_stale(array.parent)
+    temporary = tempfile.NamedTemporaryFile(dir=array.parent, prefix=_TEMPORARY, delete=False)  # noqa: SIM115
     try:
         with temporary:
-            about = _write(temporary, key, root, files, options)
+            metadata = _write(temporary, key, root, files, options)
         os.replace(temporary.name, array)
     except BaseException:
         Path(temporary.name).unlink(missing_ok=True)
         raise
-    write_files_atomically({note: json.dumps(about).encode()})
-    return about
+    write_files_atomically({json_file: json.dumps(metadata).encode()})
+    return metadata
 
 
-def _clear(cache: Path) -> None:
-    """Remove what killed runs have left: images that nobody will read, as large as the data."""
-    for left in cache.glob(f"{_UNDONE}*"):
-        with suppress(FileNotFoundError):  # another process was first
-            if time.time() - left.stat().st_mtime > _GIVEN_UP:
-                left.unlink()
+def _remove_stale(cache: Path) -> None:
+    """Remove unfinished arrays of killed runs."""
+    for path in cache.glob(f"{_TEMPORARY}*"):
+        with suppress(FileNotFoundError):  # another process removed it
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
 
 
-def _kept(array: Path, note: Path, key: str) -> tuple[Array, _Note] | None:
-    """What an earlier run has written; none where it is not whole, as when it was cut short by being copied."""
+def _load_cache(array: Path, json_file: Path, key: str) -> tuple[Array, _Metadata] | None:
+    """Return the array and metadata of an earlier run, or None if they are missing or incomplete."""
     try:
-        about = json.loads(note.read_text())
+        metadata = json.loads(json_file.read_text())
         images = np.load(array, mmap_mode="r", allow_pickle=False)
     except (FileNotFoundError, NotADirectoryError, EOFError, ValueError):
         return None
-    if not (isinstance(about, dict) and about.get("key") == key and about.keys() >= _Note.__annotations__.keys()):
+    if not isinstance(metadata, dict) or not metadata.keys() >= _Metadata.__annotations__.keys():
         return None
-    return (images, cast(_Note, about)) if len(images) == len(about["files"]) else None
+    complete = metadata["key"] == key and len(images) == len(metadata["files"])
+    return (images, cast(_Metadata, metadata)) if complete else None
 
 
-def _decoded(images: Array, about: _Note, count: int) -> DecodedFolder:
-    if skipped := about["skipped"]:  # their names may be those of patients, and warnings go into logs
+def _decoded(images: Array, metadata: _Metadata, count: int) -> DecodedFolder:
+    if skipped := metadata["skipped"]:  # no file names: they may identify patients, and warnings reach logs
         rank_zero_warn(f"{len(skipped)} of {count} files cannot be read and are left out; `skipped` lists them")
-    patients = None if about["patients"] is None else np.array(about["patients"], np.int64)
-    return DecodedFolder(images, np.array(about["files"], np.int64), patients, about["scale"], skipped)
+    patients = None if metadata["patients"] is None else np.array(metadata["patients"], np.int64)
+    return DecodedFolder(images, np.array(metadata["files"], np.int64), patients, metadata["scale"], skipped)
 
 
-def _digest(root: Path, files: Sequence[_File], options: DecodeOptions) -> str:
+def _cache_key(root: Path, files: Sequence[_File], options: DecodeOptions) -> str:
     sha = hashlib.sha256(json.dumps([_VERSION, asdict(options)]).encode())
     for path in (path for file in files for path in file if path is not None):
         try:
             stat = (root / path).stat()
             sha.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
-        except OSError:  # absent or closed: reading says so
+        except OSError:  # missing or inaccessible: reading raises the error
             sha.update(f"{path}\0absent\n".encode("utf-8", "surrogateescape"))
     return sha.hexdigest()

@@ -1,4 +1,4 @@
-"""Which files there are, and what each is labelled: from class folders or from a table."""
+"""List the files of a folder with split, labels, patient and mask, from class folders or a CSV table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_distill.data.readers import is_image
 
 SPLITS = ("train", "val", "test")
-_CALLED = {split: split for split in SPLITS} | {  # what others call the splits, in folders and tables
+_SPLIT_NAMES = {split: split for split in SPLITS} | {  # accepted names of the splits in folders and tables
     "training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test",
 }  # fmt: skip
 _NO_FINDING = ("", "no finding")
@@ -23,14 +23,14 @@ _NO_FINDING = ("", "no finding")
 
 @dataclass(frozen=True)
 class Entry:
-    """One file.
+    """File of a data set.
 
     Args:
-        path: below the root, as ``a/b.png``.
-        split: ``train``, ``val`` or ``test``.
-        labels: names of its classes; in multi-label data there may be none or several.
-        patient: a number that files of one patient share; ``None`` where unknown.
-        mask: of a volume, below the root; ``None`` where none is asked for.
+        path: Path below the root, e.g. ``a/b.png``.
+        split: Split of the file: ``train``, ``val`` or ``test``.
+        labels: Class names of the file; multi-label data may have none or several.
+        patient: Number that all files of one patient share; ``None`` if unknown.
+        mask: Path of the mask of a volume below the root; ``None`` if masks are not read.
     """
 
     path: str
@@ -42,77 +42,102 @@ class Entry:
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a table are called; patient and split may be absent, and ``None`` reads no mask."""
+    """Column names of a table.
+
+    Args:
+        path: Column of the paths below root.
+        label: Column of the labels; ``a|b`` for several labels.
+        patient: Column of the patients; the column is optional.
+        split: Column of the splits (train, val or test); the column is optional.
+        mask: Column of the paths of mask volumes below root, read with ``frames="mask"`` only.
+
+    Example:
+        >>> Columns(path="Image Index", label="Finding Labels").patient
+        'patient'
+    """
 
     path: str = "path"
     label: str = "label"
     patient: str = "patient"
     split: str = "split"
-    mask: str | None = None
+    mask: str = "mask"
 
 
 @contextmanager
-def naming_below(root: Path) -> Iterator[None]:
-    """Name what may not be looked at by its path below the root, and the root by its last part.
+def relative_permission_errors(root: Path) -> Iterator[None]:
+    """Replace absolute paths in permission errors by paths below the root.
+
+    Args:
+        root: Folder of the files; the errors show its last part only.
 
     Raises:
-        PermissionError: of a file or folder.
+        PermissionError: A file or folder cannot be accessed.
     """
     try:
         yield
     except PermissionError as error:
         path = Path(error.filename or root)
         name = path.relative_to(root).as_posix() if path != root and path.is_relative_to(root) else path.name
-        why = f"cannot look at {name}: {error.strerror}; ask for the rights, or leave it out"
+        why = f"cannot access {name}: {error.strerror}; change its permissions, or remove it"
         raise PermissionError(error.errno, why) from None
 
 
 def list_folders(root: Path) -> list[Entry]:
-    """Files of ``root/train/ill/x.png`` and so on, or of ``root/ill/x.png`` where there are no splits.
+    """List the files of ``root/train/ill/x.png`` etc., or of ``root/ill/x.png`` without splits.
 
-    Files may lie deeper. Hidden ones are passed over; those that are no images, and links to folders below a class, are
-    counted in a warning.
+    Class folders may have subfolders. Hidden files are ignored. Files in other formats and links to folders below a
+    class are counted in a warning.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        PermissionError: a folder may not be looked into.
-        ValueError: no class folders, one without images, folders beside those of the splits, no train among them.
+        FileNotFoundError: The folder does not exist.
+        PermissionError: A folder cannot be accessed.
+        ValueError: There are no class folders, a class folder has no images, there are other folders beside the split
+            folders, or the train folder is missing.
     """
     _check_root(root)
-    folders, found = _folders(root), dict[str, Path]()
+    folders, by_split = _folders(root), dict[str, Path]()
     for folder in folders:
-        if split := _CALLED.get(folder.name.lower()):
-            if split in found:
-                raise ValueError(f"the folders {found[split].name} and {folder.name} are both {split}; keep one")
-            found[split] = folder
-    if not found:
+        if split := _SPLIT_NAMES.get(folder.name.lower()):
+            if split in by_split:
+                raise ValueError(f"the folders {by_split[split].name} and {folder.name} are both {split}; keep one")
+            by_split[split] = folder
+    if not by_split:
         return _classes(root, root, "train")
-    if "train" not in found:
+    if "train" not in by_split:
         raise ValueError(
-            f"there is a folder {shorten_list([f.name for f in found.values()])} but none called train; add it"
+            f"there is a folder {shorten_list([f.name for f in by_split.values()])} but no folder train; add it"
         )
-    if others := [folder.name for folder in folders if folder not in found.values()]:
+    if others := [folder.name for folder in folders if folder not in by_split.values()]:
         raise ValueError(
-            f"beside the folders of splits there is {shorten_list(others)}; move it away, or into the splits"
+            f"there is a folder {shorten_list(others)} beside the split folders; move it out of root or into the splits"
         )
-    return [entry for split in SPLITS if split in found for entry in _classes(root, found[split], split)]
+    return [entry for split in SPLITS if split in by_split for entry in _classes(root, by_split[split], split)]
 
 
-def list_table(root: Path, table: Path, columns: Columns, multi_label: bool | None = None) -> list[Entry]:
-    """Files of a CSV table with a path below ``root`` and a label a row, and perhaps patient and split.
+def list_table(
+    root: Path, table: Path, columns: Columns, multi_label: bool | None = None, masks: bool = False
+) -> list[Entry]:
+    """List the files of a CSV table with a path and a label in each row, and optionally patient, split and mask.
 
-    ``;`` and tabs between columns are understood too. Several labels in one cell are separated by ``|``; where a cell
-    has several, or ``multi_label`` says so, an empty cell and ``No Finding`` mean none.
+    Columns are separated by commas, semicolons or tabs. Labels in one cell are separated by ``|``; in multi-label data
+    an empty cell and ``No Finding`` mean no label.
+
+    Args:
+        root: Folder that the paths are relative to.
+        table: Path of the table.
+        columns: Column names of the table.
+        multi_label: Whether the labels are multi-label; ``None`` detects cells with ``|``.
+        masks: Whether to read the column of the masks.
 
     Raises:
-        FileNotFoundError: there is no such table or root.
-        ValueError: not UTF-8, missing columns, a path that is absolute, leads out of the root or comes twice, files
-            that are not there, rows without a label or a patient, an unknown split.
+        FileNotFoundError: The table or the root does not exist.
+        ValueError: The table is not UTF-8 or lacks a column, a path is absolute, outside of the root, missing or
+            duplicated, a row has no label or patient, or a split is unknown.
     """
     _check_root(root)
-    rows = list(_rows(table, columns))
+    rows = list(_rows(table, columns, masks))
     if not rows:
-        raise ValueError(f"{table.name} has no rows below its header; add one a file")
+        raise ValueError(f"{table.name} has no rows below its header; add one row per file")
     if multi_label is None:
         multi_label = any("|" in row[columns.label] for _, row in rows)
     patients: dict[str, int] = {}
@@ -122,33 +147,31 @@ def list_table(root: Path, table: Path, columns: Columns, multi_label: bool | No
         patient = None
         if columns.patient in row:
             if not row[columns.patient]:
-                raise ValueError(f"{at} has no {columns.patient}; fill the column, or leave it out altogether")
+                raise ValueError(f"{at} has no {columns.patient}; fill in all rows, or remove the column")
             patient = patients.setdefault(row[columns.patient], len(patients))
         path, labels = _path(row[columns.path], at), _labels(row[columns.label], multi_label)
         if not labels and not multi_label:
-            raise ValueError(f"{at} has no {columns.label}; fill it in, drop the row, or set multi_label=True")
-        mask = None if columns.mask is None else _path(row[columns.mask], at, columns.mask)
+            raise ValueError(f"{at} has no {columns.label}; fill it in, remove the row, or set multi_label=True")
+        mask = _path(row[columns.mask], at, columns.mask) if masks else None
         entries.append(Entry(path, _split(row.get(columns.split), at), labels, patient, mask))
-    twice = [path for path, count in Counter(entry.path for entry in entries).items() if count > 1]
-    if twice:
+    duplicates = [path for path, count in Counter(entry.path for entry in entries).items() if count > 1]
+    if duplicates:
         raise ValueError(
-            f"{table.name} names {shorten_list(twice)} more than once; keep one row a file, a|b for two labels"
+            f"{table.name} lists {shorten_list(duplicates)} more than once; keep one row per file, a|b for two labels"
         )
     listed = {path for entry in entries for path in (entry.path, entry.mask) if path is not None}
-    if absent := [path for path in sorted(listed) if not _is_file(root / path)]:
-        raise ValueError(
-            f"{table.name} names {shorten_list(absent)}, which the root does not hold; correct root or the paths"
-        )
-    unlisted = sum(path not in listed for path, _ in _images(root, root, {table.resolve()}))
+    if missing := [path for path in sorted(listed) if not _is_file(root / path)]:
+        raise ValueError(f"{table.name} lists {shorten_list(missing)}, not found below root; correct root or the paths")
+    unlisted = sum(path not in listed for path, _ in _files(root, root, {table.resolve()}))
     if unlisted:
-        rank_zero_warn(f"{unlisted} images below the root have no row in {table.name}; they are left out")
+        rank_zero_warn(f"{unlisted} images below root have no row in {table.name} and are left out")
     return entries
 
 
-def _rows(table: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and stripped cells of the columns that concern us."""
+def _rows(table: Path, columns: Columns, masks: bool) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line numbers and stripped cells of the used columns."""
     if not table.is_file():
-        raise FileNotFoundError(f"there is no table {table.name}; give its path, or leave table out for class folders")
+        raise FileNotFoundError(f"there is no table {table.name}; correct table, or remove it to use class folders")
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
@@ -157,56 +180,57 @@ def _rows(table: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]
             reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             names = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = names
-            wanted = _wanted(names, columns, table.name)
+            used = _used_columns(names, columns, masks, table.name)
             for row in reader:
-                if any(row.get(name) is None for name in wanted):
-                    raise ValueError(f"{table.name}, line {reader.line_num} has too few columns; mend the row")
+                if any(row.get(name) is None for name in used):
+                    raise ValueError(f"{table.name}, line {reader.line_num} has too few cells; correct the row")
                 if any(cell.strip() for cell in row.get(None, [])):
                     raise ValueError(
-                        f"{table.name}, line {reader.line_num} has more cells than there are columns; put quotes "
-                        f"around a cell with {delimiter!r} in it"
+                        f"{table.name}, line {reader.line_num} has more cells than columns; quote cells that "
+                        f"contain {delimiter!r}"
                     )
-                yield reader.line_num, {name: row[name].strip() for name in wanted}
+                yield reader.line_num, {name: row[name].strip() for name in used}
     except UnicodeDecodeError:
         raise ValueError(f"{table.name} is not UTF-8; save it as CSV UTF-8 (in Excel: file type 'CSV UTF-8')") from None
     except csv.Error as error:
-        raise ValueError(f"{table.name} is no CSV table ({error}); write it again as CSV UTF-8") from None
+        raise ValueError(f"{table.name} is not a CSV table ({error}); save it as CSV UTF-8") from None
 
 
-def _wanted(names: list[str], columns: Columns, table: str) -> list[str]:
-    """The columns that concern us.
+def _used_columns(names: list[str], columns: Columns, masks: bool, table: str) -> list[str]:
+    """Return the names of the used columns.
 
     Raises:
-        ValueError: one that is needed is missing, or one is there twice. A first line without any of them may be a row,
-            and is not quoted.
+        ValueError: A required column is missing or duplicated. A first line without any of them may be a data row, so
+            the message does not quote it.
     """
-    needed = [columns.path, columns.label, *([] if columns.mask is None else [columns.mask])]
-    if missing := [name for name in needed if name not in names]:
-        there = f", only {', '.join(names)}" if len(missing) < len(needed) else " in its first line"
+    required = [columns.path, columns.label, *([columns.mask] if masks else [])]
+    if missing := [name for name in required if name not in names]:
+        present = f", only {', '.join(names)}" if len(missing) < len(required) else " in its first line"
         raise ValueError(
-            f"{table} has no column {shorten_list(missing)}{there}; name yours by path_column, label_column or mask_column"
+            f"{table} has no column {shorten_list(missing)}{present}; give its name as columns.path, columns.label "
+            "or columns.mask"
         )
-    wanted = [name for name in (*needed, columns.patient, columns.split) if name in names]
-    if twice := [name for name in wanted if names.count(name) > 1]:
-        raise ValueError(f"{table} has more than one column {shorten_list(twice)}; rename the others")
-    return wanted
+    used = [name for name in (*required, columns.patient, columns.split) if name in names]
+    if duplicates := [name for name in used if names.count(name) > 1]:
+        raise ValueError(f"{table} has more than one column {shorten_list(duplicates)}; rename the others")
+    return used
 
 
-def _path(cell: str, at: str, what: str = "path") -> str:
+def _path(cell: str, at: str, column: str = "path") -> str:
     path = PurePosixPath(cell)
     if not cell or "\0" in cell:
-        raise ValueError(f"{at} has no {what}; fill it in or drop the row")
+        raise ValueError(f"{at} has no {column}; fill it in or remove the row")
     if path.is_absolute() or PureWindowsPath(cell).anchor or ".." in path.parts or ".." in PureWindowsPath(cell).parts:
-        raise ValueError(f"{at} has a {what} that is absolute or leads out of the root; give paths below the root")
+        raise ValueError(f"{at} has a {column} that is absolute or outside of root; give paths below root")
     return path.as_posix()
 
 
 def _split(cell: str | None, at: str) -> str:
     if cell is None:
         return "train"
-    if cell.lower() not in _CALLED:
+    if cell.lower() not in _SPLIT_NAMES:
         raise ValueError(f"{at} has the split {cell!r}; use {', '.join(SPLITS)}")
-    return _CALLED[cell.lower()]
+    return _SPLIT_NAMES[cell.lower()]
 
 
 def _labels(cell: str, multi_label: bool) -> tuple[str, ...]:
@@ -218,7 +242,7 @@ def _labels(cell: str, multi_label: bool) -> tuple[str, ...]:
 
 def _check_root(root: Path) -> None:
     if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root.name or root}; give root as the folder of the images")
+        raise FileNotFoundError(f"there is no folder {root.name or root}; set root to the folder of the images")
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -232,51 +256,52 @@ def _hidden(name: str) -> bool:
 def _classes(root: Path, folder: Path, split: str) -> list[Entry]:
     folders = _folders(folder)
     if not folders:
-        where = "the root" if folder == root else folder.name
-        raise ValueError(f"{where} has no class folders; put the images into one folder a class, or give a table")
+        name = "root" if folder == root else folder.name
+        raise ValueError(f"{name} has no class folders; put the images into one folder per class, or give table")
     entries, others = [], 0
-    for of_class in folders:
-        found = list(_images(root, of_class, set(), everything=True))
-        images = [path for path, is_one in found if is_one]
-        others += len(found) - len(images)
+    for class_folder in folders:
+        files = list(_files(root, class_folder, set(), others=True))
+        images = [path for path, supported in files if supported]
+        others += len(files) - len(images)
         if not images:
             raise ValueError(
-                f"the class folder {of_class.relative_to(root).as_posix()} has no images; remove or fill it"
+                f"the class folder {class_folder.relative_to(root).as_posix()} has no images; remove the folder or "
+                "add images"
             )
-        entries += [Entry(path, split, (of_class.name,)) for path in images]
+        entries += [Entry(path, split, (class_folder.name,)) for path in images]
     if loose := sum(path.is_file() and not _hidden(path.name) and is_image(path) for path in folder.iterdir()):
-        rank_zero_warn(f"{loose} images lie beside the class folders and have no label; they are left out")
+        rank_zero_warn(f"{loose} images beside the class folders have no label and are left out")
     if others:
         rank_zero_warn(
-            f"{others} files below the class folders are no images that can be read, or links to folders, which are "
-            "not followed; they are left out"
+            f"{others} files below the class folders are in unsupported formats or links to folders and are left out"
         )
     return entries
 
 
-def _images(root: Path, folder: Path, but: set[Path], everything: bool = False) -> Iterator[tuple[str, bool]]:
-    """Paths below the root of the images in a folder, however deep; with ``everything``, of other files too.
+def _files(root: Path, folder: Path, skip: set[Path], others: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield the paths below the root of the files in a folder and its subfolders, and whether they are images.
 
-    A link to a folder is not followed, and a file that is no image. One that leads nowhere is what its ending says.
+    Files in unsupported formats are yielded with ``others`` only. A link to a folder is not followed and counts as
+    unsupported. The suffix of a broken link decides.
     """
     for path in sorted(_walk(folder)):
         below = path.relative_to(root)
-        if any(map(_hidden, below.parts)) or not (path.is_symlink() or (path.is_file() and path.resolve() not in but)):
+        if any(map(_hidden, below.parts)) or not (path.is_symlink() or (path.is_file() and path.resolve() not in skip)):
             continue
-        is_one = is_image(path) and not path.is_dir()
-        if is_one or everything:
-            yield below.as_posix(), is_one
+        supported = is_image(path) and not path.is_dir()
+        if supported or others:
+            yield below.as_posix(), supported
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files and links below a folder; one that may not be looked into is no empty one."""
+    """Yield files and links below a folder; an inaccessible folder raises an error instead of counting as empty."""
 
-    def closed(error: OSError) -> None:
+    def reraise(error: OSError) -> None:
         raise error
 
-    for where, folders, files in os.walk(folder, onerror=closed):
-        yield from (Path(where, name) for name in files)
-        yield from (path for name in folders if (path := Path(where, name)).is_symlink())
+    for parent, folders, files in os.walk(folder, onerror=reraise):
+        yield from (Path(parent, name) for name in files)
+        yield from (path for name in folders if (path := Path(parent, name)).is_symlink())
 
 
 def _is_file(path: Path) -> bool:
@@ -284,10 +309,10 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except PermissionError:
         raise
-    except OSError:  # no file can have such a name
+    except OSError:  # an invalid file name
         return False
 
 
 def shorten_list(names: Sequence[str]) -> str:
-    """The first three of some names, and how many more there are."""
+    """Return the first three names, quoted, and the number of the others."""
     return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""Pictures of one data set brought to one size and colour, and refused where they do not belong together."""
+"""Resize and convert the images of a data set, and refuse images with different scales, sizes or kinds."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lightning_distill.data.readers.base import INVERTED, Rescale
 
 Fit = Literal["stretch", "crop", "pad"]
 Color = Literal["keep", "grey", "rgb"]
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R 601, as pillow weighs red, green and blue
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 weights of red, green and blue, as in pillow
 
 
 class PhotometricCheck:
-    """Remembers the first picture and refuses those that do not fit it.
+    """Compare each image of a data set with the first one.
 
     Args:
-        mixed_photometric: accept grey files that are stored inverted beside others; both are given upright.
+        mixed_photometric: Accept grey files that are stored inverted beside others; readers undo the inversion.
     """
 
     def __init__(self, mixed_photometric: bool) -> None:
@@ -31,62 +31,72 @@ class PhotometricCheck:
         self._name = ""
         self._rescales: dict[Rescale, str] = {}
 
-    def check(self, picture: DecodedImage, name: str) -> None:
-        """Compare a fitted picture with the first.
+    def check(self, image: DecodedImage, name: str) -> None:
+        """Compare a resized image with the first one.
+
+        Args:
+            image: Pixels ``(frames, C, H, W)`` with their scale and kind.
+            name: Name of the file in error messages.
 
         Raises:
-            Refused: another kind, scale, number of channels, or size; rescale tags that others have and this one lacks.
+            InvalidReadOption: The kind, scale, number of channels or size differs, or the rescale tags are missing
+                while other files have them.
         """
-        self._rescales.setdefault(picture.rescale, name)
+        self._rescales.setdefault(image.rescale, name)
         if {"absent", "other"} <= set(self._rescales):
             raise InvalidReadOption(
-                f"{self._rescales['absent']} has no rescale slope and intercept and {self._rescales['other']} has, so "
-                "their numbers mean different things; get the file again, or say that they are alike by assume_hu=True"
+                f"{self._rescales['absent']} has no rescale slope and intercept and {self._rescales['other']} has; "
+                "re-export "
+                "the file with these tags, or set assume_hu=True if all stored values have one unit"
             )
         if self.first is None:
-            self.first, self._name = picture, name
+            self.first, self._name = image, name
             return
         first, names = self.first, f"{name} and {self._name}"
-        if picture.pixels.shape[1] != first.pixels.shape[1]:
-            raise InvalidReadOption(f"{names} are {picture.kind} and {first.kind}; give color='grey' or 'rgb'")
-        if (picture.kind == INVERTED) != (first.kind == INVERTED) and not self.mixed_photometric:
+        if image.pixels.shape[1] != first.pixels.shape[1]:
+            raise InvalidReadOption(f"{names} are {image.kind} and {first.kind}; set color='grey' or 'rgb'")
+        if (image.kind == INVERTED) != (first.kind == INVERTED) and not self.mixed_photometric:
             raise InvalidReadOption(
-                f"{names} mix photometric interpretations, {picture.kind} and {first.kind}, which often tells the "
-                "device and so the site; mixed_photometric=True accepts that, both come with bright as bright"
+                f"{names} mix photometric interpretations, {image.kind} and {first.kind}, which often reveals the "
+                "device and so the site; mixed_photometric=True accepts them and undoes the inversion"
             )
-        if picture.scale != first.scale:
+        if image.scale != first.scale:
             raise InvalidReadOption(
-                f"{names} have different scales, {picture.scale!r} and {first.scale!r}; give one window=(center, "
-                "width) where the files are DICOM or NIfTI, else convert them to one depth"
+                f"{names} have different scales, {image.scale!r} and {first.scale!r}; give one window=(center, "
+                "width) for DICOM and NIfTI files, or convert other files to one bit depth"
             )
-        ours, theirs = picture.pixels.shape[-2:], first.pixels.shape[-2:]
-        if ours != theirs:
+        shape, first_shape = image.pixels.shape[-2:], first.pixels.shape[-2:]
+        if shape != first_shape:
             raise InvalidReadOption(
-                f"{names} have different sizes, {ours[0]} x {ours[1]} and {theirs[0]} x {theirs[1]} pixels (H x W); "
-                "give size=64, say, to resize all"
+                f"{names} have different sizes, {shape[0]} x {shape[1]} and {first_shape[0]} x {first_shape[1]} "
+                "pixels (H x W); "
+                "set size, e.g. size=64, to resize all images"
             )
 
 
-def resize_to_square(picture: DecodedImage, size: int | None, fit: Fit, color: Color, name: str) -> DecodedImage:
-    """Bring a picture to a colour and a size, on its scale.
+def resize_to_square(image: DecodedImage, size: int | None, fit: Fit, color: Color, name: str) -> DecodedImage:
+    """Convert the colour of an image and resize it to a square. Its intensity scale and dtype do not change.
 
     Args:
-        picture: ``(frames, H, W)`` or ``(frames, H, W, C)``.
-        size: height and width; ``None`` leaves them. Resizing is bilinear and antialiased, on floats.
-        fit: ``stretch`` changes the proportions, ``crop`` cuts the middle square out, ``pad`` adds black to a square.
-        color: ``grey`` weighs colours by ITU-R 601, ``rgb`` repeats grey three times.
-        name: of the file, for errors.
+        image: Pixels ``(frames, H, W)`` or ``(frames, H, W, C)``.
+        size: Height and width of the result in pixels; ``None`` keeps the size. Resizing is bilinear and antialiased,
+            in float32.
+        fit: Method for images that are not square: ``stretch`` changes the proportions, ``crop`` cuts out the central
+            square, ``pad`` adds a black border.
+        color: Colour conversion: ``grey`` weights colours by ITU-R BT.601, ``rgb`` repeats grey three times, ``keep``
+            changes nothing.
+        name: Name of the file in error messages.
 
     Returns:
-        ``(frames, C, H, W)`` in the picture's dtype, with the kind that the file has.
+        Image ``(frames, C, H, W)`` with the dtype, scale and kind of the argument.
 
     Raises:
-        Refused: a colour for a channel a window.
+        InvalidReadOption: A colour conversion is set and the channels are windows.
     """
-    pixels, colour = picture.pixels, picture.kind == "colour"
-    if picture.kind == "windows" and color != "keep":
+    pixels, colour = image.pixels, image.kind == "colour"
+    if image.kind == "windows" and color != "keep":
         raise InvalidReadOption(
-            f"color={color!r} with several windows, each of which is a channel; leave one of the two out"
+            f"color={color!r} cannot be combined with several windows (one channel each); remove one of the two options"
         )
     if color == "grey" and colour:
         pixels = _round(pixels @ _LUMA, pixels.dtype)
@@ -95,7 +105,7 @@ def resize_to_square(picture: DecodedImage, size: int | None, fit: Fit, color: C
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)  # (frames, C, H, W)
     if size is not None and pixels.shape[-2:] != (size, size):
         pixels = np.stack([[_resize(_square(plane, fit), size) for plane in frame] for frame in pixels])
-    return replace(picture, pixels=np.ascontiguousarray(pixels))
+    return replace(image, pixels=np.ascontiguousarray(pixels))
 
 
 def _square(plane: Array, fit: Fit) -> Array:

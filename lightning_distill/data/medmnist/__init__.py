@@ -1,1 +1,1 @@
-"""MedMNIST npz files: 2D images, 3D volumes and slices."""
+"""MedMNIST: 2D sets, and 3D sets as slices of their volumes."""

@@ -1,33 +1,43 @@
-"""What the 2D and the 3D sets of MedMNIST have in common as data modules."""
+"""``MedMNISTBase``: common base class of the 2D and 3D MedMNIST data modules."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lightning_distill.augmentation.presets import valid_for
-from lightning_distill.data.base import ArrayDataModule
+from lightning_distill.data.base import ArrayDataModule, DataOptions
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.medmnist.file import MedMNISTFile
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in `typing` from Python 3.11 on
+
 
 class MedMNISTBase(ArrayDataModule, ABC):
-    """A set read from one npz file; subclasses say how its arrays become images.
+    """Data module of one MedMNIST file. Subclasses convert its arrays to images in `load_raw`.
 
     Args:
-        file: which, and where.
-        modality: what it shows, see `presets.MODALITIES`.
-        augmentation: a preset of `presets.PRESETS`; ``None`` takes the one valid for the modality.
-        source: what the file is called in tables; ``None`` compares its checksum with the official one.
-        options: of `ArrayDataModule`.
+        file: Set, size and location of the file.
+        modality: Imaging modality, a key of `presets.MODALITIES`.
+        augmentation: Name of a siamese augmentation in `presets.PRESETS`. ``None`` takes the one of the modality.
+        source: Origin of the file in cards and tables. ``None`` compares its checksum with the official one.
+        options: Keyword arguments of `ArrayDataModule`.
     """
 
     def __init__(
-        self, file: MedMNISTFile, modality: str, augmentation: str | None, source: str | None, **options: Any
+        self,
+        file: MedMNISTFile,
+        *,
+        modality: str,
+        augmentation: str | None,
+        source: str | None,
+        **options: Unpack[DataOptions],
     ) -> None:
         super().__init__(
-            **file.about,
+            **file.info,
             name=file.name,
             augmentation=augmentation or valid_for(modality),
             source=source or "official file",
@@ -37,23 +47,27 @@ class MedMNISTBase(ArrayDataModule, ABC):
 
     @property
     def reproducible_args(self) -> dict[str, object]:
-        """Name, size where it is not 28, source, and what else is not the default."""
+        """Constructor arguments that reproduce this data module: name, size if not 28, source, and non-defaults."""
         size = {"size": self.file.size} if self.file.size != 28 else {}
         return {"name": self.file.flag, **size, "source": self.spec.source, **super().reproducible_args}
 
     @property
     def path(self) -> Path:
-        """The npz file: in ``root``, else in ``$MEDMNIST_ROOT``, else where the medmnist package keeps it."""
+        """Path of the npz file: in ``root``, else in ``$MEDMNIST_ROOT``, else in the folder of the medmnist package."""
         return self.file.path
 
     def prepare_data(self) -> None:
-        """Download a missing file, if allowed."""
+        """Download a missing file if ``download=True``."""
         self.file.fetch()
 
     @abstractmethod
     def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
-        """The splits of the file as images and labels, with ``groups`` and `name_source` seen to."""
+        """Read the splits as images and labels. An implementation also sets ``groups`` and calls `set_source`."""
 
-    def name_source(self, rule: str = "") -> None:
-        """Say in ``spec.source`` what the file is, by its checksum where nobody said, and what was cut of it."""
-        self._about = (*self._about[:4], (self._source or self.file.provenance()) + rule)
+    def set_source(self, suffix: str = "") -> None:
+        """Set the origin shown in ``spec.source``.
+
+        Args:
+            suffix: Text after the origin, such as the rule by which slices are selected.
+        """
+        self._info = replace(self._info, source=(self._source or self.file.provenance()) + suffix)

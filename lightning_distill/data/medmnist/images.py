@@ -1,6 +1,8 @@
-"""The twelve MedMNIST 2D sets, read as arrays straight from their files."""
+"""``MedMNISTDataModule``: the twelve MedMNIST 2D sets, read from their npz files."""
 
 from __future__ import annotations
+
+import os
 
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import OnOverlap
@@ -8,7 +10,7 @@ from lightning_distill.data.medmnist.base import MedMNISTBase
 from lightning_distill.data.medmnist.file import MedMNISTFile
 from lightning_distill.data.npz import groups_of, splits_of
 
-#: What the images are: `presets.MODALITIES` says which augmentation that allows.
+#: Imaging modality of each set, a key of `presets.MODALITIES`, which selects a valid augmentation.
 _MODALITIES = {
     "pathmnist": "histology",
     "chestmnist": "chest_xray",
@@ -26,38 +28,50 @@ _MODALITIES = {
 
 
 class MedMNISTDataModule(MedMNISTBase):
-    """A MedMNIST 2D set: classes, task, licence and a valid augmentation come with it.
+    """MedMNIST 2D set, with its class names, task, license and a valid augmentation.
 
     Args:
-        name: one of the twelve 2D sets, e.g. ``pneumoniamnist``.
-        size: 28, 64, 128 or 224 pixels.
-        root: folder of the npz files; default the variable ``MEDMNIST_ROOT``, else the medmnist package's folder.
-        download: fetch a missing file through the medmnist package.
-        augmentation: a preset of `presets.PRESETS`; ``None`` takes the one that `presets.MODALITIES` has for what
-            the set shows (no mirror images of the organ and chest sets; colour only where there is some).
-        source: what the file is called in tables; ``None`` compares its checksum with the official one.
-        real_per_class: real images of each class in a training batch.
-        batch_size: images in a validation or test batch.
-        steps_per_epoch: batches between two validations, see `ArrayDataModule`.
-        min_combination: of multi-label data, training images a combination of labels needs, see `ArrayDataModule`.
-        combinations_as_classes: make multi-label data single-label ones, see `ArrayDataModule`.
-        seed: of the draws.
-        on_overlap: where a patient or lesion is in two splits, in a file that has ``train_patient_id`` or
-            ``train_lesion_id`` and the like: ``error``, ``warn`` or ``drop``, see `ArrayDataModule`.
+        name: Name of one of the twelve 2D sets, e.g. ``pneumoniamnist``.
+        size: Edge length of the images: 28, 64, 128 or 224 pixels.
+        root: Folder of the npz files. ``None`` takes the environment variable ``MEDMNIST_ROOT``, else the folder of
+            the medmnist package.
+        download: Download a missing file with the medmnist package.
+        augmentation: Name of a siamese augmentation in `presets.PRESETS`. ``None`` takes the one of
+            `presets.MODALITIES` for the modality of the set: no mirroring of organs and chests, and color operations
+            for color images only.
+        source: Origin of the file in cards and tables. ``None`` compares its checksum with the official one.
+        real_per_class: Number of real images of each class in a training batch.
+        batch_size: Number of images in a validation or test batch.
+        steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
+            ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
+        min_combination: Number of training images that a label combination of multi-label data needs to be treated
+            as a class in balanced batches and in the synthetic set. ``None`` takes one percent of the training split.
+        combinations_as_classes: Convert multi-label data to single-label data: each frequent label combination
+            becomes a class, and images with other combinations are removed from every split.
+        seed: Seed of the batches.
+        on_overlap: Action if a patient or lesion has images in two splits of a file with arrays such as
+            ``train_patient_id`` or ``train_lesion_id``: ``error`` stops, ``warn`` continues, ``drop`` removes the
+            images from train, and those of test patients also from val.
 
     Raises:
-        ValueError: unknown name or size (the closest are offered), or a truncated or corrupted file.
-        FileNotFoundError: the file is missing and ``download`` is off.
+        ValueError: If the name or size is unknown, or the file is truncated or corrupted (on first use).
+        FileNotFoundError: If the file is missing and ``download=False`` (on first use).
 
     Reference:
         Yang et al.: MedMNIST v2, Scientific Data 2023, arXiv 2110.14795.
+
+    Example:
+        >>> data = MedMNISTDataModule("pneumoniamnist", root="data")
+        >>> data.spec.class_names  # doctest: +SKIP
+        ('normal', 'pneumonia')
     """
 
     def __init__(
         self,
         name: str,
+        *,
         size: int = 28,
-        root: str | None = None,
+        root: str | os.PathLike[str] | None = None,
         download: bool = True,
         augmentation: str | None = None,
         source: str | None = None,
@@ -72,9 +86,9 @@ class MedMNISTDataModule(MedMNISTBase):
         file = MedMNISTFile(name, size, root, download)
         super().__init__(
             file,
-            _MODALITIES[name],
-            augmentation,
-            source,
+            modality=_MODALITIES[name],
+            augmentation=augmentation,
+            source=source,
             channels="last",
             real_per_class=real_per_class,
             batch_size=batch_size,
@@ -86,8 +100,12 @@ class MedMNISTDataModule(MedMNISTBase):
         )
 
     def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
-        """The splits of the file; its checksum decides what it is called."""
+        """Read the splits, the groups if the file has identifiers, and the origin of the file.
+
+        Returns:
+            Images and labels by split; ``None`` for an absent split.
+        """
         arrays = self.file.read()
         self.groups, splits = groups_of(arrays), splits_of(arrays, self.path.name)
-        self.name_source()
+        self.set_source()
         return splits

@@ -1,6 +1,6 @@
-"""Files as hospitals have them, read to pixels on a fixed scale: pictures, DICOM, NIfTI."""
+"""Read PNG, JPEG, TIFF, DICOM and NIfTI files to pixels on a fixed intensity scale."""
 
-from lightning_distill.data.readers.base import DecodedImage, InvalidReadOption, ReadOptions, UnreadableFile
+from lightning_distill.data.readers.base import DecodedImage, InvalidReadOption, Reader, ReadOptions, UnreadableFile
 from lightning_distill.data.readers.dispatch import is_image, is_volume, read_image
 from lightning_distill.data.readers.windows import WINDOWS, Windows
 
@@ -9,6 +9,7 @@ __all__ = [
     "DecodedImage",
     "InvalidReadOption",
     "ReadOptions",
+    "Reader",
     "UnreadableFile",
     "Windows",
     "is_image",

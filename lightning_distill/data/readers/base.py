@@ -1,14 +1,15 @@
-"""What a reader gives, what it may be asked for, and the two ways in which it says no."""
+"""The `Reader` interface of a file format, its options, its result and its two errors."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,30 +24,31 @@ Kind = Literal["grey", "grey (stored inverted)", "colour", "windows"]
 EIGHT_BIT = "8 bit, 0 to 255"
 INVERTED: Kind = "grey (stored inverted)"
 
-_NOT_THE_FILES_FAULT = {
+#: Errors of the disk, the permissions or the memory: the file itself may be intact.
+_SYSTEM_ERRORS = {
     errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
 }  # fmt: skip
-_TALKATIVE = ("pydicom", "nibabel", "nibabel.global", "PIL")
+_DECODER_LOGGERS = ("pydicom", "nibabel", "nibabel.global", "PIL")
 
 
 class UnreadableFile(ValueError):
-    """The file is at fault: truncated, damaged, or not what its name says. It may be left out."""
+    """Error of a missing, truncated, damaged or unsupported file. ``on_error="skip"`` leaves such a file out."""
 
 
 class InvalidReadOption(ValueError):
-    """The file can be read, but not as it was asked for; leaving it out would hide a wrong setting."""
+    """Error of an intact file that cannot be read with the given options. It is never skipped."""
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """The pixels of one file on a scale that does not depend on them.
+    """Pixels of one file on an intensity scale that does not depend on the pixel values.
 
     Args:
-        pixels: uint8 as stored, or float32 in [0, 1]; ``(frames, H, W)`` or ``(frames, H, W, C)``.
-        scale: what the values stand for, e.g. ``8 bit, 0 to 255``; pictures of two scales do not belong together.
-        kind: grey, grey whose file held it inverted (MONOCHROME1), colour, or a channel a window.
-        rescale: of a DICOM file, whether its tags say what its stored numbers become: ``absent``, the ``identity``, or
-            ``other``. ``none`` where that is no question: other formats, or numbers that were said to be HU.
+        pixels: Array ``(frames, H, W)`` or ``(frames, H, W, C)``, uint8 as stored or float32 in [0, 1].
+        scale: Meaning of the pixel values, e.g. ``8 bit, 0 to 255``. All files of a data set must have the same scale.
+        kind: Kind of the pixels: grey, grey stored inverted (MONOCHROME1), colour, or one channel per window.
+        rescale: Rescale tags of a DICOM file: ``absent``, ``identity`` or ``other``; ``none`` for other formats and
+            where ``assume_hu`` is set.
     """
 
     pixels: Array
@@ -57,21 +59,29 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a reader may be asked for. Every format takes what concerns it.
+    """Options of the file readers. Each format uses the options that apply to it.
 
     Args:
-        window: see `parse_windows`; ``file`` takes each DICOM file's own. ``None`` scales by the bit depth.
-        assume_hu: take the numbers for HU where the file does not say so.
-        frames: which frames of a DICOM or TIFF file, which slices of a NIfTI volume; ``mask``, for volumes only, is the
-            one in which a second volume marks the largest area.
-        axis: the direction in which a NIfTI volume is cut.
-        spacing: resample a NIfTI volume to voxels of so many millimetres in all directions.
-        max_pixels: refuse a file that says it holds more, before room is made for them.
-        mask_label: the number in a mask that counts, for ``frames="mask"``; ``None`` counts all that are not 0.
+        window: Intensity window of DICOM and NIfTI files: ``lung``, ``abdomen``, ``brain``, ``subdural`` or ``bone``
+            (in HU), ``(center, width)``, a list of these (one channel each), or ``file`` for the window in each DICOM
+            file. ``None`` scales by the bit depth.
+        assume_hu: Treat the stored numbers as HU if the file does not declare their unit.
+        frames: Selected frames of a DICOM file, pages of a TIFF file or slices of a NIfTI volume: ``middle``,
+            ``first``, ``all``, or (volumes only) ``mask`` for the slice in which a mask volume has its largest area.
+        axis: Slicing direction of NIfTI volumes: ``axial``, ``coronal`` or ``sagittal``.
+        spacing: Voxel edge in millimetres that NIfTI volumes are resampled to; ``None`` keeps the stored voxels.
+        max_pixels: Largest number of pixels or voxels of one file. A file with a larger size in its header is refused
+            before memory is allocated.
+        mask_label: Label in the mask volumes that ``frames="mask"`` uses, e.g. 2 for the tumours of a liver data set.
+            ``None`` uses all voxels that are not 0.
 
     Raises:
-        ValueError: an unknown window, frames or axis, a spacing or a limit that is not positive, a label of the mask
-            that is 0 or is asked for without ``frames="mask"``.
+        ValueError: The window, frames or axis is unknown, the spacing or pixel limit is not positive, or the mask
+            label is 0 or is given without ``frames="mask"``.
+
+    Example:
+        >>> ReadOptions(window=["lung", (40, 80)], frames="all").axis
+        'axial'
     """
 
     window: Windows = None
@@ -91,56 +101,120 @@ class ReadOptions:
                 raise ValueError(f"{key}={number}; it must be above 0")
         if self.mask_label is not None and (self.mask_label == 0 or self.frames != "mask"):
             raise ValueError(
-                f"mask_label={self.mask_label}, frames={self.frames!r}; it is for frames='mask', and 0 is unmarked"
+                f"mask_label={self.mask_label}, frames={self.frames!r}; mask_label must not be 0 and needs "
+                "frames='mask'"
             )
         parse_windows(self.window)
 
     @property
     def slice_options(self) -> str:
-        """Which slices of a NIfTI volume are read, for cards."""
+        """Description of the selected slices of a volume, for cards."""
         if self.frames == "mask":
-            what = "the mask" if self.mask_label is None else f"label {self.mask_label} of the mask"
-            return f"{self.axis} slice of 3D volumes in which {what} has its largest area"
+            mask = "the mask" if self.mask_label is None else f"label {self.mask_label} of the mask"
+            return f"{self.axis} slice of 3D volumes in which {mask} has its largest area"
         return f"{self.frames} {self.axis} slice{'s' * (self.frames == 'all')} of 3D volumes"
 
     def choose(self, count: int) -> list[int]:
-        """The numbers of the ones among so many frames or slices that are chosen by their place."""
+        """Select frame or slice numbers by their position.
+
+        Args:
+            count: Number of frames or slices in the file.
+        """
         return {"middle": [count // 2], "first": [0], "all": list(range(count))}[self.frames]
 
 
+class ReadFunction(Protocol):
+    """Function that decodes one file."""
+
+    def __call__(self, path: Path, options: ReadOptions, name: str, mask: Path | None = None) -> DecodedImage:
+        """Read a file.
+
+        Args:
+            path: Path of the file.
+            options: Options of all readers.
+            name: Name of the file in error messages.
+            mask: Path of the mask of a volume, for ``frames="mask"``; readers of other files ignore it.
+
+        Raises:
+            UnreadableFile: The file is damaged. Exceptions of a decoder become this error outside of the reader.
+            InvalidReadOption: The file cannot be read with these options.
+        """
+
+
+def never(path: Path) -> bool:
+    """Return False for every path: the format is recognised by its suffixes only."""
+    return False
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A file format. A new format is one module with a `Reader` and one entry in `dispatch.READERS`.
+
+    Args:
+        suffixes: Lower-case file name endings of the format, with the dot.
+        read: Function that decodes a file to a `DecodedImage`.
+        detect: Function that recognises a file by its content, called if no reader has the suffix of the file.
+        is_volume: Whether files of this format are volumes that are cut into slices and may have a mask.
+
+    Example:
+        >>> import numpy as np
+        >>> def read_npy(path, options, name, mask=None):
+        ...     return DecodedImage(np.load(path)[None], "8 bit, 0 to 255", "grey")
+        >>> Reader((".npy",), read_npy).matches("scan.NPY")
+        True
+    """
+
+    suffixes: tuple[str, ...]
+    read: ReadFunction
+    detect: Callable[[Path], bool] = never
+    is_volume: bool = False
+
+    def matches(self, name: str) -> bool:
+        """Return whether a file name has a suffix of this format, in upper or lower case."""
+        return name.lower().endswith(self.suffixes)
+
+
 def check_pixel_count(name: str, size: tuple[int, ...], max_pixels: int) -> None:
-    """Refuse a size that is absurd, before memory is asked for: a header can say anything.
+    """Validate the size in a file header before memory is allocated.
+
+    Args:
+        name: Name of the file in error messages.
+        size: Edge lengths in pixels, channels and frames included.
+        max_pixels: Largest allowed product of the edge lengths.
 
     Raises:
-        Unreadable: no pixels, or more than the limit.
+        UnreadableFile: The size is zero, negative or above the limit.
     """
     count = int(np.prod([int(edge) for edge in size], dtype=object))
-    said = " x ".join(str(edge) for edge in size)
+    shape = " x ".join(str(edge) for edge in size)
     if count < 1:
-        raise UnreadableFile(f"cannot read {name}: it says it holds {said} pixels; get the file again")
+        raise UnreadableFile(f"cannot read {name}: its header declares {shape} pixels; re-export the file")
     if count > max_pixels:
         raise UnreadableFile(
-            f"cannot read {name}: it says it holds {said} pixels, more than max_pixels={max_pixels}; raise max_pixels "
-            "if that is true"
+            f"cannot read {name}: its header declares {shape} pixels, more than max_pixels={max_pixels}; raise "
+            "max_pixels if the size is correct"
         )
 
 
 def to_unit_range(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float32]:
-    """Numbers of a fixed range to [0, 1], clipped: ``(values - low) / (high - low)``."""
+    """Scale numbers from a fixed range to [0, 1] and clip: ``(values - low) / (high - low)``."""
     return np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
 
 
 @contextmanager
-def decoding(name: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into `Unreadable`, and keep what it says to itself.
+def translate_decoder_errors(name: str) -> Iterator[None]:
+    """Turn the exceptions of a decoder into `UnreadableFile` and silence its warnings and log messages.
 
-    Warnings and exceptions of decoders quote header values and absolute paths, which belong in no log.
+    Messages of decoders quote header values and absolute paths, which must not reach a log.
+
+    Args:
+        name: Name of the file in error messages.
 
     Raises:
-        Unreadable: the file is damaged.
-        OSError: the disk or the rights are at fault; it names the file only.
+        UnreadableFile: The file is missing or damaged.
+        OSError: The disk or the permissions failed; the message contains `name` only.
     """
-    loggers = [logging.getLogger(talker) for talker in _TALKATIVE]
+    loggers = [logging.getLogger(logger) for logger in _DECODER_LOGGERS]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
@@ -151,14 +225,12 @@ def decoding(name: str) -> Iterator[None]:
     except (UnreadableFile, InvalidReadOption, MemoryError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _NOT_THE_FILES_FAULT:
+        if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
             raise type(error)(error.errno, f"cannot read {name}: {error.strerror}") from None
         if isinstance(error, FileNotFoundError):
-            raise UnreadableFile(
-                f"cannot read {name}: there is no such file; check the list or bring it back"
-            ) from None
+            raise UnreadableFile(f"cannot read {name}: there is no such file; correct the path") from None
         raise UnreadableFile(
-            f"cannot read {name}: it is truncated, damaged, or of a kind the decoder lacks; get the file again"
+            f"cannot read {name}: it is truncated, damaged or in an unsupported encoding; re-export the file"
         ) from None
     finally:
         for logger, level in zip(loggers, levels, strict=True):

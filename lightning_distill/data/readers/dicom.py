@@ -1,4 +1,4 @@
-"""DICOM: stored pixel, modality, window, inversion, fixed range, in this order, and nothing else of the header."""
+"""Read DICOM pixels: stored value, modality transform, window, inversion, fixed range. Other tags are not read."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from lightning_distill.data.readers.base import (
     DecodedImage,
     InvalidReadOption,
     Kind,
+    Reader,
     ReadOptions,
     Rescale,
     UnreadableFile,
     check_pixel_count,
-    decoding,
     to_unit_range,
+    translate_decoder_errors,
 )
+from lightning_distill.data.readers.dicom_detect import has_preamble, is_headerless
 from lightning_distill.data.readers.dicom_open import (
     check_decoder,
     check_inflated,
     check_packing,
     open_dicom,
-    settle_syntax,
+    set_default_syntax,
 )
 from lightning_distill.data.readers.optional_deps import import_optional
 from lightning_distill.data.readers.windows import Window, describe, parse_windows
@@ -36,7 +38,7 @@ from lightning_distill.data.readers.windows import Window, describe, parse_windo
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-#: All that is asked of a file beside its meta group; names, dates and vendors' own tags are passed over.
+#: The only tags that are read besides the meta group: no names, dates or vendor tags.
 TAGS = [
     "Modality", "PhotometricInterpretation", "SamplesPerPixel", "PlanarConfiguration", "NumberOfFrames", "Rows",
     "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept", "RescaleSlope",
@@ -56,14 +58,14 @@ _KINDS: dict[str, Kind] = {
 
 
 class ModalityTransform(NamedTuple):
-    """What a file's stored numbers become.
+    """Linear transform of the stored numbers: ``slope * stored + intercept``.
 
     Args:
-        slope: of ``slope * stored + intercept``.
-        intercept: the same.
-        low: smallest number the stored type can become; NaN for floats, which have no such number.
-        high: largest.
-        hounsfield: whether the file says that this gives HU.
+        slope: Slope of the transform.
+        intercept: Intercept of the transform.
+        low: Smallest value that the stored type can become; NaN for floats.
+        high: Largest value that the stored type can become; NaN for floats.
+        hounsfield: Whether the file declares the result to be in HU.
     """
 
     slope: float
@@ -73,48 +75,52 @@ class ModalityTransform(NamedTuple):
     hounsfield: bool
 
 
-def read_dicom(path: Path, options: ReadOptions, name: str) -> DecodedImage:
-    """Read a DICOM file on a fixed scale. Use it through `read_image`, which translates what decoders raise.
+def read_dicom(path: Path, options: ReadOptions, name: str, mask: Path | None = None) -> DecodedImage:
+    """Read a DICOM file on a fixed scale. Call it through `read_image`, which translates the exceptions of decoders.
 
-    Grey pixels go the way of PS3.3: stored value, modality LUT (rescale or table), window, inversion of MONOCHROME1,
-    and last the range. The range is the window's ``center - width / 2`` to ``center + width / 2``; for ``file`` what
-    the file's first VOI LUT or window makes of it; without a window what BitsStored and PixelRepresentation can hold,
-    taken through the modality: never what the picture happens to hold. Colour becomes RGB and is divided by its
-    largest storable value. Eight unsigned bits without rescale and window stay uint8.
+    Grey pixels are processed in the order of PS3.3: stored value, modality LUT (rescale or table), window, inversion
+    of MONOCHROME1, fixed range. The range is ``center - width / 2`` to ``center + width / 2`` of the window; for
+    ``file`` the output range of the first VOI LUT or window in the file; without a window the range of BitsStored and
+    PixelRepresentation after the modality transform. It never depends on the pixel values. Colour becomes RGB and is
+    divided by its largest storable value. Eight unsigned bits without rescale and window stay uint8.
 
-    A file without preamble or meta header is read where it begins as a data set does (`is_bare`), uncompressed.
+    An uncompressed file without preamble or meta header is read if `is_headerless` recognises it.
 
     Args:
-        path: the file.
-        options: ``window``, ``assume_hu``, ``frames`` and ``max_pixels`` concern DICOM.
-        name: what errors call it.
+        path: Path of the file.
+        options: Read options; ``window``, ``assume_hu``, ``frames`` and ``max_pixels`` apply.
+        name: Name of the file in error messages.
+        mask: Ignored; only volumes have masks.
 
     Returns:
-        uint8 or float32 in [0, 1]; ``(frames, H, W)``, ``(frames, H, W, 3)``, or a channel a window.
+        Image ``(frames, H, W)``, or ``(frames, H, W, C)`` for colour (3 channels) and several windows (one channel
+        each), uint8 or float32 in [0, 1].
 
     Raises:
-        Unreadable: no picture inside, too many pixels, or ones that are packed as the standard forbids.
-        Refused: a window in HU for numbers that are not, floats without a window, a window for colour.
-        MissingExtra: pydicom or a decoder is not installed.
+        UnreadableFile: The file has no pixels, too many pixels, or pixels packed against the standard.
+        InvalidReadOption: A window in HU is given for other units, floats have no window, or colour has a window.
+        MissingExtraError: pydicom or a decoder is not installed.
+
+    Reference: NEMA, DICOM PS3.3, sections C.7.6.3, C.11.1 and C.11.2.
     """
     check_inflated(path, options.max_pixels, name)
     ds, decoders = open_dicom(path, name, specific_tags=list(TAGS)), import_optional("pydicom.pixels", "DICOM files")
     if not any(keyword in ds for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise UnreadableFile(
-            f"cannot read {name}: it holds no picture; leave out reports and structures, or get the file again if it "
-            "was cut short"
+            f"cannot read {name}: it contains no pixels; remove reports and structure sets, or re-export a truncated "
+            "file"
         )
     photometric = str(ds.PhotometricInterpretation)
     if photometric not in _KINDS:
         raise InvalidReadOption(
-            f"{name} has a photometric interpretation that is not read; convert it to MONOCHROME2 or RGB"
+            f"{name} has an unsupported photometric interpretation; convert it to MONOCHROME2 or RGB"
         )
-    settle_syntax(ds, name)
+    set_default_syntax(ds, name)
     check_packing(ds, 3 if _KINDS[photometric] == "colour" and photometric != "PALETTE COLOR" else 1, name)
     check_decoder(ds, name)
     count = int(ds.get("NumberOfFrames") or 1)
-    wanted = count if options.frames == "all" else min(count, 1)
-    check_pixel_count(name, (wanted, int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel)), options.max_pixels)
+    frame_count = count if options.frames == "all" else min(count, 1)
+    check_pixel_count(name, (frame_count, int(ds.Rows), int(ds.Columns), int(ds.SamplesPerPixel)), options.max_pixels)
     chosen = options.choose(count)
     frames, scales = [], set()
     for number, stored in zip(chosen, decoders.iter_pixels(ds, indices=chosen), strict=True):
@@ -130,37 +136,37 @@ def read_dicom(path: Path, options: ReadOptions, name: str) -> DecodedImage:
         scales.add(scale)
     if len(scales) > 1:
         raise InvalidReadOption(
-            f"{name} has frames of several scales; give window=(center, width) for one, or frames='middle'"
+            f"{name} has frames with different scales; give window=(center, width) or frames='middle'"
         )
-    several = len(parse_windows(options.window)) > 1
-    kind: Kind = "windows" if several else _KINDS[photometric]
+    multiple_windows = len(parse_windows(options.window)) > 1
+    kind: Kind = "windows" if multiple_windows else _KINDS[photometric]
     return DecodedImage(np.stack(frames), scales.pop(), kind, "none" if options.assume_hu else _rescale(ds, chosen[0]))
 
 
 def patient_of(path: Path, salt: bytes, name: str) -> int:
-    """A number that is equal for two DICOM files of one patient, and says nothing else without the salt.
+    """Return a salted hash of the patient identifier, equal for all DICOM files of one patient.
 
     Args:
-        path: the file; only PatientID and its issuer are read.
-        salt: random bytes, the same for all files, forgotten afterwards.
-        name: what errors call the file.
+        path: Path of the file; only PatientID and its issuer are read.
+        salt: Random bytes, equal for all files of one run and not stored.
+        name: Name of the file in error messages.
 
     Raises:
-        Unreadable: the file is damaged.
-        Refused: it has no PatientID.
+        UnreadableFile: The file is damaged.
+        InvalidReadOption: The file has no PatientID.
     """
-    with decoding(name):
-        wanted = ["PatientID", "IssuerOfPatientID"]
-        ds = open_dicom(path, name, stop_before_pixels=True, specific_tags=wanted)
+    with translate_decoder_errors(name):
+        tags = ["PatientID", "IssuerOfPatientID"]
+        ds = open_dicom(path, name, stop_before_pixels=True, specific_tags=tags)
         if not (patient := str(ds.get("PatientID") or "").strip()):
-            raise InvalidReadOption(f"{name} has no PatientID; give a table with a patient column, or leave groups out")
+            raise InvalidReadOption(f"{name} has no PatientID; give a table with a patient column, or remove groups")
         issuer = str(ds.get("IssuerOfPatientID") or "").strip()
         return int.from_bytes(hashlib.sha256(salt + f"{issuer}\0{patient}".encode()).digest(), "big")
 
 
 def _colour(stored: Array, depth: int, options: ReadOptions, name: str) -> tuple[Array, str]:
     if options.window is not None:
-        raise InvalidReadOption(f"{name} is in colour, and windows are for grey pictures; leave window out")
+        raise InvalidReadOption(f"{name} is a colour image and window= needs grey images; remove window")
     if depth == 8:
         return stored, EIGHT_BIT
     return to_unit_range(stored.astype(np.float64), 0, 2.0**depth - 1), _bits(depth, 0, 2.0**depth - 1)
@@ -169,8 +175,8 @@ def _colour(stored: Array, depth: int, options: ReadOptions, name: str) -> tuple
 def _grey(stored: Array, ds: Dataset, frame: int, options: ReadOptions, name: str) -> tuple[Array, str]:
     inverted = ds.PhotometricInterpretation == "MONOCHROME1"
     modality, windows = _modality(ds, frame, name), parse_windows(options.window)
-    plain = modality[:4] == (1.0, 0.0, 0.0, 255.0) and "ModalityLUTSequence" not in ds
-    if plain and options.window is None:
+    unscaled = modality[:4] == (1.0, 0.0, 0.0, 255.0) and "ModalityLUTSequence" not in ds
+    if unscaled and options.window is None:
         pixels = stored.astype(np.uint8)
         return (255 - pixels if inverted else pixels), EIGHT_BIT
     if "ModalityLUTSequence" in ds:
@@ -187,7 +193,7 @@ def _grey(stored: Array, ds: Dataset, frame: int, options: ReadOptions, name: st
     else:
         if not modality.low < modality.high:
             raise InvalidReadOption(
-                f"{name} holds floats or constants, which have no range of their own; give window=(center, width)"
+                f"{name} stores floats or constants, which have no fixed range; give window=(center, width)"
             )
         unit = to_unit_range(values, modality.low, modality.high)
         scale = _bits(int(ds.BitsStored), modality.low, modality.high)
@@ -201,11 +207,11 @@ def _modality(ds: Dataset, frame: int, name: str) -> ModalityTransform:
         return ModalityTransform(1.0, 0.0, 0.0, 2.0**depth - 1, str(table.get("ModalityLUTType")) == "HU")
     group = _group(ds, "PixelValueTransformationSequence", frame)
     slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
-    given = slope is not None and intercept is not None
-    hounsfield = given and ds.get("Modality") == "CT" and str(group.get("RescaleType") or "HU") == "HU"
+    has_rescale = slope is not None and intercept is not None
+    hounsfield = has_rescale and ds.get("Modality") == "CT" and str(group.get("RescaleType") or "HU") == "HU"
     by, plus = (1.0 if number is None else float(number) for number in (slope, 0.0 if intercept is None else intercept))
     if not (np.isfinite(by) and np.isfinite(plus)):
-        raise UnreadableFile(f"cannot read {name}: its rescale slope or intercept is not finite; get the file again")
+        raise UnreadableFile(f"cannot read {name}: its rescale slope or intercept is not finite; correct the tags")
     if "PixelData" not in ds:  # floats
         return ModalityTransform(by, plus, np.nan, np.nan, hounsfield)
     depth = int(ds.BitsStored)
@@ -215,7 +221,7 @@ def _modality(ds: Dataset, frame: int, name: str) -> ModalityTransform:
 
 
 def _rescale(ds: Dataset, frame: int) -> Rescale:
-    """Whether the file says what its stored numbers become."""
+    """Classify the rescale tags of a frame."""
     group = _group(ds, "PixelValueTransformationSequence", frame)
     slope, intercept = group.get("RescaleSlope"), group.get("RescaleIntercept")
     if "ModalityLUTSequence" in ds:
@@ -232,16 +238,14 @@ def _own_window(values: NDArray[np.float64], ds: Dataset, frame: int, name: str)
         return to_unit_range(table(np.rint(values).astype(np.int64), ds, 0).astype(np.float64), 0, 2.0**depth - 1)
     group = _group(ds, "FrameVOILUTSequence", frame)
     if group.get("WindowCenter") is None or group.get("WindowWidth") is None:
-        raise InvalidReadOption(
-            f"{name} names no window of its own; give window=(center, width), or a named one for CT"
-        )
+        raise InvalidReadOption(f"{name} contains no window; give window=(center, width), or a named window for CT")
     center, width = (float(np.ravel(np.asarray(group[key].value, float))[0]) for key in ("WindowCenter", "WindowWidth"))
     function = str(group.get("VOILUTFunction") or "LINEAR")
     if not width > 0:
-        raise InvalidReadOption(f"{name} names a window whose width is not above 0; give window=(center, width)")
+        raise InvalidReadOption(f"the window in {name} has a width that is not above 0; give window=(center, width)")
     if function == "SIGMOID":
         return (1 / (1 + np.exp(-4 * (values - center) / width))).astype(np.float32)
-    if function == "LINEAR":  # PS3.3 C.11.2.1.2.1: the width counts whole numbers, both ends with it
+    if function == "LINEAR":  # PS3.3 C.11.2.1.2.1: the width counts integers, both ends included
         center, width = center - 0.5, width - 1
     if width <= 0:
         return (values > center).astype(np.float32)
@@ -249,12 +253,12 @@ def _own_window(values: NDArray[np.float64], ds: Dataset, frame: int, name: str)
 
 
 def _group(ds: Dataset, sequence: str, frame: int) -> Dataset:
-    """What holds for a frame: its own functional group, else the shared one, else the file itself."""
+    """Return the functional group of a frame, else the shared functional group, else the data set itself."""
     for groups, number in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
         items = ds.get(groups) or []
         if number < len(items) and items[number].get(sequence):
-            found: Dataset = items[number][sequence].value[0]
-            return found
+            group: Dataset = items[number][sequence].value[0]
+            return group
     return ds
 
 
@@ -262,10 +266,18 @@ def _check_hounsfield(windows: list[Window], hounsfield: bool, name: str) -> Non
     named = [window.name for window in windows if window.name]
     if named and not hounsfield:
         raise InvalidReadOption(
-            f"window={named[0]!r} is in HU, and {name} does not say that its numbers are: a CT file with rescale slope "
-            "and intercept does; give window=(center, width) in its own numbers, or assume_hu=True"
+            f"window={named[0]!r} is in HU, and {name} does not declare HU (a CT file with rescale slope and intercept "
+            "does); give window=(center, width) in the stored unit, or set assume_hu=True"
         )
 
 
 def _bits(depth: int, low: float, high: float) -> str:
     return f"{depth} bit, {low:.10g} to {high:.10g} as 0 to 1"
+
+
+def _detect(path: Path) -> bool:
+    """Recognise a DICOM file by its content; a DICOMDIR is an index without pixels."""
+    return path.name.lower() != "dicomdir" and (has_preamble(path) or is_headerless(path))
+
+
+READER = Reader((".dcm", ".dicom"), read_dicom, detect=_detect)

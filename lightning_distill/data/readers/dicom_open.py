@@ -1,4 +1,4 @@
-"""How a DICOM file is opened: what is none, how its pixels are packed, what of that is refused before reading."""
+"""Open DICOM files and validate their packing, transfer syntax and unpacked size before pixels are decoded."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from lightning_distill.data.readers.optional_deps import import_optional
 if TYPE_CHECKING:
     from pydicom import FileDataset
 
-_META = 144  # preamble, mark and the length of the group itself
-_BYTES, _HEADER = 4, 1 << 24  # of a pixel, and of all that is not pixels, where a file is deflated as a whole
+_META = 144  # offset of the meta group: preamble, prefix and group length element
+_BYTES, _HEADER = 4, 1 << 24  # limits of a deflated file: bytes per pixel, bytes of all other elements
 
 
 def check_inflated(path: Path, max_pixels: int, name: str) -> None:
-    """Refuse a deflated file that unpacks to more than its pixels can be, before it is unpacked into memory.
+    """Refuse a deflated file that unpacks to more bytes than ``max_pixels`` allows, before it is read into memory.
+
+    Args:
+        path: Path of the file.
+        max_pixels: Largest allowed number of pixels.
+        name: Name of the file in error messages.
 
     Raises:
-        Unreadable: it does.
+        UnreadableFile: The unpacked file is too large.
     """
     if not has_preamble(path):
         return
@@ -37,76 +42,87 @@ def check_inflated(path: Path, max_pixels: int, name: str) -> None:
                 packed = inflate.unconsumed_tail
                 if size > most:
                     raise UnreadableFile(
-                        f"cannot read {name}: it unpacks to more than {most} bytes, room for max_pixels={max_pixels}; "
-                        "raise max_pixels if that is true"
+                        f"cannot read {name}: it unpacks to more than {most} bytes, the limit for "
+                        f"max_pixels={max_pixels}; "
+                        "raise max_pixels if the size is correct"
                     )
 
 
 def open_dicom(path: Path, name: str, **options: object) -> FileDataset:
-    """The data set of a file that has DICOM's mark, or begins as only a data set does.
+    """Open a DICOM file with or without preamble.
+
+    Args:
+        path: Path of the file.
+        name: Name of the file in error messages.
+        **options: Keyword arguments of ``pydicom.dcmread``.
 
     Raises:
-        Unreadable: any other file.
+        UnreadableFile: The file is not DICOM, or it is deflated and has no preamble.
     """
     if not (has_preamble(path) or is_headerless(path)):
-        raise UnreadableFile(
-            f"cannot read {name}: it is not marked as DICOM and does not begin as a data set does; get the file again, "
-            "or export it with a meta header"
-        )
+        raise UnreadableFile(f"cannot read {name}: it is not a DICOM file; re-export it with a meta header")
     if not has_preamble(path) and is_deflated(path):
-        raise UnreadableFile(f"cannot read {name}: it is deflated and has no preamble; export it again with one")
+        raise UnreadableFile(f"cannot read {name}: it is deflated and has no preamble; re-export it with a preamble")
     ds: FileDataset = import_optional("pydicom", "DICOM files").dcmread(path, force=True, **options)
     return ds
 
 
-def settle_syntax(ds: FileDataset, name: str) -> None:
-    """Where no meta header names the transfer syntax, it is the plain one that the file was read by.
+def set_default_syntax(ds: FileDataset, name: str) -> None:
+    """Set the uncompressed transfer syntax that pydicom detected, if the meta header does not contain one.
+
+    Args:
+        ds: Data set with its pixels.
+        name: Name of the file in error messages.
 
     Raises:
-        Refused: compressed pixels, which nothing then says how to decode.
+        InvalidReadOption: The pixels are compressed and their transfer syntax is unknown.
     """
     if "TransferSyntaxUID" in ds.file_meta:
         return
     if "PixelData" in ds and ds["PixelData"].is_undefined_length:
         raise InvalidReadOption(
-            f"{name} is compressed, and without a meta header nobody knows how; export it again with one"
+            f"{name} is compressed and has no meta header with its transfer syntax; re-export it with a meta header"
         )
     uids, (implicit, little) = import_optional("pydicom.uid", "DICOM files"), ds.original_encoding
-    plain = uids.ImplicitVRLittleEndian if implicit else uids.ExplicitVRLittleEndian
-    ds.file_meta.TransferSyntaxUID = plain if little else uids.ExplicitVRBigEndian
+    syntax = uids.ImplicitVRLittleEndian if implicit else uids.ExplicitVRLittleEndian
+    ds.file_meta.TransferSyntaxUID = syntax if little else uids.ExplicitVRBigEndian
 
 
 def check_packing(ds: FileDataset, samples: int, name: str) -> None:
-    """Whether the numbers of the pixels lie in the file as the decoders take it.
+    """Validate that the pixels are packed as the decoders expect.
 
     Args:
-        ds: with its pixels.
-        samples: numbers a pixel that its photometric interpretation has.
-        name: what errors call the file.
+        ds: Data set with its pixels.
+        samples: Samples per pixel of its photometric interpretation.
+        name: Name of the file in error messages.
 
     Raises:
-        Unreadable: other samples a pixel, or numbers that do not begin at their lowest bit, as older files have them.
+        UnreadableFile: SamplesPerPixel differs, or the stored bits do not begin at the lowest bit (older files).
     """
     if int(ds.SamplesPerPixel) != samples:
         raise UnreadableFile(
-            f"cannot read {name}: its samples a pixel do not go with its photometric interpretation; get the file again"
+            f"cannot read {name}: SamplesPerPixel is inconsistent with PhotometricInterpretation; re-export the file"
         )
     high, stored = ds.get("HighBit"), ds.get("BitsStored")
-    if high is not None and stored is not None and int(high) >= int(stored):  # pydicom does not look
+    if high is not None and stored is not None and int(high) >= int(stored):  # not checked by pydicom
         raise UnreadableFile(
-            f"cannot read {name}: its stored bits do not begin at the lowest one, as today's standard wants them; "
-            "export it again with a high bit of bits stored - 1"
+            f"cannot read {name}: its stored bits do not begin at the lowest bit; re-export it with HighBit = "
+            "BitsStored - 1"
         )
 
 
 def check_decoder(ds: FileDataset, name: str) -> None:
-    """Whether what is installed can decode the pixels.
+    """Validate that a decoder for the transfer syntax is installed.
+
+    Args:
+        ds: Data set with its transfer syntax.
+        name: Name of the file in error messages.
 
     Raises:
-        Refused: it cannot.
+        InvalidReadOption: No installed decoder supports the transfer syntax.
     """
     syntax = ds.file_meta.TransferSyntaxUID
     if not import_optional("pydicom.pixels", "DICOM files").get_decoder(syntax).is_available:
         raise InvalidReadOption(
-            f"{name} is compressed as {syntax.name}: pip install 'lightning-distill[dicom]' to decode it"
+            f"{name} is compressed as {syntax.name}; to decode it: pip install 'lightning-distill[dicom]'"
         )

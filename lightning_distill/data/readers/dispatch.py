@@ -1,77 +1,79 @@
-"""One way in: which reader a file takes."""
+"""Choose the reader of a file by its suffix or its content."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from pathlib import Path
 
-from lightning_distill.data.readers.base import DecodedImage, InvalidReadOption, ReadOptions, UnreadableFile, decoding
-from lightning_distill.data.readers.dicom import read_dicom
-from lightning_distill.data.readers.dicom_detect import has_preamble, is_headerless
-from lightning_distill.data.readers.nifti import read_nifti
-from lightning_distill.data.readers.raster import read_raster
+from lightning_distill.data.readers import dicom, nifti, raster
+from lightning_distill.data.readers.base import (
+    DecodedImage,
+    InvalidReadOption,
+    Reader,
+    ReadOptions,
+    UnreadableFile,
+    translate_decoder_errors,
+)
 
-Reader = Callable[[Path, ReadOptions, str], DecodedImage]
-_NIFTI = (".nii", ".nii.gz")
-_READERS: dict[str, Reader] = {
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), read_raster),
-    **dict.fromkeys((".dcm", ".dicom"), read_dicom),
-    **dict.fromkeys(_NIFTI, read_nifti),
-}
+#: All supported file formats. Suffixes are tried first, then the content, both in this order.
+READERS: tuple[Reader, ...] = (raster.READER, dicom.READER, nifti.READER)
 
 
 def is_image(path: Path) -> bool:
-    """Whether there is a reader for a file, by its ending, or where that says nothing by a beginning as DICOM's."""
+    """Return whether a reader supports a file, by its suffix or its content. Unreadable files count as unsupported."""
     try:
-        return _reader(path) is not None
+        return find_reader(path) is not None
     except OSError:
         return False
 
 
-def is_volume(path: str | Path) -> bool:
-    """Whether a file is a volume that is cut into slices, by its ending."""
-    return str(path).lower().endswith(_NIFTI)
+def is_volume(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file name has the suffix of a volume format."""
+    return any(reader.is_volume and reader.matches(os.fspath(path)) for reader in READERS)
 
 
 def read_image(
-    path: str | Path, options: ReadOptions | None = None, name: str | None = None, mask: str | Path | None = None
+    path: str | os.PathLike[str],
+    options: ReadOptions | None = None,
+    name: str | None = None,
+    mask: str | os.PathLike[str] | None = None,
 ) -> DecodedImage:
-    """Read a picture, a DICOM or a NIfTI file to pixels on a fixed scale.
+    """Read a PNG, JPEG, TIFF, DICOM or NIfTI file to pixels on a fixed intensity scale.
 
     Args:
-        path: ``.png``, ``.jpg``, ``.jpeg``, ``.tif``, ``.tiff``, ``.dcm``, ``.dicom``, ``.nii``, ``.nii.gz``, or a
-            DICOM file of any other name.
-        options: windows, frames, limits; default `ReadOptions()`.
-        name: what errors call the file; default its last part.
-        mask: a NIfTI file that marks voxels of a NIfTI volume, for ``frames="mask"``.
+        path: Path of the file: ``.png``, ``.jpg``, ``.jpeg``, ``.tif``, ``.tiff``, ``.dcm``, ``.dicom``, ``.nii``,
+            ``.nii.gz``, or a DICOM file with any other name.
+        options: Windows, frames and limits. Default: ``ReadOptions()``.
+        name: Name of the file in error messages. Default: the last part of the path.
+        mask: Path of a NIfTI file that marks voxels of a NIfTI volume, for ``frames="mask"``.
 
     Raises:
-        Unreadable: the file is missing, truncated, damaged, too large or of no known kind.
-        Refused: it cannot be read as it was asked for.
-        MissingExtra: the extra ``dicom`` is not installed.
-        OSError: the disk or the rights are at fault.
+        UnreadableFile: The file is missing, truncated, damaged, too large or in an unsupported format.
+        InvalidReadOption: The file cannot be read with these options.
+        MissingExtraError: The extra ``dicom`` is not installed.
+        OSError: The disk or the permissions failed.
     """
     path = Path(path)
     name, options = name or path.name, options or ReadOptions()
-    with decoding(name):
-        reader = _reader(path)
-        if reader is read_nifti:
-            return read_nifti(path, options, name, None if mask is None else Path(mask))
-        if reader is not None and options.frames == "mask":
-            raise InvalidReadOption(f"{name} is no NIfTI volume, and frames='mask' is for those; use frames='middle'")
-        if reader is not None:
-            return reader(path, options, name)
-    known = ", ".join(ending.lstrip(".") for ending in _READERS)
-    raise UnreadableFile(
-        f"cannot read {name}: it is none of {known} nor does it begin as DICOM; convert it to one of these"
-    )
+    with translate_decoder_errors(name):
+        reader = find_reader(path)
+        if reader is None:
+            suffixes = ", ".join(suffix.lstrip(".") for known in READERS for suffix in known.suffixes)
+            raise UnreadableFile(
+                f"cannot read {name}: its format is not supported; convert it to one of {suffixes} (DICOM files may "
+                "have any suffix)"
+            )
+        if options.frames == "mask" and not reader.is_volume:
+            raise InvalidReadOption(f"{name} is not a volume; frames='mask' needs volumes, use frames='middle'")
+        return reader.read(path, options, name, None if mask is None else Path(mask))
 
 
-def _reader(path: Path) -> Reader | None:
-    lowered = path.name.lower()
-    if lowered == "dicomdir":  # the index of a DICOM disk, marked as DICOM but without pixels
-        return None
-    for ending, reader in _READERS.items():
-        if lowered.endswith(ending):
-            return reader
-    return read_dicom if has_preamble(path) or is_headerless(path) else None
+def find_reader(path: Path) -> Reader | None:
+    """Return the reader of a file, or None if no reader supports it.
+
+    Raises:
+        OSError: The suffix is unknown and the file cannot be opened.
+    """
+    by_suffix = (reader for reader in READERS if reader.matches(path.name))
+    by_content = (reader for reader in READERS if reader.detect(path))
+    return next(by_suffix, None) or next(by_content, None)

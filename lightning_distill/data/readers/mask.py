@@ -1,4 +1,4 @@
-"""Where a mask marks most: the slice of a volume that shows what somebody has outlined."""
+"""Find the slice of a volume in which its mask has the largest area."""
 
 from __future__ import annotations
 
@@ -8,75 +8,78 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.data.medmnist.slices import largest
-from lightning_distill.data.readers.base import InvalidReadOption, ReadOptions, UnreadableFile, decoding
+from lightning_distill.data.medmnist.slices import argmax_near_middle
+from lightning_distill.data.readers.base import InvalidReadOption, ReadOptions, UnreadableFile, translate_decoder_errors
 from lightning_distill.data.readers.optional_deps import import_optional
 from lightning_distill.data.readers.volume import Volume, cut_volume, load_volume
 
-_SHOWN = 10  # labels in a message
-_NEAR = 0.1  # of a voxel's shortest edge: writers round a header's numbers, other grids are further off
+_MAX_LABELS = 10  # labels listed in an error message
+_TOLERANCE = 0.1  # tolerance as a fraction of the shortest voxel edge, for rounded header values
 
 
 def largest_mask_slice(path: Path, volume: Volume, options: ReadOptions, name: str) -> int:
-    """The number of the slice in which a mask has its largest area; of equal ones that nearest to the middle.
+    """Return the number of the slice in which a mask has its largest area; ties take the slice nearest to the middle.
 
-    Whatever is not 0 is marked, or what is ``options.mask_label``. A volume that is resampled has its mask resampled
-    with it, to shares of marked voxels.
+    Marked voxels equal ``options.mask_label``, or are not 0 if no label is given. If the volume is resampled, the mask
+    is resampled with it, to fractions of marked voxels.
 
     Args:
-        path: a NIfTI file on the volume's own grid.
-        volume: what it is the mask of.
-        options: what is done to the volume.
-        name: what errors call the volume.
+        path: Path of a NIfTI file on the grid of the volume.
+        volume: Volume that the mask belongs to.
+        options: Read options of the volume.
+        name: Name of the volume in error messages.
 
     Raises:
-        Unreadable: a damaged mask, one that marks nothing or has other labels, or one of another shape or place than
+        UnreadableFile: The mask is damaged, marks no voxel, lacks the label, or has another shape or position than
             the volume.
     """
-    called = f"the mask of {name}"
+    mask_name = f"the mask of {name}"
     try:
-        with decoding(called):
-            mask = load_volume(path, options.max_pixels, called)
-    except InvalidReadOption as error:  # the mask is at fault, not what was asked for
+        with translate_decoder_errors(mask_name):
+            mask = load_volume(path, options.max_pixels, mask_name)
+    except InvalidReadOption as error:  # the mask is damaged, the options are valid
         raise UnreadableFile(f"cannot read {name}: {error}") from None
     _check_grid(mask, volume, name)
     if not mask.values.any():
-        raise UnreadableFile(f"cannot read {name}: its mask marks no voxel; outline something, or drop the row")
-    chosen = _chosen(mask, options.mask_label, name)
-    marked = volume._replace(values=chosen.astype(np.float64))
-    areas = cut_volume(marked, options, 0.0, called).sum((1, 2))
+        raise UnreadableFile(f"cannot read {name}: its mask marks no voxel; correct the mask, or remove the row")
+    marked = volume._replace(values=_marked_voxels(mask, options.mask_label, name).astype(np.float64))
+    areas = cut_volume(marked, options, 0.0, mask_name).sum((1, 2))
     if not areas.any():
         raise UnreadableFile(
-            f"cannot read {name}: its mask falls between the voxels of spacing={options.spacing}; give a smaller one"
+            f"cannot read {name}: its mask falls between the voxels of spacing={options.spacing}; give a smaller "
+            "spacing"
         )
-    return largest(areas)
+    return argmax_near_middle(areas)
 
 
-def _chosen(mask: Volume, label: int | None, name: str) -> NDArray[np.bool_]:
-    """The voxels that count, ``(X, Y, Z)``; labels may come as floats that a header's scale has moved a little."""
+def _marked_voxels(mask: Volume, label: int | None, name: str) -> NDArray[np.bool_]:
+    """Return the marked voxels ``(X, Y, Z)``. Labels match within 0.5, as headers may scale them."""
     if label is None:
         return np.asarray(mask.values != 0)
-    chosen = np.abs(mask.values - label) < 0.5
-    if not chosen.any():
-        there = [int(number) for number in np.unique(np.rint(mask.values)) if number]
-        said = ", ".join(map(str, there[:_SHOWN])) + ", ..." * (len(there) > _SHOWN) or "fractions"
-        raise UnreadableFile(f"cannot read {name}: its mask has no label {label}, only {said}; ask for one of these")
-    return chosen
+    marked: NDArray[np.bool_] = np.abs(mask.values - label) < 0.5
+    if not marked.any():
+        present = [int(number) for number in np.unique(np.rint(mask.values)) if number]
+        labels = ", ".join(map(str, present[:_MAX_LABELS])) + ", ..." * (len(present) > _MAX_LABELS) or "fractions"
+        raise UnreadableFile(
+            f"cannot read {name}: its mask has no label {label}, only {labels}; set mask_label to one of these"
+        )
+    return marked
 
 
 def _check_grid(mask: Volume, volume: Volume, name: str) -> None:
-    """Refuse a mask whose voxels are not those of the volume."""
-    ours, theirs = (" x ".join(map(str, of.values.shape)) for of in (volume, mask))
-    if ours != theirs:
+    """Refuse a mask with another shape or voxel grid than the volume."""
+    volume_shape, mask_shape = (" x ".join(map(str, grid.values.shape)) for grid in (volume, mask))
+    if volume_shape != mask_shape:
         raise UnreadableFile(
-            f"cannot read {name}: its mask is {theirs} voxels, the volume {ours}; draw it on the volume"
+            f"cannot read {name}: its mask has {mask_shape} voxels, the volume {volume_shape}; resample the mask to "
+            "the volume"
         )
     ends = ((0, edge - 1) for edge in volume.values.shape)
     corners = np.array([(*corner, 1) for corner in itertools.product(*ends)])  # (8, 4)
-    apart = float(np.abs((mask.affine - volume.affine) @ corners.T)[:3].max())
+    distance = float(np.abs((mask.affine - volume.affine) @ corners.T)[:3].max())
     edge = float(import_optional("nibabel", "NIfTI files").affines.voxel_sizes(volume.affine).min())
-    if not apart <= _NEAR * edge:
+    if not distance <= _TOLERANCE * edge:
         raise UnreadableFile(
-            f"cannot read {name}: its mask lies up to {apart:.2f} mm beside the volume (their affines differ); "
-            "resample it to the volume"
+            f"cannot read {name}: its mask is displaced by up to {distance:.2f} mm (the affines differ); resample the "
+            "mask to the volume"
         )

@@ -1,4 +1,4 @@
-"""Packages of the extra ``dicom``, asked for when a file first needs one."""
+"""Import the packages of the extra ``dicom`` when a file first needs them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from lightning_distill.data.readers.base import InvalidReadOption
 
 
 class MissingExtraError(InvalidReadOption, ImportError):
-    """A package of the extra ``dicom`` is not installed."""
+    """Error of a package of the extra ``dicom`` that is not installed."""
 
 
-def import_optional(package: str, what: str) -> ModuleType:
-    """Import a package of the extra, or say how to get it.
+def import_optional(package: str, files: str) -> ModuleType:
+    """Import a package of the extra ``dicom``.
+
+    Args:
+        package: Dotted name of the module.
+        files: Kind of files that need it, for the error message.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtraError: The package is not installed; the message contains the pip command.
     """
     try:
         return import_module(package)
     except ImportError:
         root = package.split(".")[0]
-        raise MissingExtraError(f"reading {what} needs {root}: pip install 'lightning-distill[dicom]'") from None
+        raise MissingExtraError(f"reading {files} needs {root}: pip install 'lightning-distill[dicom]'") from None

@@ -1,4 +1,4 @@
-"""A NIfTI volume: loaded, turned upright, cut into slices."""
+"""Load NIfTI volumes, reorient them and cut them into slices."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from lightning_distill.data.readers.base import InvalidReadOption, ReadOptions, UnreadableFile, check_pixel_count
 from lightning_distill.data.readers.optional_deps import import_optional
 
-#: Bytes before the voxels: a header of 540 and extensions, which are text. What says more is damaged, or meant to fill
-#: memory when it is unpacked. Behind the voxels nothing is expected, and no more than that looked at.
+#: Largest number of bytes before the voxels (header and extensions) and of bytes read after them. A larger offset means
+#: a damaged file or a decompression bomb.
 _MOST_BEFORE = _MOST_BEHIND = 1 << 24
 _AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
 class Volume(NamedTuple):
-    """A volume as it is stored.
+    """Volume in its stored orientation.
 
     Args:
-        values: ``(X, Y, Z)`` after the file's own scaling.
-        affine: ``(4, 4)`` voxel to millimetres.
-        bits: of a stored voxel.
-        low: smallest value the stored integers can become; NaN for floats.
-        high: largest.
+        values: Voxels ``(X, Y, Z)`` after the scaling in the file header.
+        affine: Matrix ``(4, 4)`` from voxel indices to millimetres.
+        bits: Bits per stored voxel.
+        low: Smallest value that the stored integer type can become; NaN for floats.
+        high: Largest value that the stored integer type can become; NaN for floats.
     """
 
     values: NDArray[np.float64]
@@ -39,18 +39,20 @@ class Volume(NamedTuple):
 
 
 def load_volume(path: Path, max_pixels: int, name: str) -> Volume:
-    """One volume of numbers.
+    """Load a three-dimensional NIfTI volume.
 
     Args:
-        path: the file.
-        max_pixels: voxels it may hold.
-        name: what errors call it.
+        path: Path of the file.
+        max_pixels: Largest allowed number of voxels.
+        name: Name of the file in error messages.
 
     Raises:
-        Unreadable: too many voxels, NaN or infinite ones, voxels that begin absurdly far into the file.
-        OSError, EOFError: a packed file that is cut short, or whose checksum is another.
-        Refused: not three dimensions, or not one number a voxel.
-        MissingExtra: nibabel is not installed.
+        UnreadableFile: The volume has too many voxels or NaN or infinite voxels, or its voxels begin too far into
+            the file.
+        OSError: The checksum of a gzip file is wrong.
+        EOFError: A gzip file is truncated.
+        InvalidReadOption: The volume is not three-dimensional, or a voxel is not one number.
+        MissingExtraError: nibabel is not installed.
     """
     _check_offset(path, name)
     image = import_optional("nibabel", "NIfTI files").load(path)
@@ -59,17 +61,17 @@ def load_volume(path: Path, max_pixels: int, name: str) -> Volume:
         shape = shape[:-1]
     if len(shape) != 3:
         raise InvalidReadOption(
-            f"{name} is {' x '.join(map(str, shape))}, not one volume; write each volume to a file of its own"
+            f"{name} is {' x '.join(map(str, shape))}, not one volume; write each volume to its own file"
         )
     check_pixel_count(name, shape, max_pixels)
     stored = image.get_data_dtype()
     if stored.kind not in "iuf":
-        raise InvalidReadOption(f"{name} holds {stored} voxels, not one number each; write grey volumes")
-    _check_sum(path, math.prod(shape) * stored.itemsize)
+        raise InvalidReadOption(f"{name} has {stored} voxels, not one number each; convert it to a grey volume")
+    _check_crc(path, math.prod(shape) * stored.itemsize)
     slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
     values = np.asanyarray(image.dataobj).astype(np.float64).reshape(shape)
     if not np.isfinite(values).all():
-        raise UnreadableFile(f"cannot read {name}: it holds NaN or infinite voxels; write a number there")
+        raise UnreadableFile(f"cannot read {name}: it has NaN or infinite voxels; replace them by finite numbers")
     low = high = np.nan
     if stored.kind in "iu":
         ends = np.iinfo(stored)
@@ -78,7 +80,7 @@ def load_volume(path: Path, max_pixels: int, name: str) -> Volume:
 
 
 def _check_offset(path: Path, name: str) -> None:
-    """Refuse a file whose voxels begin absurdly far away: all before them would be unpacked, extensions into memory."""
+    """Refuse a file with voxels that begin too far into it: everything before them would be unpacked into memory."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         header = file.read(540)
     for order in "<>":
@@ -87,19 +89,20 @@ def _check_offset(path: Path, name: str) -> None:
                 begin = struct.unpack_from(order + kind, header, place)[0]
                 if not 0 <= begin <= _MOST_BEFORE:
                     raise UnreadableFile(
-                        f"cannot read {name}: it says its voxels begin at byte {begin:g}; get it again"
+                        f"cannot read {name}: its header places the voxels at byte {begin:g}; re-export the file"
                     )
 
 
-def _check_sum(path: Path, size: int) -> None:
-    """Read a packed file through to its checksum: nibabel stops at the last voxel, and never gets to see it.
+def _check_crc(path: Path, size: int) -> None:
+    """Read a gzip file to its checksum, since nibabel stops at the last voxel.
 
     Args:
-        path: the file; one that is not packed has no checksum.
-        size: bytes of all voxels.
+        path: Path of the file; other than gzip files are not read.
+        size: Number of bytes of all voxels.
 
     Raises:
-        OSError, EOFError: it is another, or the file is cut short.
+        OSError: The checksum is wrong.
+        EOFError: The file is truncated.
     """
     if not path.name.lower().endswith(".gz"):
         return
@@ -109,24 +112,24 @@ def _check_sum(path: Path, size: int) -> None:
             left -= len(part)
 
 
-def cut_volume(volume: Volume, options: ReadOptions, black: float, name: str) -> NDArray[np.float64]:
-    """All slices ``(slices, H, W)`` along ``options.axis``, laid out as `read_nifti` says.
+def cut_volume(volume: Volume, options: ReadOptions, background: float, name: str) -> NDArray[np.float64]:
+    """Return all slices ``(slices, H, W)`` along ``options.axis`` in the orientation of `read_nifti`.
 
     Args:
-        volume: as it is stored.
-        options: ``axis``, ``spacing`` and ``max_pixels``.
-        black: what lies outside a volume that is turned while it is resampled.
-        name: what errors call it.
+        volume: Volume in its stored orientation.
+        options: Read options; ``axis``, ``spacing`` and ``max_pixels`` apply.
+        background: Value outside the stored volume, where resampling rotates it.
+        name: Name of the file in error messages.
 
     Raises:
-        Unreadable: the resampled volume would have too many voxels.
+        UnreadableFile: The resampled volume would have too many voxels.
     """
-    turned = _turn(volume, options, black, name)[::-1, ::-1, ::-1]  # to left, posterior, inferior
-    return np.moveaxis(turned, _AXES[options.axis], 0).swapaxes(1, 2)
+    upright = _reorient(volume, options, background, name)[::-1, ::-1, ::-1]  # to left, posterior, inferior
+    return np.moveaxis(upright, _AXES[options.axis], 0).swapaxes(1, 2)
 
 
-def _turn(volume: Volume, options: ReadOptions, black: float, name: str) -> NDArray[np.float64]:
-    """The values with axes to the right, anterior and superior, in cubes of ``spacing`` where that is given."""
+def _reorient(volume: Volume, options: ReadOptions, background: float, name: str) -> NDArray[np.float64]:
+    """Return the voxels with axes to the right, anterior and superior, resampled to cubes of ``spacing`` if given."""
     nib = import_optional("nibabel", "NIfTI files")
     image = nib.as_closest_canonical(nib.Nifti1Image(volume.values, volume.affine))
     if options.spacing is not None:
@@ -134,6 +137,6 @@ def _turn(volume: Volume, options: ReadOptions, black: float, name: str) -> NDAr
         edges = tuple(round(edge * size / options.spacing) + 1 for edge, size in lengths)
         check_pixel_count(name, edges, options.max_pixels)
         resample = import_optional("nibabel.processing", "NIfTI files").resample_to_output
-        image = resample(image, [options.spacing] * 3, order=1, cval=black)  # black where there was nothing
+        image = resample(image, [options.spacing] * 3, order=1, cval=background)
     values: NDArray[np.float64] = np.asanyarray(image.dataobj)
     return values

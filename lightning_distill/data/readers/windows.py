@@ -1,4 +1,4 @@
-"""Windows: which numbers become black and which white, fixed before any picture is seen."""
+"""Intensity windows: the fixed range of stored values that is mapped to [0, 1]."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-#: Centre and width in HU, as radiology textbooks set them; sources differ a little, so cards say the numbers too.
+#: Centre and width in HU as in radiology textbooks. Sources differ slightly, so cards show the numbers too.
 WINDOWS = {
     "lung": (-600.0, 1500.0),
     "abdomen": (50.0, 400.0),
@@ -14,18 +14,18 @@ WINDOWS = {
     "subdural": (80.0, 200.0),
     "bone": (400.0, 1800.0),
 }
-#: One name, one (centre, width), several of either as channels, ``file`` for the file's own, or none.
-Windows = str | Sequence[float] | Sequence[str] | Sequence[Sequence[float]] | None
+#: A name, a pair (centre, width), a list of these (one channel each), ``file`` for the window in each file, or None.
+Windows = str | Sequence[float] | Sequence[str | Sequence[float]] | None
 
 
 @dataclass(frozen=True)
 class Window:
-    """Black at ``low`` and below, white at ``high`` and above.
+    """Intensity range that is mapped to [0, 1]; values outside are clipped.
 
     Args:
-        name: of a CT window in HU; empty for one that was given as numbers.
-        low: centre - width / 2.
-        high: centre + width / 2.
+        name: Name of a CT window in HU; empty for a window that was given as numbers.
+        low: Value that becomes 0: centre - width / 2.
+        high: Value that becomes 1: centre + width / 2.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Window:
 
 
 def parse_windows(window: Windows) -> list[Window]:
-    """The windows that were asked for; none for ``None`` and for ``file``.
+    """Parse the option ``window``; ``None`` and ``file`` return an empty list.
 
     Args:
-        window: a name of `WINDOWS`, ``(center, width)``, or a list of these, one a channel.
+        window: Name of a window in `WINDOWS`, pair ``(center, width)``, or list of these with one entry per channel.
 
     Raises:
-        ValueError: an unknown name, not two numbers, a width that is not positive.
+        ValueError: The name is unknown, a pair does not have two finite numbers, or a width is not positive.
     """
     if window is None or window == "file":
         return []
@@ -52,15 +52,15 @@ def parse_windows(window: Windows) -> list[Window]:
     if len(window) == 2 and all(isinstance(number, (int, float)) for number in window):
         return [_parse(window)]  # type: ignore[arg-type]
     if not window:
-        raise ValueError(f"window={window!r} names none; leave it out, or use {', '.join(WINDOWS)}")
+        raise ValueError(f"window={window!r} is empty; remove it, or use {', '.join(WINDOWS)}")
     return [_parse(one) for one in window]  # type: ignore[arg-type]
 
 
 def describe(windows: Sequence[Window]) -> str:
-    """The scale of pixels that were windowed, for cards."""
+    """Describe the intensity scale of windowed pixels, for cards."""
     if len(windows) > 1:
-        said = "; ".join(str(window) for window in windows)
-        return f"windows {said}; each a channel, as 0 to 1"
+        names = "; ".join(str(window) for window in windows)
+        return f"windows {names}; each a channel, as 0 to 1"
     return f"{'CT ' if windows[0].name else ''}window {windows[0]} as 0 to 1"
 
 

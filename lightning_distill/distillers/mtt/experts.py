@@ -125,9 +125,7 @@ def _validate_network_and_data(folder: Path, network: str, spec: DataSpec) -> No
     expert_network, data = card["network"], card["data"]
     made_on = None if data is None else DataSpec.from_dict(data)  # type: ignore[arg-type]
     if expert_network != network:
-        raise ValueError(
-            f"expert {folder.name} is a {expert_network}, not a {network}; use network={expert_network!r} or new experts"
-        )
+        raise ValueError(f"expert {folder.name} is a {expert_network}, not a {network}; set network={expert_network!r}")
     if made_on is None:
         return
     if made_on.shape != spec.shape:

@@ -11,16 +11,22 @@ import shutil
 import time
 import tracemalloc
 import warnings
+from dataclasses import asdict
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from jsonargparse import ArgumentParser
 from PIL import Image
 from pydicom.data import get_testdata_file
 
 from lightning_distill import DataSpec, FolderDataModule, load_set
 from lightning_distill.cli import main
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.data.folder import Columns
+from lightning_distill.data.folder.decode import _VERSION, DecodeOptions
+from lightning_distill.data.readers import ReadOptions
 from lightning_distill.utils.lazy_arrays import FileArray
 
 NAME = "Mustermann^Erika"
@@ -128,8 +134,8 @@ def test_files_that_are_no_images_are_counted(root):
     with pytest.warns(UserWarning, match="left out") as heard:
         FolderDataModule(str(root)).setup()
     said = " ".join(str(warning.message) for warning in heard)
-    assert "1 files below the class folders are no images that can be read, or links to folders" in said
-    assert "1 images lie beside the class folders and have no label" in said
+    assert "1 files below the class folders are in unsupported formats or links to folders" in said
+    assert "1 images beside the class folders have no label" in said
 
 
 def test_links_are_read_counted_or_missed_but_never_passed_over(root):
@@ -137,12 +143,14 @@ def test_links_are_read_counted_or_missed_but_never_passed_over(root):
     for name, to in (("x.png", "../../elsewhere/x.png"), ("more", "../../elsewhere"), ("again", "."), ("loop", "loop")):
         (root / "ill" / name).symlink_to(to)
     data = FolderDataModule(str(root))
-    with pytest.warns(UserWarning, match=r"3 files below the class folders .* or links to folders, which are not foll"):
+    with pytest.warns(UserWarning, match=r"3 files below the class folders .* or links to folders and are left out"):
         data.setup()
     assert sum(len(labels) for _, labels in data.splits.values()) == 21
     for name in ("away.png", "round.png"):
         (root / "ill" / name).symlink_to(name if name == "round.png" else "../../annex/0.png")
-    with pytest.raises(ValueError, match=r"cannot read ill/away.png: there is no such file; .* on_error='skip' leaves"):
+    with pytest.raises(
+        ValueError, match=r"cannot read ill/away.png: there is no such file; .* set on_error='skip' to leave"
+    ):
         FolderDataModule(str(root)).setup()
     for cache in (None, str(root.parent / "cache")):
         data = FolderDataModule(str(root), on_error="skip", cache=cache)
@@ -167,7 +175,9 @@ def test_a_folder_that_may_not_be_looked_into_is_named_and_no_empty_one(root, mo
     monkeypatch.setattr(os, "scandir", unless(scandir))
     monkeypatch.setattr(os, "listdir", unless(listdir))
     name = "root" if closed == "." else closed
-    with pytest.raises(PermissionError, match=f"cannot look at {name}: Permission denied; ask for the rights") as heard:
+    with pytest.raises(
+        PermissionError, match=f"cannot access {name}: Permission denied; change its permissions"
+    ) as heard:
         FolderDataModule(str(root)).setup()
     assert str(root.parent) not in str(heard.value)
 
@@ -202,14 +212,14 @@ def arrange(root, what):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("empty", "the root has no class folders; put the images into one folder a class, or give a table"),
-        ("flat", "the root has no class folders"),
-        ("empty class", "the class folder doubtful has no images; remove or fill it"),
-        ("no train", "there is a folder 'test' but none called train; add it"),
-        ("beside", "beside the folders of splits there is 'healthy'; move it away, or into the splits"),
+        ("empty", "root has no class folders; put the images into one folder per class, or give table"),
+        ("flat", "root has no class folders"),
+        ("empty class", "the class folder doubtful has no images; remove the folder or add images"),
+        ("no train", "there is a folder 'test' but no folder train; add it"),
+        ("beside", "there is a folder 'healthy' beside the split folders; move it out of root or into the splits"),
         ("two of one", "the folders val and valid are both val; keep one"),
-        ("unknown class", "val has the class 'new', of which train has no images; correct the labels"),
-        ("gone", "there is no folder root; give root as the folder of the images"),
+        ("unknown class", "val has the class 'new', train has no images of it; correct the labels"),
+        ("gone", "there is no folder root; set root to the folder of the images"),
     ],
 )
 def test_folders_that_do_not_fit_are_refused(root, what, message):
@@ -247,11 +257,13 @@ def test_spaces_before_quotes_and_empty_cells_behind_a_row_are_no_part_of_it(roo
 
 def test_columns_and_classes_may_be_called_otherwise(root):
     table = write_table(root, twenty(), columns=("Image Index", "Finding"))
-    data = FolderDataModule(str(root), table=str(root / table), path_column="Image Index", label_column="Finding",
+    data = FolderDataModule(str(root), table=str(root / table), columns=Columns(path="Image Index", label="Finding"),
                             class_names=["ill", "healthy"])  # fmt: skip
     assert data.spec.class_names == ("ill", "healthy")
     assert np.array_equal(data.splits["train"][0][0, 0], grey(0)) == (data.splits["train"][1][0] == 1)
-    with pytest.raises(ValueError, match="class_names are 'ill', 'well' but the files have 'healthy', 'ill'"):
+    with pytest.raises(
+        ValueError, match="class_names are 'ill', 'well' but the files have 'healthy', 'ill'; list each class once"
+    ):
         FolderDataModule(str(root), class_names=["ill", "well"]).setup()
 
 
@@ -291,19 +303,19 @@ def test_no_finding_is_a_class_where_labels_are_single(root):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("../x.png", "ill"), "labels.csv, line 22 has a path that is absolute or leads out of the root"),
-        (("ill/../../x.png", "ill"), "leads out of the root"),
+        (("../x.png", "ill"), "labels.csv, line 22 has a path that is absolute or outside of root"),
+        (("ill/../../x.png", "ill"), "is absolute or outside of root"),
         (("/etc/passwd", "ill"), "line 22 has a path that is absolute"),
         (("C:\\x.png", "ill"), "line 22 has a path that is absolute"),
-        (("..\\x.png", "ill"), "leads out of the root"),
-        (("", "ill"), "line 22 has no path; fill it in or drop the row"),
-        (("ill/0.png", "ill"), "labels.csv names 'ill/0.png' more than once; keep one row a file"),
-        (("./ill/0.png", "ill"), "labels.csv names 'ill/0.png' more than once"),
-        (("ill/gone.png", "ill"), "labels.csv names 'ill/gone.png', which the root does not hold"),
-        (("x" * 300 + ".png", "ill"), "which the root does not hold"),
-        (("ill/new.png", ""), "line 22 has no label; fill it in, drop the row, or set multi_label=True"),
-        (("ill/new.png",), "line 22 has too few columns; mend the row"),
-        (("ill/new.png", "ill", " left"), "line 22 has more cells than there are columns; put quotes around a cell"),
+        (("..\\x.png", "ill"), "is absolute or outside of root"),
+        (("", "ill"), "line 22 has no path; fill it in or remove the row"),
+        (("ill/0.png", "ill"), "labels.csv lists 'ill/0.png' more than once; keep one row per file"),
+        (("./ill/0.png", "ill"), "labels.csv lists 'ill/0.png' more than once"),
+        (("ill/gone.png", "ill"), "labels.csv lists 'ill/gone.png', not found below root"),
+        (("x" * 300 + ".png", "ill"), "not found below root"),
+        (("ill/new.png", ""), "line 22 has no label; fill it in, remove the row, or set multi_label=True"),
+        (("ill/new.png",), "line 22 has too few cells; correct the row"),
+        (("ill/new.png", "ill", " left"), "line 22 has more cells than columns; quote cells that contain"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused(root, row, message):
@@ -317,7 +329,7 @@ def test_rows_that_do_not_fit_are_refused(root, row, message):
 @pytest.mark.parametrize(
     ("column", "cell", "message"),
     [
-        ("patient", "", "line 2 has no patient; fill the column, or leave it out"),
+        ("patient", "", "line 2 has no patient; fill in all rows, or remove the column"),
         ("split", "holdout", "line 2 has the split 'holdout'; use train, val, test"),
     ],
 )
@@ -328,13 +340,15 @@ def test_patients_and_splits_that_do_not_fit_are_refused(root, column, cell, mes
 
 
 def test_tables_that_are_none_are_refused(root):
-    with pytest.raises(FileNotFoundError, match=r"there is no table gone.csv; give its path, or leave table out"):
+    with pytest.raises(FileNotFoundError, match=r"there is no table gone.csv; correct table, or remove it"):
         FolderDataModule(str(root), table="gone.csv").setup()
     (root / "empty.csv").write_text("path,label\n")
     with pytest.raises(ValueError, match=r"empty.csv has no rows below its header"):
         FolderDataModule(str(root), table="empty.csv").setup()
     write_table(root, [(*row, NAME) for row in twenty()], "headless.csv", ("ill/0.png", "ill", NAME))
-    with pytest.raises(ValueError, match=r"headless.csv has no column 'path', 'label' in its first line; name yours"):
+    with pytest.raises(
+        ValueError, match=r"headless.csv has no column 'path', 'label' in its first line; give its name"
+    ):
         FolderDataModule(str(root), table="headless.csv").setup()
     write_table(root, [(*row, "doubtful") for row in twenty()], "two.csv", ("path", "label", "label "))
     with pytest.raises(ValueError, match=r"two.csv has more than one column 'label'; rename the others"):
@@ -343,26 +357,28 @@ def test_tables_that_are_none_are_refused(root):
     with pytest.raises(ValueError, match=r"blank.csv has no column 'path', 'label'"):
         FolderDataModule(str(root), table="blank.csv").setup()
     write_table(root, twenty(), "other.csv", ("file", "label"))
-    with pytest.raises(ValueError, match=r"other.csv has no column 'path', only file, label; name yours by path_col"):
+    with pytest.raises(
+        ValueError, match=r"other.csv has no column 'path', only file, label; give its name as columns.path"
+    ):
         FolderDataModule(str(root), table="other.csv").setup()
     write_table(root, [("ill/Müller.png", "ill")], "old.csv", encoding="latin-1")
     with pytest.raises(ValueError, match=r"old.csv is not UTF-8; save it as CSV UTF-8"):
         FolderDataModule(str(root), table="old.csv").setup()
     (root / "broken.csv").write_text('path,label\n"ill/0.png,ill\n')
-    with pytest.raises(ValueError, match=r"broken.csv is no CSV table"):
+    with pytest.raises(ValueError, match=r"broken.csv is not a CSV table"):
         FolderDataModule(str(root), table="broken.csv").setup()
 
 
 def test_images_without_a_row_are_counted(root):
     table = write_table(root, twenty()[:-3])
-    with pytest.warns(UserWarning, match=r"3 images below the root have no row in labels.csv; they are left out"):
+    with pytest.warns(UserWarning, match=r"3 images below root have no row in labels.csv and are left out"):
         FolderDataModule(str(root), table=table).setup()
 
 
 def test_mixed_sizes_are_refused_and_resized_on_demand(root):
     save(root / "ill" / "5.png", grey(5, 12, 14))
     with pytest.raises(ValueError, match=r"ill/5.png and healthy/0.png have different sizes, 12 x 14 and 6 x 7 pixels "
-                       r"\(H x W\); give size=64"):  # fmt: skip
+                       r"\(H x W\); set size, e.g. size=64"):  # fmt: skip
         FolderDataModule(str(root)).setup()
     data = FolderDataModule(str(root), size=4, val_fraction=0.5)
     assert data.spec.shape == (1, 4, 4)
@@ -395,7 +411,7 @@ def test_resizing_is_antialiased_on_floats(tmp_path, fit, size):
 def test_grey_and_colour_do_not_mix_unless_converted(root):
     colours = np.stack([grey(1), grey(2), grey(3)], -1)
     save(root / "ill" / "5.png", colours)
-    with pytest.raises(ValueError, match=r"ill/5.png and healthy/0.png are colour and grey; give color='grey'"):
+    with pytest.raises(ValueError, match=r"ill/5.png and healthy/0.png are colour and grey; set color='grey'"):
         FolderDataModule(str(root)).setup()
     rgb = FolderDataModule(str(root), color="rgb", val_fraction=0.5)
     assert rgb.spec.shape == (3, 6, 7)
@@ -425,7 +441,9 @@ def test_damaged_files_are_named_or_left_out_and_counted(root):
     content = (root / "ill" / "4.png").read_bytes()
     (root / "ill" / "4.png").write_bytes(content[:40])
     (root / "healthy" / "2.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"cannot read healthy/2.png: .*; on_error='skip' leaves such files out"):
+    with pytest.raises(
+        ValueError, match=r"cannot read healthy/2.png: .*, or set on_error='skip' to leave such files out"
+    ):
         FolderDataModule(str(root)).setup()
     data = FolderDataModule(str(root), on_error="skip")
     with pytest.warns(UserWarning, match="2 of 20 files cannot be read and are left out") as heard:
@@ -436,18 +454,18 @@ def test_damaged_files_are_named_or_left_out_and_counted(root):
     assert np.bincount(np.concatenate([labels for _, labels in data.splits.values()])).tolist() == [9, 9]
     for path in root.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match="none of the 20 files could be read; look at one with on_error='error'"):
+    with pytest.raises(ValueError, match="none of the 20 files can be read; set on_error='error'"):
         FolderDataModule(str(root), on_error="skip").setup()
 
 
 def test_a_wrong_setting_is_never_skipped(root):
-    with pytest.raises(ValueError, match="is a picture, and window= is for DICOM"):
-        FolderDataModule(str(root), on_error="skip", window="lung").setup()
+    with pytest.raises(ValueError, match="is a PNG, JPEG or TIFF file and window= needs DICOM"):
+        FolderDataModule(str(root), on_error="skip", read=ReadOptions(window="lung")).setup()
 
 
 def test_an_absurd_size_is_a_damaged_file(root):
     with pytest.raises(ValueError, match=r"healthy/0.png: .* more than max_pixels=5; raise max_pixels"):
-        FolderDataModule(str(root), max_pixels=5).setup()
+        FolderDataModule(str(root), read=ReadOptions(max_pixels=5)).setup()
 
 
 def count_reads(monkeypatch):
@@ -581,7 +599,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_do_and_one_that_is_full_is_
 
 
 def test_a_cache_below_the_root_is_refused(root):
-    with pytest.raises(ValueError, match="cache lies inside root, where it would pass for a class"):
+    with pytest.raises(ValueError, match="cache is inside root and would be read as a class"):
         FolderDataModule(str(root), cache=str(root / "cache"))
 
 
@@ -610,7 +628,7 @@ def test_many_files_show_a_progress_bar_on_a_terminal(root, monkeypatch, termina
         return paths
 
     monkeypatch.setattr(decoding, "track", watch)
-    monkeypatch.setattr(decoding, "_FEW", few)
+    monkeypatch.setattr(decoding, "_PROGRESS_BAR_MIN", few)
     monkeypatch.setattr("rich.console.Console.is_terminal", terminal)
     FolderDataModule(str(root)).setup()
     assert seen == [not shown]
@@ -618,7 +636,9 @@ def test_many_files_show_a_progress_bar_on_a_terminal(root, monkeypatch, termina
 
 def test_scans_are_windowed_grouped_and_described(scans, tmp_path):
     for cache in (None, str(tmp_path / "cache"), str(tmp_path / "cache")):
-        data = FolderDataModule(str(scans()), window="lung", groups="dicom", val_fraction=0.5, cache=cache)
+        data = FolderDataModule(
+            str(scans()), groups="dicom", val_fraction=0.5, cache=cache, read=ReadOptions(window="lung")
+        )
         numbers = data._decode(data._entries()).patients
         assert numbers.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
         assert data.spec.intensity_scale == "CT window lung, -1350 to 150 HU as 0 to 1"
@@ -632,11 +652,11 @@ def test_scans_are_windowed_grouped_and_described(scans, tmp_path):
 
 
 def test_several_windows_are_channels(scans):
-    data = FolderDataModule(str(scans()), window=["lung", "bone"], size=16, val_fraction=0.5)
+    data = FolderDataModule(str(scans()), size=16, val_fraction=0.5, read=ReadOptions(window=["lung", "bone"]))
     assert data.spec.shape == (2, 16, 16)
     assert data.spec.augmentation == "dsa_grey_noflip"  # saturation would mix the windows
-    with pytest.raises(ValueError, match="color='grey' with several windows"):
-        FolderDataModule(str(scans()), window=["lung", "bone"], color="grey").setup()
+    with pytest.raises(ValueError, match="color='grey' cannot be combined with several windows"):
+        FolderDataModule(str(scans()), color="grey", read=ReadOptions(window=["lung", "bone"])).setup()
 
 
 def test_a_range_that_is_hardly_used_is_said(scans):
@@ -650,7 +670,7 @@ def test_twelve_bits_in_sixteen_are_told_a_way_out_that_there_is(tmp_path, recwa
             save(tmp_path / str(factor) / "ab"[n % 2] / f"{n}.png", grey(n).astype(np.uint16) * 16 * factor)
         recwarn.clear()
         FolderDataModule(str(tmp_path / str(factor)), val_fraction=0.25).setup()
-        said = any("else spread their values over all bits (12 bits times 16)" in str(one.message) for one in recwarn)
+        said = any("so that they use all bits (12 bits: times 16)" in str(one.message) for one in recwarn)
         assert said == warned
 
 
@@ -662,8 +682,8 @@ def test_photometric_interpretations_do_not_mix_unless_accepted(scans):
     ds.save_as(path)
     for color in ("keep", "rgb"):
         with pytest.raises(ValueError, match=r"mix photometric interpretations.*mixed_photometric=True accepts"):
-            FolderDataModule(str(folder), window="lung", color=color).setup()
-    FolderDataModule(str(folder), window="lung", mixed_photometric=True, val_fraction=0.5).setup()
+            FolderDataModule(str(folder), color=color, read=ReadOptions(window="lung")).setup()
+    FolderDataModule(str(folder), mixed_photometric=True, val_fraction=0.5, read=ReadOptions(window="lung")).setup()
 
 
 @pytest.mark.parametrize("window", ["lung", (-600, 1500)])
@@ -674,15 +694,15 @@ def test_a_file_without_rescale_tags_does_not_pass_beside_others(scans, window):
     del ds.RescaleSlope, ds.RescaleIntercept
     ds.save_as(path)
     for on_error in ("error", "skip"):  # a wrong setting, perhaps: never skipped
-        with pytest.raises(ValueError, match=r"ill/.*7.dcm (has no rescale slope|does not say).*assume_hu=True"):
-            FolderDataModule(str(folder), window=window, on_error=on_error).setup()
-    FolderDataModule(str(folder), window=window, assume_hu=True, val_fraction=0.5).setup()
+        with pytest.raises(ValueError, match=r"ill/.*7.dcm (has no rescale slope|does not declare HU).*assume_hu=True"):
+            FolderDataModule(str(folder), on_error=on_error, read=ReadOptions(window=window)).setup()
+    FolderDataModule(str(folder), val_fraction=0.5, read=ReadOptions(window=window, assume_hu=True)).setup()
     for path in folder.rglob("*.dcm"):  # none has any: numbers are as they are stored
         ds = pydicom.dcmread(path)
         for keyword in ("RescaleSlope", "RescaleIntercept"):
             ds.pop(keyword, None)
         ds.save_as(path)
-    FolderDataModule(str(folder), window=(400, 1500), val_fraction=0.5).setup()
+    FolderDataModule(str(folder), val_fraction=0.5, read=ReadOptions(window=(400, 1500))).setup()
 
 
 @pytest.mark.parametrize("cut", ["x.nii", "x.nii.gz", "x.dcm"])
@@ -697,8 +717,8 @@ def test_truncated_scans_are_named_or_left_out_and_counted(scans, tmp_path, cut)
                 nib.save(nib.Nifti1Image(volume, np.eye(4)), folder / name / f"{n}-{cut}")
     path = max((folder / "ill").iterdir())
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    options = {"window": (100, 300), "val_fraction": 0.5}
-    with pytest.raises(ValueError, match=rf"cannot read ill/{re.escape(path.name)}: .*on_error='skip' leaves"):
+    options = {"read": ReadOptions(window=(100, 300)), "val_fraction": 0.5}
+    with pytest.raises(ValueError, match=rf"cannot read ill/{re.escape(path.name)}: .*set on_error='skip' to leave"):
         FolderDataModule(str(folder), **options).setup()
     data = FolderDataModule(str(folder), on_error="skip", **options)
     with pytest.warns(UserWarning, match="1 of 8 files cannot be read and are left out"):
@@ -710,7 +730,7 @@ def test_truncated_scans_are_named_or_left_out_and_counted(scans, tmp_path, cut)
 def test_a_table_with_a_class_in_val_that_train_lacks_is_refused(root):
     rows = twenty(split=lambda name, n: "val" if name == "ill" else "train")
     table = write_table(root, rows, columns=("path", "label", "split"))
-    with pytest.raises(ValueError, match="val has the class 'ill', of which train has no images; correct the labels"):
+    with pytest.raises(ValueError, match="val has the class 'ill', train has no images of it; correct the labels"):
         FolderDataModule(str(root), table=table).setup()
 
 
@@ -739,7 +759,7 @@ def test_slopes_that_differ_need_one_window(scans):
     ds.save_as(path)
     with pytest.raises(ValueError, match=r"different scales, .*; give one window=\(center, width\)"):
         FolderDataModule(str(folder)).setup()
-    FolderDataModule(str(folder), window="bone", val_fraction=0.5).setup()
+    FolderDataModule(str(folder), val_fraction=0.5, read=ReadOptions(window="bone")).setup()
 
 
 def test_frames_of_one_file_belong_together(tmp_path):
@@ -747,8 +767,8 @@ def test_frames_of_one_file_belong_together(tmp_path):
         for n in range(2):
             (tmp_path / "root" / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(get_testdata_file("rtdose.dcm", download=False), tmp_path / "root" / name / f"{n}.dcm")
-    data = FolderDataModule(str(tmp_path / "root"), frames="all", window=(1000000, 500000))
-    data.load()
+    data = FolderDataModule(str(tmp_path / "root"), read=ReadOptions(frames="all", window=(1000000, 500000)))
+    data.load_raw()
     assert data.groups["train"].tolist() == [n for n in range(4) for _ in range(15)]
 
 
@@ -780,8 +800,8 @@ def test_the_card_says_which_augmentation_is_valid(root, tmp_path, monkeypatch):
 
 
 def test_groups_need_an_identifier(scans):
-    with pytest.raises(ValueError, match=r"has no PatientID; give a table with a patient column, or leave groups out"):
-        FolderDataModule(str(scans(PatientID="")), window="lung", groups="dicom").setup()
+    with pytest.raises(ValueError, match=r"has no PatientID; give a table with a patient column, or remove groups"):
+        FolderDataModule(str(scans(PatientID="")), groups="dicom", read=ReadOptions(window="lung")).setup()
 
 
 def test_nothing_of_files_and_headers_reaches_card_set_log_or_cache(scans, tmp_path, capsys, caplog, monkeypatch):
@@ -790,7 +810,7 @@ def test_nothing_of_files_and_headers_reaches_card_set_log_or_cache(scans, tmp_p
     caplog.clear()
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        main(["coreset", "--ipc=1", "--data=FolderDataModule", "--data.root=scans", "--data.window=[lung,bone]",
+        main(["coreset", "--ipc=1", "--data=FolderDataModule", "--data.root=scans", "--data.read.window=[lung,bone]",
               "--data.size=16", "--data.groups=dicom", "--data.cache=cache", "--data.val_fraction=0.5",
               "--out=c"])  # fmt: skip
     said = "".join(capsys.readouterr()) + caplog.text + str([str(warning.message) for warning in heard])
@@ -812,13 +832,15 @@ def test_what_loggers_are_told_names_no_folder(root):
     data.setup()
     assert dict(data.hparams) == {"dataset": "folder", "source": "user files", "real_per_class": 256}
     assert data.reproducible_args == {}
-    scans = FolderDataModule(str(root), size=8, window=("lung", (40, 80)), frames="all", groups="dicom", max_pixels=9)
+    scans = FolderDataModule(
+        str(root), size=8, groups="dicom", read=ReadOptions(window=("lung", (40, 80)), frames="all", max_pixels=9)
+    )
     assert scans.reproducible_args == {
         "size": 8,
-        "window": ["lung", [40, 80]],
-        "frames": "all",
+        "read.window": ["lung", [40, 80]],
+        "read.frames": "all",
+        "read.max_pixels": 9,
         "groups": "dicom",
-        "max_pixels": 9,
     }
 
 
@@ -838,10 +860,9 @@ def test_old_cards_are_read_as_having_no_scale(root):
         ({"on_error": "ignore"}, "unknown on_error='ignore'; use one of error, skip"),
         ({"groups": "patient"}, "unknown groups='patient'; use dicom, or a patient column in the table"),
         ({"size": 0}, "size=0; it must be at least 1"),
-        ({"window": "liver"}, "unknown window='liver'"),
         ({"modality": "chest-xray"}, r"unknown modality='chest-xray' \(did you mean 'chest_xray'"),
-        ({"modality": "ct", "augmentation": "dsa"}, "modality='ct' and augmentation='dsa' both choose; leave one out"),
-        ({"multi_label": True}, "multi_label=True is for a table"),
+        ({"modality": "ct", "augmentation": "dsa"}, "modality='ct' and augmentation='dsa' conflict; give one of them"),
+        ({"multi_label": True}, "multi_label=True needs a table"),
         ({"real_per_class": 0}, "real_per_class=0"),
     ],
 )
@@ -853,3 +874,63 @@ def test_options_that_are_none_are_refused_at_once(options, message):
 def test_making_the_module_reads_nothing(tmp_path):
     FolderDataModule(str(tmp_path / "absent"), cache=str(tmp_path / "cache"))
     assert not list(tmp_path.iterdir())
+
+
+def parse(*options):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--data", type=ArrayDataModule)
+    config = parser.parse_args(["--data=FolderDataModule", *options])
+    instantiate = getattr(parser, "instantiate", None) or parser.instantiate_classes
+    return instantiate(config).data
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        ReadOptions(),
+        ReadOptions(window="lung", assume_hu=True),
+        ReadOptions(window=("lung", (40, 80)), frames="all", max_pixels=9),
+        ReadOptions(window=(-600, 1500.5), axis="coronal", spacing=1.5),
+        ReadOptions(frames="mask", mask_label=2),
+    ],
+)
+def test_reproducible_arguments_are_a_command_line_that_gives_the_same_options(root, read):
+    data = FolderDataModule(root, table="labels.csv", read=read, size=8, groups="dicom", mixed_photometric=True,
+                            modality="ct", on_overlap="drop")  # fmt: skip
+    words = [word for key, value in data.reproducible_args.items() for word in (f"--data.{key}", str(value))]
+    again = parse("--data.root", str(root), "--data.table", "labels.csv", *words)
+    assert again.reproducible_args == data.reproducible_args
+    assert json.loads(json.dumps(asdict(again.options))) == json.loads(json.dumps(asdict(data.options)))
+    assert again.on_overlap == "drop"
+
+
+def test_columns_and_paths_come_from_the_command_line(root, tmp_path):
+    write_table(root, twenty(), columns=("Image Index", "Finding"))
+    options = ("--data.table=labels.csv", "--data.columns.path=Image Index", "--data.columns.label=Finding")
+    data = parse(f"--data.root={root}", f"--data.cache={tmp_path / 'cache'}", *options)
+    assert data.columns == Columns(path="Image Index", label="Finding")
+    assert data.spec.class_names == ("healthy", "ill")
+
+
+def test_options_of_a_cache_key_keep_their_form():
+    """The text is part of the key of every cache that was written; another form would decode all files again."""
+    options = DecodeOptions(ReadOptions(window=("lung", (40, 80)), frames="mask", mask_label=2), 64, patients=True)
+    assert json.dumps([_VERSION, asdict(options)]) == (
+        '[3, {"read": {"window": ["lung", [40, 80]], "assume_hu": false, "frames": "mask", "axis": "axial", '
+        '"spacing": null, "max_pixels": 268435456, "mask_label": 2}, "size": 64, "fit": "stretch", "color": "keep", '
+        '"mixed_photometric": false, "on_error": "error", "patients": true}]'
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("window", "read.window"), ("frames", "read.frames"), ("max_pixels", "read.max_pixels"),
+     ("path_column", "columns.path"), ("mask_column", "columns.mask")],
+)  # fmt: skip
+def test_arguments_that_moved_into_a_group_are_named(old, new):
+    with pytest.raises(TypeError, match=f"FolderDataModule has no argument '{old}'; it was renamed to '{new}'"):
+        FolderDataModule("scans", **{old: None})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        FolderDataModule("scans", nonsense=1)
+    with pytest.raises(TypeError, match="positional"):
+        FolderDataModule("scans", "labels.csv")

@@ -1,4 +1,4 @@
-"""The twelve MedMNIST 2D sets, on small generated files of the true form, and on the real files where they are."""
+"""Tests of ``MedMNISTDataModule``, on small generated files, and on the official files where available."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_download_that_fails_says_where_the_file_is_to_be_had(tmp_path, monkey
         raise RuntimeError("no network")
 
     monkeypatch.setattr(medmnist, medmnist.INFO["bloodmnist"]["python_class"], fetch)
-    with pytest.raises(FileNotFoundError, match=r"cannot be downloaded; put it there from http.*bloodmnist_64\.npz"):
+    with pytest.raises(FileNotFoundError, match=r"cannot be downloaded; save http.*bloodmnist_64\.npz"):
         MedMNISTDataModule("bloodmnist", size=64, root=str(tmp_path)).prepare_data()
 
 

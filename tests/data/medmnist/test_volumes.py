@@ -1,4 +1,4 @@
-"""The six MedMNIST 3D sets, on generated files of the true form: the official ones cannot be had offline."""
+"""Tests of ``MedMNIST3DDataModule``, on small generated files of the official format."""
 
 from __future__ import annotations
 
@@ -156,11 +156,13 @@ def test_a_split_without_patients_keeps_its_volumes_together(tmp_path):
 
 def test_the_audit_does_not_take_volumes_for_patients(tmp_path):
     write(tmp_path, counts=(8, 4, 4))
-    for count, told in ((3, "known by the volume they were cut from, none of which is in two splits"),
+    for count, message in ((3, "known by the volume they were cut from, none of which is in two splits"),
                         (1, "the data do not say whose they are")):  # fmt: skip
-        (found,) = [of for of in audit(load(tmp_path, count=count).load_splits()) if of.check.startswith("a patient")]
-        assert found.status == "unknown"
-        assert told in found.found
+        (finding,) = [
+            item for item in audit(load(tmp_path, count=count).load_splits()) if item.check.startswith("a patient")
+        ]
+        assert finding.status == "unknown"
+        assert message in finding.found
     site = SitesDataModule(load(tmp_path, count=3), site=0, shares=[0.5, 0.5], balance=None)
     site.setup()
     assert site.group_kind == "volume"
@@ -182,8 +184,8 @@ def test_a_recipe_makes_the_same_data_again(tmp_path):
     assert data.reproducible_args == {
         "name": "nodulemnist3d", "slices": "foreground", "axis": 2, "foreground_above": 9, "source": "reassembled",
     }  # fmt: skip
-    recipe = dict(data.reproducible_args)
-    again = load(tmp_path, recipe.pop("name"), **recipe)
+    arguments = dict(data.reproducible_args)
+    again = load(tmp_path, arguments.pop("name"), **arguments)
     assert again.spec == data.spec
     data.load_splits()  # an audit reads once more
     assert data.load_splits().source == data.spec.source
@@ -210,7 +212,7 @@ def test_a_missing_file_is_fetched_through_the_package_when_downloading_is_on(tm
         ({"name": "breastmnist"}, r"unknown MedMNIST set 'breastmnist'; .*; breastmnist is read by MedMNISTDataModule"),
         ({"size": 128}, "size=128; MedMNIST3D has 28, 64"),
         ({"slices": "mask"}, "unknown slices='mask'; use one of centre, brightest, foreground"),
-        ({"axis": 3}, "axis=3; a volume's array has the axes 0, 1 and 2"),
+        ({"axis": 3}, "axis=3; the array of a volume has the axes 0, 1 and 2"),
         ({"count": 8, "step": 4}, "count=8 slices 4 apart span 29 voxels, a volume has 28; lower count or step"),
         ({"count": 2, "slices": "brightest"}, "count=2 with slices='brightest'"),
     ],
@@ -229,13 +231,13 @@ def test_files_of_another_form_are_refused(tmp_path):
         np.savez(tmp_path / "nodulemnist3d.npz", **{**written, **arrays})
 
     change(val_images=written["val_images"][:, 0])
-    with pytest.raises(ValueError, match=r"has val_images of the shape \(2, 28, 28\) and 2 labels; expected \(N, 28"):
+    with pytest.raises(ValueError, match=r"has val_images of shape \(2, 28, 28\) and 2 labels; expected \(N, 28"):
         load(tmp_path).setup()
     change(train_labels=written["train_labels"][:5])
-    with pytest.raises(ValueError, match=r"train_images of the shape \(6, 28, 28, 28\) and 5 labels"):
+    with pytest.raises(ValueError, match=r"train_images of shape \(6, 28, 28, 28\) and 5 labels"):
         load(tmp_path).setup()
     change(train_images=written["train_images"].astype(np.float32))
-    with pytest.raises(TypeError, match="train_images of float32; MedMNIST3D's are uint8"):
+    with pytest.raises(TypeError, match="train_images of dtype float32; MedMNIST3D uses uint8"):
         load(tmp_path).setup()
     path = tmp_path / "nodulemnist3d.npz"
     path.write_bytes(path.read_bytes()[:2000])
@@ -261,9 +263,9 @@ def test_the_command_scores_slices_and_compares_volumes(tmp_path, monkeypatch, c
           "--data.count=3", "--baselines=[random,herding]", "--students=2", "--architectures=[mlp]",
           "--protocol=quick", "--out=r.csv", "--predictions=p", "--accelerator=cpu"])  # fmt: skip
     assert "--data.source 'not the official file' --data.axis 2 --data.count 3" in Path("r.csv").read_text()
-    said = Predictions.read("p/random.safetensors")
-    assert said.groups.tolist() == [n for n in said.groups.unique().tolist() for _ in range(3)]
-    assert len(said.groups.unique()) == 6
+    predictions = Predictions.read("p/random.safetensors")
+    assert predictions.groups.tolist() == [n for n in predictions.groups.unique().tolist() for _ in range(3)]
+    assert len(predictions.groups.unique()) == 6
     capsys.readouterr()
     main(["compare", "p/random.safetensors", "p/herding.safetensors", "--by_group=true", "--metrics=[acc]"])
     assert "6 groups" in capsys.readouterr().out

@@ -180,7 +180,9 @@ def test_bits_that_do_not_begin_at_the_lowest_are_unreadable(edited, high):
     """pydicom would take the lower bits, which are empty, for the number."""
     stored = (np.arange(128 * 128) % 4096) << (high - 11)
     path = edited(PixelData=stored.astype("<u2").tobytes(), BitsStored=12, HighBit=high, PixelRepresentation=0)
-    with pytest.raises(UnreadableFile, match=r"edited.dcm: its stored bits do not begin at the lowest one.*export it"):
+    with pytest.raises(
+        UnreadableFile, match=r"edited.dcm: its stored bits do not begin at the lowest bit; re-export it"
+    ):
         read_image(path)
 
 
@@ -189,7 +191,7 @@ def test_bits_that_do_not_begin_at_the_lowest_are_unreadable(edited, high):
     [("CT_small.dcm", "RGB"), ("SC_rgb_small_odd.dcm", "MONOCHROME2"), ("SC_rgb_small_odd.dcm", "PALETTE COLOR")],
 )
 def test_grey_is_one_number_a_pixel_and_colour_three(edited, name, photometric):
-    with pytest.raises(UnreadableFile, match=r"edited.dcm: its samples a pixel do not go with its photometric interp"):
+    with pytest.raises(UnreadableFile, match=r"edited.dcm: SamplesPerPixel is inconsistent with PhotometricInterp"):
         read_image(edited(name, PhotometricInterpretation=photometric))
 
 
@@ -201,7 +203,7 @@ def test_a_modality_table_comes_before_the_window(edited):
     np.testing.assert_allclose(read_image(path).pixels[0], values / 65535, atol=1e-7)
     windowed = read_image(path, ReadOptions(window=(6000, 4000))).pixels[0]
     np.testing.assert_allclose(windowed, np.clip((values - 4000) / 4000, 0, 1), atol=1e-7)
-    with pytest.raises(InvalidReadOption, match="does not say that its numbers are"):
+    with pytest.raises(InvalidReadOption, match="does not declare HU"):
         read_image(path, ReadOptions(window="bone"))
 
 
@@ -243,9 +245,7 @@ def test_a_voi_table_goes_before_the_files_window(edited):
 
 
 def test_a_file_without_a_window_of_its_own_is_refused():
-    with pytest.raises(
-        InvalidReadOption, match=r"CT_small.dcm names no window of its own; give window=\(center, width\)"
-    ):
+    with pytest.raises(InvalidReadOption, match=r"CT_small.dcm contains no window; give window=\(center, width\)"):
         read("CT_small.dcm", window="file")
 
 
@@ -254,7 +254,7 @@ def test_a_file_without_a_window_of_its_own_is_refused():
 def test_a_named_window_needs_numbers_that_are_known_to_be_hounsfield_units(edited, changes):
     path = edited(**changes)
     with pytest.raises(
-        InvalidReadOption, match=r"window='lung' is in HU, and edited.dcm does not say .* or assume_hu=True"
+        InvalidReadOption, match=r"window='lung' is in HU, and edited.dcm does not declare HU .* or set assume_hu=True"
     ):
         read_image(path, ReadOptions(window=["lung", "bone"]))
     values = raw("CT_small.dcm", "<i2") - (0 if "RescaleSlope" in changes else 1024)
@@ -287,7 +287,7 @@ def test_a_rescale_in_functional_groups_is_found(edited):
     each = read_image(path, ReadOptions(window="bone", frames="all")).pixels
     expected = np.clip((stored * slopes[:, None, None] - 500) / 1800, 0, 1)
     np.testing.assert_allclose(each, expected, atol=1e-6)
-    with pytest.raises(InvalidReadOption, match="frames of several scales"):
+    with pytest.raises(InvalidReadOption, match="frames with different scales"):
         read_image(path, ReadOptions(frames="all"))
 
 
@@ -323,7 +323,7 @@ def test_a_palette_becomes_rgb():
 
 
 def test_a_window_for_colour_is_refused():
-    with pytest.raises(InvalidReadOption, match="is in colour, and windows are for grey pictures"):
+    with pytest.raises(InvalidReadOption, match="is a colour image and window= needs grey images"):
         read("SC_rgb_small_odd.dcm", window=(100, 50))
 
 
@@ -338,7 +338,7 @@ def test_a_file_of_any_name_is_known_by_its_mark(tmp_path):
     ("window", "message"),
     [
         ("liver", "unknown window='liver'; use lung, abdomen, brain, subdural, bone"),
-        ([], r"window=\[\] names none"),
+        ([], r"window=\[\] is empty"),
         ((40, 0), "must be finite and the width above 0"),
         ((40, -3), "must be finite and the width above 0"),
         ((float("nan"), 3), "must be finite"),
@@ -384,22 +384,20 @@ def test_a_truncated_file_is_unreadable(tmp_path, name, share):
 def test_a_file_that_ends_before_its_pixels_may_be_one_that_was_cut_short(tmp_path):
     content = Path(get_testdata_file("CT_small.dcm", download=False)).read_bytes()
     (tmp_path / "x.dcm").write_bytes(content[:2000])
-    with pytest.raises(
-        UnreadableFile, match=r"no picture; leave out reports .* or get the file again if it was cut short"
-    ):
+    with pytest.raises(UnreadableFile, match=r"it contains no pixels; remove reports .* or re-export a truncated file"):
         read_image(tmp_path / "x.dcm")
 
 
 def test_an_absurd_size_is_refused_before_room_is_made(edited):
     with pytest.raises(
-        UnreadableFile, match="says it holds 1 x 65535 x 65535 x 1 pixels, more than max_pixels=268435456"
+        UnreadableFile, match="its header declares 1 x 65535 x 65535 x 1 pixels, more than max_pixels=268435456"
     ):
         read_image(edited(Rows=65535, Columns=65535))
-    with pytest.raises(UnreadableFile, match="1 x 0 x 128 x 1 pixels; get the file again"):
+    with pytest.raises(UnreadableFile, match="1 x 0 x 128 x 1 pixels; re-export the file"):
         read_image(edited(Rows=0))
-    with pytest.raises(UnreadableFile, match="says it holds 2000000000 x 128 x 128 x 1 pixels"):
+    with pytest.raises(UnreadableFile, match="its header declares 2000000000 x 128 x 128 x 1 pixels"):
         read_image(edited(NumberOfFrames=2000000000), ReadOptions(frames="all"))
-    with pytest.raises(UnreadableFile, match="says it holds -3 x 128 x 128 x 1 pixels; get the file again"):
+    with pytest.raises(UnreadableFile, match="its header declares -3 x 128 x 128 x 1 pixels; re-export the file"):
         read_image(edited(NumberOfFrames=-3))
 
 
@@ -430,7 +428,9 @@ def test_a_deflated_file_without_preamble_is_refused_whatever_it_unpacks_to(edit
     ds.save_as(tmp_path / "whole.dcm")
     bare = tmp_path / "bare.dcm"
     bare.write_bytes((tmp_path / "whole.dcm").read_bytes()[132:])
-    with pytest.raises(UnreadableFile, match=r"bare.dcm: it is deflated and has no preamble; export it again with one"):
+    with pytest.raises(
+        UnreadableFile, match=r"bare.dcm: it is deflated and has no preamble; re-export it with a preamble"
+    ):
         read_image(bare)
 
 
@@ -443,7 +443,7 @@ def test_floats_need_a_window(edited):
     floats = np.linspace(-1, 3, 128 * 128, dtype="<f4")
     path = edited(PixelData=None, FloatPixelData=floats.tobytes(), BitsAllocated=32, BitsStored=None, HighBit=None,
                   RescaleSlope=None, RescaleIntercept=None, PixelRepresentation=None)  # fmt: skip
-    with pytest.raises(InvalidReadOption, match="no range of their own; give window="):
+    with pytest.raises(InvalidReadOption, match="which have no fixed range; give window="):
         read_image(path)
     pixels = read_image(path, ReadOptions(window=(1, 2))).pixels
     np.testing.assert_allclose(pixels.ravel(), np.clip(floats / 2, 0, 1), atol=1e-6)
@@ -462,7 +462,9 @@ def test_without_pydicom_the_error_says_how_to_get_it(monkeypatch):
 def test_without_a_decoder_the_error_says_how_to_get_it(monkeypatch):
     decoder = import_module("pydicom.pixels").get_decoder(pydicom.uid.JPEG2000Lossless)
     monkeypatch.setattr(type(decoder), "is_available", False)
-    with pytest.raises(InvalidReadOption, match=r"compressed as JPEG 2000 .*pip install 'lightning-distill\[dicom\]'"):
+    with pytest.raises(
+        InvalidReadOption, match=r"compressed as JPEG 2000 .*; to decode it: pip install 'lightning-distill\[dicom\]'"
+    ):
         read("MR_small_jp2klossless.dcm")
 
 

@@ -126,7 +126,7 @@ def test_compressed_pixels_without_a_header_are_refused(save):
     end = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     pixels = struct.pack("<HH", *PIXELS) + b"OB\0\0\xff\xff\xff\xff" + item + fragment + end
     with pytest.raises(
-        InvalidReadOption, match=r"x.dcm is compressed, and without a meta header nobody knows how; export it"
+        InvalidReadOption, match=r"x.dcm is compressed and has no meta header with its transfer syntax; re-export it"
     ):
         read_image(save(head + pixels))
 
@@ -142,10 +142,10 @@ def test_a_truncated_data_set_is_unreadable(save, explicit, share):
 def test_absurd_sizes_stay_refused(save):
     huge = struct.pack("<H", 65535)
     with pytest.raises(
-        UnreadableFile, match="says it holds 1 x 65535 x 65535 x 1 pixels, more than max_pixels=268435456"
+        UnreadableFile, match="its header declares 1 x 65535 x 65535 x 1 pixels, more than max_pixels=268435456"
     ):
         read_image(save(write(elements(rows=huge, columns=huge))))
-    with pytest.raises(UnreadableFile, match="says it holds 1 x 0 x 7 x 1 pixels"):
+    with pytest.raises(UnreadableFile, match="its header declares 1 x 0 x 7 x 1 pixels"):
         read_image(save(write(elements(rows=b"\0\0"))))
     claims = write(elements(pixels=None)) + struct.pack("<HHI", *PIXELS, 0xFFFFFFF0) + b"\0" * 60
     with pytest.raises(UnreadableFile, match=r"cannot read x.dcm: it "):
@@ -188,12 +188,12 @@ def test_no_other_file_is_let_through(save, what, content):
     path = save(content, "IM0001")
     assert not is_headerless(path)
     assert not is_image(path)
-    with pytest.raises(UnreadableFile, match=r"cannot read IM0001: it is none of png, .* nor does it begin as DICOM"):
+    with pytest.raises(
+        UnreadableFile, match=r"cannot read IM0001: its format is not supported; convert it to one of png, .*nii.gz"
+    ):
         read_image(path)
     for reading in (read_image, lambda path: patient_of(path, b"", path.name)):
-        with pytest.raises(
-            UnreadableFile, match=r"x.dcm: it is not marked as DICOM and does not begin as a data set does"
-        ):
+        with pytest.raises(UnreadableFile, match=r"x.dcm: it is not a DICOM file; re-export it"):
             reading(save(content))
 
 
@@ -204,7 +204,7 @@ def test_every_file_of_pydicom_is_marked_or_begins_as_it_should():
     known = {path.name for path in files if is_headerless(path)}
     assert {"rtstruct.dcm", "ExplVR_LitEndNoMeta.dcm"} <= known
     assert {path.name for path in files} - known <= {"no_meta.dcm", "ExplVR_BigEndNoMeta.dcm", "ExplVR_BigEnd.dcm"}
-    with pytest.raises(UnreadableFile, match=r"rtstruct.dcm: it holds no picture"):
+    with pytest.raises(UnreadableFile, match=r"rtstruct.dcm: it contains no pixels"):
         read_image(folder / "rtstruct.dcm")
 
 
@@ -213,8 +213,8 @@ def test_a_folder_of_nameless_bare_files_is_found_read_and_grouped(tmp_path, sav
         content = write(elements(n, patient=f"P{n // 2}".encode()), explicit=n % 2 == 1)
         save(content, f"scans/{'ill' if n >= 4 else 'well'}/IM{n:04d}")
     save(b"hello", "scans/ill/README")
-    data = FolderDataModule(str(tmp_path / "scans"), window="bone", groups="dicom", val_fraction=0.5)
-    with pytest.warns(UserWarning, match="1 files below the class folders are no images"):
+    data = FolderDataModule(str(tmp_path / "scans"), read=ReadOptions(window="bone"), groups="dicom", val_fraction=0.5)
+    with pytest.warns(UserWarning, match="1 files below the class folders are in unsupported formats"):
         data.setup()
     assert data.spec.shape == (1, ROWS, COLUMNS)
     numbers = np.concatenate([data.groups[split] for split in ("train", "val")])
@@ -223,5 +223,7 @@ def test_a_folder_of_nameless_bare_files_is_found_read_and_grouped(tmp_path, sav
     images = np.concatenate([data.splits[split][0][:, 0] for split in ("train", "val")])
     assert all(any(np.allclose(image, one, atol=1e-6) for one in expected) for image in images)
     shutil.copy(tmp_path / "scans/ill/README", tmp_path / "scans/ill/x.dcm")
-    with pytest.raises(ValueError, match=r"ill/x.dcm: it is not marked as DICOM .*; on_error='skip' leaves such files"):
-        FolderDataModule(str(tmp_path / "scans"), window="bone").setup()
+    with pytest.raises(
+        ValueError, match=r"ill/x.dcm: it is not a DICOM file; .*or set on_error='skip' to leave such files"
+    ):
+        FolderDataModule(str(tmp_path / "scans"), read=ReadOptions(window="bone")).setup()

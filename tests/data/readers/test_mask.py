@@ -15,6 +15,7 @@ from pydicom.data import get_testdata_file
 
 from lightning_distill import FolderDataModule
 from lightning_distill.cli import main
+from lightning_distill.data.folder.index import Columns
 from lightning_distill.data.readers import InvalidReadOption, ReadOptions, UnreadableFile, read_image
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -106,19 +107,26 @@ def test_a_label_that_a_mask_lacks_is_named_with_those_it_has(tmp_path):
     values, mask = volume_and_mask()
     mask[0, 0, 0] = 7
     path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
-    with pytest.raises(UnreadableFile, match=r"cannot read v.nii: its mask has no label 2, only 3, 7; ask for one"):
+    with pytest.raises(
+        UnreadableFile, match=r"cannot read v.nii: its mask has no label 2, only 3, 7; set mask_label to one"
+    ):
         read_image(path, ReadOptions(frames="mask", mask_label=2), mask=of_it)
     save(of_it, np.arange(mask.size, dtype=np.int16).reshape(mask.shape) * 2)
-    with pytest.raises(UnreadableFile, match=r"no label 3, only 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, \.\.\.; ask"):
+    with pytest.raises(
+        UnreadableFile, match=r"no label 3, only 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, \.\.\.; set mask_label"
+    ):
         read_image(path, ReadOptions(frames="mask", mask_label=3), mask=of_it)
     save(of_it, np.full(mask.shape, 0.3, np.float32))
-    with pytest.raises(UnreadableFile, match="no label 3, only fractions; ask for one of these"):
+    with pytest.raises(UnreadableFile, match="no label 3, only fractions; set mask_label to one of these"):
         read_image(path, ReadOptions(frames="mask", mask_label=3), mask=of_it)
 
 
 @pytest.mark.parametrize("options", [{"mask_label": 0, "frames": "mask"}, {"mask_label": 2}])
 def test_a_label_that_cannot_be_asked_for_is_refused(options):
-    with pytest.raises(ValueError, match=rf"mask_label={options['mask_label']}, frames=.*; it is for frames='mask'"):
+    with pytest.raises(
+        ValueError,
+        match=rf"mask_label={options['mask_label']}, frames=.*; mask_label must not be 0 and needs frames='mask'",
+    ):
         ReadOptions(**options)
 
 
@@ -136,7 +144,7 @@ def test_a_resampled_volume_has_its_mask_resampled_with_it(tmp_path):
     mask[1, 1, 1] = 1
     save(of_it, mask, affine)
     with pytest.raises(
-        UnreadableFile, match=r"v.nii: its mask falls between the voxels of spacing=6; give a smaller one"
+        UnreadableFile, match=r"v.nii: its mask falls between the voxels of spacing=6; give a smaller spacing"
     ):
         read_image(path, ReadOptions(frames="mask", window=(150, 300), spacing=6), mask=of_it)
 
@@ -151,9 +159,7 @@ def test_affines_may_differ_by_rounding_only(tmp_path, shift, fits):
     if fits:
         assert read_image(path, ReadOptions(frames="mask"), mask=of_it).pixels.shape == (1, 7, 6)
     else:
-        with pytest.raises(
-            UnreadableFile, match=rf"its mask lies up to {shift:.2f} mm beside the volume .*resample it"
-        ):
+        with pytest.raises(UnreadableFile, match=rf"its mask is displaced by up to {shift:.2f} mm .*resample the mask"):
             read_image(path, ReadOptions(frames="mask"), mask=of_it)
 
 
@@ -163,7 +169,7 @@ def test_masks_on_another_grid_are_unreadable(tmp_path, turn):
     affine = {"scaled": np.diag([1.0, 1.0, 1.1, 1.0]), "flipped": np.diag([-1.0, 1.0, 1.0, 1.0]),
               "sheared": np.eye(4) + 0.1 * np.eye(4, k=1)}[turn]  # fmt: skip
     path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask, affine)
-    with pytest.raises(UnreadableFile, match="mm beside the volume"):
+    with pytest.raises(UnreadableFile, match=r"mm \(the affines differ\)"):
         read_image(path, ReadOptions(frames="mask"), mask=of_it)
 
 
@@ -186,12 +192,12 @@ def spoil(of_it, what, mask):
 
 
 SPOILT = {
-    "empty": "cannot read v.nii: its mask marks no voxel; outline something, or drop the row",
-    "shape": "cannot read v.nii: its mask is 6 x 7 x 8 voxels, the volume 6 x 7 x 9; draw it on the volume",
+    "empty": "cannot read v.nii: its mask marks no voxel; correct the mask, or remove the row",
+    "shape": "cannot read v.nii: its mask has 6 x 7 x 8 voxels, the volume 6 x 7 x 9; resample the mask",
     "truncated": "cannot read the mask of v.nii: it is truncated",
-    "text": "cannot read the mask of v.nii: it is truncated, damaged, or of a kind the decoder lacks",
+    "text": "cannot read the mask of v.nii: it is truncated, damaged or in an unsupported encoding",
     "gone": "cannot read the mask of v.nii: there is no such file",
-    "nan": "cannot read the mask of v.nii: it holds NaN or infinite voxels",
+    "nan": "cannot read the mask of v.nii: it has NaN or infinite voxels",
     "series": "cannot read v.nii: the mask of v.nii is 6 x 7 x 9 x 2, not one volume",
 }
 
@@ -208,9 +214,9 @@ def test_masks_that_do_not_do_are_unreadable(tmp_path, what):
 def test_a_choice_that_cannot_be_is_refused(tmp_path):
     values, _ = volume_and_mask()
     path = save(tmp_path / "v.nii", values)
-    with pytest.raises(InvalidReadOption, match=r"v.nii comes without a mask, and frames='mask' needs one"):
+    with pytest.raises(InvalidReadOption, match=r"v.nii has no mask and frames='mask' needs one"):
         read_image(path, ReadOptions(frames="mask"))
-    with pytest.raises(InvalidReadOption, match=r"CT_small.dcm is no NIfTI volume, and frames='mask' is for those"):
+    with pytest.raises(InvalidReadOption, match=r"CT_small.dcm is not a volume; frames='mask' needs volumes"):
         read_image(get_testdata_file("CT_small.dcm", download=False), ReadOptions(frames="mask"), mask=path)
 
 
@@ -234,14 +240,15 @@ def root(tmp_path):
 
 
 def load(folder, **options):
-    options = {"table": str(folder.parent / "labels.csv"), "frames": "mask", "val_fraction": 0.5, **options}
-    return FolderDataModule(str(folder), **options)
+    read = {key: options.pop(key) for key in ("frames", "axis", "mask_label") if key in options}
+    options = {"table": str(folder.parent / "labels.csv"), "val_fraction": 0.5, **options}
+    return FolderDataModule(str(folder), read=ReadOptions(**{"frames": "mask", **read}), **options)
 
 
 @pytest.mark.parametrize("column", ["mask", "Segmentation"])
 def test_a_table_names_the_masks_and_the_source_the_rule(root, column, recwarn):
     folder = root(column)
-    data = load(folder, mask_column=column, source="clinic A", axis="coronal")
+    data = load(folder, columns=Columns(mask=column), source="clinic A", axis="coronal")
     assert data.spec.source == "clinic A, coronal slice of 3D volumes in which the mask has its largest area"
     assert data.spec.shape == (1, 9, 6)
     images = np.concatenate([data.splits[split][0][:, 0] for split in ("train", "val")])
@@ -249,7 +256,7 @@ def test_a_table_names_the_masks_and_the_source_the_rule(root, column, recwarn):
     found = sorted(next(n for n in range(8) if np.array_equal(image, expected[n])) for image in images)
     assert found == list(range(8))
     assert data.groups == {}
-    assert data.reproducible_args == {"frames": "mask", "axis": "coronal"}
+    assert data.reproducible_args == {"read.frames": "mask", "read.axis": "coronal"}
     assert not [warning for warning in recwarn if "left out" in str(warning.message)]  # masks are no unlisted images
 
 
@@ -257,15 +264,15 @@ def test_the_label_stands_in_source_recipe_and_cache(root, tmp_path):
     folder, cache = root(), str(tmp_path / "cache")
     data = load(folder, mask_label=3, cache=cache)
     assert data.spec.source == "user files, axial slice of 3D volumes in which label 3 of the mask has its largest area"
-    assert data.reproducible_args == {"frames": "mask", "mask_label": 3}
-    with pytest.raises(ValueError, match="its mask has no label 4, only 3; ask for one of these"):
+    assert data.reproducible_args == {"read.frames": "mask", "read.mask_label": 3}
+    with pytest.raises(ValueError, match="its mask has no label 4, only 3; set mask_label to one of these"):
         load(folder, mask_label=4, cache=cache).setup()
 
 
 @pytest.mark.parametrize(("frames", "said"), [("middle", "middle axial slice"), ("all", "all axial slices")])
 def test_other_choices_are_named_too(root, frames, said):
     data = load(root(), frames=frames)
-    with pytest.warns(UserWarning, match="8 images below the root have no row"):  # the masks, which nobody asked for
+    with pytest.warns(UserWarning, match="8 images below root have no row"):  # the masks, which nobody asked for
         data.setup()
     assert data.spec.source == f"user files, {said} of 3D volumes"
     assert data.group_kind == ("file" if frames == "all" else "patient or lesion")
@@ -276,7 +283,7 @@ def test_volumes_whose_masks_do_not_do_are_named_or_left_out_and_counted(root):
     _, mask = volume_and_mask()
     for number, what in ((1, "empty"), (2, "shape"), (6, "truncated")):
         spoil(folder / "masks" / f"{NAME}{number}.nii.gz", what, mask)
-    with pytest.raises(ValueError, match=r"1.nii.gz: its mask marks no voxel.*; on_error='skip' leaves such files out"):
+    with pytest.raises(ValueError, match=r"1.nii.gz: its mask marks no voxel.*, or set on_error='skip' to leave such"):
         load(folder).setup()
     data = load(folder, on_error="skip")
     with pytest.warns(UserWarning, match="3 of 8 files cannot be read and are left out"):
@@ -302,10 +309,10 @@ def test_another_mask_makes_another_cache(root, tmp_path):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("", "labels.csv, line 3 has no mask; fill it in or drop the row"),
-        ("../m.nii", "line 3 has a mask that is absolute or leads out of the root"),
+        ("", "labels.csv, line 3 has no mask; fill it in or remove the row"),
+        ("../m.nii", "line 3 has a mask that is absolute or outside of root"),
         ("/m.nii", "line 3 has a mask that is absolute"),
-        ("masks/other.nii", "labels.csv names 'masks/other.nii', which the root does not hold"),
+        ("masks/other.nii", "labels.csv lists 'masks/other.nii', not found below root"),
     ],
 )
 def test_cells_that_name_no_mask_are_refused(root, tmp_path, cell, message):
@@ -319,9 +326,9 @@ def test_cells_that_name_no_mask_are_refused(root, tmp_path, cell, message):
 
 def test_a_table_is_needed_and_its_column(root):
     folder = root("other")
-    with pytest.raises(ValueError, match="frames='mask' needs a table that names a mask for each volume; give table="):
+    with pytest.raises(ValueError, match=r"read.frames='mask' needs a table with the mask of each volume; give table"):
         load(folder, table=None)
-    with pytest.raises(ValueError, match=r"labels.csv has no column 'mask', only path, label, other; name yours by"):
+    with pytest.raises(ValueError, match=r"labels.csv has no column 'mask', only path, label, other; give its name"):
         load(folder).setup()
 
 
@@ -329,7 +336,7 @@ def test_the_card_says_the_rule_and_names_no_file(root, tmp_path, monkeypatch, c
     root()
     monkeypatch.chdir(tmp_path)
     main(["coreset", "--ipc=1", "--data=FolderDataModule", "--data.root=root", "--data.table=labels.csv",
-          "--data.frames=mask", "--data.val_fraction=0.5", "--out=c"])  # fmt: skip
+          "--data.read.frames=mask", "--data.val_fraction=0.5", "--out=c"])  # fmt: skip
     card = (tmp_path / "c" / "card.json").read_text()
     rule = "axial slice of 3D volumes in which the mask has its largest area"
     assert json.loads(card)["data"]["source"] == f"user files, {rule}"

@@ -123,9 +123,13 @@ def test_several_windows_are_channels():
     ("name", "options", "message"),
     [
         ("functional.nii", {}, "functional.nii is 17 x 21 x 3 x 20, not one volume"),
-        ("reoriented_anat_moved.nii", {}, "holds floats, which have no range of their own; give window="),
-        ("anatomical.nii", {"window": "lung"}, "cannot say whether its numbers are, .*; assume_hu=True says so"),
-        ("anatomical.nii", {"window": "file"}, "names no window, NIfTI files never do; give window="),
+        ("reoriented_anat_moved.nii", {}, "stores floats, which have no fixed range; give window="),
+        ("anatomical.nii", {"window": "lung"}, "does not declare its unit; set assume_hu=True"),
+        (
+            "anatomical.nii",
+            {"window": "file"},
+            "window='file' needs DICOM files, anatomical.nii is NIfTI; give window=",
+        ),
     ],
 )
 def test_what_cannot_be_read_as_asked_is_refused(name, options, message):
@@ -139,7 +143,7 @@ def test_one_time_point_is_one_volume(write):
 
 
 def test_nan_voxels_are_refused():
-    with pytest.raises(UnreadableFile, match=r"resampled_anat_moved.nii: it holds NaN or infinite voxels"):
+    with pytest.raises(UnreadableFile, match=r"resampled_anat_moved.nii: it has NaN or infinite voxels"):
         read("resampled_anat_moved.nii", window=(100, 200))
 
 
@@ -180,7 +184,7 @@ def test_voxels_that_begin_absurdly_late_are_refused_before_anything_is_unpacked
     for begin in (1 << 30, -352, float("nan")) if code == "f4" else (1 << 30, -352):
         content[place : place + int(code[1])] = np.array([begin], order + code).tobytes()
         path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
-        with pytest.raises(UnreadableFile, match=f"cannot read {name}: it says its voxels begin at byte"):
+        with pytest.raises(UnreadableFile, match=f"cannot read {name}: its header places the voxels at byte"):
             read_image(path)
 
 
