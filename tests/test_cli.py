@@ -1,4 +1,4 @@
-"""The command line as people type it: the files they run, small; and what they see when they mistype."""
+"""The command line with the config files that users run, on small data, and its error messages."""
 
 from __future__ import annotations
 
@@ -323,10 +323,10 @@ def test_experts_never_begin_where_evaluated_students_do(medmnist_root):
     spec = DigitsDataModule().spec
     data = LabeledSet(torch.zeros(2, *spec.shape, dtype=torch.uint8), torch.tensor([0, 1]), spec)
     begun = []
-    school = StudentTrainer("convnet_w16", spec, Protocol("tiny", 1), 2, 1)
+    trainer = StudentTrainer("convnet_w16", spec, Protocol("tiny", 1), 2, 1)
     for seed in range(3):
         watch = lambda epoch, p: epoch or begun.append(p["network.head.weight"].detach().clone())  # noqa: E731
-        school.fit(data, seed, on_epoch_parameters=watch)
+        trainer.fit(data, seed, on_epoch_parameters=watch)
     experts = [load_file(epoch_path(f"e/00{number}", 0))["head.weight"] for number in range(3)]
     assert not any(torch.equal(a, b) for a in begun for b in experts)
     assert len(begun) == 3

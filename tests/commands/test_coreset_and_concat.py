@@ -1,4 +1,4 @@
-"""``coreset``, ``concat`` and ``mix`` as people type them, and what they see when they mistype."""
+"""``coreset``, ``concat`` and ``mix`` on the command line, with valid and invalid options."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
     data, out = make_data(), tmp_path / "r.csv"
     rows = evaluate(
         make_set(data), data, baselines=["random", "herding", "full", "full_balanced"], ars=True,
-        distillation_seconds=10.0, out=str(out), predictions=str(tmp_path / "said"), **QUICK,
+        distillation_seconds=10.0, out=str(out), predictions=str(tmp_path / "predicted"), **QUICK,
     )  # fmt: skip
     names = ["random", "herding", "all real data", "all real data, balanced", "DMDistiller"]
     assert [row.trained_on for row in rows] == names
@@ -54,11 +54,11 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
         written = list(csv.DictReader(file))
     assert [row["trained_on"] for row in written] == names
     assert "--ars true" in written[0]["command"]
-    said = Predictions.read(tmp_path / "said" / "DMDistiller.safetensors")
-    assert said.split == "test"
-    again = [compute_metrics(logits, said.targets, said.spec)["acc"] for logits in said.logits]
+    predicted = Predictions.read(tmp_path / "predicted" / "DMDistiller.safetensors")
+    assert predicted.split == "test"
+    again = [compute_metrics(logits, predicted.targets, predicted.spec)["acc"] for logits in predicted.logits]
     assert np.mean(again) == pytest.approx(mine.acc, abs=1e-4)
-    assert {path.stem for path in (tmp_path / "said").iterdir()} == {
+    assert {path.stem for path in (tmp_path / "predicted").iterdir()} == {
         "random", "herding", "all_real_data", "all_real_data_balanced", "DMDistiller",
     }  # fmt: skip
     shown = " ".join(capsys.readouterr().out.split())

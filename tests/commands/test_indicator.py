@@ -1,4 +1,4 @@
-"""``lightning-distill indicator`` as people type it, and ``benchmarks/indicator.py`` from CSVs to a study."""
+"""``lightning-distill indicator`` on the command line, and ``benchmarks/indicator.py`` from CSV files to a study."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_the_command_on_digits(tmp_path, capsys):
     assert [(row["ipc"], row["method"]) for row in rows] == [(ipc, method) for ipc in "13" for method in methods]
     for row, line in zip(rows, [*study.lines, *study.lines], strict=True):
         random = float(row["random_acc"])
-        said = line.predict(random)
+        prediction = line.predict(random)
         values = [float(row[name]) for name in ("predicted_acc", "low", "high", "error")]
-        assert values == pytest.approx([said.acc, said.low, said.high, line.error], abs=1e-4)
+        assert values == pytest.approx([prediction.acc, prediction.low, prediction.high, line.error], abs=1e-4)
         assert 0 <= random <= 1
         assert row["images"] == str(10 * int(row["ipc"]))
         assert (row["classes"], row["train_images"], row["split"]) == ("10", "1077", "val")
@@ -56,8 +56,9 @@ def test_the_command_on_digits(tmp_path, capsys):
         assert text in shown
     for line in study.lines:
         assert " ".join(line.describe_error().split()) in shown
-        said = line.predict(float(rows[0]["random_acc"]))
-        cell = f"{100 * said.acc:.0f} ({100 * said.low:.0f} to {100 * said.high:.0f})* │ {100 * line.error:.1f}"
+        prediction = line.predict(float(rows[0]["random_acc"]))
+        interval = f"({100 * prediction.low:.0f} to {100 * prediction.high:.0f})*"
+        cell = f"{100 * prediction.acc:.0f} {interval} │ {100 * line.error:.1f}"
         assert f"{line.method} │ {cell}" in shown.replace("  ", " ")
 
 

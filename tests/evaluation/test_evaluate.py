@@ -1,4 +1,4 @@
-"""``evaluate()`` as a library function: silent, without files, with every result at hand."""
+"""``evaluate()`` as a library function: no output, no files, all results returned."""
 
 from __future__ import annotations
 
