@@ -290,7 +290,7 @@ class _SourceSet:
     Args:
         data: Images in their own space, labels, and a spec with the statistics known from the set alone.
         space: Space of the images.
-        from_file: Whether the spec is that of a set file, whose statistics hold whatever the data module's are.
+        from_file: Whether the spec is that of a set file; its statistics then take precedence over the data module's.
     """
 
     data: LabeledSet

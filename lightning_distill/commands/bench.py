@@ -48,7 +48,7 @@ def bench(
     accelerator: Accelerator = "auto",
     out: str | None = None,
 ) -> Result:
-    """Time the hot paths on noise images, interleaved with a textbook implementation, and recommend settings.
+    """Time the hot paths on noise images, interleaved with a reference implementation, and recommend settings.
 
     A step of ``dc`` and ``dsa`` includes the inner epochs of the network. Variants that do not fit into the time budget
     are skipped and listed.
@@ -84,7 +84,9 @@ def bench(
     console = Console()
     console.print(f"{machine_description()}: {size}")
     results, left_out = _measure_all(selected, size, seconds, accelerator, console)
-    console.print(_table(results, f"milliseconds a step on {device}; in brackets: speed-up over the textbook"))
+    console.print(
+        _table(results, f"milliseconds a step on {device}; in brackets: speed-up over the reference")
+    )
     if left_out:
         console.print(f"No time left for {', '.join(left_out)}: give more --seconds, or fewer --paths.")
     console.print("Recommended settings:")
@@ -152,12 +154,12 @@ def _expected(path: str, variant: Variant, results: Result) -> float:
 def _table(results: Result, title: str) -> Table:
     variants = [name for name in NAMES if any(name == measured for _, measured in results)]
     table = Table(title=title)
-    for column in ("path", "textbook", *(f"ours, {NAMES[name]}" for name in variants), "warm-up s"):
+    for column in ("path", "reference", *(f"ours, {NAMES[name]}" for name in variants), "warm-up s"):
         table.add_column(column, justify="left" if column == "path" else "right")
     for path in dict.fromkeys(path for path, _ in results):
         timers = {name: results[path, name] for name in variants if (path, name) in results}
-        textbook = min(turns.median(turns.reference) for turns in timers.values())
+        reference = min(timer.median(timer.reference) for timer in timers.values())
         cells = [f"{1000 * t.median(t.ours):,.0f} ({t.ratio:.1f}x)" if (t := timers.get(n)) else "-" for n in variants]
         warm = " / ".join(f"{timers[name].warm_up:.0f}" if name in timers else "-" for name in variants)
-        table.add_row(path, f"{1000 * textbook:,.0f}", *cells, warm)
+        table.add_row(path, f"{1000 * reference:,.0f}", *cells, warm)
     return table

@@ -25,13 +25,13 @@ ALIKE = ("dataset", "source", "split", "network", "protocol")
 
 @dataclass(frozen=True)
 class Score:
-    """How a score is called and shown.
+    """Label and number format of a score column.
 
     Args:
-        name: in tables.
-        percent: whether it is a fraction, shown in percent.
-        rises: whether more is better; ``None`` where neither is.
-        decimals: digits after the point, as shown.
+        name: Label in tables.
+        percent: Whether the score is a fraction shown in percent.
+        rises: Whether higher is better; ``None`` for neither.
+        decimals: Number of decimals.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Score:
 
     @property
     def scale(self) -> float:
-        """What a value is multiplied by before it is shown."""
+        """Factor from the stored to the shown value."""
         return 100.0 if self.percent else 1.0
 
 

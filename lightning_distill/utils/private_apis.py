@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def recompute_in_backward() -> AbstractContextManager[None]:
     """Context in which compiled functions recompute cheap intermediate results instead of storing them.
 
-    ``torch._functorch.config``, checked on PyTorch 2.11 to 2.15.
+    ``torch._functorch.config``, checked on PyTorch 2.11 and 2.14.
     """
     import torch._functorch.config
 
@@ -27,7 +27,7 @@ def recompute_in_backward() -> AbstractContextManager[None]:
 def compiler_error_type() -> type[Exception]:
     """Return the base class of the errors that ``torch.compile`` raises.
 
-    ``torch._dynamo.exc``, checked on PyTorch 2.11 to 2.15. Importing it takes seconds, hence not at the top.
+    ``torch._dynamo.exc``, checked on PyTorch 2.11 and 2.14. Importing it takes seconds, hence not at the top.
     """
     import torch._dynamo.exc
 
@@ -37,7 +37,7 @@ def compiler_error_type() -> type[Exception]:
 def nested_tensors(tree: object) -> list[Tensor]:
     """Return the tensors in nested lists, tuples and dicts, in order.
 
-    ``torch.utils._pytree``, checked on PyTorch 2.11 to 2.15.
+    ``torch.utils._pytree``, checked on PyTorch 2.11 and 2.14.
     """
     from torch.utils._pytree import tree_leaves
 
@@ -47,7 +47,7 @@ def nested_tensors(tree: object) -> list[Tensor]:
 def map_nested_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
     """Apply a function to every tensor in nested lists, tuples and dicts.
 
-    ``torch.utils._pytree``, checked on PyTorch 2.11 to 2.15.
+    ``torch.utils._pytree``, checked on PyTorch 2.11 and 2.14.
     """
     from torch.utils._pytree import tree_map_only
 
@@ -57,7 +57,7 @@ def map_nested_tensors(function: Callable[[Tensor], Tensor], tree: Any) -> Any:
 def triton_available() -> bool:
     """Return True where ``torch.compile`` finds triton for the GPU.
 
-    ``torch.utils._triton``, checked on PyTorch 2.11 to 2.15.
+    ``torch.utils._triton``, checked on PyTorch 2.11 and 2.14.
     """
     from torch.utils._triton import has_triton
 
@@ -67,7 +67,7 @@ def triton_available() -> bool:
 def cpu_has_bf16_kernels() -> bool:
     """Return True where oneDNN has bf16 kernels for this CPU.
 
-    ``torch.ops.mkldnn._is_mkldnn_bf16_supported``, checked on PyTorch 2.11 to 2.15.
+    ``torch.ops.mkldnn._is_mkldnn_bf16_supported``, checked on PyTorch 2.11 and 2.14.
     """
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
@@ -75,7 +75,7 @@ def cpu_has_bf16_kernels() -> bool:
 def is_batch_norm(module: nn.Module) -> bool:
     """Return True for batch norm of any dimension, synchronised or not.
 
-    ``torch.nn.modules.batchnorm._BatchNorm``, checked on PyTorch 2.11 to 2.15.
+    ``torch.nn.modules.batchnorm._BatchNorm``, checked on PyTorch 2.11 and 2.14.
     """
     return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
@@ -83,6 +83,6 @@ def is_batch_norm(module: nn.Module) -> bool:
 def add_to_each(totals: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     """Add to each tensor, in place, the value of the same index, in one fused kernel.
 
-    ``torch._foreach_add_``, checked on PyTorch 2.11 to 2.15.
+    ``torch._foreach_add_``, checked on PyTorch 2.11 and 2.14.
     """
     torch._foreach_add_(list(totals), list(values))

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from lightning_distill.cli import main
-from lightning_distill.commands.compare import called, compare
+from lightning_distill.commands.compare import compare, distinct_names
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.spec import DataSpec
 
 SPEC = DataSpec("numbers", (1, 8, 8), ("a", "b", "c"), (0.0,), (1.0,))
 
 
-def said_of(right: float, targets: torch.Tensor, seed: int, split: str = "test") -> Predictions:
+def predictions_of(right: float, targets: torch.Tensor, seed: int, split: str = "test") -> Predictions:
     """Two students that are right of a share of the images, each image with its own luck."""
     random = torch.Generator().manual_seed(seed)
     wrong = torch.rand(len(targets), generator=random) > right
@@ -28,10 +28,10 @@ def said_of(right: float, targets: torch.Tensor, seed: int, split: str = "test")
 def files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     targets = torch.arange(300) % 3
-    said_of(0.9, targets, 1).write("good/set.safetensors")
-    said_of(0.6, targets, 2).write("bad/set.safetensors")
-    said_of(0.6, targets, 3).write("random.safetensors")
-    said_of(0.6, targets.flip(0), 3).write("others.safetensors")
+    predictions_of(0.9, targets, 1).write("good/set.safetensors")
+    predictions_of(0.6, targets, 2).write("bad/set.safetensors")
+    predictions_of(0.6, targets, 3).write("random.safetensors")
+    predictions_of(0.6, targets.flip(0), 3).write("others.safetensors")
     return tmp_path
 
 
@@ -52,7 +52,7 @@ def test_the_better_set_is_named_and_a_draw_is_called_one(files, capsys):
 
 
 def test_a_set_against_itself_is_no_better(files):
-    same = compare(["good/set.safetensors", "good/set.safetensors"], ["acc"])["acc"]
+    same = compare(["good/set.safetensors", "good/set.safetensors"], metrics=["acc"])["acc"]
     assert (same.difference.mean, same.difference.low, same.difference.high, same.p) == (0, 0, 0, 1)
 
 
@@ -72,9 +72,9 @@ def test_bad_comparisons_are_refused(files, capsys, words, message):
 
 
 def test_files_are_named_by_what_tells_them_apart():
-    assert called(["runs/a/set.safetensors", "runs/a/random.safetensors"]) == ["set", "random"]
-    assert called(["runs/a/dm.safetensors", "runs/b/dm.safetensors"]) == ["a/dm", "b/dm"]
-    assert called(["dm.safetensors", "dm.safetensors"]) == ["dm", "dm"]
+    assert distinct_names(["runs/a/set.safetensors", "runs/a/random.safetensors"]) == ["set", "random"]
+    assert distinct_names(["runs/a/dm.safetensors", "runs/b/dm.safetensors"]) == ["a/dm", "b/dm"]
+    assert distinct_names(["dm.safetensors", "dm.safetensors"]) == ["dm", "dm"]
 
 
 def test_volumes_are_compared_by_the_mean_probability_over_their_slices(tmp_path, capsys):
@@ -82,8 +82,8 @@ def test_volumes_are_compared_by_the_mean_probability_over_their_slices(tmp_path
     names = []
     for seed, right in enumerate((0.9, 0.6)):
         names.append(str(tmp_path / f"{seed}.safetensors"))
-        replace(said_of(right, targets, seed), groups=groups).write(names[-1])
-    found = compare(names, ["acc"], by_group=True)["acc"].difference
+        replace(predictions_of(right, targets, seed), groups=groups).write(names[-1])
+    found = compare(names, metrics=["acc"], by_group=True)["acc"].difference
     assert (found.n, found.unit) == (100, "groups")
     assert "100 groups" in capsys.readouterr().out
     means = []
@@ -91,6 +91,6 @@ def test_volumes_are_compared_by_the_mean_probability_over_their_slices(tmp_path
         sums = Predictions.read(name).probabilities[0].reshape(100, 3, 3).sum(1)
         means.append((sums.argmax(1) == targets[::3]).float().mean().item())
     assert found.mean == pytest.approx(means[0] - means[1], abs=1e-6)
-    said_of(0.9, targets, 1).write(names[0])
+    predictions_of(0.9, targets, 1).write(names[0])
     with pytest.raises(ValueError, match="the groups of 300 images are unknown"):
-        compare(names, ["acc"], by_group=True)
+        compare(names, metrics=["acc"], by_group=True)

@@ -117,7 +117,7 @@ def resolve_overlaps(groups: Mapping[str, Rows], on_overlap: OnOverlap) -> dict[
     message = "; ".join(map(str, shared))
     if on_overlap == "error":
         raise ValueError(
-            f"{message}. Scores would be of patients that were trained on: split the data anew by patient, or set "
+            f"{message}. Test patients would be training patients: split the data by patient, or set "
             "on_overlap='drop' to leave those images out of train (and out of val where test has them), or 'warn'"
         )
     if on_overlap == "warn":
@@ -129,7 +129,7 @@ def resolve_overlaps(groups: Mapping[str, Rows], on_overlap: OnOverlap) -> dict[
     kept = {split: rows for split, rows in kept.items() if len(rows) < len(groups[split])}
     if gone := [split for split, rows in kept.items() if not len(rows)]:
         raise ValueError(
-            f"{message}. on_overlap='drop' would leave no images in {', '.join(gone)}; split the data anew"
+            f"{message}. on_overlap='drop' would leave no images in {', '.join(gone)}; split the data by patient"
         )
     counts = [f"{len(groups[split]) - len(rows):,} of {split}'s {len(groups[split]):,}" for split, rows in kept.items()]
     rank_zero_warn(f"on_overlap='drop' leaves out {' and '.join(counts)} images: a later split has their patients too")

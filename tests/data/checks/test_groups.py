@@ -136,7 +136,7 @@ def test_dropping_leaves_later_splits_whole():
 
 def test_what_dropping_would_leave_empty_is_refused():
     patients = ["a1", "b2", "c3"]
-    with pytest.raises(ValueError, match="would leave no images in train; split the data anew"):
+    with pytest.raises(ValueError, match="would leave no images in train; split the data by patient"):
         module(train=patients, val=["d1"], test=patients, on_overlap="drop").setup()
 
 
