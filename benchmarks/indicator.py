@@ -27,7 +27,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy import stats
 
 from lightning_distill.indicator import (
     CORRELATIONS,
@@ -50,6 +49,7 @@ from lightning_distill.indicator.regression import (
     root_mean_square,
 )
 from lightning_distill.utils.csv_rows import write_csv
+from lightning_distill.utils.statistics import t_quantile
 
 HERE = Path(__file__).parent
 FILES = ("medical.csv", "mnist.csv", "dm.csv", "selection.csv")
@@ -145,7 +145,7 @@ def error_rows(method: str, own: Sequence[Point], draws: int, seed: int) -> list
         note = f"closer on {int((gains > 0).sum())} of {len(gains)} data sets; lines are not fitted again"
         quantity = f"line better than {TITLES[name]} by"
         rows.append(row(method, own, quantity, "points", float(gains.mean()), interval, note))
-    width = float(stats.t.ppf(0.975, len(sets) - 1)) * root_mean_square(errors["line"])
+    width = t_quantile(len(sets)) * root_mean_square(errors["line"])
     note = "t over data sets times the root mean square of the left-out errors"
     rows.append(row(method, own, "half width of the prediction interval", "points", 100 * width, note=note))
     return rows

@@ -84,9 +84,7 @@ def bench(
     console = Console()
     console.print(f"{machine_description()}: {size}")
     results, left_out = _measure_all(selected, size, seconds, accelerator, console)
-    console.print(
-        _table(results, f"milliseconds a step on {device}; in brackets: speed-up over the reference")
-    )
+    console.print(_table(results, f"milliseconds a step on {device}; in brackets: speed-up over the reference"))
     if left_out:
         console.print(f"No time left for {', '.join(left_out)}: give more --seconds, or fewer --paths.")
     console.print("Recommended settings:")

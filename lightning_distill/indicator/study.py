@@ -11,8 +11,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from scipy import stats
-
 from lightning_distill.indicator.points import Point
 from lightning_distill.indicator.regression import (
     BASELINES,
@@ -23,6 +21,7 @@ from lightning_distill.indicator.regression import (
     root_mean_square,
     same_as_random,
 )
+from lightning_distill.utils.statistics import t_quantile
 
 Range = tuple[float, float]
 
@@ -89,7 +88,7 @@ class MethodFit:
         The held-out errors include the uncertainty of the fit. The degrees of freedom count data sets instead of
         points, because errors of points of one data set are correlated.
         """
-        return float(stats.t.ppf(0.975, self.datasets - 1)) * self.spread
+        return t_quantile(self.datasets) * self.spread
 
     @property
     def useful(self) -> bool:

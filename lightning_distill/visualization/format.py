@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
-
 from lightning_distill.evaluation.metrics.intervals import Estimate
+from lightning_distill.utils.statistics import t_half_width
 
 #: Note beside a mean over several students without a standard deviation.
 NO_SPREAD = "no spread given"
-
-
-def half_interval(std: float, students: int, level: float = 0.95) -> float:
-    """Compute half the width of the t-interval of a mean, ``t(n-1) std / sqrt(n)``; NaN for fewer than two students."""
-    if students < 2:
-        return math.nan
-    return float(stats.t.ppf((1 + level) / 2, students - 1)) * std / math.sqrt(students)
 
 
 def estimate(mean: float, std: float, half: float, students: int) -> Estimate:
@@ -28,7 +20,7 @@ def estimate(mean: float, std: float, half: float, students: int) -> Estimate:
         half: Half the width of the interval; NaN to compute it from ``std``.
         students: Number of students.
     """
-    half = half_interval(std, students) if math.isnan(half) else half
+    half = t_half_width(std, students) if math.isnan(half) else half
     return Estimate(mean, std, mean - half, mean + half, 0.95, students, "students")
 
 

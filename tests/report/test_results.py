@@ -13,7 +13,8 @@ from scipy import stats
 from lightning_distill._renamed import COLUMNS
 from lightning_distill.report.redact import redact_command, redact_paths
 from lightning_distill.report.results import REQUIRED, Result, grouped, read_results
-from lightning_distill.visualization.format import bracket, estimate, half_interval, spread
+from lightning_distill.utils.statistics import t_half_width
+from lightning_distill.visualization.format import bracket, estimate, spread
 
 RESULTS = ROOT / "benchmarks/results"
 ROW = {
@@ -34,7 +35,7 @@ def write(path, rows):
 def test_the_interval_is_students_t(students):
     values = np.random.default_rng(students).random(students)
     low, high = stats.t.interval(0.95, students - 1, values.mean(), stats.sem(values))
-    half = half_interval(values.std(ddof=1), students)
+    half = t_half_width(values.std(ddof=1), students)
     np.testing.assert_allclose([values.mean() - half, values.mean() + half], [low, high])
 
 
