@@ -1,1 +1,1 @@
-"""What the shell offers beside Lightning's own fit, validate and test."""
+"""Commands of the shell in addition to Lightning's fit, validate and test."""

@@ -92,7 +92,7 @@ class MethodFit:
 
     @property
     def useful(self) -> bool:
-        """Whether the mean error of the fit is smaller than that of every baseline."""
+        """True if the mean error of the fit is smaller than that of every baseline."""
         return self.error < min(self.error_of_mean, self.error_of_same, self.error_of_gain)
 
     def predict(self, random_acc: float) -> Prediction:

@@ -1,4 +1,4 @@
-"""The other networks distilled sets are tried on, adapted to any number of channels and any image size.
+"""Further networks for evaluation, adapted to any number of channels and any image size.
 
 VGG11 and ResNet18 have instance norm as in the field's tables, AlexNet none; each comes with batch norm too.
 """
@@ -23,18 +23,18 @@ def _norm(norm: Norm, channels: int) -> nn.Module:
 
 
 class Classic(nn.Module):
-    """Features, then one linear layer; ``embed`` is what lies between. Subclasses fill ``features`` and ``head``."""
+    """Base class of feature layers with one linear layer. Subclasses set ``features`` and ``head``."""
 
     compilable = True
     features: nn.Module
     head: nn.Linear
 
     def embed(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the features before the last linear layer, ``(B, F)``."""
+        """Map images ``(B, C, H, W)`` to the features ``(B, F)`` before the last linear layer."""
         return cast(Tensor, self.features(x)).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to logits ``(B, K)``."""
+        """Map images ``(B, C, H, W)`` to logits ``(B, K)``."""
         return cast(Tensor, self.head(self.embed(x)))
 
     def _add_head(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
@@ -46,7 +46,7 @@ class Classic(nn.Module):
 
 
 class MLP(Classic):
-    """Two hidden layers of 128."""
+    """Multi-layer perceptron with two hidden layers of 128 units."""
 
     def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class MLP(Classic):
 
 
 class LeNet(Classic):
-    """Conv 6 and 16 of 5x5 with max pooling, then 120 and 84. The first convolution keeps the size."""
+    """LeNet: 5x5 convolutions with 6 and 16 channels and max pooling, then 120 and 84 units; the first is padded."""
 
     def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class LeNet(Classic):
 
 
 class AlexNet(Classic):
-    """Five convolutions (128, 192, 256, 192, 192), max pooling after the first, second and fifth; no norm."""
+    """AlexNet with five convolutions (128, 192, 256, 192, 192), max pooling after 1, 2 and 5; no norm."""
 
     def __init__(self, in_channels: int, num_classes: int, image_size: tuple[int, int], norm: Norm = "none") -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class AlexNet(Classic):
 
 
 class VGG11(Classic):
-    """Eight convolutions 3x3 (64, 128, 256, 256, 512, 512, 512, 512); poolings as long as the image lasts."""
+    """VGG11 with eight 3x3 convolutions (64, 128, 256, 256, 512, 512, 512, 512), pooling down to 1x1 at most."""
 
     def __init__(
         self, in_channels: int, num_classes: int, image_size: tuple[int, int], norm: Norm = "instance"
@@ -94,7 +94,7 @@ class VGG11(Classic):
 
 
 class ResNet18(Classic):
-    """The CIFAR form: a 3x3 stem without pooling, four stages of two basic blocks, global average pooling."""
+    """ResNet18 for CIFAR: 3x3 stem without pooling, four stages of two basic blocks, global average pooling."""
 
     def __init__(
         self, in_channels: int, num_classes: int, image_size: tuple[int, int], norm: Norm = "instance"
@@ -128,7 +128,7 @@ class _BasicBlock(nn.Module):
 def _convolutions(
     in_channels: int, plan: list[tuple[int, int, bool]], norm: Norm, image_size: tuple[int, int]
 ) -> nn.Sequential:
-    """Blocks of (width, kernel, pool behind it), each with its norm and ReLU.
+    """Build convolution blocks from (width, kernel, pooling), each with norm and ReLU.
 
     A pooling that would leave one pixel is left out unless it is the last layer: a norm over one pixel is a constant.
     """

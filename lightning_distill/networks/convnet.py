@@ -15,7 +15,7 @@ Pool = Literal["avg", "max", "none"]
 
 
 class InstanceNorm(nn.GroupNorm):
-    """Group norm with one group a channel: no running statistics, so training equals evaluation.
+    """Group norm with one group per channel, without running statistics: training equals evaluation.
 
     Eager mode uses the library kernel; under a compiler the same formula is written out as ``var_mean``, which fuses
     with the activation and the pooling behind it.
@@ -25,7 +25,7 @@ class InstanceNorm(nn.GroupNorm):
         super().__init__(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the same shape and dtype; statistics in float32."""
+        """Normalise ``(B, C, H, W)`` with float32 statistics; the dtype is kept."""
         if not torch.compiler.is_compiling():
             return super().forward(x)
         var, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)  # (B, C, 1, 1)
@@ -50,30 +50,30 @@ def make_activation(activation: Activation) -> nn.Module:
 
 
 class ConvNet(nn.Module):
-    """``depth`` blocks of Conv 3x3 - norm - activation - pool 2x2, then one linear layer.
+    """ConvNet of ``depth`` blocks of Conv 3x3 - norm - activation - pool 2x2, then one linear layer.
 
     28 px images are padded to 32 in the first convolution, grey or colour, so that three poolings end at 4x4.
     320,010 parameters at 3x32x32 and ten classes, 317,706 at 1x28x28.
 
     Args:
-        in_channels: C.
-        num_classes: K.
-        image_size: ``(H, W)``.
-        width: channels of every block.
-        depth: number of blocks.
-        norm: ``instance`` (default), ``batch``, ``layer``, ``group`` or ``none``.
-        activation: ``relu`` (default), ``leaky``, ``sigmoid`` or ``swish``.
-        pool: ``avg`` (default), ``max`` or ``none``.
+        in_channels: Number of image channels C.
+        num_classes: Number of classes K.
+        image_size: Image size ``(H, W)`` in pixels.
+        width: Number of channels of every block.
+        depth: Number of blocks.
+        norm: Normalisation: ``instance`` (default), ``batch``, ``layer``, ``group`` or ``none``.
+        activation: Activation function: ``relu`` (default), ``leaky``, ``sigmoid`` or ``swish``.
+        pool: Pooling: ``avg`` (default), ``max`` or ``none``.
 
     Raises:
-        ValueError: the image is smaller than the poolings need.
+        ValueError: The image is too small for the number of poolings.
 
     Reference:
         Zhao, Mopuri, Bilen: Dataset Condensation with Gradient Matching, ICLR 2021, arXiv 2006.05929.
     """
 
     compilable = True
-    #: Take the blocks as single operations, which is faster under a compiler but can be differentiated only once.
+    #: Whether each block runs as one operation: faster when compiled, but differentiable only once.
     fused = False
 
     def __init__(
@@ -111,7 +111,7 @@ class ConvNet(nn.Module):
         self.head = nn.Linear(width * height * width_px, num_classes)
 
     def embed(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the flattened features before the linear layer, ``(B, width * H' * W')``."""
+        """Map images ``(B, C, H, W)`` to the flattened features ``(B, width * H' * W')`` before the linear layer."""
         if not (self.fused and self.fusible):
             return cast(Tensor, self.features(x)).flatten(1)
         layers = list(self.features)
@@ -121,5 +121,5 @@ class ConvNet(nn.Module):
         return x.flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to logits ``(B, K)``."""
+        """Map images ``(B, C, H, W)`` to logits ``(B, K)``."""
         return cast(Tensor, self.head(self.embed(x)))

@@ -1,4 +1,4 @@
-"""``create_network(name, ...)``: the field's nets by the names in its tables, everything else from timm."""
+"""``create_network(name, ...)``: the networks of dataset distillation by name, all others from timm."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from lightning_distill.networks.classic import MLP, VGG11, AlexNet, LeNet, ResNet18
 from lightning_distill.networks.convnet import ConvNet
 
-#: What a ConvNet's name may say of it, and so varies from the standard one (depth 3, width 128, instance norm, ReLU,
-#: average pooling).
+#: Words in a ConvNet's name and the option they set. Default: depth 3, width 128, instance norm, ReLU, average pooling.
 _WORDS: dict[str, tuple[str, Any]] = {
     **{f"d{depth}": ("depth", depth) for depth in (1, 2, 3, 4)},
     **{f"w{width}": ("width", width) for width in (16, 32, 64, 128, 256)},
@@ -23,10 +22,10 @@ _WORDS: dict[str, tuple[str, Any]] = {
     **{name: ("activation", name) for name in ("relu", "leaky", "sigmoid", "swish")},
     **{f"pool_{pool}": ("pool", pool) for pool in ("avg", "max", "none")},
 }
-#: For images larger than the field's: at 64 px d4, at 128 px d5, at 256 px d6, at 512 px d7 end at 4x4 features.
+#: Depths for larger images: d4 at 64 px, d5 at 128 px, d6 at 256 px and d7 at 512 px end at 4x4 features.
 _DEEP: dict[str, tuple[str, Any]] = {f"d{depth}": ("depth", depth) for depth in (5, 6, 7, 8)}
-#: Every name of the field's pools, where a ConvNet varies in one thing; ``convnet_w16`` is the small one for tests and
-#: first looks. Several things at once are named one after the other, see `create_network`.
+#: Networks by name; a ConvNet name sets one option. ``convnet_w16`` is small, for tests. Names with several options are
+#: parsed by `create_network`.
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "convnet": ConvNet,
     **{f"convnet_{word}": partial(ConvNet, **{key: value}) for word, (key, value) in _WORDS.items()},
@@ -42,13 +41,13 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 class TimmNetwork(nn.Module):
-    """A timm model behind our two methods; images below ``size`` are enlarged to it, as its stem expects.
+    """Timm model with the methods ``embed`` and ``forward``. Images below 32 px are enlarged for the model's stem.
 
     Args:
-        name: any name timm knows; ``timm/resnet18`` where ours has the same name.
-        in_channels: C.
-        num_classes: K.
-        image_size: ``(H, W)``.
+        name: Name of the timm model.
+        in_channels: Number of image channels C.
+        num_classes: Number of classes K.
+        image_size: Image size ``(H, W)`` in pixels.
     """
 
     def __init__(self, name: str, in_channels: int, num_classes: int, image_size: tuple[int, int]) -> None:
@@ -62,12 +61,12 @@ class TimmNetwork(nn.Module):
         self.model: Any = timm.create_model(name, in_chans=in_channels, num_classes=num_classes, **options)
 
     def embed(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the features before the head, ``(B, F)``."""
+        """Map images ``(B, C, H, W)`` to the features ``(B, F)`` before the head."""
         features = self.model.forward_features(self._resize(x))
         return cast(Tensor, self.model.forward_head(features, pre_logits=True)).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to logits ``(B, K)``."""
+        """Map images ``(B, C, H, W)`` to logits ``(B, K)``."""
         return cast(Tensor, self.model(self._resize(x)))
 
     def _resize(self, x: Tensor) -> Tensor:
@@ -80,15 +79,17 @@ def create_network(name: str, in_channels: int, num_classes: int, image_size: tu
     """Build an untrained network with ``embed(x)`` (features before the head) and ``forward(x)`` (logits).
 
     Args:
-        name: one of `list_networks`, or a ConvNet that varies in several things, such as ``convnet_w64_d5_batch`` (64
-            px images need four poolings, 128 px five, for the 4x4 features of the field's 32 px after three), else a
-            timm name; ``timm/NAME`` asks timm first.
-        in_channels: C.
-        num_classes: K.
-        image_size: ``(H, W)`` in pixels.
+        name: Name from `list_networks`, a ConvNet with several options such as ``convnet_w64_d5_batch``, or a timm
+            name. ``timm/NAME`` takes the timm model of a name that exists in both.
+        in_channels: Number of image channels C.
+        num_classes: Number of classes K.
+        image_size: Image size ``(H, W)`` in pixels.
 
     Raises:
-        ValueError: the name is known neither here nor to timm; the message offers the closest ones.
+        ValueError: The name is unknown; the message offers the closest names.
+
+    Example:
+        >>> network = create_network("convnet_w16", in_channels=1, num_classes=2, image_size=(28, 28))
     """
     if (ours := _ours(name)) is not None:
         return ours(in_channels, num_classes, image_size)
@@ -97,7 +98,7 @@ def create_network(name: str, in_channels: int, num_classes: int, image_size: tu
 
 
 def check_network(name: str) -> None:
-    """Raise a ValueError that offers the closest names unless ``name`` is ours or timm's. Builds nothing."""
+    """Raise ValueError with the closest names if ``name`` is unknown. The network is not built."""
     if _ours(name) is not None:
         return
     import timm

@@ -20,23 +20,23 @@ _LIBRARY.impl("keep", lambda x: torch.empty_like(x), "Meta")
 
 
 def norm_relu_pool(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    r"""``avg_pool2d(relu(instance_norm(x)), 2)``, statistics and sums in float32; can be differentiated once.
+    r"""Compute ``avg_pool2d(relu(instance_norm(x)), 2)`` with float32 statistics; differentiable once.
 
-    With :math:`h = (x - \mu) / \sigma` over the m pixels of one channel of one image and :math:`g` what comes back
-    through pooling and ReLU:
+    With :math:`h = (x - \mu) / \sigma` over the m pixels of one channel of one image and :math:`g` the gradient behind
+    pooling and ReLU:
 
     .. math::
         \frac{\partial}{\partial x} = \frac{w}{\sigma}\Bigl(g - \tfrac1m\sum g - \tfrac{h}{m}\sum g h\Bigr), \quad
         \frac{\partial}{\partial w} = \sum g h, \quad \frac{\partial}{\partial b} = \sum g
 
     Args:
-        x: ``(B, C, H, W)``, H and W even.
-        weight: ``(C,)``.
-        bias: ``(C,)``.
-        eps: added to the variance.
+        x: Input ``(B, C, H, W)`` with even H and W.
+        weight: Scale ``(C,)`` of the normalisation.
+        bias: Shift ``(C,)`` of the normalisation.
+        eps: Constant added to the variance.
 
     Returns:
-        ``(B, C, H / 2, W / 2)`` in the dtype of ``x``.
+        Output ``(B, C, H / 2, W / 2)`` in the dtype of ``x``.
     """
     return cast(Tensor, _NormReluPool.apply(x, weight, bias, eps))
 
@@ -51,7 +51,7 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _narrow(y: Tensor, x: Tensor) -> Tensor:
-    """In the dtype of x. PyTorch 2.11 compiles a function that ends in an idle ``to`` to gradients of zero."""
+    """Cast y to the dtype of x. PyTorch 2.11 compiles a function that ends in an idle ``to`` to gradients of zero."""
     return y if y.dtype == x.dtype else y.to(x.dtype)
 
 
