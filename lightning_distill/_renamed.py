@@ -211,11 +211,11 @@ class RenamedArguments:
     The check runs in ``__new__``, so that signatures and Lightning's ``save_hyperparameters`` see ``__init__`` only.
 
     Example:
-        >>> class Callback(RenamedArguments):
+        >>> class StudentEvaluation(RenamedArguments):
         ...     def __init__(self, synthetic_set: str = "") -> None: ...
-        >>> Callback(set="a")
+        >>> StudentEvaluation(set="a")
         Traceback (most recent call last):
-        TypeError: Callback has no argument 'set'; it was renamed to 'synthetic_set'
+        TypeError: StudentEvaluation has no argument 'set'; it was renamed to 'synthetic_set'
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

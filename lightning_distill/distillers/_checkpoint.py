@@ -33,7 +33,10 @@ class CheckpointMixin(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the extra state, and allocate the set of the checkpoint where no data module did."""
-        self.extra_state = checkpoint.get("extra_state", checkpoint.get("memory", {}))  # "memory" before 0.2
+        self.extra_state = checkpoint.get("extra_state", checkpoint.get("memory", {}))  # "memory" in version 0.1.0
+        weights = checkpoint["state_dict"]
+        if "synthetic.soft" in weights:  # the key of version 0.1.0
+            weights["synthetic.soft_label_logits"] = weights.pop("synthetic.soft")
         if not hasattr(self, "synthetic"):
             state = {name.removeprefix("synthetic."): tensor for name, tensor in checkpoint["state_dict"].items()}
             self.synthetic = SyntheticSet.empty_like_state(state, DataSpec.from_dict(checkpoint["spec"]))

@@ -414,7 +414,7 @@ def test_a_file_without_val_says_how_it_will_be_carved_out(tmp_path, monkeypatch
     images, labels = blobs(2, 12)
     np.savez("x.npz", train_images=images, train_labels=labels)
     main(["audit-data", "--data=NpzDataModule", "--data.path=x.npz"])
-    assert "carved out of train by single images" in " ".join(capsys.readouterr().out.split())
+    assert "split off from train by single images" in " ".join(capsys.readouterr().out.split())
 
 
 def test_bad_input_is_one_line(file, capsys):

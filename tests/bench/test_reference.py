@@ -97,7 +97,7 @@ def same_draws(monkeypatch):
 def ours_after(job, steps, make_trainer):
     """Our images after some steps without augmentation."""
     distiller = make_distiller(job, "off")
-    distiller.hparams["augmentation"] = "none"
+    distiller.augmentation = "none"
     make_trainer(max_steps=steps, limit_val_batches=0).fit(distiller, datamodule=job.data)
     return distiller.synthetic
 

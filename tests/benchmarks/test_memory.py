@@ -46,7 +46,7 @@ def test_speed_has_a_row_for_every_path_and_keeps_what_is_there(speed, tmp_path)
 def test_speed_of_another_machine_is_another_row(speed, tmp_path, monkeypatch):
     for name in ("one", "another"):
         monkeypatch.setattr(speed, "machine_description", lambda name=name: name)
-        monkeypatch.setattr(speed, "about", lambda command, name=name: {"machine": name, "lightning_distill": "0"})
+        monkeypatch.setattr(speed, "provenance", lambda command, name=name: {"machine": name, "lightning_distill": "0"})
         speed.main(["--quick", "--only=student", f"--out={tmp_path}"])
     assert (tmp_path / "speed.csv").read_text().splitlines()[0].split(",").count("machine") == 1
     assert [row["machine"] for row in rows_of(tmp_path / "speed.csv")] == ["one", "another"]

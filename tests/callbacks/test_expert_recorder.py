@@ -92,7 +92,7 @@ def test_a_distiller_takes_what_was_recorded(make_data, make_trainer, tmp_path):
     options = {"network": "convnet_w16", "max_start": 2, "expert_epochs": 1, "syn_steps": 2}
     distiller, data = MTTDistiller(ipc=1, experts=str(folder), **options), make_data()
     make_trainer(max_steps=2).fit(distiller, datamodule=data)
-    assert (distiller.synthetic.images - distiller.start(data).images).abs().max() > 0
+    assert (distiller.synthetic.images - distiller.init_synthetic(data).images).abs().max() > 0
 
 
 def test_data_of_ours_is_named_in_the_card(make_data, make_trainer, tmp_path):

@@ -254,9 +254,9 @@ def test_bad_mixtures_are_refused(small, here, capsys):
     main(["coreset", "--ipc=1", *small, "--out=theirs"])
     base = ["mix", "--set=theirs", *small, *MIX]
     for arguments, message in (
-        (["--real=[4]", "--ratio=[-1]"], "ratio=-1.0; it is images of the set for each real image, 0 or more"),
+        (["--real=[4]", "--ratio=[-1]"], "ratio=-1.0; synthetic images per real image must be 0 or more"),
         (["--real=[31]"], "real=31; small has 30 training images"),
-        (["--real=[22]"], "11 images of class '1' are needed, which has 10"),
+        (["--real=[22]"], "11 images of class '1' are needed, it has 10"),
         (["--real=[1]"], "every class needs at least 1"),
         (["--real=[]"], "real=[]"),
         (["--real=[4]", "--students=1"], "students=1; an interval needs at least 2"),

@@ -165,7 +165,7 @@ def test_the_study_is_made_from_csvs(benchmark, tmp_path, capsys):
     study, out = tmp_path / "study.json", tmp_path / "results"
     benchmark["main"]([str(tmp_path / "mine.csv"), "--draws=30", f"--out={out}", f"--json={study}"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "5 data sets make wide intervals" in shown
+    assert "With 5 data sets the intervals are wide" in shown
     assert "too narrow for so few" in shown
     measured, rows = read(out / "indicator_points.csv"), read(out / "indicator.csv")
     assert [row["metric"] for row in measured] == ["acc"] * 10 + ["balanced_acc"] * 10

@@ -69,7 +69,7 @@ def test_fit_validate_test_export(method, ipc, channels, num_classes, network, m
     images, labels = load_set(tmp_path / "last").tensors
     assert images.shape == (sum(counts), channels, 8, 8)
     assert labels.tolist() == distiller.synthetic.labels.tolist()
-    torch.testing.assert_close(images, distiller.synthetic.shipped())
+    torch.testing.assert_close(images, distiller.synthetic.exported_images())
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)

@@ -72,7 +72,7 @@ def test_batch_norm_sees_all_classes_in_one_forward(make_data, make_trainer, mon
         embed = self.network.embed
         self.network.embed = lambda p, x: rows.append(len(x)) or embed(p, x)
 
-    monkeypatch.setattr(DMDistiller, "prepare", spy)
+    monkeypatch.setattr(DMDistiller, "configure_network", spy)
     trainer.fit(distiller, datamodule=make_data(num_classes=3))
     assert rows == [3 * 8, 3 * 2]
 

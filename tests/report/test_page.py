@@ -155,7 +155,7 @@ def test_a_run_with_set_results_predictions_and_data(digits_run, capsys):
 
 
 def test_a_report_without_data_has_no_neighbours(digits_run):
-    report(["runs/digits"], "report.html")
+    report(["runs/digits"], out="report.html")
     _, reader = read("report.html")
     assert "closer to train" not in reader.text
     assert "Warning." in reader.text
@@ -192,7 +192,7 @@ def test_a_folder_of_results_or_predictions_alone_will_do(tmp_path, monkeypatch,
         Path("run/results.csv").write_text((RESULTS / "dm.csv").read_text())
     else:
         write_predictions("run", make_data().spec, students=1)
-    report(["run"], "report.html")
+    report(["run"], out="report.html")
     _, reader = read("report.html")
     assert ("(one student)" in reader.text) == (make == "predictions")
 
@@ -201,7 +201,7 @@ def test_scores_of_one_student_have_no_interval_and_say_so(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     columns = "dataset,trained_on,ipc,images,split,students,acc,acc_std,acc_ci95_half_width"
     Path("r.csv").write_text(f"{columns}\ntoy,random,1,2,test,1,0.5,nan,nan\ntoy,DMDistiller,1,2,test,1,0.6,,\n")
-    report(["r.csv"], "report.html")
+    report(["r.csv"], out="report.html")
     _, reader = read("report.html")
     assert "50.0 (one student)" in reader.text
     assert "60.0 (no interval)" in reader.text
@@ -248,7 +248,7 @@ def test_bad_input_ends_with_what_is_wrong_and_leaves_the_old_report(digits_run,
 
 def test_the_report_is_the_same_twice(digits_run):
     write_predictions("runs/digits", digits_run[0].spec)
-    first, second = (report(["runs/digits"], name).read_bytes() for name in ("a.html", "b.html"))
+    first, second = (report(["runs/digits"], out=name).read_bytes() for name in ("a.html", "b.html"))
     assert first == second
 
 
@@ -275,7 +275,7 @@ def test_every_column_of_a_row_has_its_place(tmp_path, monkeypatch):
         writer = csv.DictWriter(file, list(row))
         writer.writeheader()
         writer.writerows([row, {**row, "network": "lenet", "acc": ".7"}])
-    report(["r.csv"], "report.html")
+    report(["r.csv"], out="report.html")
     _, reader = read("report.html")
     for text in (
         "80.0 ± 2.0 [77.0, 83.0] (71.0 to 88.0)", "the one over groups of test images", "40.0 df <", "1.2",

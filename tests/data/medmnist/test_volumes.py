@@ -156,8 +156,8 @@ def test_a_split_without_patients_keeps_its_volumes_together(tmp_path):
 
 def test_the_audit_does_not_take_volumes_for_patients(tmp_path):
     write(tmp_path, counts=(8, 4, 4))
-    for count, message in ((3, "known by the volume they were cut from, none of which is in two splits"),
-                        (1, "the data do not say whose they are")):  # fmt: skip
+    for count, message in ((3, "grouped by volume only, and no volume is in two splits"),
+                        (1, "the data have no patient groups")):  # fmt: skip
         (finding,) = [
             item for item in audit(load(tmp_path, count=count).load_splits()) if item.check.startswith("a patient")
         ]

@@ -149,7 +149,9 @@ def test_window_grows_and_start_epochs_stay_inside(make_data, make_experts, make
     data, seen = make_data(), []
     folder = make_experts(data)
     original = ExpertFiles.parameters_at
-    monkeypatch.setattr(ExpertFiles, "at", lambda self, e, t, *rest: seen.append(t) or original(self, e, t, *rest))
+    monkeypatch.setattr(
+        ExpertFiles, "parameters_at", lambda self, e, t, *rest: seen.append(t) or original(self, e, t, *rest)
+    )
     options = {**SMALL, "max_start": 3, "expert_epochs": 1, "min_start": 0, "max_start_initial": 1, "grow_steps": 8}
     make_trainer(max_steps=16).fit(MTTDistiller(ipc=1, experts=folder, **options), datamodule=data)
     starts = seen[::2]

@@ -95,4 +95,4 @@ def test_an_expert_whose_card_is_older_than_the_scale_is_gone_on_with(make_data,
     (tmp_path / "card.json").write_text(json.dumps(card))
     assert not _keep(tmp_path, kept[0], spec, *kept[1:])
     with pytest.raises(ValueError, match="an expert of other settings"):
-        _keep(tmp_path, kept[0], replace(spec, scale="8 bit, 0 to 255"), *kept[1:])
+        _keep(tmp_path, kept[0], replace(spec, intensity_scale="8 bit, 0 to 255"), *kept[1:])

@@ -92,7 +92,7 @@ def test_other_files_are_refused(tmp_path):
         Predictions.read(path)
     whole = make().write(path).read_bytes()
     path.write_bytes(whole[:-8])
-    with pytest.raises(ValueError, match="not a file of predictions"):
+    with pytest.raises(ValueError, match="not a predictions file"):
         Predictions.read(path)
 
 

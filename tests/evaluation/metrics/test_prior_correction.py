@@ -63,7 +63,7 @@ def test_corrected_students_find_the_rare_class_less_often(uneven):
     assert corrected.acc > plain.acc
     assert corrected.balanced_acc < plain.balanced_acc + 0.02
     assert "--prior_correction true" in corrected.command
-    with pytest.raises(ValueError, match="prior_correction with map_classes"):
+    with pytest.raises(ValueError, match="prior_correction cannot be combined with map_classes"):
         evaluate(data=uneven, ipc=1, baselines=["random"], prior_correction=True, map_classes={"0": "1"})
 
 
