@@ -29,10 +29,10 @@ from lightning_distill.bench.accuracy import (
     score_set,
 )
 from lightning_distill.bench.cases import PATHS, BenchmarkCase, Size, Variant
-from lightning_distill.bench.measure import resolve_device
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.commands.experts import experts
 from lightning_distill.evaluation import Scores, coreset_sampler
+from lightning_distill.utils.hardware import resolve_device
 
 SIDES = {"textbook": None, "32/max": Variant("32-true", "max"), "bf16/max": Variant("bf16-mixed", "max")}
 

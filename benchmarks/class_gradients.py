@@ -20,13 +20,12 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import resolve_device
 from lightning_distill.bench.results import TIME_COLUMNS, ResumableCsv, provenance
 from lightning_distill.functional.chunking import auto_chunk_size
 from lightning_distill.functional.gradients import loss_gradient
 from lightning_distill.functional.network import FunctionalNetwork, Parameters
 from lightning_distill.networks import create_network
-from lightning_distill.utils.hardware import machine_description
+from lightning_distill.utils.hardware import machine_description, resolve_device
 
 PAIRS = 5
 

@@ -21,9 +21,9 @@ from script import folder, listed, options
 
 from lightning_distill.bench.cases import PATHS, ReferenceStep, Size, Variant, make_reference
 from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import measure_path, resolve_device
+from lightning_distill.bench.measure import measure_path
 from lightning_distill.bench.results import TIME_COLUMNS, ResumableCsv, provenance
-from lightning_distill.utils.hardware import machine_description
+from lightning_distill.utils.hardware import machine_description, resolve_device
 from lightning_distill.utils.precision import bf16_is_native
 
 EAGER, FLOAT, BFLOAT = Variant(), Variant("32-true", "max"), Variant("bf16-mixed", "max")

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 
 from lightning_distill.bench.cases import (
@@ -25,13 +24,9 @@ from lightning_distill.bench.cases import (
 )
 from lightning_distill.bench.interleaved import InterleavedTimer
 from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
+from lightning_distill.utils.hardware import resolve_device
 
 Accelerator = Literal["auto", "cpu", "gpu"]
-
-
-def resolve_device(accelerator: Accelerator) -> str:
-    """Resolve an accelerator name to a torch device type on this machine."""
-    return "cuda" if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()) else "cpu"
 
 
 def quiet_trainer(max_steps: int, precision: Precision, device: str, callbacks: list[Callback]) -> Trainer:

@@ -13,14 +13,14 @@ from rich.table import Table
 from lightning_distill.bench.advice import EAGER, recommend_settings
 from lightning_distill.bench.cases import PATHS, Size, Variant, check_paths
 from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import Accelerator, measure_path, resolve_device
+from lightning_distill.bench.measure import Accelerator, measure_path
 from lightning_distill.bench.results import PROVENANCE_COLUMNS, TIME_COLUMNS, provenance
 from lightning_distill.commands._options import command_line
 from lightning_distill.functional.compile import compiler_available
 from lightning_distill.networks import check_network
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.utils.csv_rows import write_csv
-from lightning_distill.utils.hardware import machine_description
+from lightning_distill.utils.hardware import machine_description, resolve_device
 from lightning_distill.utils.precision import bf16_is_native
 
 NAMES = {

@@ -35,5 +35,11 @@ def processor_info(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
 
 
 def resolve_device(accelerator: str) -> str:
-    """Return the device type of an accelerator option: ``auto`` is CUDA where it is available, otherwise the CPU."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if accelerator == "auto" else accelerator
+    """Return the torch device type of an accelerator option.
+
+    Args:
+        accelerator: ``cpu``, ``gpu`` or ``cuda``, or ``auto`` for CUDA if available, otherwise the CPU.
+    """
+    if accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if accelerator == "gpu" else accelerator
