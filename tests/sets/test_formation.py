@@ -130,7 +130,9 @@ def test_students_see_the_decoded_export():
 
 
 def test_too_few_images_for_the_sub_images():
-    with pytest.raises(ValueError, match="class 'ant' has 5 training images, ipc=2 with formation=2 needs 8; lower ipc"):
+    with pytest.raises(
+        ValueError, match="class 'ant' has 5 training images, ipc=2 with formation=2 needs 8; lower ipc"
+    ):
         limit_to_available([2, 2], [5, 9], SPEC, "error", 2)
     assert limit_to_available([2, 2], [5, 9], SPEC, "fewer", 2) == [1, 2]
     assert limit_to_available([2, 2], [3, 9], SPEC, "fewer", 2) == [1, 2]
