@@ -133,7 +133,7 @@ def test_config_validates_and_tests_and_its_set_is_evaluated(config, medmnist_ro
     assert "all real data" in shown
     with (out / "r.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["trained_on"] for row in rows] == ["random", "all real data", "kmeans", METHODS[method]]
+    assert [row["trained_on"] for row in rows] == ["random", "full", "kmeans", METHODS[method]]
     assert [row["ipc"] for row in rows] == ["1", "all", "1", "1"]
     assert {row["split"] for row in rows} == {"test"}
     assert all("--architectures '[convnet_w16]'" in row["command"] for row in rows)
@@ -146,7 +146,7 @@ def test_quickstart_makes_what_it_promises(tmp_path, capsys):
         "--network=convnet_w16",
     ])  # fmt: skip
     shown = capsys.readouterr().out
-    for word in ("random", "all real data", "DMDistiller", "±"):
+    for word in ("random subset", "all real data", "DM", "±"):
         assert word in shown
     assert {"best", "grid.png", "results.csv"} <= {path.name for path in tmp_path.iterdir()}
     synthetic, _ = read_set(tmp_path / "best")

@@ -26,6 +26,7 @@ from lightning_distill.evaluation import (
     full_data,
 )
 from lightning_distill.evaluation.candidates import with_protocol
+from lightning_distill.evaluation.labels import LABELS
 from lightning_distill.evaluation.result_table import percent
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
@@ -188,7 +189,7 @@ def indicator(
 def _full_data_job(data: ArrayDataModule, evaluator: StudentEvaluator) -> Job:
     train = data.train_arrays()
     full = with_protocol(evaluator, evaluator.protocol.for_real_data(len(train[1])))
-    return "all real data", len(train[1]), full, full_data(train, data.spec)
+    return LABELS["full"], len(train[1]), full, full_data(train, data.spec)
 
 
 def _measured(
@@ -238,7 +239,7 @@ def _show(rows: Sequence[IndicatorRow], stats: DifficultyStats, study: Study, ti
     )
     measured.add_row("scatter between classes over within", f"{stats.separability:.3f}")
     if not math.isnan(first.full_acc):
-        measured.add_row("all real data", f"{100 * first.full_acc:.1f} (balanced {100 * first.full_balanced_acc:.1f})")
+        measured.add_row(LABELS["full"], f"{100 * first.full_acc:.1f} (balanced {100 * first.full_balanced_acc:.1f})")
     console.print(measured)
     table = Table(title="Predicted accuracy of distilled sets, 95 % interval, percent")
     for column in ("ipc", "random", "balanced", "method", "predicted", "error"):

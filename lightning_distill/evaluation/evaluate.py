@@ -13,7 +13,6 @@ import numpy as np
 from lightning_distill._renamed import with_renamed_arguments
 from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.evaluation.candidates import (
-    FULL,
     EvaluationData,
     Split,
     baseline_candidate,
@@ -22,6 +21,7 @@ from lightning_distill.evaluation.candidates import (
     without_augmentation,
 )
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
+from lightning_distill.evaluation.labels import FULL_BASELINES, display_name
 from lightning_distill.evaluation.metrics.prior_correction import class_priors
 from lightning_distill.evaluation.metrics.relative import RelativeScores, bytes_of_arrays
 from lightning_distill.evaluation.result import Candidate, EvaluationResult, compare_to_baselines, evaluate_candidate
@@ -226,15 +226,15 @@ def evaluate(
 
 
 def _describe(candidate: Candidate) -> str:
-    return f"{candidate.name}, {len(candidate.evaluator.seeds)} students"
+    return f"{display_name(candidate.name)}, {len(candidate.evaluator.seeds)} students"
 
 
 def _check(
     synthetic_set: str | os.PathLike[str] | None, ipc: int | list[int] | None, baselines: Sequence[str], students: int
 ) -> None:
     """Raise ValueError for arguments that are wrong without any data."""
-    if unknown := [name for name in baselines if name not in (*METHODS, *FULL)]:
-        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL))}")
+    if unknown := [name for name in baselines if name not in (*METHODS, *FULL_BASELINES)]:
+        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL_BASELINES))}")
     if (synthetic_set is None) == (ipc is None):
         raise ValueError("give either a set file (--set) or, for baselines alone, images per class (--ipc)")
     if students == 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lightning_distill.evaluation.labels import BaselineName
 from lightning_distill.evaluation.metrics.calibration import calibrated
 from lightning_distill.evaluation.metrics.intervals import Estimate, bootstrap_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
@@ -28,7 +29,7 @@ class Candidate:
     """Training data under evaluation: a distilled set or a baseline.
 
     Args:
-        name: Name in tables.
+        name: Key of a baseline (`labels.BaselineName`), or name of the method that made the set.
         counts: Images per class; ``None`` for the full training set.
         evaluator: Architecture, number and protocol of the students.
         make_training_set: Function from the student number to its training set.
@@ -152,13 +153,12 @@ def compare_to_baselines(
 
     Args:
         result: Result of the candidate.
-        baselines: Results of the baselines; ``random`` and ``all real data`` are used.
+        baselines: Results of the baselines; ``random`` and ``full`` are used, distilled candidates are ignored.
         real_bytes: Size of the training data in bytes.
         distillation_seconds: Seconds of the distillation, NaN if unknown.
         plain: Accuracy of students without augmentation by candidate name, if measured.
     """
-    by_name = {other.candidate.name: other for other in baselines}
-    random, full = by_name.get("random"), by_name.get("all real data")
+    random, full = _baseline(baselines, "random"), _baseline(baselines, "full")
     nan, plain = float("nan"), plain or {}
     path = result.candidate.path
     return relative_scores(
@@ -174,3 +174,8 @@ def compare_to_baselines(
         syn_seconds=result.seconds,
         distillation_seconds=distillation_seconds,
     )
+
+
+def _baseline(results: Sequence[EvaluationResult], name: BaselineName) -> EvaluationResult | None:
+    matching = (other for other in results if other.candidate.name == name and not other.candidate.distilled)
+    return next(matching, None)

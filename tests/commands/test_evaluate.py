@@ -38,10 +38,10 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
         make_set(data), data, baselines=["random", "herding", "full", "full_balanced"], ars=True,
         distillation_seconds=10.0, out=str(out), predictions=str(tmp_path / "predicted"), **QUICK,
     )  # fmt: skip
-    names = ["random", "herding", "all real data", "all real data, balanced", "DMDistiller"]
+    names = ["random", "herding", "full", "full_balanced", "DMDistiller"]
     assert [row.trained_on for row in rows] == names
     by_name, mine = {row.trained_on: row for row in rows}, rows[-1]
-    full, random = by_name["all real data"].acc, by_name["random"].acc
+    full, random = by_name["full"].acc, by_name["random"].acc
     assert mine.gap_full == pytest.approx(full - mine.acc, abs=1e-4)
     assert mine.acc_gain_over_random == pytest.approx(mine.acc - random, abs=1e-4)
     assert mine.recovery == pytest.approx(mine.acc / full, abs=1e-4)
@@ -59,7 +59,7 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
     again = [compute_metrics(logits, predicted.targets, predicted.spec)["acc"] for logits in predicted.logits]
     assert np.mean(again) == pytest.approx(mine.acc, abs=1e-4)
     assert {path.stem for path in (tmp_path / "predicted").iterdir()} == {
-        "random", "herding", "all_real_data", "all_real_data_balanced", "DMDistiller",
+        "random", "herding", "full", "full_balanced", "DMDistiller",
     }  # fmt: skip
     shown = " ".join(capsys.readouterr().out.split())
     assert "against random images:" in shown
@@ -94,7 +94,7 @@ def test_a_set_of_one_site_is_scored_on_another(make_data, make_set):
 
 def test_picks_in_the_embedding_of_a_trained_network_are_called_so(make_data):
     rows = evaluate(data=make_data(), ipc=2, baselines=["random", "kcenter"], space="embedding", **QUICK)
-    assert [row.trained_on for row in rows] == ["random", "kcenter (embedding)"]
+    assert [row.trained_on for row in rows] == ["random", "kcenter_embedding"]
 
 
 def test_images_of_one_patient_are_resampled_together(make_data, tmp_path):

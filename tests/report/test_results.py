@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from lightning_distill._renamed import COLUMNS
+from lightning_distill._renamed import CELLS, COLUMNS
 from lightning_distill.report.redact import redact_command, redact_paths
 from lightning_distill.report.results import REQUIRED, Result, grouped, read_results
 from lightning_distill.utils.statistics import t_half_width
@@ -56,6 +56,7 @@ def test_committed_results_are_read_whole(name):
     with path.open() as file:
         rows = list(csv.DictReader(file))
     rows = [{COLUMNS.get(name, name): cell for name, cell in row.items()} for row in rows]  # written by version 0.1.0
+    rows = [{name: CELLS.get(name, {}).get(cell, cell) for name, cell in row.items()} for row in rows]
     assert [dict(result.cells) for result in results] == rows
     groups = grouped(results)
     assert sum(len(group.results) for group in groups) == len(rows)
@@ -139,9 +140,10 @@ def test_rows_are_compared_only_where_they_are_alike_baselines_first_and_each_on
     ("given", "name", "baseline"),
     [
         ("random", "random subset", "random"),
-        ("kmeans (embedding)", "k-means (embedding)", "kmeans"),
+        ("kmeans_embedding", "k-means (embedding)", "kmeans"),
         ("DMDistiller", "DM", None),
-        ("all real data, balanced", "all real data, balanced", None),
+        ("full", "all real data", None),
+        ("full_balanced", "all real data, balanced", None),
         ("Distiller", "Distiller", None),
         ("randomly", "randomly", None),
     ],
