@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 
 import numpy as np
 import pytest
@@ -23,11 +24,11 @@ QUICK = {"protocol": "tiny", "students": 2, "architectures": ["convnet_w16"], "a
 def make_set(tmp_path):
     """A factory of set files: two images of every class of some data, as a method would ship them."""
 
-    def make(data, name="set") -> str:
+    def make(data, name="set", method="DMDistiller") -> str:
         images, labels = data.train_arrays()
         rows = np.concatenate([np.flatnonzero(labels == label)[:2] for label in range(data.spec.num_classes)])
         given = LabeledSet(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]), data.spec)
-        return str(save_set(tmp_path / name, given, {"method": "DMDistiller", "warning": "w"}))
+        return str(save_set(tmp_path / name, given, {"method": method, "warning": "w"}))
 
     return make
 
@@ -64,6 +65,15 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
     shown = " ".join(capsys.readouterr().out.split())
     assert "against random images:" in shown
     assert "12 test images: accuracy is known to ±" in shown
+
+
+def test_a_set_with_the_name_of_a_baseline_is_not_its_own_baseline(make_data, make_set):
+    data = make_data()
+    (row,) = evaluate(make_set(data, method="random"), data, **QUICK)
+    assert row.trained_on == "random"
+    assert math.isnan(row.acc_gain_over_random)
+    baseline, row = evaluate(make_set(data, method="random"), data, baselines=["random"], **QUICK)
+    assert row.acc_gain_over_random == pytest.approx(row.acc - baseline.acc, abs=1e-5)
 
 
 def test_several_networks_have_a_row_each_and_one_together(make_data, make_set, capsys):
