@@ -323,7 +323,7 @@ def test_experts_never_begin_where_evaluated_students_do(medmnist_root):
     spec = DigitsDataModule().spec
     data = LabeledSet(torch.zeros(2, *spec.shape, dtype=torch.uint8), torch.tensor([0, 1]), spec)
     begun = []
-    trainer = StudentTrainer("convnet_w16", spec, Protocol("tiny", 1), 2, 1)
+    trainer = StudentTrainer("convnet_w16", spec, protocol=Protocol("tiny", 1), images=2, students=1)
     for seed in range(3):
         watch = lambda epoch, p: epoch or begun.append(p["network.head.weight"].detach().clone())  # noqa: E731
         trainer.fit(data, seed, on_epoch_parameters=watch)

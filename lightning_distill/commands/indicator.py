@@ -141,7 +141,9 @@ def indicator(
     train = data.train_arrays()
     available = np.bincount(train[1], minlength=spec.num_classes)
     counts = [limit_to_available(images_per_class(n, spec), available, spec, on_small_class) for n in sizes]
-    evaluator = StudentEvaluator(get_protocol(protocol), students, [network], seed, compile)
+    evaluator = StudentEvaluator(
+        get_protocol(protocol), students=students, architectures=[network], seed=seed, compile=compile
+    )
     jobs: list[Job] = [
         (f"random subsets, ipc {size}", sum(count), evaluator, coreset_sampler("random", train, count, spec, seed))
         for size, count in zip(sizes, counts, strict=True)
@@ -159,7 +161,11 @@ def indicator(
         for name, images, job, sampler in jobs:
             bar.update(task, description=f"{name}, {students} students")
             on_epoch = partial(bar.advance, task, images)
-            scores.append(evaluate_students(job, sampler, batches, device, precision == "bf16-mixed", on_epoch))
+            scores.append(
+                evaluate_students(
+                    job, sampler, batches, device=device, bf16=precision == "bf16-mixed", on_epoch=on_epoch
+                )
+            )
     full_scores = scores.pop() if full else None
     shared: dict[str, Any] = {
         "split": split,

@@ -135,7 +135,11 @@ def baseline_candidate(
 def with_protocol(evaluator: StudentEvaluator, protocol: TrainingProtocol) -> StudentEvaluator:
     """Return an evaluator of the same students under another training protocol."""
     return StudentEvaluator(
-        protocol, len(evaluator.seeds), evaluator.architectures, evaluator.seeds[0], evaluator.compile
+        protocol,
+        students=len(evaluator.seeds),
+        architectures=evaluator.architectures,
+        seed=evaluator.seeds[0],
+        compile=evaluator.compile,
     )
 
 

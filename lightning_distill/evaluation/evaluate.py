@@ -174,7 +174,9 @@ def evaluate(
         )
     on_start = on_start or (lambda text, epochs: lambda: None)
     training = replace(get_protocol(protocol), augmentation=augmentation)
-    evaluator = StudentEvaluator(training, students, architectures or ["convnet"], seed, compile)
+    evaluator = StudentEvaluator(
+        training, students=students, architectures=architectures or ["convnet"], seed=seed, compile=compile
+    )
     device, bf16, scored = resolve_device(accelerator), precision == "bf16-mixed", test_data or data
     distilled = []
     if synthetic_set is not None:
@@ -186,7 +188,17 @@ def evaluate(
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
         real, network = data.train_arrays(), evaluator.architectures[0]
         on_epoch = on_start("feature network", embedding_epochs(training, len(real[1])))
-        features = embed_features(real, data.spec, network, training, seed, device, bf16, compile, on_epoch)
+        features = embed_features(
+            real,
+            data.spec,
+            network=network,
+            protocol=training,
+            seed=seed,
+            device=device,
+            bf16=bf16,
+            compile=compile,
+            on_epoch=on_epoch,
+        )
     candidates = [baseline_candidate(name, data, counts, evaluator, on_small_class, features) for name in baselines]
     if test_data is not None:
         candidates = [
@@ -203,12 +215,12 @@ def evaluate(
     rows: list[ResultRow] = []
     for candidate in candidates:
         on_epoch = on_start(_describe(candidate), candidate.evaluator.epochs)
-        result = evaluate_candidate(candidate, images, device, bf16, on_epoch)
+        result = evaluate_candidate(candidate, images, device=device, bf16=bf16, on_epoch=on_epoch)
         results.append(result)
         if ars and (candidate.distilled or candidate.name == "random"):
             plain = without_augmentation(candidate)
             on_epoch = on_start(f"{_describe(plain)}, no augmentation", plain.evaluator.epochs)
-            plain_result = evaluate_candidate(plain, images, device, bf16, on_epoch)
+            plain_result = evaluate_candidate(plain, images, device=device, bf16=bf16, on_epoch=on_epoch)
             plain_acc[candidate.name] = plain_result.scores.mean("acc")
         relative = RelativeScores()
         if candidate.distilled:

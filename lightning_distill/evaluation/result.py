@@ -104,6 +104,7 @@ class EvaluationResult:
 def evaluate_candidate(
     candidate: Candidate,
     evaluation_split: EvaluationSplit,
+    *,
     device: torch.device | str,
     bf16: bool = False,
     on_epoch: ProgressCallback = lambda: None,
@@ -118,7 +119,7 @@ def evaluate_candidate(
         on_epoch: Function called after every epoch of every student.
     """
     first = candidate.make_training_set(0)
-    trained = candidate.evaluator.train(candidate.make_training_set, device, bf16, on_epoch)
+    trained = candidate.evaluator.train(candidate.make_training_set, device=device, bf16=bf16, on_epoch=on_epoch)
     if candidate.target_priors is not None:
         offset = prior_offset(class_priors(first), candidate.target_priors)
         trained.students = [replace(student, logit_offset=offset) for student in trained.students]
@@ -126,7 +127,7 @@ def evaluate_candidate(
     predictions = trained.predictions(evaluation_split.split, evaluation_split.groups)
     if evaluation_split.val is not None:
         on_val = (
-            TrainedStudents(trained.students, first.spec, device, trained.started_at)
+            TrainedStudents(trained.students, first.spec, device=device, started_at=trained.started_at)
             .update_all(evaluation_split.val)
             .predictions("val")
         )

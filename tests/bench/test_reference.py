@@ -157,7 +157,12 @@ def test_student_is_ours():
     begun, spec = job.init_synthetic(), data.spec
     given = LabeledSet(begun.pixels(), begun.labels, spec)
     school = StudentTrainer(
-        SIZE.network, spec, Protocol("test", epochs, augmentation="none"), len(begun), 1, compile="off"
+        SIZE.network,
+        spec,
+        protocol=Protocol("test", epochs, augmentation="none"),
+        images=len(begun),
+        students=1,
+        compile="off",
     )
     wanted = school.fit(given, 7).parameters
     with isolated_rng(derive_seed("student", SIZE.network, 7)):

@@ -45,7 +45,7 @@ def foreign_loader(data, spec):
 
 def expected_scores(data, train_set, baseline_spec):
     """Accuracies of the set's students and of the random subsets' students, computed in pixel units."""
-    evaluator = StudentEvaluator(PROTOCOL, 2, ARCHITECTURES, compile="off")
+    evaluator = StudentEvaluator(PROTOCOL, students=2, architectures=ARCHITECTURES, compile="off")
     random = coreset_sampler("random", data.train_arrays(), [2, 2, 2], baseline_spec, 0)
     samplers = (lambda _: train_set, random)
     return [evaluator.train(sampler).update_all(data.val_dataloader()).scores().mean("acc") for sampler in samplers]

@@ -19,9 +19,9 @@ WAY = Protocol("short", 4, batch_size=7)
 def test_features_are_those_of_a_student_of_all_real_images(name, make_data):
     data = make_data(channels=3)
     real, spec, ticks = data.train_arrays(), data.spec, []
-    features = embed_features(real, spec, name, WAY, 3, on_epoch=lambda: ticks.append(1))
+    features = embed_features(real, spec, network=name, protocol=WAY, seed=3, on_epoch=lambda: ticks.append(1))
     assert len(ticks) == embedding_epochs(WAY, len(real[1])) == 5
-    student = StudentTrainer(name, spec, WAY, len(real[1]), 1).fit(
+    student = StudentTrainer(name, spec, protocol=WAY, images=len(real[1]), students=1).fit(
         full_data(real, spec)(0), derive_seed("embedding", 3)
     )
     network = create_network(name, 3, spec.num_classes, spec.shape[1:])
@@ -43,7 +43,9 @@ def test_features_are_seeded_and_leave_the_random_stream_alone(make_data):
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    first, again, other = (embed_features(real, data.spec, "convnet_w16", WAY, seed) for seed in (0, 0, 1))
+    first, again, other = (
+        embed_features(real, data.spec, network="convnet_w16", protocol=WAY, seed=seed) for seed in (0, 0, 1)
+    )
     assert torch.equal(torch.rand(1), expected)
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
@@ -52,7 +54,7 @@ def test_features_are_seeded_and_leave_the_random_stream_alone(make_data):
 def test_training_brings_images_of_a_class_together(make_data):
     data = make_data()
     real = data.train_arrays()
-    features = embed_features(real, data.spec, "convnet_w16", Protocol("p", 40))
+    features = embed_features(real, data.spec, network="convnet_w16", protocol=Protocol("p", 40))
     labels = real[1]
     within = np.mean([features[labels == c].var(0).sum() for c in (0, 1)])
     between = np.square(features[labels == 0].mean(0) - features[labels == 1].mean(0)).sum()

@@ -33,7 +33,11 @@ def assessed(make_data, acc=0.9, networks=("mlp",)):
     logits = torch.randn(students, len(targets), 2, generator=torch.Generator().manual_seed(0))
     said = Predictions(logits, targets, data.spec, scores.seeds, scores.architectures)
     subject = Candidate(
-        "DM", [2, 2], StudentEvaluator("quick", 2, list(networks), seed=4), lambda i: None, distilled=True
+        "DM",
+        [2, 2],
+        StudentEvaluator("quick", students=2, architectures=list(networks), seed=4),
+        lambda i: None,
+        distilled=True,
     )
     return EvaluationResult(subject, 4, scores, said, bootstrap_all(said), 0.5)
 

@@ -186,7 +186,9 @@ def test_what_is_distilled_teaches_the_labels(data, make_trainer, monkeypatch):
 def test_all_real_data_are_learned_from_with_every_combination(data):
     real = full_data(data.all_train_arrays(), data.spec)(0)
     assert torch.equal(real.targets, torch.from_numpy(bands(100)[1]).float())
-    school = StudentTrainer("convnet_w16", data.spec, get_protocol("tiny"), 100, 1, compile="off")
+    school = StudentTrainer(
+        "convnet_w16", data.spec, protocol=get_protocol("tiny"), images=100, students=1, compile="off"
+    )
     assert school.fit(real, 0).predict(torch.randn(2, 1, 9, 9)).shape == (2, 3)
 
 

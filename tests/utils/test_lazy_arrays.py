@@ -242,7 +242,7 @@ def test_students_of_all_data(pair, largest):
     memory, disk, _ = pair
     trained = []
     for data in (memory, disk):
-        school = StudentTrainer("convnet_w16", data.spec, FEW, 360, 1, compile="off")
+        school = StudentTrainer("convnet_w16", data.spec, protocol=FEW, images=360, students=1, compile="off")
         trained.append(school.fit(class_weighted_full_data(data.all_train_arrays(), data.spec)(0), 0).parameters)
         bigger = replace(data.spec, shape=(1, 16, 16), class_names=("3", "2", "1", "0"))
         turned = adapt_set(
@@ -261,7 +261,7 @@ def test_features_neighbours_predictors_and_the_audit(pair, largest):
     found = []
     for data in (memory, disk):
         real, spec = data.train_arrays(), data.spec
-        features = embed_features(real, spec, "convnet_w16", FEW, compile="off")
+        features = embed_features(real, spec, network="convnet_w16", protocol=FEW, compile="off")
         queries = torch.from_numpy(np.ascontiguousarray(data.splits["test"][0][:4]))
         near = nearest(queries, real[0], spec, chunk_elements=10 * 192)
         cheap = measure_predictors(real, data.splits["test"], spec)

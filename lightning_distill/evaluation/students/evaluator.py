@@ -45,6 +45,7 @@ class StudentEvaluator:
     def __init__(
         self,
         protocol: str | Protocol = "quick",
+        *,
         students: int = 3,
         architectures: Sequence[str] = ("convnet",),
         seed: int = 0,
@@ -76,6 +77,7 @@ class StudentEvaluator:
     def train(
         self,
         data: Callable[[int], LabeledSet],
+        *,
         device: torch.device | str = "cpu",
         bf16: bool = False,
         on_epoch: ProgressCallback = lambda: None,
@@ -100,8 +102,10 @@ class StudentEvaluator:
         for name in self.architectures:
             numbers = [i for architecture, i in students_here if architecture == name]
             trainer = self._student_trainer(name, len(sets[0].labels), str(device), bf16, spec)
-            students += trainer.fit_many([sets[i] for i in numbers], [self.seeds[i] for i in numbers], on_epoch)
-        return TrainedStudents(students, spec, device, started_at, sharded)
+            students += trainer.fit_many(
+                [sets[i] for i in numbers], [self.seeds[i] for i in numbers], on_epoch=on_epoch
+            )
+        return TrainedStudents(students, spec, device=device, started_at=started_at, sharded=sharded)
 
     def _students(self, sharded: bool) -> list[tuple[str, int]]:
         """Return architecture and number of the students trained on this rank, in the order of their scores."""
@@ -113,7 +117,16 @@ class StudentEvaluator:
         key = (name, images, device, bf16, spec)
         if key not in self._trainers:
             count = len(self.seeds)
-            self._trainers[key] = StudentTrainer(name, spec, self.protocol, images, count, device, bf16, self.compile)
+            self._trainers[key] = StudentTrainer(
+                name,
+                spec,
+                protocol=self.protocol,
+                images=images,
+                students=count,
+                device=device,
+                bf16=bf16,
+                compile=self.compile,
+            )
         return self._trainers[key]
 
 
@@ -135,6 +148,7 @@ class TrainedStudents:
         self,
         students: list[Student],
         spec: DataSpec,
+        *,
         device: torch.device | str,
         started_at: float,
         sharded: bool = False,
@@ -292,6 +306,7 @@ def evaluate_students(
     evaluator: StudentEvaluator,
     data: Callable[[int], LabeledSet],
     batches: Iterable[tuple[Tensor, Tensor]],
+    *,
     device: torch.device | str = "cpu",
     bf16: bool = False,
     on_epoch: ProgressCallback = lambda: None,
@@ -306,4 +321,4 @@ def evaluate_students(
         bf16: Whether to run the forward pass in bfloat16.
         on_epoch: Function that is called after every epoch of every student.
     """
-    return evaluator.train(data, device, bf16, on_epoch).update_all(batches).scores()
+    return evaluator.train(data, device=device, bf16=bf16, on_epoch=on_epoch).update_all(batches).scores()

@@ -81,6 +81,7 @@ class StudentTrainer:
         self,
         architecture: str,
         spec: DataSpec,
+        *,
         protocol: Protocol,
         images: int,
         students: int,
@@ -101,7 +102,7 @@ class StudentTrainer:
         self._vectorized_trainer_cache: VectorizedTrainer | None = None
 
     def fit_many(
-        self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback = lambda: None
+        self, data: Sequence[LabeledSet], seeds: Sequence[int], *, on_epoch: ProgressCallback = lambda: None
     ) -> list[Student]:
         """Train one student on each set. The results equal those of `fit`, up to rounding if vectorized.
 
@@ -115,12 +116,13 @@ class StudentTrainer:
         """
         if len(seeds) > 1 and can_vectorize(data) and (vectorized := self._vectorized_trainer()) is not None:
             return list(map(self._to_student, seeds, vectorized.fit_many(data, seeds, on_epoch)))
-        return [self.fit(part, seed, on_epoch) for part, seed in zip(data, seeds, strict=True)]
+        return [self.fit(part, seed, on_epoch=on_epoch) for part, seed in zip(data, seeds, strict=True)]
 
     def fit(
         self,
         data: LabeledSet,
         seed: int,
+        *,
         on_epoch: ProgressCallback = lambda: None,
         on_epoch_parameters:
         #: Function that is called with the number of epochs so far and the parameters.
@@ -154,7 +156,13 @@ class StudentTrainer:
         if self._vectorized and self._vectorized_trainer_cache is None:
             if (reason := vectorize_error(self.network, self.spec.shape, self.device)) is None:
                 self._vectorized_trainer_cache = VectorizedTrainer(
-                    self.architecture, self.network, self.augment, self.spec, self.protocol, self.device, self.bf16
+                    architecture=self.architecture,
+                    network=self.network,
+                    augment=self.augment,
+                    spec=self.spec,
+                    protocol=self.protocol,
+                    device=self.device,
+                    bf16=self.bf16,
                 )
             else:
                 message = f"students of {self.architecture!r} are trained in turn, slower ({reason})"

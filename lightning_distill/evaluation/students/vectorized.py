@@ -22,7 +22,7 @@ from lightning_distill.utils.rng import derive_seed, isolated_rng
 Result = TypeVar("Result")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class VectorizedTrainer:
     """Trainer of several students at once. It trains fewer at once when memory runs out.
 

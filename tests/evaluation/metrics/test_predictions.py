@@ -132,7 +132,7 @@ def sitting():
     images, labels = blobs(3, 6)
     x, y = torch.from_numpy(images[:, None]), torch.from_numpy(labels).long()
     data = LabeledSet(x, y.flatten(), make_spec())
-    exam = StudentEvaluator(Protocol("p", 2), 2, ["mlp", "convnet_w16"], seed=3, compile="off")
+    exam = StudentEvaluator(Protocol("p", 2), students=2, architectures=["mlp", "convnet_w16"], seed=3, compile="off")
     sitting = exam.train(lambda i: data)
     x = data.spec.normalize(x)
     for rows in torch.arange(18).split(7):
@@ -165,7 +165,7 @@ def test_students_that_diverge_keep_their_place_and_are_named_once(sitting):
         {name: tensor * math.nan for name, tensor in gone.parameters.items()},
         False,
     )
-    again = TrainedStudents([trained.students[0], broken], make_spec(), "cpu", 0.0)
+    again = TrainedStudents([trained.students[0], broken], make_spec(), device="cpu", started_at=0.0)
     again.update(x, y)
     with pytest.warns(UserWarning, match=r"diverged.* \('mlp' with seed 4\): counted") as told:
         scores, given = again.scores(), again.predictions("test")
@@ -194,7 +194,7 @@ class Fixed:
 def test_multi_label_batches_and_a_label_nobody_has():
     y = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], dtype=torch.uint8)
     spec = make_spec(task="multi-label")
-    sitting = TrainedStudents([Fixed(torch.randn(4, 3))], spec, "cpu", 0.0)
+    sitting = TrainedStudents([Fixed(torch.randn(4, 3))], spec, device="cpu", started_at=0.0)
     sitting.update(torch.zeros(4, 1, 8, 8), y)
     with pytest.warns(UserWarning, match="no real images with and without 'c2' to score on"):
         scores = sitting.scores()
@@ -204,7 +204,7 @@ def test_multi_label_batches_and_a_label_nobody_has():
 
 def test_a_single_image_can_be_seen():
     for task, y in (("multi-class", torch.tensor([[2]])), ("multi-label", torch.tensor([[1, 0, 1]]))):
-        sitting = TrainedStudents([Fixed(torch.ones(1, 3))], make_spec(task=task), "cpu", 0.0)
+        sitting = TrainedStudents([Fixed(torch.ones(1, 3))], make_spec(task=task), device="cpu", started_at=0.0)
         sitting.update(torch.zeros(1, 1, 8, 8), y)
         assert sitting.predictions("val").logits.shape == (1, 1, 3)
 

@@ -27,7 +27,14 @@ def soft(seed: int) -> torch.Tensor:
 
 
 def make_student_trainer(protocol=PROTOCOL, architecture="convnet_w16", **options):
-    return StudentTrainer(architecture, SPEC, protocol, 18, 4, **{"compile": "off", "vectorized": True, **options})
+    return StudentTrainer(
+        architecture,
+        SPEC,
+        protocol=protocol,
+        images=18,
+        students=4,
+        **{"compile": "off", "vectorized": True, **options},
+    )
 
 
 def in_turn(trainer, data):
@@ -38,7 +45,7 @@ def together(trainer, data, on_epoch=lambda: None):
     """Fails where a student is trained alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StudentTrainer, "fit", lambda *_, **__: pytest.fail("a student was trained alone"))
-        return trainer.fit_many(data, SEEDS[: len(data)], on_epoch)
+        return trainer.fit_many(data, SEEDS[: len(data)], on_epoch=on_epoch)
 
 
 def heard(*calls):
