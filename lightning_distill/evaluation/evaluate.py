@@ -27,13 +27,14 @@ from lightning_distill.evaluation.metrics.relative import RelativeScores, bytes_
 from lightning_distill.evaluation.result import Candidate, EvaluationResult, compare_to_baselines, evaluate_candidate
 from lightning_distill.evaluation.result_table import ResultRow, make_row
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
-from lightning_distill.evaluation.students.protocol import ProgressCallback, get_protocol
+from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.adapt import adapted_sampler
 from lightning_distill.sets.coresets import METHODS, Space
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
 from lightning_distill.utils.command_line import command_line
 from lightning_distill.utils.hardware import resolve_device
+from lightning_distill.utils.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]

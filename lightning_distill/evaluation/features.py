@@ -6,12 +6,13 @@ import numpy as np
 import torch
 
 from lightning_distill.evaluation.baselines import Arrays, full_data
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol, get_protocol
+from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.evaluation.students.trainer import StudentTrainer
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import check_network
 from lightning_distill.sets.coresets import Features, check_labels
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.progress import ProgressCallback
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 

@@ -15,13 +15,14 @@ from torchmetrics import MetricCollection
 from lightning_distill.evaluation.metrics.classification import StudentMetrics, class_recalls
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol, get_protocol
+from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.evaluation.students.trainer import Student, StudentTrainer
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import check_network
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.distributed import gather_shards, rank_and_world_size, shard
+from lightning_distill.utils.progress import ProgressCallback
 
 
 class StudentEvaluator:

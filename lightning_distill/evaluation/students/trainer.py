@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_distill.augmentation.siamese import SiameseAugmentation
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol
+from lightning_distill.evaluation.students.protocol import Protocol
 from lightning_distill.evaluation.students.vectorized import VectorizedTrainer, can_vectorize, vectorize_error
 from lightning_distill.functional.build import build_functional_network
 from lightning_distill.functional.compile import CompileMode
@@ -19,6 +19,7 @@ from lightning_distill.functional.network import FunctionalNetwork, Parameters
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.precision import warn_if_emulated
+from lightning_distill.utils.progress import ProgressCallback
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 #: Function that is called with the number of epochs so far and the parameters.

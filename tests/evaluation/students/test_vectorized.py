@@ -129,7 +129,7 @@ def test_the_random_stream_and_inference_mode_outside_are_left_alone():
 def test_batch_norm_is_trained_in_turn_after_one_warning():
     trainer, data = make_student_trainer(architecture="convnet_batch"), [a_set(0)] * 2
     epochs = []
-    train = partial(trainer.fit_many, data, SEEDS[:2], lambda: epochs.append(1))
+    train = partial(trainer.fit_many, data, SEEDS[:2], on_epoch=lambda: epochs.append(1))
     (students, again), messages = heard(train, train)
     assert messages == ["students of 'convnet_batch' are trained in turn, slower (batch norm keeps running statistics)"]
     assert len(epochs) == 2 * 2 * 4
