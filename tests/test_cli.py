@@ -278,12 +278,12 @@ def test_baselines_are_scored_without_a_set(medmnist_root, capsys):
         "--protocol=tiny", "--students=2", "--architectures=[convnet_w16]", f"--out={rows}",
     ])  # fmt: skip
     with rows.open() as file:
-        found = list(csv.DictReader(file))
-    assert [(row["trained_on"], row["ipc"], row["images"]) for row in found] == [
+        written = list(csv.DictReader(file))
+    assert [(row["trained_on"], row["ipc"], row["images"]) for row in written] == [
         ("random", "2", "4"), ("herding", "2", "4"),
     ]  # fmt: skip
-    assert "--data MedMNISTDataModule --data.name breastmnist" in found[0]["command"]
-    assert "--ipc 2" in found[0]["command"]
+    assert "--data MedMNISTDataModule --data.name breastmnist" in written[0]["command"]
+    assert "--ipc 2" in written[0]["command"]
 
 
 def test_experts_are_made_once_and_a_cut_off_one_is_made_again(medmnist_root, capsys):

@@ -27,8 +27,8 @@ def make_set(tmp_path):
     def make(data, name="set", method="DMDistiller") -> str:
         images, labels = data.train_arrays()
         rows = np.concatenate([np.flatnonzero(labels == label)[:2] for label in range(data.spec.num_classes)])
-        given = LabeledSet(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]), data.spec)
-        return str(save_set(tmp_path / name, given, {"method": method, "warning": "w"}))
+        labeled_set = LabeledSet(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]), data.spec)
+        return str(save_set(tmp_path / name, labeled_set, {"method": method, "warning": "w"}))
 
     return make
 
@@ -41,14 +41,14 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
     )  # fmt: skip
     names = ["random", "herding", "full", "full_balanced", "DMDistiller"]
     assert [row.trained_on for row in rows] == names
-    by_name, mine = {row.trained_on: row for row in rows}, rows[-1]
+    by_name, set_row = {row.trained_on: row for row in rows}, rows[-1]
     full, random = by_name["full"].acc, by_name["random"].acc
-    assert mine.gap_full == pytest.approx(full - mine.acc, abs=1e-4)
-    assert mine.acc_gain_over_random == pytest.approx(mine.acc - random, abs=1e-4)
-    assert mine.recovery == pytest.approx(mine.acc / full, abs=1e-4)
-    assert 0 <= mine.lrs <= 1
-    assert 0 <= mine.ars <= 1
-    assert mine.bytes_ratio > 0
+    assert set_row.gap_full == pytest.approx(full - set_row.acc, abs=1e-4)
+    assert set_row.acc_gain_over_random == pytest.approx(set_row.acc - random, abs=1e-4)
+    assert set_row.recovery == pytest.approx(set_row.acc / full, abs=1e-4)
+    assert 0 <= set_row.lrs <= 1
+    assert 0 <= set_row.ars <= 1
+    assert set_row.bytes_ratio > 0
     assert by_name["random"].gap_full != by_name["random"].gap_full, "a baseline is not judged"
     assert all(row.temperature > 0 and row.nll_scaled == row.nll_scaled for row in rows)
     with out.open() as file:
@@ -58,7 +58,7 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
     predicted = Predictions.read(tmp_path / "predicted" / "DMDistiller.safetensors")
     assert predicted.split == "test"
     again = [compute_metrics(logits, predicted.targets, predicted.spec)["acc"] for logits in predicted.logits]
-    assert np.mean(again) == pytest.approx(mine.acc, abs=1e-4)
+    assert np.mean(again) == pytest.approx(set_row.acc, abs=1e-4)
     assert {path.stem for path in (tmp_path / "predicted").iterdir()} == {
         "random", "herding", "full", "full_balanced", "DMDistiller",
     }  # fmt: skip
@@ -85,18 +85,24 @@ def test_several_networks_have_a_row_each_and_one_together(make_data, make_set, 
 
 
 def test_a_set_of_one_site_is_scored_on_another(make_data, make_set):
-    here = make_data()
+    train_site = make_data()
     images, labels = blobs(2, 12, 10, 1, 3)
-    there = ArrayDataModule(
+    test_site = ArrayDataModule(
         (images, 1 - labels.astype(int)), test=(images, 1 - labels.astype(int)), class_names=["low", "high"], name="B"
     )
-    file = make_set(here)
+    file = make_set(train_site)
     with pytest.raises(ValueError, match="--resize"):
-        evaluate(file, here, test_data=there, **QUICK)
+        evaluate(file, train_site, test_data=test_site, **QUICK)
     with pytest.raises(ValueError, match="--map-classes"):
-        evaluate(file, here, test_data=there, resize=True, **QUICK)
+        evaluate(file, train_site, test_data=test_site, resize=True, **QUICK)
     rows = evaluate(
-        file, here, baselines=["random"], test_data=there, resize=True, map_classes={"0": "high", "1": "low"}, **QUICK
+        file,
+        train_site,
+        baselines=["random"],
+        test_data=test_site,
+        resize=True,
+        map_classes={"0": "high", "1": "low"},
+        **QUICK,
     )
     assert [(row.dataset, row.trained_on, row.images) for row in rows] == [("B", "random", 4), ("B", "DMDistiller", 4)]
     assert "--test_data ArrayDataModule" in rows[0].command
@@ -159,7 +165,7 @@ def test_nothing_is_chosen_on_test(tmp_path, make_trainer):
     """With shuffled test labels the same checkpoint, learning rate, epoch and temperatures come out."""
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    found = []
+    accs = []
     for name, shuffle in (("true", False), ("shuffled", True)):
         images, labels = blobs(2, 12, 8, 1, 2)
         seen = np.random.default_rng(0).permutation(labels) if shuffle else labels
@@ -179,9 +185,9 @@ def test_nothing_is_chosen_on_test(tmp_path, make_trainer):
         )
         trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data)
         rows = evaluate(str(folder / "best"), data, baselines=["random"], **QUICK)
-        found.append((keep.best_model_path.replace(name, ""), keep.best_model_score, rows,
+        accs.append((keep.best_model_path.replace(name, ""), keep.best_model_score, rows,
                       (folder / "best" / "set.safetensors").read_bytes()))  # fmt: skip
-    (first, score, rows, file), (second, other_score, other_rows, other_file) = found
+    (first, score, rows, file), (second, other_score, other_rows, other_file) = accs
     assert first == second
     assert score == other_score
     assert [row.temperature for row in rows] == [row.temperature for row in other_rows]

@@ -65,13 +65,13 @@ def test_picks_are_made_on_features_where_there_are_some(make_data):
     data = make_data()
     real = data.train_arrays()
     features = np.zeros((len(real[1]), 1), np.float32)
-    wanted = [3, 20]
+    counts = [3, 20]
     for label in (0, 1):
         members = np.flatnonzero(real[1] == label)
         features[members] = 1 + np.arange(len(members))[:, None] % 5
-        features[wanted[label]] = features[members].mean()  # nearest to the mean of its class
+        features[counts[label]] = features[members].mean()  # nearest to the mean of its class
     picked = coreset_sampler("herding", real, [1, 1], data.spec, 0, features)(0)
-    assert np.array_equal(picked.pixels.numpy(), real[0][wanted])
+    assert np.array_equal(picked.pixels.numpy(), real[0][counts])
     assert picked.labels.tolist() == [0, 1]
 
 
@@ -80,13 +80,13 @@ def test_all_real_data_in_equal_parts(make_data):
     images, labels = data.train_arrays()
     kept = np.r_[0:5, 12:24, 24:33]
     images, labels = images[kept], labels[kept]  # 5, 12 and 9 images
-    draw = class_balanced_full_data((images, labels), data.spec, 0)
+    sampler = class_balanced_full_data((images, labels), data.spec, 0)
     assert balanced_counts(labels, data.spec) == [5, 5, 5]
-    first, second = draw(0), draw(1)
+    first, second = sampler(0), sampler(1)
     assert first.labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     assert len(first.pixels.unique(dim=0)) == 15
     assert not torch.equal(first.pixels, second.pixels)
-    assert torch.equal(first.pixels, draw(0).pixels)
+    assert torch.equal(first.pixels, sampler(0).pixels)
 
 
 def test_several_labels_an_image_are_refused(make_data):

@@ -31,15 +31,15 @@ def assessed(make_data, acc=0.9, networks=("mlp",)):
     data = make_data()
     targets = torch.from_numpy(data.splits["test"][1]) if data.spec else None
     logits = torch.randn(students, len(targets), 2, generator=torch.Generator().manual_seed(0))
-    said = Predictions(logits, targets, data.spec, scores.seeds, scores.architectures)
-    subject = Candidate(
+    predictions = Predictions(logits, targets, data.spec, scores.seeds, scores.architectures)
+    candidate = Candidate(
         "DM",
         [2, 2],
         StudentEvaluator("quick", students=2, architectures=list(networks), seed=4),
         lambda i: None,
         distilled=True,
     )
-    return EvaluationResult(subject, 4, scores, said, bootstrap_all(said), 0.5)
+    return EvaluationResult(candidate, 4, scores, predictions, bootstrap_all(predictions), 0.5)
 
 
 def row(make_data, acc=0.9):
@@ -102,14 +102,14 @@ def test_a_crash_while_writing_loses_nothing(make_data, tmp_path, monkeypatch):
 
 
 def test_networks_apart_and_how_far_a_set_travels(make_data):
-    found = assessed(make_data, networks=("convnet", "mlp", "lenet"))
-    names = found.candidate.evaluator.architectures
+    result = assessed(make_data, networks=("convnet", "mlp", "lenet"))
+    names = result.candidate.evaluator.architectures
     rows = [
-        make_row(found.for_architecture(name), RelativeScores(), make_data().spec, "test", False, "c", name)
+        make_row(result.for_architecture(name), RelativeScores(), make_data().spec, "test", False, "c", name)
         for name in names
     ]
     assert [(row.network, row.students) for row in rows] == [(name, 2) for name in names]
-    assert found.for_architecture("mlp").predictions.logits.equal(found.predictions.logits[2:4])
+    assert result.for_architecture("mlp").predictions.logits.equal(result.predictions.logits[2:4])
     moved = [replace(row, scores={**row.scores, "acc": acc}) for row, acc in zip(rows, (0.9, 0.8, 0.6), strict=True)]
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(architecture_table(moved, "title"))

@@ -137,7 +137,7 @@ def test_rows_are_compared_only_where_they_are_alike_baselines_first_and_each_on
 
 
 @pytest.mark.parametrize(
-    ("given", "name", "baseline"),
+    ("key", "name", "baseline"),
     [
         ("random", "random subset", "random"),
         ("kmeans_embedding", "k-means (embedding)", "kmeans"),
@@ -148,8 +148,8 @@ def test_rows_are_compared_only_where_they_are_alike_baselines_first_and_each_on
         ("randomly", "randomly", None),
     ],
 )
-def test_what_was_trained_on_has_a_name_in_tables(given, name, baseline):
-    result = Result({**ROW, "trained_on": given})
+def test_what_was_trained_on_has_a_name_in_tables(key, name, baseline):
+    result = Result({**ROW, "trained_on": key})
     assert (result.name, result.baseline) == (name, baseline)
 
 
@@ -165,8 +165,8 @@ def test_scores_are_found_by_their_spread_and_put_in_themes(tmp_path):
         "kappa_std": "",
     }
     (group,) = grouped(read_results(write(tmp_path / "r.csv", [row])))
-    found = {theme: list(scores) for theme, scores in group.scores().items()}
-    assert found == {
+    themes = {theme: list(scores) for theme, scores in group.scores().items()}
+    assert themes == {
         "Scores": ["acc"],
         "Calibration, before and after temperature scaling on val": ["ece"],
         "Further columns": ["new"],

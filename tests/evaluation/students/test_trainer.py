@@ -127,11 +127,11 @@ def test_batch_norm_students_are_scored_with_running_statistics(data, training_s
 
 
 def test_random_baseline_draws_anew_for_every_student_and_keeps_counts(data):
-    draw = coreset_sampler("random", data.train_arrays(), [3, 2], data.spec, seed=0)
-    first, second = draw(0), draw(1)
+    sampler = coreset_sampler("random", data.train_arrays(), [3, 2], data.spec, seed=0)
+    first, second = sampler(0), sampler(1)
     assert first.labels.tolist() == [0, 0, 0, 1, 1]
     assert not torch.equal(first.pixels, second.pixels)
-    assert torch.equal(first.pixels, draw(0).pixels)
+    assert torch.equal(first.pixels, sampler(0).pixels)
     herded = coreset_sampler("herding", data.train_arrays(), [3, 2], data.spec, seed=0)
     assert torch.equal(herded(0).pixels, herded(1).pixels)
 
