@@ -39,13 +39,13 @@ WITHOUT_LIGHTNING = set().union(*LAYERS[:3]) | {"indicator", "visualization"}
 
 def imports(path: Path) -> set[str]:
     """Full names of all modules that a file imports: at the top, inside functions, and for type checking."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def unit_of(path: Path) -> str:
