@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lightning_distill.evaluation.evaluate import evaluate
 from lightning_distill.evaluation.mixing import measure_mixtures
 from lightning_distill.evaluation.students.protocol import ProgressCallback
+from lightning_distill.indicator.predict import predict_accuracies
 from lightning_distill.utils.command_line import SHELL_NAMES, command_line, option
 from lightning_distill.utils.hardware import Accelerator, resolve_device
 from lightning_distill.utils.precision import Precision
@@ -30,7 +31,9 @@ __all__ = [
 ]
 
 #: Library function that receives the ``**options`` of a command, by the name of the command.
-LIBRARY: dict[str, Callable[..., object]] = {"evaluate": evaluate, "mix": measure_mixtures}
+LIBRARY: dict[str, Callable[..., object]] = {
+    "evaluate": evaluate, "indicator": predict_accuracies, "mix": measure_mixtures,
+}  # fmt: skip
 
 
 def command_parameters(command: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
