@@ -16,8 +16,9 @@ from lightning_distill.evaluation.metrics.prior_correction import class_priors, 
 from lightning_distill.evaluation.metrics.registry import METRICS, metrics_for
 from lightning_distill.evaluation.metrics.relative import RelativeScores, chance, relative_scores
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.evaluator import StudentEvaluator, TrainedStudents
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import ProgressCallback
+from lightning_distill.evaluation.students.trained import TrainedStudents
 from lightning_distill.sets.labeled_set import LabeledSet
 
 Batches = Iterable[tuple[Tensor, Tensor]]
