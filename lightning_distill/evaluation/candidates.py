@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,10 +21,11 @@ from lightning_distill.evaluation.baselines import (
     full_data,
 )
 from lightning_distill.evaluation.labels import FULL_BASELINES, coreset_baseline
+from lightning_distill.evaluation.metrics.prior_correction import class_priors
 from lightning_distill.evaluation.result import Batches, Candidate, EvaluationSplit
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import Protocol as TrainingProtocol
-from lightning_distill.sets.adapt import adapt_set
+from lightning_distill.sets.adapt import adapt_set, adapted_sampler
 from lightning_distill.sets.coresets import Features
 from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SmallClass, limit_to_available
@@ -130,6 +131,32 @@ def baseline_candidate(
     used = features if name != "random" else None
     key = coreset_baseline(name, "pixels" if used is None else "embedding")
     return Candidate(key, counts, evaluator, coreset_sampler(name, real, counts, spec, seed, used))
+
+
+def adapt_candidate(
+    candidate: Candidate, data: DataSpec, map_classes: Mapping[str, str] | None = None, resize: bool = False
+) -> Candidate:
+    """Adapt the training sets of a candidate to data of another site that score the students.
+
+    Args:
+        candidate: Baseline of other data than those that score the students.
+        data: Specification of the data that score the students.
+        map_classes: Class of the scored data for each class of the candidate.
+        resize: Resize the candidate's images to the shape of the scored data.
+    """
+    sampler = adapted_sampler(candidate.make_training_set, data, map_classes, resize)
+    return replace(candidate, make_training_set=sampler)
+
+
+def with_target_priors(candidates: Sequence[Candidate], data: EvaluationData) -> list[Candidate]:
+    """Return candidates with logits that are shifted to the class frequencies of the real training data.
+
+    Args:
+        candidates: Candidates of an evaluation.
+        data: Data module with the real training images.
+    """
+    priors = class_priors(full_data(data.all_train_arrays(), data.spec)(0))
+    return [replace(candidate, target_priors=priors) for candidate in candidates]
 
 
 def with_protocol(evaluator: StudentEvaluator, protocol: TrainingProtocol) -> StudentEvaluator:
