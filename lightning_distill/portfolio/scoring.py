@@ -14,8 +14,8 @@ from lightning_distill.evaluation.students.trained import TrainedStudents
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.labeled_set import LabeledSet
 
-#: Students of a snapshot in the search, and the part of the final protocol's epochs that they are trained for.
-SEARCH_STUDENTS, SEARCH_SHARE = 2, 1 / 3
+#: Number of students of a snapshot in the search.
+SEARCH_STUDENTS = 2
 #: Epochs from which the cost of students is estimated.
 PROBE_EPOCHS = 4
 
@@ -23,7 +23,8 @@ PROBE_EPOCHS = 4
 class PortfolioStudents:
     """Students that score sets on the validation split.
 
-    Search and final students have different seeds: scores of the students that selected a set are too high for it.
+    Students of the search take as many steps on a large set as the protocol takes on a set of one batch. `check_gain`
+    gives the final students other seeds: scores of the students that selected a set are too high for it.
 
     Args:
         data: Data module with the validation images.
@@ -48,10 +49,20 @@ class PortfolioStudents:
         compile: CompileMode,
     ) -> None:
         self.data, self.device, self.bf16 = data, device, bf16
-        final = get_protocol(protocol)
-        short = replace(final, name=f"{final.name} / 3", epochs=max(2, round(final.epochs * SEARCH_SHARE)))
-        self.search = self._evaluator(short, SEARCH_STUDENTS, network, seed, compile)
-        self.final = self._evaluator(final, students, network, seed, compile)
+        self.final = self._evaluator(get_protocol(protocol), students, network, seed, compile)
+        self._search: dict[int, StudentEvaluator] = {}
+
+    def for_search(self, images: int) -> StudentEvaluator:
+        """Return the students that score a set of some images in the search."""
+        final = self.final
+        batches = -(-images // final.protocol.batch_size)
+        if batches not in self._search:
+            epochs = -(-(final.protocol.epochs + 1) // batches) - 1
+            protocol = replace(final.protocol, name=f"{final.protocol.name}, one batch's steps", epochs=max(1, epochs))
+            self._search[batches] = self._evaluator(
+                protocol, SEARCH_STUDENTS, final.architectures[0], final.seeds[0], final.compile
+            )
+        return self._search[batches]
 
     def score(
         self,

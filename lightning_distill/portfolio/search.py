@@ -105,13 +105,14 @@ class Search:
             return count * (known[f"epoch/{formation}"] * evaluator_epochs + known["scoring"])
 
         formations = {name: candidate.recipe.formation for name, candidate in self.candidates.items()}
-        short, long = students.search, students.final
+        long = students.final
+        short = {name: students.for_search(int(known[f"images/{f}"])) for name, f in formations.items()}
         image = min(known[f"epoch/{f}"] / known[f"images/{f}"] for f in {1, *formations.values()})
         images = len(self.real.labels)
         epochs = long.protocol.for_real_data(images).epochs + 1
         return Costs(
             step={name: known[f"step/{name}"] for name in formations},
-            search={n: trained(f, short.protocol.epochs + 1, len(short.seeds)) for n, f in formations.items()},
+            search={n: trained(f, short[n].protocol.epochs + 1, len(short[n].seeds)) for n, f in formations.items()},
             final={n: trained(f, long.protocol.epochs + 1, len(long.seeds)) for n, f in formations.items()},
             pick=trained(1, long.protocol.epochs + 1, len(long.seeds)),
             full=image * images * epochs + known["scoring"],
@@ -133,7 +134,7 @@ class Search:
         )
         exported = exported_set(distiller.synthetic)
         self.on_update(f"{name}: students")
-        scores = self.students.score(self.students.search, lambda _: exported)
+        scores = self.students.score(self.students.for_search(len(exported.targets)), lambda _: exported)
         spent = sum(seconds) + max((s.seconds for s in earlier), default=0.0)
         snapshot = Snapshot(name, rung, steps, scores.mean(self.metric), scores.std(self.metric), round(spent, 1))
         hyper_parameters = {key: value for key, value in distiller.hparams.items() if not key.startswith("_")}
