@@ -8,9 +8,11 @@ from functools import partial
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lightning_distill.distillers.mtt.train_experts import train_experts
 from lightning_distill.evaluation.evaluate import evaluate
 from lightning_distill.evaluation.mixing import measure_mixtures
 from lightning_distill.indicator.predict import predict_accuracies
+from lightning_distill.portfolio import distill
 from lightning_distill.utils.command_line import SHELL_NAMES, command_line, option
 from lightning_distill.utils.hardware import Accelerator, resolve_device
 from lightning_distill.utils.precision import Precision
@@ -31,7 +33,8 @@ __all__ = [
 
 #: Library function that receives the ``**options`` of a command, by the name of the command.
 LIBRARY: dict[str, Callable[..., object]] = {
-    "evaluate": evaluate, "indicator": predict_accuracies, "mix": measure_mixtures,
+    "distill": distill, "evaluate": evaluate, "experts": train_experts, "indicator": predict_accuracies,
+    "mix": measure_mixtures,
 }  # fmt: skip
 
 

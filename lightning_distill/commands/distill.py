@@ -5,63 +5,34 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from PIL import Image
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from lightning_distill import portfolio
 from lightning_distill.commands.report import report
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.functional.compile import CompileMode
 from lightning_distill.portfolio import DistillResult
-from lightning_distill.portfolio import distill as run_portfolio
 from lightning_distill.portfolio.state import PortfolioState
 from lightning_distill.sets.storage import read_set
-from lightning_distill.sets.synthetic import SmallClass
 from lightning_distill.utils.errors import NoGainError
 from lightning_distill.visualization.image_grid import image_grid
 
 
 def distill(
-    data: ArrayDataModule,
-    *,
-    ipc: int | list[int] = 10,
-    minutes: float = 10.0,
-    out: str = "distilled",
-    recipes: list[str] | None = None,
-    metric: str | None = None,
-    network: str | None = None,
-    protocol: str = "quick",
-    students: int = 3,
-    seed: int = 0,
-    on_small_class: SmallClass = "repeat",
-    require_gain: bool = False,
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
-    compile: CompileMode = "off",
+    data: ArrayDataModule, *, out: str = "distilled", require_gain: bool = False, **options: Any
 ) -> DistillResult:
     """Find the best synthetic set that a time budget allows: several recipes, scored on the validation split.
 
     Args:
         data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
-        ipc: Images per class, one number or one for each class.
-        minutes: Time budget in minutes.
         out: Folder for the set, its card, a picture, the report and the state of the run. The same command, called
             again, goes on there.
-        recipes: Names of recipes, the most promising first. Default: all that fit the images.
-        metric: Metric that selects. Default: ``balanced_acc``, or ``auroc`` for multi-label data.
-        network: Network of distillation and students, of this package or of timm. Default: ``convnet_w32`` on a CPU,
-            ``convnet`` on a GPU.
-        protocol: Training protocol of the students: ``quick``, ``reference`` or ``tiny`` (for tests).
-        students: Number of students of each final score.
-        seed: Seed of the distillations and of the students.
-        on_small_class: Policy where a class has fewer images than a recipe needs: ``error``, ``fewer`` or ``repeat``.
         require_gain: Whether to end with exit status 3 if the set is no better than its start.
-        precision: Precision of forward passes: ``32-true`` or ``bf16-mixed``.
-        accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
-        compile: Mode of ``torch.compile``: ``off``, ``auto`` or ``max``. Its warm-up counts as time.
+        **options: Options of `portfolio.distill`.
 
     Returns:
         The set, its scores and its price.
@@ -72,26 +43,9 @@ def distill(
         NoGainError: ``require_gain`` is set and the set is no better than its start.
     """
     console = Console()
-    table = LiveTable(60 * minutes, console)
+    table = LiveTable(console)
     with Live(table, console=console, refresh_per_second=2) if console.is_terminal else nullcontext():
-        result = run_portfolio(
-            data,
-            ipc,
-            minutes,
-            out=out,
-            recipes=recipes,
-            metric=metric,
-            network=network,
-            protocol=protocol,
-            students=students,
-            seed=seed,
-            on_small_class=on_small_class,
-            precision=precision,
-            accelerator=accelerator,
-            compile=compile,
-            on_update=table.update,
-            on_state=table.watch,
-        )
+        result = portfolio.distill(data, out=out, on_update=table.update, on_state=table.watch, **options)
     synthetic, _ = read_set(result.path)
     folder = Path(out)
     Image.fromarray(image_grid(synthetic.pixels, synthetic.labels, synthetic.spec)).save(folder / "grid.png")
@@ -108,12 +62,11 @@ class LiveTable:
     """Table of the candidates of a running portfolio; outside of a terminal, a line for each scored candidate.
 
     Args:
-        seconds: Time budget.
         console: Console to print to.
     """
 
-    def __init__(self, seconds: float, console: Console) -> None:
-        self.seconds, self.console, self._printed = seconds, console, 0
+    def __init__(self, console: Console) -> None:
+        self.console, self._printed = console, 0
         self.state: PortfolioState | None = None
         self.message = "starting"
         self._spent, self._at = 0.0, time.perf_counter()
@@ -136,8 +89,9 @@ class LiveTable:
         state = self.state
         if state is not None and state.seconds != self._spent:
             self._spent, self._at = state.seconds, time.perf_counter()
-        left = max(0.0, self.seconds - self._spent - (time.perf_counter() - self._at))
-        return f"{left / 60:.1f} of {self.seconds / 60:g} minutes left"
+        minutes = state.minutes if state is not None else 0.0
+        left = max(0.0, minutes - (self._spent + time.perf_counter() - self._at) / 60)
+        return f"{left:.1f} of {minutes:g} minutes left"
 
     def __rich__(self) -> Table:
         """Return the table."""

@@ -99,6 +99,11 @@ class PortfolioState:
             )
         return state
 
+    @property
+    def minutes(self) -> float:
+        """Time budget in minutes."""
+        return float(self.settings["minutes"])  # type: ignore[arg-type]
+
     def save(self) -> None:
         """Write the state."""
         content = {key: value for key, value in vars(self).items() if key != "folder"}

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightning_distill.commands.experts import _keep
 from lightning_distill.distillers.mtt.experts import (
     ExpertFiles,
     epoch_path,
@@ -15,6 +14,7 @@ from lightning_distill.distillers.mtt.experts import (
     write_epoch,
     write_expert_card,
 )
+from lightning_distill.distillers.mtt.train_experts import keep_expert
 from lightning_distill.networks import create_network
 
 
@@ -89,10 +89,10 @@ def test_a_card_that_cannot_be_read_is_named(text, tmp_path):
 
 def test_an_expert_whose_card_is_older_than_the_scale_is_gone_on_with(make_data, tmp_path):
     spec, kept = make_data().spec, ("convnet_w16", {"seed": 0}, 2)
-    assert not _keep(tmp_path, kept[0], spec, *kept[1:])
+    assert not keep_expert(tmp_path, kept[0], spec, *kept[1:])
     card = json.loads((tmp_path / "card.json").read_text())
     del card["data"]["scale"]
     (tmp_path / "card.json").write_text(json.dumps(card))
-    assert not _keep(tmp_path, kept[0], spec, *kept[1:])
+    assert not keep_expert(tmp_path, kept[0], spec, *kept[1:])
     with pytest.raises(ValueError, match="an expert of other settings"):
-        _keep(tmp_path, kept[0], replace(spec, intensity_scale="8 bit, 0 to 255"), *kept[1:])
+        keep_expert(tmp_path, kept[0], replace(spec, intensity_scale="8 bit, 0 to 255"), *kept[1:])
