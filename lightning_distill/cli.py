@@ -135,7 +135,8 @@ def _lightning(argv: list[str]) -> None:
         def before_fit(self) -> None:
             if not self.config["fit"].require_gain:
                 return
-            exports = [each for each in self.trainer.callbacks if isinstance(each, SyntheticSetExport)]
+            callbacks: list[object] = self.trainer.callbacks  # type: ignore[attr-defined]
+            exports = [each for each in callbacks if isinstance(each, SyntheticSetExport)]
             if not exports:
                 raise ValueError(
                     "--require_gain needs the callback that compares the set with its start: "
