@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 
 def redact_paths(text: str) -> str:
     """Shorten absolute paths in a text to their last part."""
     return re.sub(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\",;]+){2,}[/\\]?", _last_part, text)
+
+
+def plain(value: object) -> str:
+    """Format a value of a card as text, without folders of the machine that wrote it."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {text}" for key, part in value.items() if (text := plain(part)))
+    if isinstance(value, (list, tuple)):
+        return " / ".join(map(plain, value))
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return redact_paths(str(value))
 
 
 def redact_command(command: str) -> str:

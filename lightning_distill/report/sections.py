@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 import numpy as np
 import torch
@@ -22,8 +21,9 @@ from lightning_distill.report.captions import (
     score_against_ipc_caption,
 )
 from lightning_distill.report.curves import against_ipc
+from lightning_distill.report.guard import gain_facts, gain_mark, resemblance_facts
 from lightning_distill.report.neighbours import NearestImages
-from lightning_distill.report.redact import redact_paths
+from lightning_distill.report.redact import plain, redact_paths
 from lightning_distill.report.results import THEMES, Group, display_name
 from lightning_distill.report.runs import Run
 from lightning_distill.report.tables import PlainTable, ResultsTable, derived_table, estimates_table, results_table
@@ -159,6 +159,7 @@ class SetSection:
     Args:
         name: Name of the run; heading of the section.
         warning: Warning of the card.
+        mark: Mark of a set that does not beat its start, in one sentence; empty for all others.
         grid: Picture with a row of images for each class.
         shown: Number of images in the picture.
         images: Number of images in the set.
@@ -171,6 +172,7 @@ class SetSection:
 
     name: str
     warning: str
+    mark: str
     grid: Picture
     shown: int
     images: int
@@ -265,6 +267,7 @@ def set_section(run: Run, neighbours: Neighbours | None) -> SetSection:
     return SetSection(
         name=run.name,
         warning=redact_paths(warning),
+        mark=gain_mark(run.card),
         grid=png_picture(Image.fromarray(image_grid(data.pixels, data.labels, spec))),
         shown=int(counts.clamp(max=10).sum()),
         images=len(data.labels),
@@ -274,19 +277,6 @@ def set_section(run: Run, neighbours: Neighbours | None) -> SetSection:
         neighbours=None if neighbours is None else _neighbours_figure(neighbours),
         facts=_facts(run),
     )
-
-
-def plain(value: object) -> str:
-    """Format a value of a card as text, without folders of the machine that wrote it."""
-    if value is None or value == "":
-        return ""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {text}" for key, part in value.items() if (text := plain(part)))
-    if isinstance(value, (list, tuple)):
-        return " / ".join(map(plain, value))
-    if isinstance(value, str) and PurePath(value).is_absolute():
-        return PurePath(value).name
-    return redact_paths(str(value))
 
 
 def _headline_table(predictions: Predictions) -> PlainTable:
@@ -332,6 +322,8 @@ def _facts(run: Run) -> dict[str, str]:
         "initial images": plain(card.get("start")),
         "images": f"{sum(counts):,}: {each}",
         "scores on val": _card_score(card),
+        **gain_facts(card),
+        **resemblance_facts(card),
         "date": plain(card.get("date")),
         "settings": plain(card.get("hyper_parameters")),
         "versions": plain(card.get("versions")),
