@@ -16,8 +16,8 @@ from lightning_distill.utils.errors import NoGainError
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
-    "quickstart", "audit-data", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator", "experts",
-    "bench",
+    "quickstart", "distill", "audit-data", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator",
+    "experts", "bench",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
@@ -36,7 +36,7 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words of the command line after the program's name. Default: ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: Exit status 2 for a wrong command line or invalid input, 3 for ``fit --require_gain true`` and a set
+        SystemExit: Exit status 2 for a wrong command line or invalid input, 3 for ``--require_gain true`` and a set
             that does not beat its start; each after one line on standard error.
     """
     argv = list(sys.argv[1:] if args is None else args)

@@ -20,7 +20,8 @@ from lightning_distill.callbacks._guard import (
     validate_yardsticks,
 )
 from lightning_distill.callbacks._loggers import log_artifact
-from lightning_distill.callbacks.student_evaluation import StudentEvaluation, exported_set
+from lightning_distill.callbacks.evaluated_set import exported_set
+from lightning_distill.callbacks.student_evaluation import StudentEvaluation
 from lightning_distill.data import require_array_datamodule
 from lightning_distill.distillers import Distiller
 from lightning_distill.evaluation.guard import GainCheck

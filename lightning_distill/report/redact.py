@@ -13,19 +13,6 @@ def redact_paths(text: str) -> str:
     return re.sub(r"(?<![\w.:/\\~])(?:~|[A-Za-z]:)?(?:[/\\][^\s/\\'\",;]+){2,}[/\\]?", _last_part, text)
 
 
-def plain(value: object) -> str:
-    """Format a value of a card as text, without folders of the machine that wrote it."""
-    if value is None or value == "":
-        return ""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {text}" for key, part in value.items() if (text := plain(part)))
-    if isinstance(value, (list, tuple)):
-        return " / ".join(map(plain, value))
-    if isinstance(value, str) and PurePath(value).is_absolute():
-        return PurePath(value).name
-    return redact_paths(str(value))
-
-
 def redact_command(command: str) -> str:
     """Shorten absolute paths in a command line to their last part; arguments with spaces keep their quotes."""
     try:
@@ -50,3 +37,16 @@ def _name(path: str) -> str:
 
 def _absolute(path: str) -> bool:
     return path.startswith(("/", "~/", "~\\")) or PureWindowsPath(path).is_absolute()
+
+
+def plain(value: object) -> str:
+    """Format a value of a card as text, without folders of the machine that wrote it."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {text}" for key, part in value.items() if (text := plain(part)))
+    if isinstance(value, (list, tuple)):
+        return " / ".join(map(plain, value))
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return redact_paths(str(value))

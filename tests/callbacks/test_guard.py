@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_distill import ArrayDataModule, Distiller, DMDistiller, MTTDistiller, StudentEvaluation
 from lightning_distill import SyntheticSetExport as Export
-from lightning_distill.callbacks.student_evaluation import exported_set
+from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.evaluation import coreset_sampler, get_protocol
 from lightning_distill.evaluation.guard import check_gain
 from lightning_distill.sets.storage import read_set

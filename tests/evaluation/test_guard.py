@@ -54,7 +54,7 @@ def test_a_better_set_is_not_marked_and_its_numbers_are_those_of_the_evaluation(
     again = following_students(evaluator)
     results = {}
     for name, make in {"set": lambda _: real, "start": lambda _: noise, **picks}.items():
-        trained = again.train(make, "cpu").update_all(data.val_dataloader())
+        trained = again.train(make).update_all(data.val_dataloader())
         results[name] = trained.predictions("val")
         expected = check.score if name == "set" else check.yardsticks[name]
         assert trained.scores().mean("acc") == pytest.approx(expected)
