@@ -1,4 +1,4 @@
-"""Comparison of an exported set with its start, with selected real images and with its training images."""
+"""Comparison of an exported set with its start and with selected real images, at the end of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 
-from lightning_distill.audit.resemblance import resemblance
 from lightning_distill.callbacks.progress import student_progress
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.loaders import SequentialLoader
@@ -18,13 +17,9 @@ from lightning_distill.evaluation.guard import START, Batches, GainCheck, check_
 from lightning_distill.evaluation.metrics.registry import metrics_for
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.sets.coresets import METHODS
-from lightning_distill.sets.formation import decode, encode
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.synthetic import limit_to_available
 from lightning_distill.spec import DataSpec
-
-#: Number of validation images whose resemblance to training images is the reference for that of the set.
-REFERENCE_IMAGES = 256
 
 
 def validate_yardsticks(yardsticks: Sequence[str]) -> tuple[str, ...]:
@@ -126,31 +121,3 @@ def measure_gain(
             sharded=True,
             on_epoch=on_epoch,
         )
-
-
-def measure_resemblance(datamodule: ArrayDataModule, exported: LabeledSet, start: LabeledSet) -> dict[str, object]:
-    """Measure how near a set, its start and held-out images are to their nearest training images.
-
-    Sub-images are decoded. Held-out images are then reduced and enlarged in the same way.
-
-    Args:
-        datamodule: Data of the run.
-        exported: Set as it was written.
-        start: Initial set.
-
-    Returns:
-        Plain data for a card, see `Resemblance.to_dict`.
-    """
-    spec, (train, _), (val, _) = datamodule.spec, datamodule.all_train_arrays(), datamodule.splits["val"]
-    cells = exported.formation**2
-    count = min(REFERENCE_IMAGES, len(val)) // cells * cells
-    held_out = torch.from_numpy(np.array(val[np.linspace(0, len(val) - 1, count).astype(np.int64)])).float()
-    pools = {
-        "set": exported.decode().pixels,
-        "start": start.decode().pixels,
-        "held_out": decode(encode(held_out, exported.formation), exported.formation),
-    }
-    return {
-        "to": "the training image with the highest correlation",
-        **{name: resemblance(pixels, train, spec).to_dict() for name, pixels in pools.items() if len(pixels)},
-    }

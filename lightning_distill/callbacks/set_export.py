@@ -12,10 +12,10 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_distill._renamed import LOG_KEYS, RenamedArguments
+from lightning_distill.audit.resemblance import measure_resemblance
 from lightning_distill.callbacks._guard import (
     guard_metric,
     measure_gain,
-    measure_resemblance,
     reason_not_to_measure,
     validate_yardsticks,
 )

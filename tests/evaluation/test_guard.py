@@ -19,7 +19,8 @@ from lightning_distill.sets.formation import encode
 
 
 def students(count=2, epochs=60, seed=0):
-    return StudentEvaluator(replace(get_protocol("tiny"), epochs=epochs), count, ["mlp"], seed, compile="off")
+    protocol = replace(get_protocol("tiny"), epochs=epochs)
+    return StudentEvaluator(protocol, students=count, architectures=["mlp"], seed=seed, compile="off")
 
 
 @pytest.fixture
