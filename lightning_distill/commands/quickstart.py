@@ -58,6 +58,7 @@ def quickstart(
     data = DigitsDataModule(real_per_class=64, steps_per_epoch=max(1, steps // 2), seed=seed)
     _, labels = data.train_arrays()
     console.print(f"Distilling {len(labels):,} digits of 8x8 px into {ipc * 10} images, {steps} steps of DM ...")
+    export = SyntheticSetExport(str(folder))
     trainer = Trainer(
         max_steps=steps,
         accelerator="cpu",
@@ -66,13 +67,14 @@ def quickstart(
         num_sanity_val_steps=0,
         callbacks=[
             StudentEvaluation(protocol, students=2, architectures=[network], random_baseline=False),
-            SyntheticSetExport(str(folder)),
+            export,
             ModelCheckpoint(folder / "checkpoints", monitor="val/acc", mode="max", save_last=True),
         ],
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer.fit(DMDistiller(ipc=ipc, network=network, seed=seed), datamodule=data)
+    console.print(export.gain.sentence() if export.gain else "The gain was not measured.", highlight=False)
     synthetic, _ = read_set(folder / "best")
     grid = image_grid(synthetic.pixels, synthetic.labels, synthetic.spec)
     Image.fromarray(grid).save(folder / "grid.png")
