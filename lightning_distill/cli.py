@@ -12,6 +12,7 @@ from importlib import import_module
 from pkgutil import get_data
 
 from lightning_distill._version import __version__
+from lightning_distill.utils.errors import NoGainError
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
@@ -35,7 +36,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words of the command line after the program's name. Default: ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: Exit status 2 for a wrong command line or invalid input, after one line on standard error.
+        SystemExit: Exit status 2 for a wrong command line or invalid input, 3 for ``--require_gain true`` and a set
+            that does not beat its start; each after one line on standard error.
     """
     argv = list(sys.argv[1:] if args is None else args)
     if not argv or argv[0] in ("-h", "--help"):
@@ -88,6 +90,9 @@ def _run(argv: list[str]) -> None:
             raise
         print(f"lightning-distill: {format_parser_error(str(error), argv[0])}", file=sys.stderr)
         raise SystemExit(2) from error
+    except NoGainError as error:
+        print(f"lightning-distill: {error}", file=sys.stderr)
+        raise SystemExit(3) from error
     except KeyboardInterrupt:
         print("lightning-distill: stopped", file=sys.stderr)
         raise SystemExit(130) from None
@@ -96,9 +101,9 @@ def _run(argv: list[str]) -> None:
 def _lightning(argv: list[str]) -> None:
     from importlib.metadata import entry_points
 
-    from lightning.pytorch.cli import LightningCLI
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-    from lightning_distill.callbacks import StudentEvaluation  # noqa: F401  (classes can be given by name alone)
+    from lightning_distill.callbacks import SyntheticSetExport
     from lightning_distill.data import ArrayDataModule
     from lightning_distill.distillers import Distiller
 
@@ -110,12 +115,35 @@ def _lightning(argv: list[str]) -> None:
         def subcommands() -> dict[str, set[str]]:
             return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name in LIGHTNING_COMMANDS}
 
+        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+            parser.add_argument(
+                "--require_gain",
+                type=bool,
+                default=False,
+                help="Whether fit ends with exit status 3 where the exported set does not beat its start.",
+            )
+
         def before_instantiate_classes(self) -> None:
+            if self.config[self.subcommand].require_gain and self.subcommand != "fit":
+                raise ValueError(f"--require_gain is an option of fit, not of {self.subcommand}; leave it out")
             if self.subcommand in ("validate", "test") and self.config[self.subcommand].ckpt_path is None:
                 raise ValueError(
                     f"{self.subcommand} needs --ckpt_path FILE, a checkpoint of fit; "
                     "`lightning-distill evaluate --set FILE` scores a set file"
                 )
+
+        def before_fit(self) -> None:
+            if not self.config["fit"].require_gain:
+                return
+            callbacks: list[object] = self.trainer.callbacks  # type: ignore[attr-defined]
+            exports = [each for each in callbacks if isinstance(each, SyntheticSetExport)]
+            if not exports:
+                raise ValueError(
+                    "--require_gain needs the callback that compares the set with its start: "
+                    "--trainer.callbacks+=SyntheticSetExport --trainer.callbacks.dirpath=FOLDER"
+                )
+            for export in exports:
+                export.require_gain = True
 
     DistillCLI(
         Distiller,

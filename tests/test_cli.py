@@ -74,6 +74,8 @@ def small(folder, ipc=1):
     for callback in callbacks:
         if "dirpath" in callback["init_args"]:
             callback["init_args"]["dirpath"] = str(folder / callback["class_path"].rsplit(".", 1)[1])
+            if callback["class_path"].endswith("SyntheticSetExport"):
+                callback["init_args"]["yardsticks"] = []
         else:
             callback["init_args"] = {"protocol": "tiny", "students": 2, "architectures": ["convnet_w16"]}
     return [
@@ -194,7 +196,43 @@ def test_every_command_has_help(command, capsys):
 
 
 FIT = ["fit", "--model=DMDistiller", "--data=DigitsDataModule", "--trainer.max_steps=1", "--trainer.accelerator=cpu"]
+EXPORT = [
+    "--trainer.callbacks+=StudentEvaluation", "--trainer.callbacks.protocol=tiny", "--trainer.callbacks.students=2",
+    "--trainer.callbacks.architectures=[mlp]", "--trainer.callbacks+=SyntheticSetExport",
+    "--trainer.callbacks.dirpath=out", "--trainer.logger=false", "--trainer.enable_checkpointing=false",
+    "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false", "--model.network=convnet_w16",
+]  # fmt: skip
 MEDMNIST = ["fit", "--model=DMDistiller", "--data=MedMNISTDataModule", "--trainer.max_steps=1"]
+
+
+def test_a_set_without_gain_ends_with_status_3_only_where_a_gain_is_required(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [*FIT, *EXPORT, "--model.lr=0", "--model.ipc=1"]
+    main(words)
+    with pytest.raises(SystemExit) as done:
+        main([*words, "--require_gain=true"])
+    assert done.value.code == 3
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lightning-distill: ")]
+    assert line.startswith("lightning-distill: no better than 1 picked image a class (val accuracy: set ")
+    _, card = read_set(tmp_path / "out/best")
+    assert card["gain"]["mark"] == "no better than 1 picked image a class"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (FIT, "--require_gain needs the callback"),
+        ([*FIT, *EXPORT, "--trainer.callbacks.yardsticks=[]"], "the gain cannot be measured: turned off by yardsticks"),
+        (["test", *FIT[1:], "--ckpt_path=a.ckpt"], "--require_gain is an option of fit, not of test"),
+    ],
+)
+def test_a_gain_that_cannot_be_required_is_refused(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as done:
+        main([*words, "--require_gain=true"])
+    assert done.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out/last").exists()
 
 
 @pytest.mark.parametrize(

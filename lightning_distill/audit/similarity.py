@@ -56,7 +56,7 @@ class ImageSimilarity:
         if len(rows) > SAMPLE:
             rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
         parts = [train[rows[start : start + CHUNK_IMAGES]] for start in range(0, len(rows), CHUNK_IMAGES)]
-        thumbnails = np.concatenate([_flat(straight(small(part))) for part in parts])
+        thumbnails = np.concatenate([flat_unit_vectors(straight(small(part))) for part in parts])
         self._straight = straight
         count = max(1, min(COMPONENTS, len(thumbnails) - 1, thumbnails.shape[1]))
         self._pca = PCA(count, svd_solver="full").fit(thumbnails)
@@ -70,7 +70,7 @@ class ImageSimilarity:
 
     def transform(self, images: Tensor, view: TransformedView) -> Features:
         """Return unit-length features ``(n, 64)`` of a view of reduced images ``(n, C, H, W)``."""
-        features = self._pca.transform(_flat(view(images))) * self._scale
+        features = self._pca.transform(flat_unit_vectors(view(images))) * self._scale
         length = np.linalg.norm(features, axis=1, keepdims=True)
         return np.asarray(features / np.maximum(length, 1e-12), np.float32)
 
@@ -103,7 +103,7 @@ def small(images: Array) -> Tensor:
     return reduced(torch.from_numpy(np.ascontiguousarray(images)).float())
 
 
-def _flat(small: Tensor) -> Features:
+def flat_unit_vectors(small: Tensor) -> Features:
     """Flatten thumbnails to centred unit vectors ``(n, C * h * w)``; constant images become zeros."""
     x = (small - small.mean((2, 3), keepdim=True)).flatten(1)
     return np.asarray((x / x.norm(dim=1, keepdim=True).clamp_min(1e-12)).numpy(), np.float32)

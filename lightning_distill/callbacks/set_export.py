@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,24 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_distill._renamed import LOG_KEYS, RenamedArguments
+from lightning_distill.audit.resemblance import measure_resemblance
+from lightning_distill.callbacks._guard import (
+    guard_metric,
+    measure_gain,
+    reason_not_to_measure,
+    validate_yardsticks,
+)
 from lightning_distill.callbacks._loggers import log_artifact
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation
+from lightning_distill.data import require_array_datamodule
 from lightning_distill.distillers import Distiller
+from lightning_distill.evaluation.guard import GainCheck
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.sets.card import make_card
-from lightning_distill.sets.storage import SET, check_writable, save_set
+from lightning_distill.sets.storage import SET, check_writable, read_set, save_set
+from lightning_distill.utils.errors import NoGainError
+from lightning_distill.utils.rng import isolated_rng
 
 
 class SyntheticSetExport(RenamedArguments, Callback):
@@ -25,32 +38,60 @@ class SyntheticSetExport(RenamedArguments, Callback):
     Each folder holds ``set.safetensors``, which contains its card, and a copy of the card as ``card.json``. W&B gets
     the best set as an artifact at the end. The best set is selected by validation scores; cards hold no test scores.
 
+    At the end of ``fit`` the exported set (the best one, else the last) is compared with its start and with selected
+    real images of the same number, all by the same new students of the run's `StudentEvaluation` on the validation
+    split. The card's entry ``gain`` holds the scores. Where the gain over the start does not exceed its standard error
+    over images and students, the set is marked: "no better than 10 picked images a class". Real images are never
+    exported in its place. Where the images began as real ones, the entry ``resemblance`` says how near they are to
+    training images, beside the start and held-out images. Each yardstick costs one more training of the students.
+
     Args:
         dirpath: Folder to write to, checked before the run.
         monitor: Logged score that selects the best set. Without it (no `StudentEvaluation`), only ``last`` is written.
         mode: Whether the best score is the highest (``max``) or the lowest (``min``).
+        yardsticks: Sets to compare the exported set with at the end: ``start`` and any of ``herding``, ``kmeans``,
+            ``kcenter`` and ``random``. Empty to compare nothing. The metric is that of ``monitor``, or accuracy where
+            ``monitor`` is no metric of the students.
+        require_gain: Whether a set that does not beat its start is an error, raised after all files are written.
+            ``lightning-distill fit --require_gain true`` sets it and ends with exit status 3.
 
     Raises:
         OSError: The folder cannot be written; checked before the run.
-        ValueError: Unknown mode, or a monitored log key that was renamed.
+        ValueError: Unknown mode or yardstick, a monitored log key that was renamed, or ``require_gain`` in a run that
+            cannot measure the gain; checked before the run.
+        NoGainError: ``require_gain``, and the set does not beat its start.
 
     Example:
         >>> callback = SyntheticSetExport("runs/digits", monitor="val/balanced_acc")
     """
 
-    def __init__(self, dirpath: str | os.PathLike[str], *, monitor: str = "val/acc", mode: str = "max") -> None:
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str],
+        *,
+        monitor: str = "val/acc",
+        mode: str = "max",
+        yardsticks: Sequence[str] = ("start", "herding", "kmeans"),
+        require_gain: bool = False,
+    ) -> None:
         if mode not in ("max", "min"):
             raise ValueError(f"unknown mode {mode!r}; use 'max' or 'min'")
         stage, _, metric = monitor.rpartition("/")
         if metric in LOG_KEYS:
             raise ValueError(f"monitor={monitor!r} was renamed to {f'{stage}/{LOG_KEYS[metric]}'!r}")
         self.dirpath, self.monitor, self.mode = Path(dirpath), monitor, mode
+        self.yardsticks, self.require_gain = validate_yardsticks(yardsticks), require_gain
         self.best_score: float | None = None
+        self.gain: GainCheck | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that the folder can be written, before the run."""
-        if stage == "fit":
-            check_writable(self.dirpath)
+        """Check before the run that the folder can be written, and that a required gain can be measured."""
+        if stage != "fit":
+            return
+        check_writable(self.dirpath)
+        self.gain = None
+        if self.require_gain and (reason := self._reason_not_to_measure(trainer)):
+            raise ValueError(f"require_gain=True, but the gain cannot be measured: {reason}")
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -72,14 +113,24 @@ class SyntheticSetExport(RenamedArguments, Callback):
             self.best_score = float(score)
             self._write(trainer, pl_module, "best")
 
-    @rank_zero_only
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the last set, and log the best one to W&B."""
+        """Write the last set, compare the exported one with its yardsticks, and log it to W&B."""
         self._write(trainer, pl_module, "last")
-        best = self.dirpath / ("best" if self.best_score is not None else "last")
-        rank_zero_info(f"Set written to {best / SET}")
-        if isinstance(pl_module, Distiller):
-            log_artifact(trainer.loggers, f"distilled-{pl_module.synthetic.spec.name}", best)
+        if not isinstance(pl_module, Distiller):
+            return
+        name = "best" if self.best_score is not None and (self.dirpath / "best" / SET).is_file() else "last"
+        name = trainer.strategy.broadcast(name)
+        reason = self._reason_not_to_measure(trainer)
+        entries: dict[str, object] = {"gain": _not_measured(reason or "")}
+        if self.yardsticks:
+            entries |= self._compare(trainer, pl_module, name, measured=reason is None)
+        self._finish(trainer, pl_module, name, entries)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Raise `NoGainError` if a gain is required and the set has none."""
+        if self.require_gain and (self.gain is None or not self.gain.beats_start):
+            text = "the gain was not measured" if self.gain is None else self.gain.sentence()
+            raise NoGainError(f"{text[0].lower()}{text[1:]}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score so far."""
@@ -93,6 +144,47 @@ class SyntheticSetExport(RenamedArguments, Callback):
         if self.best_score is None or math.isnan(self.best_score):
             return True
         return score > self.best_score if self.mode == "max" else score < self.best_score
+
+    def _reason_not_to_measure(self, trainer: Trainer) -> str | None:
+        datamodule = require_array_datamodule(trainer.datamodule)  # type: ignore[attr-defined]
+        return reason_not_to_measure(trainer, datamodule, self.yardsticks, _evaluator(trainer))
+
+    def _compare(self, trainer: Trainer, pl_module: Distiller, name: str, measured: bool) -> dict[str, object]:
+        """Return the entries of the card of the exported set; every rank calls it."""
+        datamodule = require_array_datamodule(trainer.datamodule)  # type: ignore[attr-defined]
+        exported = trainer.strategy.broadcast(read_set(self.dirpath / name)[0] if trainer.is_global_zero else None)
+        assert exported is not None
+        with isolated_rng(pl_module.seed):
+            start = exported_set(pl_module.init_synthetic(datamodule))
+        entries: dict[str, object] = {}
+        evaluator = _evaluator(trainer)
+        if measured and evaluator is not None:
+            self.gain = measure_gain(
+                trainer,
+                pl_module,
+                datamodule,
+                exported,
+                start,
+                evaluator,
+                yardsticks=self.yardsticks,
+                metric=guard_metric(self.monitor, datamodule.spec),
+                init=pl_module.init,
+            )
+            entries["gain"] = self.gain.to_dict()
+        if pl_module.init != "noise" and trainer.is_global_zero:
+            entries["resemblance"] = measure_resemblance(datamodule, exported, start)
+        return entries
+
+    @rank_zero_only
+    def _finish(self, trainer: Trainer, pl_module: Distiller, name: str, entries: dict[str, object]) -> None:
+        """Add entries to the card of the exported set, log the set, and print where it is and what it gains."""
+        folder = self.dirpath / name
+        data, card = read_set(folder)
+        save_set(folder, data, {**card, **entries})
+        log_artifact(trainer.loggers, f"distilled-{pl_module.synthetic.spec.name}", folder)
+        rank_zero_info(f"Set written to {folder / SET}")
+        if self.gain is not None:
+            rank_zero_info(self.gain.sentence())
 
     @rank_zero_only
     def _write(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
@@ -108,4 +200,15 @@ class SyntheticSetExport(RenamedArguments, Callback):
         learned = [name for name, tensor in learnables.items() if tensor is not None]
         method, step = type(pl_module).__name__, trainer.global_step
         card = make_card(method, hyper_parameters, scores, str(hp["init"]), step, learned)
+        card["gain"] = _not_measured("the comparison follows at the end of the run, for the exported set alone")
         save_set(self.dirpath / name, exported_set(synthetic), card)
+
+
+def _not_measured(reason: str) -> dict[str, object]:
+    return {"measured": False, "reason": reason}
+
+
+def _evaluator(trainer: Trainer) -> StudentEvaluator | None:
+    """Return the students of the run's validations."""
+    found = [of.evaluator for of in trainer.callbacks if isinstance(of, StudentEvaluation)]  # type: ignore[attr-defined]
+    return found[-1] if found else None

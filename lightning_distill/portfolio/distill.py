@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from lightning_distill.audit.resemblance import measure_resemblance
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.baselines import coreset_sampler, full_data
 from lightning_distill.evaluation.guard import GainCheck, check_gain
@@ -195,9 +196,10 @@ def _final_scores(search: Search, best: Snapshot) -> dict[str, object]:
     }
     groups = data.groups.get("val")
     search.on_update("final scores: the set, its start and picked images")
+    start = candidate.start()
     gain = check_gain(
         exported,
-        candidate.start(),
+        start,
         picks,
         final,
         data.val_dataloader(),
@@ -212,5 +214,8 @@ def _final_scores(search: Search, best: Snapshot) -> dict[str, object]:
         "full": state.full,
         "snapshots": [asdict(snapshot) for snapshot in state.snapshots],
     }
-    save_set(state.folder, exported, {**card, "gain": gain.to_dict(), "portfolio": portfolio})
+    entries: dict[str, object] = {"gain": gain.to_dict(), "portfolio": portfolio}
+    if gain.init != "noise":
+        entries["resemblance"] = measure_resemblance(data, exported, start)
+    save_set(state.folder, exported, {**card, **entries})
     return {field.name: getattr(gain, field.name) for field in fields(gain) if field.name != "spec"}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lightning_distill.report.guard import gain_facts, gain_mark, resemblance_facts
 from lightning_distill.report.neighbours import NearestImages
 from lightning_distill.report.redact import plain, redact_paths
 from lightning_distill.report.runs import Run
@@ -74,6 +75,7 @@ class SetSection:
     Args:
         name: Name of the run; heading of the section.
         warning: Warning of the card.
+        mark: Mark of a set that does not beat its start, in one sentence; empty for all others.
         grid: Picture with a row of images for each class.
         shown: Number of images in the picture.
         images: Number of images in the set.
@@ -86,6 +88,7 @@ class SetSection:
 
     name: str
     warning: str
+    mark: str
     grid: Picture
     shown: int
     images: int
@@ -110,6 +113,7 @@ def set_section(run: Run, neighbours: Neighbours | None) -> SetSection:
     return SetSection(
         name=run.name,
         warning=redact_paths(warning),
+        mark=gain_mark(run.card),
         grid=png_picture(Image.fromarray(image_grid(data.pixels, data.labels, spec))),
         shown=int(counts.clamp(max=10).sum()),
         images=len(data.labels),
@@ -152,6 +156,8 @@ def _facts(run: Run) -> dict[str, str]:
         "initial images": plain(card.get("start")),
         "images": f"{sum(counts):,}: {each}",
         "scores on val": _card_score(card),
+        **gain_facts(card),
+        **resemblance_facts(card),
         "date": plain(card.get("date")),
         "settings": plain(card.get("hyper_parameters")),
         "versions": plain(card.get("versions")),

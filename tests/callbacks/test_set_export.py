@@ -15,7 +15,7 @@ from lightning_distill.sets.storage import read_set
 
 
 def run(make_data, make_trainer, folder, students=True, steps=10, **options):
-    callbacks = [SyntheticSetExport(str(folder / "set"))]
+    callbacks = [SyntheticSetExport(str(folder / "set"), yardsticks=())]
     if students:
         callbacks.insert(0, StudentEvaluation("tiny", 2, architectures=["convnet_w16"]))
         callbacks.append(ModelCheckpoint(folder / "ckpt", monitor="val/acc", mode="max"))

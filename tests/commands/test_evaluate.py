@@ -182,7 +182,7 @@ def test_nothing_is_chosen_on_test(tmp_path, make_trainer):
         keep = ModelCheckpoint(folder / "checkpoints", filename="{step}", monitor="val/auroc", mode="max")
         students = StudentEvaluation("tiny", students=2, architectures=["convnet_w16"])
         trainer = make_trainer(
-            6, enable_checkpointing=True, callbacks=[students, SyntheticSetExport(str(folder)), keep]
+            6, enable_checkpointing=True, callbacks=[students, SyntheticSetExport(str(folder), yardsticks=()), keep]
         )
         trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data)
         rows = evaluate(str(folder / "best"), data, baselines=["random"], **QUICK)

@@ -46,7 +46,7 @@ def test_methods_are_found():
 def test_fit_validate_test_export(method, ipc, channels, num_classes, network, make, make_data, make_trainer, tmp_path):
     data = make_data(num_classes=num_classes, channels=channels)
     students = StudentEvaluation("tiny", students=2, architectures=["convnet_w16"])
-    trainer = make_trainer(callbacks=[students, SyntheticSetExport(str(tmp_path))])
+    trainer = make_trainer(callbacks=[students, SyntheticSetExport(str(tmp_path), yardsticks=())])
     distiller = make(method, data, network, ipc=ipc)
     trainer.fit(distiller, datamodule=data)
     assert trainer.global_step == 3

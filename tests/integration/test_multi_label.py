@@ -143,7 +143,7 @@ def make(method, data, folder, **options):
 def test_every_method_goes_the_whole_way(method, data, make_trainer, tmp_path):
     callbacks = [
         StudentEvaluation("tiny", students=2, architectures=["convnet_w16"]),
-        SyntheticSetExport(str(tmp_path)),
+        SyntheticSetExport(str(tmp_path), yardsticks=()),
     ]
     trainer = make_trainer(callbacks=callbacks)
     distiller = make(method, data, tmp_path)

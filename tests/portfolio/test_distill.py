@@ -29,6 +29,7 @@ def test_a_set_a_card_and_one_sentence(known_costs, make_data, tmp_path):
     assert [s.rung for s in result.snapshots] == [0, 0, 1]
     assert result.snapshot.score == max(s.score for s in result.snapshots)
     assert card["steps"] == result.snapshot.steps
+    assert card["resemblance"]["set"]["images"] == len(synthetic.decode().labels)
     assert synthetic.formation == RECIPES[result.snapshot.recipe].formation
     assert f"{len(synthetic.labels)} images" in result.sentence()
     assert "all data" in result.sentence()

@@ -161,6 +161,50 @@ def test_a_report_without_data_has_no_neighbours(digits_run):
     assert "Warning." in reader.text
 
 
+GAIN = {
+    "measured": True, "beats_start": False, "mark": "no better than 2 picked images a class",
+    "sentence": "No better than 2 picked images a class (val accuracy: <b>). Ways out: more steps.", "split": "val",
+    "metric": "balanced_acc", "score": 0.701, "yardsticks": {"start": 0.702, "herding": 0.71}, "gain": -0.001,
+    "standard_error": 0.0123, "best_pick": "herding", "gain_over_best_pick": -0.009,
+    "standard_error_over_best_pick": None, "seeds": [3, 4, 5],
+}  # fmt: skip
+RESEMBLANCE = {
+    "set": {"images": 4, "correlation": {"median": 0.951, "max": 0.999}, "ssim": {"median": 0.8, "max": None}},
+    "held_out": {"images": 9, "correlation": {"median": 0.9, "max": 0.96}, "ssim": {"median": 0.7, "max": 0.9}},
+}
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_page_shows_the_mark_the_yardsticks_and_the_resemblance(marked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = DigitsDataModule().spec
+    gain = GAIN if marked else {**GAIN, "mark": None, "beats_start": True}
+    card = {**make_card("DMDistiller", {"ipc": 1}, {}, "real", 10), "gain": gain, "resemblance": RESEMBLANCE}
+    pixels = torch.randint(0, 16, (10, 1, 8, 8), dtype=torch.uint8)
+    save_set("run", LabeledSet(pixels, torch.arange(10), spec), card)
+    main(["report", "run", "--out", "r.html"])
+    _, reader = read("r.html")
+    assert ("Mark. No better than 2 picked images a class (val accuracy: <b>)" in reader.text) == marked
+    text = reader.text.replace("\u00a0", " ")
+    assert "balanced accuracy on val set 70.1, start 70.2, herding 71.0 %; 3 students" in text
+    assert "gain over the start -0.1 ± 1.2 points (standard error)" in text
+    assert "gain over herding -0.9 ± undefined points" in text
+    assert "set 0.95 (maximum 1.00), validation images 0.90 (maximum 0.96)" in text
+    assert "set 0.80 (maximum undefined), validation images 0.70 (maximum 0.90)" in text
+
+
+@pytest.mark.parametrize("gain", [None, 3, {}, {"measured": True}, {"measured": False, "reason": "no students"}])
+def test_cards_without_a_gain_and_strange_ones_are_shown(gain, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    card = {**make_card("DMDistiller", {"ipc": 1}, {}, "real", 10), "resemblance": "high", "gain": gain}
+    data = LabeledSet(torch.zeros(10, 1, 8, 8, dtype=torch.uint8), torch.arange(10), DigitsDataModule().spec)
+    save_set("run", data, {key: value for key, value in card.items() if value is not None})
+    main(["report", "run", "--out", "r.html"])
+    _, reader = read("r.html")
+    assert "Mark." not in reader.text
+    assert ("not measured: no students" in reader.text) == (gain == {"measured": False, "reason": "no students"})
+
+
 def test_names_are_text_and_paths_are_cut(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = DataSpec(NASTY[0], (1, 8, 8), NASTY, (0.0,), (1.0,), source="/home/jane/data/x.npz", license="<i>")
