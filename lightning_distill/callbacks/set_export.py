@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from lightning_distill._renamed import LOG_KEYS, RenamedArguments
 from lightning_distill.callbacks._loggers import log_artifact
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation, exported_set
+from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
-from lightning_distill.sets.card import make_card
-from lightning_distill.sets.storage import SET, check_writable, save_set
+from lightning_distill.evaluation.relabel import get_teachers, record_text, relabel
+from lightning_distill.evaluation.students.protocol import get_protocol
+from lightning_distill.evaluation.teachers import Prior, TeacherEnsemble, check_label_options
+from lightning_distill.sets.card import make_card, relabelled_card
+from lightning_distill.sets.storage import SET, check_writable, read_set, save_set
 
 
 class SyntheticSetExport(RenamedArguments, Callback):
@@ -28,37 +33,74 @@ class SyntheticSetExport(RenamedArguments, Callback):
         dirpath: Folder to write to, checked before the run.
         monitor: Logged score that selects the best set. Without it (no `StudentEvaluation`), only ``last`` is written.
         mode: Whether the best score is the highest (``max``) or the lowest (``min``).
+        labels: ``hard``, or ``soft`` to give the best set soft labels at the end of the fit, by networks that are
+            trained on the real data before it (`evaluation.relabel.relabel`).
+        teachers: Teachers of the soft labels: a number to train, with the network of the distiller, or a file written
+            by `save_teachers`.
+        prior: Class frequencies of the soft labels: ``natural`` or ``balanced``.
+        protocol: Training protocol of the teachers: ``reference``, ``quick`` or ``tiny`` (for tests).
 
     Raises:
         OSError: The folder cannot be written; checked before the run.
-        ValueError: Unknown mode, or a monitored log key that was renamed.
+        ValueError: Unknown mode, labels or prior, a monitored log key that was renamed, or soft labels without an
+            `ArrayDataModule`.
 
     Example:
         >>> callback = SyntheticSetExport("runs/digits", monitor="val/balanced_acc")
     """
 
-    def __init__(self, dirpath: str | os.PathLike[str], *, monitor: str = "val/acc", mode: str = "max") -> None:
+    def __init__(
+        self,
+        dirpath: str | os.PathLike[str],
+        *,
+        monitor: str = "val/acc",
+        mode: str = "max",
+        labels: Literal["hard", "soft"] = "hard",
+        teachers: int | str = 3,
+        prior: Prior = "natural",
+        protocol: str = "quick",
+    ) -> None:
+        if labels not in ("hard", "soft"):
+            raise ValueError(f"unknown labels {labels!r}; use 'hard' or 'soft'")
+        check_label_options(prior)
+        get_protocol(protocol)
         if mode not in ("max", "min"):
             raise ValueError(f"unknown mode {mode!r}; use 'max' or 'min'")
         stage, _, metric = monitor.rpartition("/")
         if metric in LOG_KEYS:
             raise ValueError(f"monitor={monitor!r} was renamed to {f'{stage}/{LOG_KEYS[metric]}'!r}")
         self.dirpath, self.monitor, self.mode = Path(dirpath), monitor, mode
+        self.labels, self.teachers, self.prior, self.protocol = labels, teachers, prior, protocol
         self.best_score: float | None = None
+        self._ensemble: TeacherEnsemble | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that the folder can be written, before the run."""
         if stage == "fit":
             check_writable(self.dirpath)
+            if self.labels == "soft" and not isinstance(_datamodule(trainer), ArrayDataModule):
+                raise ValueError("labels='soft' needs trainer.fit(..., datamodule=...) with an ArrayDataModule")
 
     @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn if sets of an earlier run will be replaced; a resumed run replaces its own."""
+        """Warn if sets of an earlier run will be replaced; a resumed run replaces its own. Train the teachers."""
         earlier = [name for name in ("best", "last") if (self.dirpath / name / SET).is_file()]
         if earlier and trainer.ckpt_path is None:
             rank_zero_warn(
                 f"{self.dirpath} holds {' and '.join(earlier)} of an earlier run, which will be replaced; "
                 'use another dirpath to keep them, or ckpt_path="last" to resume that run'
+            )
+        datamodule = _datamodule(trainer)
+        if self.labels == "soft" and isinstance(pl_module, Distiller) and isinstance(datamodule, ArrayDataModule):
+            self._ensemble = get_teachers(  # before the distillation, so that bad teachers end the run early
+                self.teachers,
+                datamodule,
+                prior=self.prior,
+                network=str(pl_module.hparams["network"]),
+                protocol=self.protocol,
+                seed=int(pl_module.hparams["seed"]),
+                device=pl_module.device,
+                bf16="bf16" in str(trainer.precision),
             )
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -76,6 +118,8 @@ class SyntheticSetExport(RenamedArguments, Callback):
         """Write the last set, and log the best one to W&B."""
         self._write(trainer, pl_module, "last")
         best = self.dirpath / ("best" if self.best_score is not None else "last")
+        if self._ensemble is not None:
+            self._relabel(best, self._ensemble, pl_module.device)
         rank_zero_info(f"Set written to {best / SET}")
         if isinstance(pl_module, Distiller):
             log_artifact(trainer.loggers, f"distilled-{pl_module.synthetic.spec.name}", best)
@@ -93,6 +137,13 @@ class SyntheticSetExport(RenamedArguments, Callback):
             return True
         return score > self.best_score if self.mode == "max" else score < self.best_score
 
+    def _relabel(self, folder: Path, teachers: TeacherEnsemble, device: torch.device) -> None:
+        """Replace a set by the same set with soft labels."""
+        labeled_set, card = read_set(folder)
+        soft, record = relabel(labeled_set, teachers=teachers, prior=self.prior, device=device)
+        save_set(folder, soft, relabelled_card(card, record))
+        rank_zero_info(f"Labels of {folder.name}: {record_text(record)}")
+
     @rank_zero_only
     def _write(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         if not isinstance(pl_module, Distiller):
@@ -108,3 +159,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         method, step = type(pl_module).__name__, trainer.global_step
         card = make_card(method, hyper_parameters, scores, str(hp["init"]), step, learned)
         save_set(self.dirpath / name, exported_set(synthetic), card)
+
+
+def _datamodule(trainer: Trainer) -> object:
+    return trainer.datamodule  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from lightning_distill.utils.hardware import resolve_device
 __all__ = [
     "SHELL_NAMES",
     "Accelerator",
+    "Labels",
     "Precision",
     "command_line",
     "command_parameters",
@@ -26,6 +27,7 @@ __all__ = [
     "start_task",
 ]
 
+Labels = Literal["hard", "soft"]
 Precision = Literal["32-true", "bf16-mixed"]
 Accelerator = Literal["auto", "cpu", "cuda"]
 #: Library functions that receive the ``**options`` of the command of the same name.

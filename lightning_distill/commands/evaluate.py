@@ -60,7 +60,8 @@ def evaluate(
         if out is not None:
             append_csv(Path(out), rows)
         if predictions is not None:
-            name = re.sub(r"[^A-Za-z0-9]+", "_", result.candidate.name)
+            labels = "_soft_labels" if result.candidate.labels == "soft" and options.get("labels") == "both" else ""
+            name = re.sub(r"[^A-Za-z0-9]+", "_", result.candidate.name) + labels
             result.predictions.write(Path(predictions) / f"{name}.safetensors")
 
     with progress_bar() as bar:

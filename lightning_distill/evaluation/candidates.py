@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -25,6 +25,7 @@ from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import Protocol as TrainingProtocol
 from lightning_distill.sets.adapt import adapt_set
 from lightning_distill.sets.coresets import Features
+from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SmallClass, limit_to_available
 from lightning_distill.spec import DataSpec
@@ -73,6 +74,7 @@ def set_candidate(
     *,
     map_classes: dict[str, str] | None = None,
     resize: bool = False,
+    labels: Literal["hard"] | None = None,
 ) -> Candidate:
     """Read a set file as a candidate, adapted to the data that score it.
 
@@ -82,6 +84,7 @@ def set_candidate(
         evaluator: Evaluator that trains the students.
         map_classes: Class of the data for each class of the set.
         resize: Resize the set's images to the shape of the data.
+        labels: ``hard`` ignores soft labels of the file; default: soft labels if the file has them.
 
     Returns:
         Candidate with ``distilled=True``.
@@ -92,10 +95,75 @@ def set_candidate(
     """
     synthetic, card = read_set(synthetic_set)
     synthetic = adapt_set(synthetic, data, map_classes, resize)
+    if labels == "hard":
+        synthetic = replace(synthetic, soft_labels=None)
     counts: list[int] = torch.bincount(synthetic.labels, minlength=len(data.balance_groups)).tolist()
     path = Path(synthetic_set)
     path = path / "set.safetensors" if path.is_dir() else path
-    return Candidate(str(card.get("method", "set")), counts, evaluator, lambda student: synthetic, path, distilled=True)
+    kind = "hard" if synthetic.soft_labels is None else "soft"
+    name = str(card.get("method", "set"))
+    return Candidate(name, counts, evaluator, lambda student: synthetic, path, distilled=True, labels=kind)
+
+
+def set_candidates(
+    synthetic_set: str | os.PathLike[str],
+    data: DataSpec,
+    evaluator: StudentEvaluator,
+    labels: Literal["hard", "soft", "both"] | None,
+    map_classes: dict[str, str] | None = None,
+    resize: bool = False,
+) -> list[Candidate]:
+    """Read a set file as candidates with the requested labels, hard labels first.
+
+    Args:
+        synthetic_set: Path of ``set.safetensors`` or of its folder.
+        data: Specification of the data that score the students.
+        evaluator: Evaluator that trains the students.
+        labels: ``hard``, ``soft``, ``both``, or ``None`` for soft labels if the file has them.
+        map_classes: Class of the data for each class of the set.
+        resize: Resize the set's images to the shape of the data.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The set does not fit the data, or has no soft labels where they are requested.
+    """
+    candidate = set_candidate(synthetic_set, data, evaluator, map_classes=map_classes, resize=resize)
+    if labels in ("soft", "both") and candidate.labels != "soft":
+        raise ValueError(
+            f"labels={labels!r}, but the set has hard labels only; add soft ones with lightning-distill relabel"
+        )
+    if labels in (None, "soft"):
+        return [candidate]
+    hard = set_candidate(synthetic_set, data, evaluator, map_classes=map_classes, resize=resize, labels="hard")
+    return [hard] if labels == "hard" else [hard, candidate]
+
+
+def with_soft_labels(
+    candidates: Sequence[Candidate],
+    soften: Callable[[Callable[[int], LabeledSet]], Callable[[int], LabeledSet]],
+    keep_hard: bool,
+) -> list[Candidate]:
+    """Give coresets soft labels; baselines of all real data keep hard labels.
+
+    Args:
+        candidates: Baselines.
+        soften: Function from a sampler of training sets to the sampler with soft labels.
+        keep_hard: Whether coresets with hard labels stay, each before its soft version.
+    """
+    result = []
+    for candidate in candidates:
+        if candidate.counts is None or keep_hard:
+            result.append(candidate)
+        if candidate.counts is not None:
+            result.append(replace(candidate, make_training_set=soften(candidate.make_training_set), labels="soft"))
+    return result
+
+
+def prior_of_card(synthetic_set: str | os.PathLike[str]) -> Literal["natural", "balanced"] | None:
+    """Return the prior of the soft labels of a set file, ``None`` if its card does not record one."""
+    record = read_set(synthetic_set)[1].get("soft_labels")
+    prior = record.get("prior") if isinstance(record, dict) else None
+    return prior if prior in ("natural", "balanced") else None
 
 
 def baseline_candidate(

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
@@ -18,16 +19,20 @@ from lightning_distill.evaluation.candidates import (
     Split,
     baseline_candidate,
     evaluation_split,
-    set_candidate,
+    prior_of_card,
+    set_candidates,
+    with_soft_labels,
     without_augmentation,
 )
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
 from lightning_distill.evaluation.metrics.prior_correction import class_priors
 from lightning_distill.evaluation.metrics.relative import RelativeScores, bytes_of_arrays
+from lightning_distill.evaluation.relabel import get_teachers, soft_sampler
 from lightning_distill.evaluation.result import Candidate, EvaluationResult, compare_to_baselines, evaluate_candidate
 from lightning_distill.evaluation.result_table import ResultRow, make_row
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import ProgressCallback, get_protocol
+from lightning_distill.evaluation.teachers import Prior
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.adapt import adapted_sampler
 from lightning_distill.sets.coresets import METHODS, Space
@@ -102,6 +107,9 @@ def evaluate(
     space: Space = "pixels",
     ars: bool = False,
     prior_correction: bool = False,
+    labels: Literal["hard", "soft", "both"] | None = None,
+    teachers: int | str = 3,
+    prior: Prior | None = None,
     distillation_seconds: float | None = None,
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
@@ -138,6 +146,13 @@ def evaluate(
             trained on the real data.
         ars: Also train without augmentation, for the augmentation-robust score of DD-Ranking.
         prior_correction: Shift the students' logits to the class frequencies of the real training data.
+        labels: Labels that students are trained on: ``hard`` (soft labels of the file are ignored), ``soft`` (the set
+            needs them, and coresets get them from teachers), or ``both``, one row each. Default: soft labels if the
+            file has them, and hard labels for the baselines. Baselines of all real data have hard labels.
+        teachers: Teachers of the coresets' soft labels: a number to train, with the first network and the protocol of
+            the students, or a file written by ``relabel --save_teachers``.
+        prior: Class frequencies of the coresets' soft labels: ``natural`` or ``balanced``. Default: that of the set, or
+            ``natural``.
         distillation_seconds: Duration of the distillation, for the number of trainings after which it pays off.
         precision: Precision of the students' forward pass: ``32-true`` or ``bf16-mixed``.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
@@ -153,7 +168,8 @@ def evaluate(
 
     Raises:
         ValueError: A baseline is unknown, the set does not fit the data, neither or both of ``synthetic_set`` and
-            ``ipc`` are given, or ``prior_correction`` is combined with multi-label data or ``map_classes``.
+            ``ipc`` are given, ``labels`` asks for soft labels that the set does not have, or ``prior_correction`` is
+            combined with multi-label data or ``map_classes``.
         FileNotFoundError: The set file does not exist.
 
     Example:
@@ -178,9 +194,8 @@ def evaluate(
     device, bf16, scored = resolve_device(accelerator), precision == "bf16-mixed", test_data or data
     distilled = []
     if synthetic_set is not None:
-        distilled = [
-            set_candidate(synthetic_set, scored.spec, evaluator, map_classes=map_classes, resize=resize),
-        ]
+        distilled = set_candidates(synthetic_set, scored.spec, evaluator, labels, map_classes, resize)
+        prior = prior or prior_of_card(synthetic_set)
     counts = (distilled[0].counts if distilled else None) or images_per_class(ipc or 1, data.spec)
     features = None
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
@@ -188,6 +203,21 @@ def evaluate(
         on_epoch = on_start("feature network", embedding_epochs(training, len(real[1])))
         features = embed_features(real, data.spec, network, training, seed, device, bf16, compile, on_epoch)
     candidates = [baseline_candidate(name, data, counts, evaluator, on_small_class, features) for name in baselines]
+    if labels in ("soft", "both") and any(candidate.counts for candidate in candidates):
+        ensemble = get_teachers(
+            teachers,
+            data,
+            prior=prior or "natural",
+            network=evaluator.architectures[0],
+            protocol=training,
+            seed=seed,
+            device=device,
+            bf16=bf16,
+            compile=compile,
+            on_start=on_start,
+        )
+        soften = partial(soft_sampler, teachers=ensemble, prior=prior or "natural", seed=seed, device=device)
+        candidates = with_soft_labels(candidates, soften, keep_hard=labels == "both")
     if test_data is not None:
         candidates = [
             replace(c, make_training_set=adapted_sampler(c.make_training_set, scored.spec, map_classes, resize))
@@ -199,7 +229,7 @@ def evaluate(
         candidates = [replace(candidate, target_priors=priors) for candidate in candidates]
     images, real_bytes = evaluation_split(scored, split), float(bytes_of_arrays(*data.all_train_arrays()))
     results: list[EvaluationResult] = []
-    plain_acc: dict[str, float] = {}
+    plain_acc: dict[tuple[str, str], float] = {}
     rows: list[ResultRow] = []
     for candidate in candidates:
         on_epoch = on_start(_describe(candidate), candidate.evaluator.epochs)
@@ -209,7 +239,7 @@ def evaluate(
             plain = without_augmentation(candidate)
             on_epoch = on_start(f"{_describe(plain)}, no augmentation", plain.evaluator.epochs)
             plain_result = evaluate_candidate(plain, images, device, bf16, on_epoch)
-            plain_acc[candidate.name] = plain_result.scores.mean("acc")
+            plain_acc[candidate.name, candidate.labels] = plain_result.scores.mean("acc")
         relative = RelativeScores()
         if candidate.distilled:
             relative = compare_to_baselines(result, results, real_bytes, distillation_seconds or np.nan, plain_acc)
@@ -226,7 +256,8 @@ def evaluate(
 
 
 def _describe(candidate: Candidate) -> str:
-    return f"{candidate.name}, {len(candidate.evaluator.seeds)} students"
+    labels = ", soft labels" if candidate.labels == "soft" else ""
+    return f"{candidate.name}{labels}, {len(candidate.evaluator.seeds)} students"
 
 
 def _check(

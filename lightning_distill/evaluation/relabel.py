@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import torch
-from typing_extensions import Unpack
 
 from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.evaluation.candidates import EvaluationData
@@ -21,11 +21,15 @@ from lightning_distill.evaluation.teachers import (
     check_label_options,
     class_frequencies,
     prior_logit_offset,
+    teacher_epochs,
     train_teachers,
 )
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: Number of teachers to train, a file of trained teachers, or trained teachers.
 Teachers = int | str | os.PathLike[str] | TeacherEnsemble
@@ -112,6 +116,7 @@ def get_teachers(
     *,
     views: int = 16,
     prior: Prior = "natural",
+    on_start: Callable[[str, int], ProgressCallback] | None = None,
     **options: Unpack[TeacherOptions],
 ) -> TeacherEnsemble:
     """Return trained teachers: train them, read them from a file, or return them as they are.
@@ -121,6 +126,8 @@ def get_teachers(
         data: Data module with the real images; required if teachers are trained.
         views: Number of views of the labels; checked before the training.
         prior: Prior of the labels; checked before the training.
+        on_start: Function called before a training with its description and number of epochs. It returns a function
+            that is called after each epoch.
         **options: Options of `train_teachers` for teachers that are trained.
 
     Raises:
@@ -135,6 +142,9 @@ def get_teachers(
         if data is None:
             raise ValueError(f"teachers={teachers} need real data to train on; give --data, or a file of teachers")
         prior_logit_offset(class_frequencies(full_data(data.all_train_arrays(), data.spec)(0)), prior, data.spec)
+        if on_start is not None:
+            epochs = teacher_epochs(data, teachers, options.get("protocol", "quick"))
+            options["on_epoch"] = on_start(f"{teachers} teachers", epochs)
         return train_teachers(data, teachers, **options)
     ensemble = teachers if isinstance(teachers, TeacherEnsemble) else load_teachers(teachers)
     if data is not None:
@@ -192,7 +202,8 @@ def check_same_data(ours: DataSpec, theirs: DataSpec, who: str, whose: str) -> N
     ):
         if left != right:
             raise ValueError(
-                f"{who} and {whose} differ in {what}: {left} and {right}; use teachers of the data the set was made from"
+                f"{who} and {whose} differ in {what}: {left} and {right}; use teachers of the data that the set was "
+                "made from"
             )
 
 
