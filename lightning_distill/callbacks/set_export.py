@@ -96,9 +96,9 @@ class SyntheticSetExport(RenamedArguments, Callback):
                 self.teachers,
                 datamodule,
                 prior=self.prior,
-                network=str(pl_module.hparams["network"]),
+                network=pl_module.network_name,
                 protocol=self.protocol,
-                seed=int(pl_module.hparams["seed"]),
+                seed=pl_module.seed,
                 device=pl_module.device,
                 bf16="bf16" in str(trainer.precision),
             )

@@ -16,6 +16,7 @@ from lightning_distill.evaluation.candidates import EvaluationData
 from lightning_distill.evaluation.metrics.calibration import temperature
 from lightning_distill.evaluation.metrics.classification import class_probabilities, compute_metrics
 from lightning_distill.evaluation.metrics.prior_correction import class_priors, prior_offset
+from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.evaluation.metrics.relative import chance
 from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol, get_protocol
 from lightning_distill.evaluation.students.trainer import StudentTrainer
@@ -230,7 +231,7 @@ def train_teachers(
         temperature=value,
         frequencies=class_frequencies(whole),
         augmentation=used.augmentation or spec.augmentation,
-        record={"teachers": teachers, **record, "temperature": round(value, 4), "val_balanced_acc": scores},
+        record={"teachers": teachers, **record, "temperature": round(value, 4), f"val_{_score_name(spec)}": scores},
     )
 
 
@@ -261,18 +262,23 @@ def _predict(
 
 
 def _score(logits: Tensor, targets: Tensor, spec: DataSpec, network: str, number: int) -> float:
-    """Return the balanced accuracy of a teacher on val, rounded.
+    """Return the score of a teacher on val (`_score_name`), rounded.
 
     Raises:
         ValueError: It is not above chance, or the logits are not finite.
     """
-    level = chance("balanced_acc", targets, spec)
-    finite = bool(logits.isfinite().all())
-    score = compute_metrics(logits, targets, spec)["balanced_acc"] if finite else level
+    name, finite = _score_name(spec), bool(logits.isfinite().all())
+    level = chance(name, targets, spec)
+    score = compute_metrics(logits, targets, spec)[name] if finite else level
     if score <= level + 1e-9:  # a mean of K recalls rounds
-        state = f"has balanced accuracy {score:.3f} on val, chance is {level:.3f}" if finite else "diverged"
+        state = f"has {METRICS[name].label} {score:.3f} on val, chance is {level:.3f}" if finite else "diverged"
         raise ValueError(
             f"teacher {number} ({network}) {state}: its labels would be noise; use a longer protocol "
             "(--protocol reference) or another --network, or check the labels of the data"
         )
     return round(score, 4)
+
+
+def _score_name(spec: DataSpec) -> str:
+    """Return ``balanced_acc``; for multi-label data ``auroc``, as rare labels are seldom predicted above one half."""
+    return "auroc" if spec.multi_label else "balanced_acc"

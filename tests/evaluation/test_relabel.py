@@ -281,14 +281,18 @@ def test_picked_images_and_merged_files_keep_their_soft_labels(tmp_path, monkeyp
 
 def test_an_export_relabels_the_best_set_at_the_end(make_data, make_trainer, tmp_path):
     data = make_data(num_classes=3)
-    options = {"labels": "soft", "teachers": 1, "prior": "balanced", "protocol": "tiny"}
+    options = {"labels": "soft", "teachers": 1, "prior": "balanced", "protocol": "quick"}
     trainer = make_trainer(max_steps=2, callbacks=[SyntheticSetExport(tmp_path / "set", **options)])
     trainer.fit(DMDistiller(ipc=2, network="convnet_w16"), datamodule=data)
     found, card = read_set(tmp_path / "set" / "last")
-    teachers = train_teachers(data, 1, network="convnet_w16", protocol="tiny")
+    teachers = train_teachers(data, 1, network="convnet_w16", protocol="quick")
     assert torch.allclose(found.soft_labels, teachers.label(found.pixels, prior="balanced"), atol=1e-6)
     assert card["soft_labels"]["prior"] == "balanced"
     assert card["method"] == "DMDistiller"
+    trainer = make_trainer(max_steps=2, callbacks=[SyntheticSetExport(tmp_path / "hard")])
+    trainer.fit(DMDistiller(ipc=2, network="convnet_w16"), datamodule=data)
+    hard, _ = read_set(tmp_path / "hard" / "last")
+    assert torch.equal(hard.pixels, found.pixels), "teachers change no random stream of the distillation"
     with pytest.raises(ValueError, match="unknown labels 'weak'; use 'hard' or 'soft'"):
         SyntheticSetExport(tmp_path, labels="weak")
     with pytest.raises(ValueError, match="unknown prior"):
