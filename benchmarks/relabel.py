@@ -55,24 +55,24 @@ def module_of(name: str, root: str | None) -> ArrayDataModule:
     return MedMNISTDataModule(name, root=root, download=root is None, source=SOURCES[name])
 
 
-def kept_teachers(path: Path, data: ArrayDataModule, network: str, protocol: str, bf16: bool) -> TeacherEnsemble:
+def kept_teachers(path: Path, data: ArrayDataModule, network: str, protocol: str) -> TeacherEnsemble:
     """Read the teachers of a data set, or train them; the record holds the seconds of their training."""
     if not path.is_file():
         began = time.perf_counter()
-        teachers = train_teachers(data, TEACHERS, network=network, protocol=protocol, bf16=bf16, compile="off")
+        teachers = train_teachers(data, TEACHERS, network=network, protocol=protocol, compile="off")
         record = {**teachers.record, "seconds": round(time.perf_counter() - began, 1)}
         save_teachers(path, TeacherEnsemble(**{**vars(teachers), "record": record}))
     return load_teachers(path)
 
 
-def measure(data: ArrayDataModule, network: str, protocol: str, bf16: bool, book: ResumableCsv, place: Path) -> None:
+def measure(data: ArrayDataModule, network: str, protocol: str, book: ResumableCsv, place: Path) -> None:
     """Add all missing rows of a data set."""
     name = data.spec.name
     missing = [(labels, prior) for labels, prior in LABELS if book.is_missing(name, METHOD, labels, prior)]
     for labels, prior in missing:
         path, about = place / f"{name}.safetensors", {}
         if labels == "soft":
-            about = dict(kept_teachers(path, data, network, protocol, bf16).record)
+            about = dict(kept_teachers(path, data, network, protocol).record)
         (row,) = evaluate(
             data=data,
             ipc=IPC,
@@ -84,7 +84,6 @@ def measure(data: ArrayDataModule, network: str, protocol: str, bf16: bool, book
             students=STUDENTS,
             protocol=protocol,
             architectures=[network],
-            precision="bf16-mixed" if bf16 else "32-true",
             accelerator="cpu",
             compile="off",
         )
@@ -112,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     book = ResumableCsv(folder(given) / "relabel.csv", keys, COLUMNS, overwrite=given.again)
     place = (folder(given) if given.quick else HERE.parent / "runs") / "relabel"
     for make in makes:
-        measure(make(), network, protocol, not given.quick, book, place)
+        measure(make(), network, protocol, book, place)
 
 
 if __name__ == "__main__":
