@@ -105,7 +105,7 @@ def relabel(
         on_epoch=on_epoch,
     )
     check_same_data(labeled_set.spec, ensemble.spec, "the set", "the teachers' data")
-    images = labeled_set.pixels
+    images = labeled_set.decode().pixels
     soft_labels = ensemble.label(images, views=views, prior=prior, seed=seed, device=device)
     return replace(labeled_set, soft_labels=soft_labels), soft_label_record(ensemble, views, prior)
 
