@@ -51,28 +51,28 @@ COLUMNS = (
 def module_of(name: str, root: str | None) -> ArrayDataModule:
     """Return the data module of a data set; the six modalities are a plain npz file in the same folder."""
     if name == "mednist6_28":
-        return NpzDataModule(Path(root or ".") / f"{name}.npz", name=name, source=SOURCES[name])
+        return NpzDataModule(Path(root or ".") / f"{name}.npz", source=SOURCES[name])
     return MedMNISTDataModule(name, root=root, download=root is None, source=SOURCES[name])
 
 
-def kept_teachers(path: Path, data: ArrayDataModule, network: str, protocol: str) -> TeacherEnsemble:
+def kept_teachers(path: Path, data: ArrayDataModule, count: int, network: str, protocol: str) -> TeacherEnsemble:
     """Read the teachers of a data set, or train them; the record holds the seconds of their training."""
     if not path.is_file():
         began = time.perf_counter()
-        teachers = train_teachers(data, TEACHERS, network=network, protocol=protocol, compile="off")
+        teachers = train_teachers(data, count, network=network, protocol=protocol, compile="off")
         record = {**teachers.record, "seconds": round(time.perf_counter() - began, 1)}
         save_teachers(path, TeacherEnsemble(**{**vars(teachers), "record": record}))
     return load_teachers(path)
 
 
-def measure(data: ArrayDataModule, network: str, protocol: str, book: ResumableCsv, place: Path) -> None:
+def measure(data: ArrayDataModule, count: int, network: str, protocol: str, book: ResumableCsv, place: Path) -> None:
     """Add all missing rows of a data set."""
     name = data.spec.name
     missing = [(labels, prior) for labels, prior in LABELS if book.is_missing(name, METHOD, labels, prior)]
     for labels, prior in missing:
         path, about = place / f"{name}.safetensors", {}
         if labels == "soft":
-            about = dict(kept_teachers(path, data, network, protocol).record)
+            about = dict(kept_teachers(path, data, count, network, protocol).record)
         (row,) = evaluate(
             data=data,
             ipc=IPC,
@@ -102,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--root", help="folder of the npz files; default: that of MedMNISTDataModule")
     parser.add_argument("--only", help=f"comma-separated data sets: {','.join(SOURCES)}")
+    parser.add_argument("--teachers", type=int, default=TEACHERS, help="number of teachers of each data set")
     given = parser.parse_args(arguments)
     names = listed(parser, given.only or ",".join(SOURCES), tuple(SOURCES))
     makes: list[Callable[[], ArrayDataModule]] = [partial(module_of, name, given.root) for name in names]
@@ -111,7 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     book = ResumableCsv(folder(given) / "relabel.csv", keys, COLUMNS, overwrite=given.again)
     place = (folder(given) if given.quick else HERE.parent / "runs") / "relabel"
     for make in makes:
-        measure(make(), network, protocol, book, place)
+        measure(make(), given.teachers, network, protocol, book, place)
 
 
 if __name__ == "__main__":

@@ -300,3 +300,19 @@ def test_an_export_relabels_the_best_set_at_the_end(make_data, make_trainer, tmp
     trainer = make_trainer(max_steps=2, callbacks=[SyntheticSetExport(tmp_path / "set", labels="soft", teachers="no")])
     with pytest.raises(FileNotFoundError, match="no teacher file 'no'"):
         trainer.fit(DMDistiller(ipc=2, network="convnet_w16"), datamodule=data)
+
+
+def test_every_sub_image_of_a_formation_has_its_own_label(data, teachers, tmp_path):
+    sampler = coreset_sampler("herding", data.train_arrays(), [2, 2], data.spec, 0, formation=2)
+    stored = replace(sampler(0), pixels=sampler(0).pixels.round().to(torch.uint8))
+    soft, record = relabel(stored, teachers=teachers)
+    assert soft.soft_labels.shape == (4 * 4, 2)
+    assert torch.equal(soft.soft_labels, teachers.label(stored.decode().pixels))
+    back, card = read_set(save_set(tmp_path, soft, with_soft_labels({"method": "herding"}, record)))
+    assert torch.equal(back.soft_labels, soft.soft_labels)
+    assert torch.equal(back.decode().targets, soft.soft_labels)
+    assert card["soft_labels"] == record
+    results = evaluate(str(tmp_path), data, labels="both", **QUICK)
+    assert [(row.labels, row.images) for row in results] == [("hard", row.images) for row in results[:1]] + [
+        ("soft", results[0].images)
+    ]
