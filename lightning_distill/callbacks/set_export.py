@@ -90,18 +90,8 @@ class SyntheticSetExport(RenamedArguments, Callback):
                 f"{self.dirpath} holds {' and '.join(earlier)} of an earlier run, which will be replaced; "
                 'use another dirpath to keep them, or ckpt_path="last" to resume that run'
             )
-        datamodule = _datamodule(trainer)
-        if self.labels == "soft" and isinstance(pl_module, Distiller) and isinstance(datamodule, ArrayDataModule):
-            self._ensemble = get_teachers(  # before the distillation, so that bad teachers end the run early
-                self.teachers,
-                datamodule,
-                prior=self.prior,
-                network=pl_module.network_name,
-                protocol=self.protocol,
-                seed=pl_module.seed,
-                device=pl_module.device,
-                bf16="bf16" in str(trainer.precision),
-            )
+        if self.labels == "soft" and isinstance(pl_module, Distiller):
+            self._ensemble = self._make_teachers(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the set as the last, and as the best if its score is the best so far."""
@@ -136,6 +126,23 @@ class SyntheticSetExport(RenamedArguments, Callback):
         if self.best_score is None or math.isnan(self.best_score):
             return True
         return score > self.best_score if self.mode == "max" else score < self.best_score
+
+    def _make_teachers(self, trainer: Trainer, pl_module: Distiller) -> TeacherEnsemble:
+        """Train or read the teachers before the distillation, so that bad ones end the run early."""
+        datamodule = _datamodule(trainer)
+        assert isinstance(datamodule, ArrayDataModule)
+        rank_zero_info(f"Teachers of the soft labels: {self.teachers}, {self.protocol} protocol")
+        return get_teachers(
+            self.teachers,
+            datamodule,
+            prior=self.prior,
+            network=pl_module.network_name,
+            protocol=self.protocol,
+            seed=pl_module.seed,
+            device=pl_module.device,
+            bf16="bf16" in str(trainer.precision),
+            compile=pl_module.compile_mode,
+        )
 
     def _relabel(self, folder: Path, teachers: TeacherEnsemble, device: torch.device) -> None:
         """Replace a set by the same set with soft labels."""

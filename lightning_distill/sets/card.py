@@ -95,7 +95,7 @@ def relabelled_card(card: Card, record: Mapping[str, object]) -> Card:
         card: Card of the source.
         record: Record of the teachers, see `evaluation.relabel.relabel`.
     """
-    source = {key: card[key] for key in ("scores", "sha256", "date") if key in card}
+    source = card.get("relabelled_from") or {key: card[key] for key in ("scores", "sha256", "date") if key in card}
     versions = {name: version(name) for name in PACKAGES}
     changes = {"scores": {}, "relabelled_from": source, "date": datetime.date.today().isoformat()}
     return {**with_soft_labels(card, record), **changes, "versions": {**versions, "python": platform.python_version()}}

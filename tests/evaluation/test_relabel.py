@@ -126,6 +126,7 @@ def test_the_card_tells_of_the_teachers(teachers, picks):
     assert new["use"].startswith("train on (images - mean) / std; instead of labels: soft_labels")
     assert new["scores"] == {}  # they were measured with hard labels
     assert new["relabelled_from"]["scores"] == {"val": {"acc": 0.7}}
+    assert relabelled_card(new, record)["relabelled_from"] == new["relabelled_from"]
     twice = with_soft_labels(new, {**record, "prior": "balanced"})
     assert twice["warning"].count("The soft labels") == 1
     assert "prior balanced" in twice["warning"]
