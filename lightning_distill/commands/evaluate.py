@@ -81,7 +81,13 @@ def print_results(results: EvaluationResults, console: Console) -> None:
     console.print(rich_table(results, title))
     if len(evaluator.architectures) > 1:
         console.print(architecture_table(results, "accuracy by network; drop: mean of the others against the first"))
-    if last.candidate.distilled:
+    distilled = [result.candidate for result in results.results if result.candidate.distilled]
+    for candidate in distilled:
+        row = next(
+            row for row in reversed(results) if (row.trained_on, row.labels) == (candidate.name, candidate.labels)
+        )
+        if len(distilled) > 1:
+            console.print(f"{candidate.name}, {candidate.labels} labels:", highlight=False)
         relative = RelativeScores(**{name: getattr(row, name) for name in RelativeScores().to_dict()})
         for name, text in relative.table_rows():
             console.print(f"  {name}: {text}", highlight=False)

@@ -254,6 +254,11 @@ def test_the_command_writes_a_set_and_reuses_teachers(tmp_path, monkeypatch, cap
             "--teachers=kept/t.safetensors", "--students=2", "--architectures=convnet_w16", "--protocol=tiny",
             "--accelerator=cpu", "--predictions=p"]  # fmt: skip
     main(both)
+    shown = " ".join(capsys.readouterr().out.split())
+    hard, soft = (shown.index(f"DMDistiller, {labels} labels: ") for labels in ("hard", "soft"))
+    assert hard < soft
+    assert "against random images" in shown[hard:soft]
+    assert "against random images" in shown[soft:]
     with open("r.csv") as file:
         assert [row["labels"] for row in csv.DictReader(file)] == ["hard", "soft", "hard", "soft"]
     assert sorted(path.stem for path in (tmp_path / "p").iterdir()) == [
