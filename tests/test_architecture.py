@@ -27,6 +27,7 @@ LAYERS = [
     {"indicator", "visualization"},
     {"audit", "distillers", "report"},
     {"callbacks"},
+    {"portfolio"},
     {"bench"},
     {"commands"},
     {"cli"},
