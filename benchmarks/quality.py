@@ -143,7 +143,9 @@ def measure(job: Job, grid: dict[str, Any], data: ArrayDataModule, rows: Path, p
             **provenance("python benchmarks/quality.py"),
         }  # fmt: skip
         ResumableCsv(rows, KEYS, COLUMNS).put(row)
-        print(f"  {split}: {100 * scores.mean('acc'):.1f} / {100 * scores.mean('balanced_acc'):.1f} balanced", flush=True)
+        print(
+            f"  {split}: {100 * scores.mean('acc'):.1f} / {100 * scores.mean('balanced_acc'):.1f} balanced", flush=True
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.evaluation.candidates import EvaluationData
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol
+from lightning_distill.evaluation.students.protocol import Protocol
 from lightning_distill.evaluation.teacher_file import load_teachers
 from lightning_distill.evaluation.teachers import (
     Prior,
@@ -27,6 +27,7 @@ from lightning_distill.evaluation.teachers import (
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -18,7 +18,7 @@ from lightning_distill.evaluation.metrics.classification import class_probabilit
 from lightning_distill.evaluation.metrics.prior_correction import class_priors, prior_offset
 from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.evaluation.metrics.relative import chance
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol, get_protocol
+from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.evaluation.students.trainer import StudentTrainer
 from lightning_distill.functional.build import build_functional_network
 from lightning_distill.functional.compile import CompileMode
@@ -26,6 +26,7 @@ from lightning_distill.functional.network import FunctionalNetwork, Parameters
 from lightning_distill.networks import check_network
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.progress import ProgressCallback
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 #: Class frequencies that the probabilities assume: those of the real training data, or equal ones.
@@ -217,9 +218,18 @@ def train_teachers(
     check_network(network)
     spec, whole = data.spec, full_data(data.all_train_arrays(), data.spec)(0)
     used = get_protocol(protocol).for_real_data(len(whole.labels))
-    trainer = StudentTrainer(network, spec, used, len(whole.labels), teachers, device, bf16, compile)
+    trainer = StudentTrainer(
+        network,
+        spec,
+        protocol=used,
+        images=len(whole.labels),
+        students=teachers,
+        device=device,
+        bf16=bf16,
+        compile=compile,
+    )
     seeds = [derive_seed("teacher", seed, number) for number in range(teachers)]
-    parameters = [student.parameters for student in trainer.fit_many([whole] * teachers, seeds, on_epoch)]
+    parameters = [student.parameters for student in trainer.fit_many([whole] * teachers, seeds, on_epoch=on_epoch)]
     logits, targets = _predict(network, parameters, data, torch.device(device))
     scores = [_score(own, targets, spec, network, number) for number, own in enumerate(logits, 1)]
     value = temperature(logits.flatten(0, 1), torch.cat([targets] * teachers), spec)

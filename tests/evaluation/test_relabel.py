@@ -74,7 +74,7 @@ def test_only_the_soft_labels_are_new_and_the_record_is_plain(data, teachers, pi
 def test_students_minimise_cross_entropy_with_the_probabilities(teachers, picks):
     soft, _ = relabel(picks, teachers=teachers)
     protocol = Protocol("one", 0, momentum=0.0, weight_decay=0.0, augmentation="none")
-    trainer = StudentTrainer("convnet_w16", soft.spec, protocol, 4, 1, compile="off")
+    trainer = StudentTrainer("convnet_w16", soft.spec, protocol=protocol, images=4, students=1, compile="off")
     start: dict[str, torch.Tensor] = {}
 
     def keep(epoch: int, own: dict[str, torch.Tensor]) -> None:
@@ -152,10 +152,10 @@ def test_rows_of_hard_and_soft_labels_stand_side_by_side(data, teachers, picks, 
         on_start=lambda text, total: started.append(text) or (lambda: None), **QUICK,
     )  # fmt: skip
     assert [(row.trained_on, row.labels) for row in results] == [
-        ("random", "hard"), ("random", "soft"), ("herding", "hard"), ("herding", "soft"), ("all real data", "hard"),
+        ("random", "hard"), ("random", "soft"), ("herding", "hard"), ("herding", "soft"), ("full", "hard"),
         ("DMDistiller", "hard"), ("DMDistiller", "soft"),
     ]  # fmt: skip
-    assert "random, soft labels, 2 students" in started
+    assert "random subset, soft labels, 2 students" in started
     assert "teachers" not in " ".join(started), "they came from the file"
     by_key = {(row.trained_on, row.labels): row for row in results}
     for labels in ("hard", "soft"):
