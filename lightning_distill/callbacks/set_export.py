@@ -16,9 +16,10 @@ from lightning_distill.callbacks._loggers import log_artifact
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation, exported_set
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
+from lightning_distill.evaluation.label_prior import Prior, check_label_options
 from lightning_distill.evaluation.relabel import get_teachers, record_text, relabel
 from lightning_distill.evaluation.students.protocol import get_protocol
-from lightning_distill.evaluation.teachers import Prior, TeacherEnsemble, check_label_options
+from lightning_distill.evaluation.teachers import TeacherEnsemble
 from lightning_distill.sets.card import make_card, relabelled_card
 from lightning_distill.sets.storage import SET, check_writable, read_set, save_set
 

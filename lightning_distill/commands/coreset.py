@@ -21,8 +21,8 @@ from lightning_distill.commands._options import (
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.baselines import coreset_sampler
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
+from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.relabel import get_teachers, record_text, relabel
-from lightning_distill.evaluation.teachers import Prior
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.card import REDUCED, UNCHANGED, make_card

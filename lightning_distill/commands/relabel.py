@@ -10,8 +10,8 @@ from rich.console import Console
 from lightning_distill.commands._options import Accelerator, Precision, progress_bar, resolve_device, start_task
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import relabel as library
+from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.teacher_file import save_teachers as write_teachers
-from lightning_distill.evaluation.teachers import Prior
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.card import relabelled_card
 from lightning_distill.sets.storage import check_writable, read_set, save_set

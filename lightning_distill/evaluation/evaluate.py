@@ -24,6 +24,7 @@ from lightning_distill.evaluation.candidates import (
     without_augmentation,
 )
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
+from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.labels import FULL_BASELINES, display_name
 from lightning_distill.evaluation.metrics.prior_correction import class_priors
 from lightning_distill.evaluation.metrics.relative import RelativeScores, bytes_of_arrays
@@ -32,7 +33,6 @@ from lightning_distill.evaluation.result import Candidate, EvaluationResult, com
 from lightning_distill.evaluation.result_table import ResultRow, make_row
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import get_protocol
-from lightning_distill.evaluation.teachers import Prior
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.adapt import adapted_sampler
 from lightning_distill.sets.coresets import METHODS, Space

@@ -12,18 +12,10 @@ import torch
 
 from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.evaluation.candidates import EvaluationData
+from lightning_distill.evaluation.label_prior import Prior, check_label_options, class_frequencies, prior_logit_offset
 from lightning_distill.evaluation.students.protocol import Protocol
 from lightning_distill.evaluation.teacher_file import load_teachers
-from lightning_distill.evaluation.teachers import (
-    Prior,
-    TeacherEnsemble,
-    TeacherOptions,
-    check_label_options,
-    class_frequencies,
-    prior_logit_offset,
-    teacher_epochs,
-    train_teachers,
-)
+from lightning_distill.evaluation.teachers import TeacherEnsemble, TeacherOptions, teacher_epochs, train_teachers
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.evaluation.candidates import EvaluationData
+from lightning_distill.evaluation.label_prior import Prior, check_label_options, class_frequencies, prior_logit_offset
 from lightning_distill.evaluation.metrics.calibration import temperature
 from lightning_distill.evaluation.metrics.classification import class_probabilities, compute_metrics
-from lightning_distill.evaluation.metrics.prior_correction import class_priors, prior_offset
 from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.evaluation.metrics.relative import chance
 from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
@@ -24,14 +24,10 @@ from lightning_distill.functional.build import build_functional_network
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.functional.network import FunctionalNetwork, Parameters
 from lightning_distill.networks import check_network
-from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.progress import ProgressCallback
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
-#: Class frequencies that the probabilities assume: those of the real training data, or equal ones.
-Prior = Literal["natural", "balanced"]
-PRIORS: tuple[Prior, ...] = ("natural", "balanced")
 #: Number of images in a forward pass of the teachers.
 BATCH_SIZE = 256
 
@@ -137,47 +133,6 @@ class TeacherEnsemble:
                         total += class_probabilities(logits, self.spec).double().cpu()
                 labels.append(total / (len(parameters) * max(views, 1)))
         return torch.cat(labels).float()
-
-
-def class_frequencies(data: LabeledSet) -> Tensor:
-    """Return the fraction ``(K,)`` float64 of images in each class; for multi-label data, with each label."""
-    return data.targets.double().mean(0) if data.spec.multi_label else class_priors(data)
-
-
-def prior_logit_offset(frequencies: Tensor, prior: Prior, spec: DataSpec) -> Tensor:
-    r"""Return the offset ``(K,)`` that moves logits from the training frequencies :math:`\rho` to a prior.
-
-    For ``balanced`` it is :math:`-\log \rho_k - \log K` for classes, and :math:`\log(1 - \rho_k) - \log \rho_k` for
-    the labels of multi-label data, which moves the frequency of each label to one half. For ``natural`` it is zero.
-
-    Args:
-        frequencies: Fraction ``(K,)`` of training images in each class, or with each label.
-        prior: ``natural`` or ``balanced``.
-        spec: Task and class names.
-
-    Raises:
-        ValueError: ``prior`` is unknown, or a class has no training image.
-    """
-    check_label_options(prior)
-    if prior == "natural":
-        return torch.zeros(spec.num_classes)
-    undefined = (frequencies <= 0) | ((frequencies >= 1) & spec.multi_label)
-    if bool(undefined.any()):
-        names = ", ".join(spec.class_names[k] for k in undefined.nonzero().flatten().tolist())
-        raise ValueError(f"prior='balanced' needs training images with and without {names}; use prior='natural'")
-    if spec.multi_label:
-        pairs = torch.stack([1 - frequencies, frequencies])  # (2, K): without and with the label
-        offsets = prior_offset(pairs, torch.full_like(pairs, 0.5))
-        return offsets[1] - offsets[0]
-    return prior_offset(frequencies, torch.full_like(frequencies, 1 / spec.num_classes))
-
-
-def check_label_options(prior: str, views: int = 0) -> None:
-    """Raise ValueError for an unknown prior or a negative number of views."""
-    if prior not in PRIORS:
-        raise ValueError(f"unknown prior {prior!r}; use one of {', '.join(PRIORS)}")
-    if views < 0:
-        raise ValueError(f"views={views}; it must be 0 (no augmentation) or more")
 
 
 def train_teachers(

@@ -14,8 +14,9 @@ from safetensors.numpy import load_file, save_file
 from lightning_distill import ArrayDataModule, load_teachers, save_teachers, train_teachers
 from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.evaluation import Protocol
+from lightning_distill.evaluation.label_prior import class_frequencies, prior_logit_offset
 from lightning_distill.evaluation.metrics.probability_errors import negative_log_likelihood
-from lightning_distill.evaluation.teachers import class_frequencies, prior_logit_offset, teacher_epochs
+from lightning_distill.evaluation.teachers import teacher_epochs
 from lightning_distill.networks import create_network
 from lightning_distill.utils.rng import derive_seed
 
