@@ -332,6 +332,7 @@ def _facts(run: Run) -> dict[str, str]:
         "steps": plain(card.get("steps")),
         "initial images": plain(card.get("start")),
         "images": f"{sum(counts):,}: {each}",
+        "soft labels": plain(card.get("soft_labels")),
         "scores on val": _card_score(card),
         "date": plain(card.get("date")),
         "settings": plain(card.get("hyper_parameters")),
