@@ -76,7 +76,7 @@ def open_data(about: dict[str, Any], real_per_class: int) -> ArrayDataModule:
     """Return the data module of a grid entry, ready to use. ``$NAME`` in an argument is an environment variable."""
     module, _, name = about["class_path"].rpartition(".")
     arguments = {key: os.path.expandvars(v) if isinstance(v, str) else v for key, v in about["init_args"].items()}
-    data = getattr(import_module(module), name)(**arguments, real_per_class=real_per_class)
+    data: ArrayDataModule = getattr(import_module(module), name)(**arguments, real_per_class=real_per_class)
     data.prepare_data()
     data.setup()
     return data

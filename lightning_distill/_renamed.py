@@ -148,7 +148,7 @@ MODULES = {
     "report.drawing": "visualization.style",
     "report.numbers": "visualization.format",
     "report.paths": "report.redact",
-    "report.sets": "report.sections",
+    "report.sets": "report.set_section",
     "report.words": "report.captions",
     "storage": "sets.storage",
     "synthetic": "sets.synthetic",

@@ -13,7 +13,6 @@ from lightning import Callback, LightningModule, Trainer
 
 from lightning_distill.bench.cases import (
     BenchmarkCase,
-    Precision,
     ReferenceStep,
     Size,
     Variant,
@@ -25,6 +24,7 @@ from lightning_distill.bench.cases import (
 from lightning_distill.bench.interleaved import InterleavedTimer
 from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
 from lightning_distill.utils.hardware import resolve_device
+from lightning_distill.utils.precision import Precision
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 

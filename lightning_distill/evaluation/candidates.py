@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,12 +21,12 @@ from lightning_distill.evaluation.baselines import (
     full_data,
 )
 from lightning_distill.evaluation.labels import FULL_BASELINES, coreset_baseline
+from lightning_distill.evaluation.metrics.prior_correction import class_priors
 from lightning_distill.evaluation.result import Batches, Candidate, EvaluationSplit
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import Protocol as TrainingProtocol
-from lightning_distill.sets.adapt import adapt_set
+from lightning_distill.sets.adapt import adapt_set, adapted_sampler
 from lightning_distill.sets.coresets import Features
-from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SmallClass, limit_to_available
 from lightning_distill.spec import DataSpec
@@ -100,67 +100,6 @@ def set_candidate(
     return Candidate(name, counts, evaluator, lambda student: synthetic, path, distilled=True, labels=kind)
 
 
-def set_candidates(
-    synthetic_set: str | os.PathLike[str],
-    data: DataSpec,
-    evaluator: StudentEvaluator,
-    labels: Literal["hard", "soft", "both"] | None,
-    map_classes: dict[str, str] | None = None,
-    resize: bool = False,
-) -> list[Candidate]:
-    """Read a set file as candidates with the requested labels, hard labels first.
-
-    Args:
-        synthetic_set: Path of ``set.safetensors`` or of its folder.
-        data: Specification of the data that score the students.
-        evaluator: Evaluator that trains the students.
-        labels: ``hard``, ``soft``, ``both``, or ``None`` for soft labels if the file has them.
-        map_classes: Class of the data for each class of the set.
-        resize: Resize the set's images to the shape of the data.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The set does not fit the data, or has no soft labels where they are requested.
-    """
-    candidate = set_candidate(synthetic_set, data, evaluator, map_classes=map_classes, resize=resize)
-    if labels in ("soft", "both") and candidate.labels != "soft":
-        raise ValueError(
-            f"labels={labels!r}, but the set has hard labels only; add soft ones with lightning-distill relabel"
-        )
-    if labels in (None, "soft"):
-        return [candidate]
-    hard = set_candidate(synthetic_set, data, evaluator, map_classes=map_classes, resize=resize, labels="hard")
-    return [hard] if labels == "hard" else [hard, candidate]
-
-
-def with_soft_labels(
-    candidates: Sequence[Candidate],
-    soften: Callable[[Callable[[int], LabeledSet]], Callable[[int], LabeledSet]],
-    keep_hard: bool,
-) -> list[Candidate]:
-    """Give coresets soft labels; baselines of all real data keep hard labels.
-
-    Args:
-        candidates: Baselines.
-        soften: Function from a sampler of training sets to the sampler with soft labels.
-        keep_hard: Whether coresets with hard labels stay, each before its soft version.
-    """
-    result = []
-    for candidate in candidates:
-        if candidate.counts is None or keep_hard:
-            result.append(candidate)
-        if candidate.counts is not None:
-            result.append(replace(candidate, make_training_set=soften(candidate.make_training_set), labels="soft"))
-    return result
-
-
-def prior_of_card(synthetic_set: str | os.PathLike[str]) -> Literal["natural", "balanced"] | None:
-    """Return the prior of the soft labels of a set file, ``None`` if its card does not record one."""
-    record = read_set(synthetic_set)[1].get("soft_labels")
-    prior = record.get("prior") if isinstance(record, dict) else None
-    return prior if prior in ("natural", "balanced") else None
-
-
 def baseline_candidate(
     name: str,
     data: EvaluationData,
@@ -198,6 +137,32 @@ def baseline_candidate(
     used = features if name != "random" else None
     key = coreset_baseline(name, "pixels" if used is None else "embedding")
     return Candidate(key, counts, evaluator, coreset_sampler(name, real, counts, spec, seed, used))
+
+
+def adapt_candidate(
+    candidate: Candidate, data: DataSpec, map_classes: Mapping[str, str] | None = None, resize: bool = False
+) -> Candidate:
+    """Adapt the training sets of a candidate to data of another site that score the students.
+
+    Args:
+        candidate: Baseline of other data than those that score the students.
+        data: Specification of the data that score the students.
+        map_classes: Class of the scored data for each class of the candidate.
+        resize: Resize the candidate's images to the shape of the scored data.
+    """
+    sampler = adapted_sampler(candidate.make_training_set, data, map_classes, resize)
+    return replace(candidate, make_training_set=sampler)
+
+
+def with_target_priors(candidates: Sequence[Candidate], data: EvaluationData) -> list[Candidate]:
+    """Return candidates with logits that are shifted to the class frequencies of the real training data.
+
+    Args:
+        candidates: Candidates of an evaluation.
+        data: Data module with the real training images.
+    """
+    priors = class_priors(full_data(data.all_train_arrays(), data.spec)(0))
+    return [replace(candidate, target_priors=priors) for candidate in candidates]
 
 
 def with_protocol(evaluator: StudentEvaluator, protocol: TrainingProtocol) -> StudentEvaluator:

@@ -4,42 +4,37 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from lightning_distill._renamed import with_renamed_arguments
-from lightning_distill.evaluation.baselines import full_data
+from lightning_distill.evaluation.candidate_runner import CandidateRunner, StartCallback
 from lightning_distill.evaluation.candidates import (
     EvaluationData,
     Split,
+    adapt_candidate,
     baseline_candidate,
     evaluation_split,
-    prior_of_card,
-    set_candidates,
-    with_soft_labels,
-    without_augmentation,
+    with_target_priors,
 )
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
 from lightning_distill.evaluation.label_prior import Prior
-from lightning_distill.evaluation.labels import FULL_BASELINES, display_name
-from lightning_distill.evaluation.metrics.prior_correction import class_priors
-from lightning_distill.evaluation.metrics.relative import RelativeScores, bytes_of_arrays
-from lightning_distill.evaluation.relabel import get_teachers, soft_sampler
-from lightning_distill.evaluation.result import Candidate, EvaluationResult, compare_to_baselines, evaluate_candidate
-from lightning_distill.evaluation.result_table import ResultRow, make_row
+from lightning_distill.evaluation.labels import FULL_BASELINES
+from lightning_distill.evaluation.metrics.relative import bytes_of_arrays
+from lightning_distill.evaluation.result import Candidate, EvaluationResult
+from lightning_distill.evaluation.result_table import ResultRow, make_rows
+from lightning_distill.evaluation.soft_candidates import EvaluationLabels, label_coresets, prior_of_card, set_candidates
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.sets.adapt import adapted_sampler
 from lightning_distill.sets.coresets import METHODS, Space
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
 from lightning_distill.utils.command_line import command_line
-from lightning_distill.utils.hardware import resolve_device
-from lightning_distill.utils.progress import ProgressCallback
+from lightning_distill.utils.hardware import Accelerator, resolve_device
+from lightning_distill.utils.precision import Precision
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -108,15 +103,15 @@ def evaluate(
     space: Space = "pixels",
     ars: bool = False,
     prior_correction: bool = False,
-    labels: Literal["hard", "soft", "both"] | None = None,
+    labels: EvaluationLabels | None = None,
     teachers: int | str = 3,
     prior: Prior | None = None,
     distillation_seconds: float | None = None,
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Precision = "32-true",
+    accelerator: Accelerator = "auto",
     compile: CompileMode = "auto",
     on_small_class: SmallClass = "error",
-    on_start: Callable[[str, int], ProgressCallback] | None = None,
+    on_start: StartCallback | None = None,
     on_result: Callable[[EvaluationResult, list[ResultRow]], object] | None = None,
 ) -> EvaluationResults:
     """Train new students on a set and on its baselines, and score them on real data.
@@ -179,23 +174,19 @@ def evaluate(
         >>> results.to_frame()  # doctest: +SKIP
     """
     command = command_line(evaluate, locals())
+    baselines = baselines or []
     if data is None:
         raise ValueError("no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module")
-    baselines = baselines or []
     _check(synthetic_set, ipc, baselines, students)
-    if prior_correction and data.spec.multi_label:
-        raise ValueError(f"prior_correction is not defined for {data.spec.name}, which is multi-label; leave it out")
-    if prior_correction and map_classes:
-        raise ValueError(
-            "prior_correction cannot be combined with map_classes: the target class frequencies are ambiguous"
-        )
+    if prior_correction:
+        _check_prior_correction(data, map_classes)
     on_start = on_start or (lambda text, epochs: lambda: None)
     training = replace(get_protocol(protocol), augmentation=augmentation)
     evaluator = StudentEvaluator(
         training, students=students, architectures=architectures or ["convnet"], seed=seed, compile=compile
     )
     device, bf16, scored = resolve_device(accelerator), precision == "bf16-mixed", test_data or data
-    distilled = []
+    distilled: list[Candidate] = []
     if synthetic_set is not None:
         distilled = set_candidates(synthetic_set, scored.spec, evaluator, labels, map_classes, resize)
         prior = prior or prior_of_card(synthetic_set)
@@ -216,61 +207,52 @@ def evaluate(
             on_epoch=on_epoch,
         )
     candidates = [baseline_candidate(name, data, counts, evaluator, on_small_class, features) for name in baselines]
-    if labels in ("soft", "both") and any(candidate.counts for candidate in candidates):
-        ensemble = get_teachers(
-            teachers,
-            data,
-            prior=prior or "natural",
-            network=evaluator.architectures[0],
-            protocol=training,
-            seed=seed,
-            device=device,
-            bf16=bf16,
-            compile=compile,
-            on_start=on_start,
-        )
-        soften = partial(soft_sampler, teachers=ensemble, prior=prior or "natural", seed=seed, device=device)
-        candidates = with_soft_labels(candidates, soften, keep_hard=labels == "both")
+    candidates = label_coresets(
+        candidates,
+        data,
+        labels,
+        teachers,
+        prior or "natural",
+        on_start=on_start,
+        network=evaluator.architectures[0],
+        protocol=training,
+        seed=seed,
+        device=device,
+        bf16=bf16,
+        compile=compile,
+    )
     if test_data is not None:
-        candidates = [
-            replace(c, make_training_set=adapted_sampler(c.make_training_set, scored.spec, map_classes, resize))
-            for c in candidates
-        ]
+        candidates = [adapt_candidate(candidate, scored.spec, map_classes, resize) for candidate in candidates]
     candidates += distilled
     if prior_correction:
-        priors = class_priors(full_data(data.all_train_arrays(), data.spec)(0))
-        candidates = [replace(candidate, target_priors=priors) for candidate in candidates]
-    images, real_bytes = evaluation_split(scored, split), float(bytes_of_arrays(*data.all_train_arrays()))
-    results: list[EvaluationResult] = []
-    plain_acc: dict[tuple[str, str], float] = {}
+        candidates = with_target_priors(candidates, data)
+    runner = CandidateRunner(
+        evaluation_split(scored, split),
+        device,
+        bf16=bf16,
+        on_start=on_start,
+        ars=ars,
+        real_bytes=float(bytes_of_arrays(*data.all_train_arrays())),
+        distillation_seconds=distillation_seconds or np.nan,
+    )
     rows: list[ResultRow] = []
     for candidate in candidates:
-        on_epoch = on_start(_describe(candidate), candidate.evaluator.epochs)
-        result = evaluate_candidate(candidate, images, device=device, bf16=bf16, on_epoch=on_epoch)
-        results.append(result)
-        if ars and (candidate.distilled or candidate.name == "random"):
-            plain = without_augmentation(candidate)
-            on_epoch = on_start(f"{_describe(plain)}, no augmentation", plain.evaluator.epochs)
-            plain_result = evaluate_candidate(plain, images, device=device, bf16=bf16, on_epoch=on_epoch)
-            plain_acc[candidate.name, candidate.labels] = plain_result.scores.mean("acc")
-        relative = RelativeScores()
-        if candidate.distilled:
-            relative = compare_to_baselines(result, results, real_bytes, distillation_seconds or np.nan, plain_acc)
-        names = candidate.evaluator.architectures
-        new = [
-            make_row(result.for_architecture(name), RelativeScores(), scored.spec, split, bf16, command, name)
-            for name in (names if len(names) > 1 else [])
-        ]
-        new.append(make_row(result, relative, scored.spec, split, bf16, command))
+        result, relative = runner.run(candidate)
+        new = make_rows(result, relative, scored.spec, split, bf16, command)
         rows += new
         if on_result is not None:
             on_result(result, new)
-    return EvaluationResults(tuple(rows), tuple(results))
+    return EvaluationResults(tuple(rows), tuple(runner.results))
 
 
-def _describe(candidate: Candidate) -> str:
-    name = display_name(candidate.name, soft=candidate.labels == "soft")
-    return f"{name}, {len(candidate.evaluator.seeds)} students"
+def _check_prior_correction(data: EvaluationData, map_classes: Mapping[str, str] | None) -> None:
+    """Raise ValueError if prior correction is not defined."""
+    if data.spec.multi_label:
+        raise ValueError(f"prior_correction is not defined for {data.spec.name}, which is multi-label; leave it out")
+    if map_classes:
+        raise ValueError(
+            "prior_correction cannot be combined with map_classes: the target class frequencies are ambiguous"
+        )
 
 
 def _check(

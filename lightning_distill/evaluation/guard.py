@@ -15,9 +15,9 @@ from lightning_distill.evaluation.metrics.paired_error import paired_standard_er
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.metrics.registry import get_metric
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
-from lightning_distill.evaluation.students.protocol import ProgressCallback
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.progress import ProgressCallback
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 #: Name of the initial set among the yardsticks.
@@ -201,7 +201,7 @@ def check_gain(
         for other, result in known:
             if fixed and _equal(first, other):
                 return result
-        trained = students.train(make, device, bf16, on_epoch, sharded).update_all(batches)
+        trained = students.train(make, device=device, bf16=bf16, on_epoch=on_epoch, sharded=sharded).update_all(batches)
         predictions = trained.predictions("val", groups)
         known.extend([(first, predictions)] * fixed)
         return predictions

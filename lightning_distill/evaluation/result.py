@@ -17,7 +17,8 @@ from lightning_distill.evaluation.metrics.prior_correction import class_priors, 
 from lightning_distill.evaluation.metrics.registry import METRICS, metrics_for
 from lightning_distill.evaluation.metrics.relative import RelativeScores, chance, relative_scores
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.evaluator import StudentEvaluator, TrainedStudents
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator
+from lightning_distill.evaluation.students.trained import TrainedStudents
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.utils.progress import ProgressCallback
 

@@ -116,6 +116,27 @@ def score_columns() -> list[str]:
     return [*names, "temperature", "temperature_std"]
 
 
+def make_rows(
+    result: EvaluationResult, relative: RelativeScores, spec: DataSpec, split: str, bf16: bool, command: str
+) -> list[ResultRow]:
+    """Build the rows of an evaluated candidate: one for each of several architectures, then one for all.
+
+    Args:
+        result: Scores, predictions and intervals of the candidate.
+        relative: Scores relative to the baselines, in the row for all architectures.
+        spec: Specification of the data that was scored on.
+        split: Split that was scored.
+        bf16: Whether the forward pass ran in bfloat16.
+        command: Command that reproduces the rows.
+    """
+    names = result.candidate.evaluator.architectures
+    rows = [
+        make_row(result.for_architecture(name), RelativeScores(), spec, split, bf16, command, name)
+        for name in (names if len(names) > 1 else [])
+    ]
+    return [*rows, make_row(result, relative, spec, split, bf16, command)]
+
+
 def make_row(
     result: EvaluationResult,
     relative: RelativeScores,

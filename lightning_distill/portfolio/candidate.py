@@ -15,7 +15,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_distill.callbacks.student_evaluation import exported_set
+from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
 from lightning_distill.portfolio.recipes import Recipe

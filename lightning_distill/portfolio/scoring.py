@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.evaluator import StudentEvaluator, TrainedStudents
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
+from lightning_distill.evaluation.students.trained import TrainedStudents
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.labeled_set import LabeledSet
 
@@ -89,7 +90,7 @@ class PortfolioStudents:
         make_set: Callable[[int], LabeledSet],
         on_epoch: Callable[[], object],
     ) -> TrainedStudents:
-        return evaluator.train(make_set, self.device, self.bf16, on_epoch)
+        return evaluator.train(make_set, device=self.device, bf16=self.bf16, on_epoch=on_epoch)
 
     @staticmethod
     def _evaluator(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-from lightning_distill.callbacks.student_evaluation import exported_set
+from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.evaluation.metrics.registry import get_metric
 from lightning_distill.portfolio.budget import Costs, Plan, make_plan
 from lightning_distill.portfolio.candidate import CandidateRun, median

@@ -12,8 +12,8 @@ from conftest import blobs
 
 from lightning_distill import DigitsDataModule, NpzDataModule
 from lightning_distill.cli import main
-from lightning_distill.commands import mix as mix_module
 from lightning_distill.evaluation import PROTOCOLS, LabeledSet, Protocol
+from lightning_distill.evaluation.mixing import measure
 from lightning_distill.sets.card import UNCHANGED, make_card, privacy_warning, strictest_warning
 from lightning_distill.sets.coresets import counts_for_ratio, select
 from lightning_distill.sets.storage import read_set, save_set
@@ -220,8 +220,8 @@ def test_a_mix_that_was_killed_goes_on(small, here, capsys, monkeypatch):
     here.joinpath("mix.csv").write_text("".join(whole[:5]))  # the first of 10 real images was there: no set
     capsys.readouterr()
     trained = []
-    examine = mix_module.evaluate_students
-    monkeypatch.setattr(mix_module, "evaluate_students", lambda *a: trained.append(a) or examine(*a))
+    examine = measure.evaluate_students
+    monkeypatch.setattr(measure, "evaluate_students", lambda *a: trained.append(a) or examine(*a))
     main(command)
     shown = " ".join(capsys.readouterr().out.split())
     assert len(trained) == 2

@@ -144,7 +144,8 @@ def test_bad_input_is_refused_before_anything_is_trained(make_data, options, mes
 
 def test_a_csv_of_other_columns_is_refused_before_anything_is_trained(make_data, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lightning_distill.evaluation.evaluate.evaluate_candidate", lambda *_: pytest.fail("students were trained")
+        "lightning_distill.evaluation.candidate_runner.evaluate_candidate",
+        lambda *_: pytest.fail("students were trained"),
     )
     (tmp_path / "r.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"r\.csv holds other rows"):

@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 
 from lightning_distill import FolderDataModule
 from lightning_distill.cli import main
-from lightning_distill.data.folder.index import Columns
+from lightning_distill.data.folder import Columns
 from lightning_distill.data.readers import InvalidReadOption, ReadOptions, UnreadableFile, read_image
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
