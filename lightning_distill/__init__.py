@@ -79,8 +79,23 @@ if TYPE_CHECKING:
     from lightning_distill.evaluation.metrics.predictions import (
         Predictions as Predictions,
     )
+    from lightning_distill.evaluation.relabel import (
+        relabel as relabel,
+    )
     from lightning_distill.evaluation.students.protocol import (
         Protocol as Protocol,
+    )
+    from lightning_distill.evaluation.teacher_file import (
+        load_teachers as load_teachers,
+    )
+    from lightning_distill.evaluation.teacher_file import (
+        save_teachers as save_teachers,
+    )
+    from lightning_distill.evaluation.teachers import (
+        TeacherEnsemble as TeacherEnsemble,
+    )
+    from lightning_distill.evaluation.teachers import (
+        train_teachers as train_teachers,
     )
     from lightning_distill.functional.network import (
         FunctionalNetwork as FunctionalNetwork,
@@ -134,13 +149,18 @@ _EXPORTS = {
     "SyntheticImageLogger": "callbacks",
     "SyntheticSet": "sets.synthetic",
     "SyntheticSetExport": "callbacks",
+    "TeacherEnsemble": "evaluation.teachers",
     "create_network": "networks",
     "distill": "portfolio",
     "evaluate": "evaluation.evaluate",
     "list_networks": "networks",
     "load_set": "sets.storage",
+    "load_teachers": "evaluation.teacher_file",
     "paired_bootstrap": "evaluation.metrics.intervals",
+    "relabel": "evaluation.relabel",
     "save_set": "sets.storage",
+    "save_teachers": "evaluation.teacher_file",
+    "train_teachers": "evaluation.teachers",
 }
 
 __all__ = ["__version__", *_EXPORTS]

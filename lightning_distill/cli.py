@@ -16,8 +16,8 @@ from lightning_distill.utils.errors import NoGainError
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
-    "quickstart", "distill", "audit-data", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator",
-    "experts", "bench",
+    "quickstart", "distill", "audit-data", "evaluate", "coreset", "relabel", "concat", "compare", "mix", "report",
+    "indicator", "experts", "bench",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {

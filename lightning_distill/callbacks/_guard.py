@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -81,6 +82,7 @@ def measure_gain(
     yardsticks: Sequence[str],
     metric: str,
     init: str,
+    label: Callable[[LabeledSet], LabeledSet] = lambda pick: pick,
 ) -> GainCheck:
     """Compare the exported set with its start and with coresets of its size on the validation split.
 
@@ -96,14 +98,16 @@ def measure_gain(
         yardsticks: ``start`` and names of coresets.
         metric: Name of a metric.
         init: Initialisation of the images.
+        label: Function that gives a coreset labels of the same kind as those of the exported set.
     """
     spec, real = datamodule.spec, datamodule.train_arrays()
     groups = len(spec.balance_groups)
     stored = torch.bincount(exported.labels, minlength=groups).tolist()
     counts = limit_to_available(stored, np.bincount(real[1], minlength=groups), spec, "fewer")
-    picks = {
+    samplers = {
         name: coreset_sampler(name, real, counts, spec, evaluator.seeds[0]) for name in yardsticks if name != START
     }
+    picks = {name: partial(_labelled, sample, label) for name, sample in samplers.items()}
     batches, patients = validation_batches(trainer, datamodule)
     total = (2 + len(picks)) * evaluator.epochs_on_this_rank(sharded=True)
     with student_progress(trainer, total, "students of the set and its yardsticks") as on_epoch:
@@ -121,3 +125,9 @@ def measure_gain(
             sharded=True,
             on_epoch=on_epoch,
         )
+
+
+def _labelled(
+    sample: Callable[[int], LabeledSet], label: Callable[[LabeledSet], LabeledSet], student: int
+) -> LabeledSet:
+    return label(sample(student))

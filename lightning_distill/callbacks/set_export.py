@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
@@ -22,11 +24,16 @@ from lightning_distill.callbacks._guard import (
 from lightning_distill.callbacks._loggers import log_artifact
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation
-from lightning_distill.data import require_array_datamodule
+from lightning_distill.data import ArrayDataModule, require_array_datamodule
 from lightning_distill.distillers import Distiller
 from lightning_distill.evaluation.guard import GainCheck
+from lightning_distill.evaluation.label_prior import Prior, check_label_options
+from lightning_distill.evaluation.relabel import get_teachers, record_text, relabel
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
-from lightning_distill.sets.card import make_card
+from lightning_distill.evaluation.students.protocol import get_protocol
+from lightning_distill.evaluation.teachers import TeacherEnsemble
+from lightning_distill.sets.card import make_card, relabelled_card
+from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import SET, check_writable, read_set, save_set
 from lightning_distill.utils.errors import NoGainError
 from lightning_distill.utils.rng import isolated_rng
@@ -54,11 +61,17 @@ class SyntheticSetExport(RenamedArguments, Callback):
             ``monitor`` is no metric of the students.
         require_gain: Whether a set that does not beat its start is an error, raised after all files are written.
             ``lightning-distill fit --require_gain true`` sets it and ends with exit status 3.
+        labels: ``hard``, or ``soft`` to give the best set soft labels at the end of the fit, by networks that are
+            trained on the real data before it (`evaluation.relabel.relabel`).
+        teachers: Teachers of the soft labels: a number to train, with the network of the distiller, or a file written
+            by `save_teachers`.
+        prior: Class frequencies of the soft labels: ``natural`` or ``balanced``.
+        protocol: Training protocol of the teachers: ``reference``, ``quick`` or ``tiny`` (for tests).
 
     Raises:
         OSError: The folder cannot be written; checked before the run.
-        ValueError: Unknown mode or yardstick, a monitored log key that was renamed, or ``require_gain`` in a run that
-            cannot measure the gain; checked before the run.
+        ValueError: Unknown mode, yardstick, labels or prior, a monitored log key that was renamed, soft labels without
+            an `ArrayDataModule`, or ``require_gain`` in a run that cannot measure the gain; checked before the run.
         NoGainError: ``require_gain``, and the set does not beat its start.
 
     Example:
@@ -73,7 +86,15 @@ class SyntheticSetExport(RenamedArguments, Callback):
         mode: str = "max",
         yardsticks: Sequence[str] = ("start", "herding", "kmeans"),
         require_gain: bool = False,
+        labels: Literal["hard", "soft"] = "hard",
+        teachers: int | str = 3,
+        prior: Prior = "natural",
+        protocol: str = "quick",
     ) -> None:
+        if labels not in ("hard", "soft"):
+            raise ValueError(f"unknown labels {labels!r}; use 'hard' or 'soft'")
+        check_label_options(prior)
+        get_protocol(protocol)
         if mode not in ("max", "min"):
             raise ValueError(f"unknown mode {mode!r}; use 'max' or 'min'")
         stage, _, metric = monitor.rpartition("/")
@@ -81,27 +102,32 @@ class SyntheticSetExport(RenamedArguments, Callback):
             raise ValueError(f"monitor={monitor!r} was renamed to {f'{stage}/{LOG_KEYS[metric]}'!r}")
         self.dirpath, self.monitor, self.mode = Path(dirpath), monitor, mode
         self.yardsticks, self.require_gain = validate_yardsticks(yardsticks), require_gain
+        self.labels, self.teachers, self.prior, self.protocol = labels, teachers, prior, protocol
         self.best_score: float | None = None
         self.gain: GainCheck | None = None
+        self._ensemble: TeacherEnsemble | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check before the run that the folder can be written, and that a required gain can be measured."""
+        """Check before the run that the folder can be written, labels can be made and a required gain measured."""
         if stage != "fit":
             return
         check_writable(self.dirpath)
         self.gain = None
+        if self.labels == "soft" and not isinstance(_datamodule(trainer), ArrayDataModule):
+            raise ValueError("labels='soft' needs trainer.fit(..., datamodule=...) with an ArrayDataModule")
         if self.require_gain and (reason := self._reason_not_to_measure(trainer)):
             raise ValueError(f"require_gain=True, but the gain cannot be measured: {reason}")
 
-    @rank_zero_only
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Warn if sets of an earlier run will be replaced; a resumed run replaces its own."""
+        """Warn if sets of an earlier run will be replaced; a resumed run replaces its own. Train the teachers."""
         earlier = [name for name in ("best", "last") if (self.dirpath / name / SET).is_file()]
         if earlier and trainer.ckpt_path is None:
             rank_zero_warn(
                 f"{self.dirpath} holds {' and '.join(earlier)} of an earlier run, which will be replaced; "
                 'use another dirpath to keep them, or ckpt_path="last" to resume that run'
             )
+        if self.labels == "soft" and isinstance(pl_module, Distiller):
+            self._ensemble = self._make_teachers(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the set as the last, and as the best if its score is the best so far."""
@@ -120,6 +146,8 @@ class SyntheticSetExport(RenamedArguments, Callback):
             return
         name = "best" if self.best_score is not None and (self.dirpath / "best" / SET).is_file() else "last"
         name = trainer.strategy.broadcast(name)
+        if self._ensemble is not None:
+            self._relabel(self.dirpath / name, pl_module.device)
         reason = self._reason_not_to_measure(trainer)
         entries: dict[str, object] = {"gain": _not_measured(reason or "")}
         if self.yardsticks:
@@ -155,7 +183,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         exported = trainer.strategy.broadcast(read_set(self.dirpath / name)[0] if trainer.is_global_zero else None)
         assert exported is not None
         with isolated_rng(pl_module.seed):
-            start = exported_set(pl_module.init_synthetic(datamodule))
+            start = self._label(exported_set(pl_module.init_synthetic(datamodule)), pl_module.device)
         entries: dict[str, object] = {}
         evaluator = _evaluator(trainer)
         if measured and evaluator is not None:
@@ -169,6 +197,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
                 yardsticks=self.yardsticks,
                 metric=guard_metric(self.monitor, datamodule.spec),
                 init=pl_module.init,
+                label=partial(self._label, device=pl_module.device),
             )
             entries["gain"] = self.gain.to_dict()
         if pl_module.init != "noise" and trainer.is_global_zero:
@@ -185,6 +214,38 @@ class SyntheticSetExport(RenamedArguments, Callback):
         rank_zero_info(f"Set written to {folder / SET}")
         if self.gain is not None:
             rank_zero_info(self.gain.sentence())
+
+    def _make_teachers(self, trainer: Trainer, pl_module: Distiller) -> TeacherEnsemble:
+        """Train or read the teachers before the distillation, so that bad ones end the run early."""
+        datamodule = _datamodule(trainer)
+        assert isinstance(datamodule, ArrayDataModule)
+        rank_zero_info(f"Teachers of the soft labels: {self.teachers}, {self.protocol} protocol")
+        return get_teachers(
+            self.teachers,
+            datamodule,
+            prior=self.prior,
+            network=pl_module.network_name,
+            protocol=self.protocol,
+            seed=pl_module.seed,
+            device=pl_module.device,
+            bf16="bf16" in str(trainer.precision),
+            compile=pl_module.compile_mode,
+        )
+
+    @rank_zero_only
+    def _relabel(self, folder: Path, device: torch.device) -> None:
+        """Replace a set by the same set with soft labels."""
+        assert self._ensemble is not None
+        labeled_set, card = read_set(folder)
+        soft, record = relabel(labeled_set, teachers=self._ensemble, prior=self.prior, device=device)
+        save_set(folder, soft, relabelled_card(card, record))
+        rank_zero_info(f"Labels of {folder.name}: {record_text(record)}")
+
+    def _label(self, labeled_set: LabeledSet, device: torch.device) -> LabeledSet:
+        """Return a yardstick with labels of the same kind as the exported set."""
+        if self._ensemble is None:
+            return labeled_set
+        return relabel(labeled_set, teachers=self._ensemble, prior=self.prior, device=device)[0]
 
     @rank_zero_only
     def _write(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
@@ -212,3 +273,7 @@ def _evaluator(trainer: Trainer) -> StudentEvaluator | None:
     """Return the students of the run's validations."""
     found = [of.evaluator for of in trainer.callbacks if isinstance(of, StudentEvaluation)]  # type: ignore[attr-defined]
     return found[-1] if found else None
+
+
+def _datamodule(trainer: Trainer) -> object:
+    return trainer.datamodule  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -21,6 +22,7 @@ from lightning_distill.utils.progress import ProgressCallback, ProgressReport
 __all__ = [
     "SHELL_NAMES",
     "Accelerator",
+    "Labels",
     "Precision",
     "command_line",
     "command_parameters",
@@ -31,6 +33,7 @@ __all__ = [
     "start_task",
 ]
 
+Labels = Literal["hard", "soft"]
 #: Library function that receives the ``**options`` of a command, by the name of the command.
 LIBRARY: dict[str, Callable[..., object]] = {
     "distill": distill, "evaluate": evaluate, "experts": train_experts, "indicator": predict_accuracies,

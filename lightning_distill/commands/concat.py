@@ -8,7 +8,7 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from rich.console import Console
 
-from lightning_distill.sets.card import UNCHANGED, make_card, privacy_warning, strictest_warning
+from lightning_distill.sets.card import SOFT_LABELS, UNCHANGED, make_card, privacy_warning, strictest_warning
 from lightning_distill.sets.merge import merge_sets
 from lightning_distill.sets.storage import check_writable, read_set, save_set
 
@@ -43,6 +43,7 @@ def concat(sets: list[str], *, out: str = "concat", lr: float | None = None) -> 
     sources = [
         {"data": part.spec.name, "images": len(part.labels)}
         | {key: card.get(key) for key in ("method", "start", "warning", "sha256")}
+        | ({"soft_labels": card["soft_labels"]} if "soft_labels" in card else {})
         for part, card in zip(parts, cards, strict=True)
     ]
     learned = [name for name, value in (("soft_labels", both.soft_labels), ("lr", both.lr)) if value is not None]
@@ -50,7 +51,10 @@ def concat(sets: list[str], *, out: str = "concat", lr: float | None = None) -> 
     start = str(strictest.get("start", "unknown"))
     method = " + ".join(str(card.get("method", "set")) for card in cards)
     card = make_card(method, {"lr": lr}, {}, start, 0, learned)
-    card |= {"warning": str(strictest.get("warning") or privacy_warning(start)), "sources": sources}
+    warnings = [str(part.get("warning", "")).partition(SOFT_LABELS) for part in cards]
+    soft = dict.fromkeys(prefix + sentence for _, prefix, sentence in warnings if prefix)
+    warning = str(strictest.get("warning") or privacy_warning(start)).partition(SOFT_LABELS)[0]
+    card |= {"warning": "".join([warning, *soft]), "sources": sources}
     path = save_set(out, both, card)
     if start == UNCHANGED:
         rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")

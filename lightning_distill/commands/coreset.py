@@ -10,10 +10,19 @@ import numpy as np
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from rich.console import Console
 
-from lightning_distill.commands._options import Accelerator, Precision, progress_bar, resolve_device
+from lightning_distill.commands._options import (
+    Accelerator,
+    Labels,
+    Precision,
+    progress_bar,
+    resolve_device,
+    start_task,
+)
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.baselines import coreset_sampler
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
+from lightning_distill.evaluation.label_prior import Prior
+from lightning_distill.evaluation.relabel import get_teachers, record_text, relabel
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.card import REDUCED, UNCHANGED, make_card
@@ -35,6 +44,9 @@ def coreset(
     on_small_class: SmallClass = "error",
     network: str = "convnet",
     protocol: str = "reference",
+    labels: Labels = "hard",
+    teachers: int | str = 3,
+    prior: Prior = "natural",
     seed: int = 0,
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
@@ -53,10 +65,13 @@ def coreset(
         ratio: Class ratio: ``balanced`` takes ipc images of each class, ``natural`` the same total in the class
             ratio of the data.
         on_small_class: Policy where a class has fewer images than ipc: ``error``, ``fewer`` or ``repeat``.
-        network: Name of the embedding network, of this package or of timm.
-        protocol: Training protocol of the embedding network: ``reference``, ``quick`` or ``tiny`` (for tests).
-        seed: Seed of the selection and of the network.
-        precision: Precision of the network's forward pass: ``32-true`` or ``bf16-mixed``.
+        network: Name of the network of the embedding and of the teachers, of this package or of timm.
+        protocol: Training protocol of these networks: ``reference``, ``quick`` or ``tiny`` (for tests).
+        labels: ``hard``, or ``soft`` for additional probabilities by networks trained on the data (see ``relabel``).
+        teachers: Teachers of the soft labels: a number to train, or a file written by ``relabel --save_teachers``.
+        prior: Class frequencies of the soft labels: ``natural`` or ``balanced``.
+        seed: Seed of the selection and of the networks.
+        precision: Precision of the networks' forward pass: ``32-true`` or ``bf16-mixed``.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
         compile: Mode of ``torch.compile``: ``auto``, ``off`` or ``max``.
 
@@ -99,11 +114,26 @@ def coreset(
                 on_epoch=on_epoch,
             )
     selected = coreset_sampler(method, real, counts, spec, seed, features, formation)(0)
-    card = make_card(method, hyper_parameters, {}, UNCHANGED if formation == 1 else REDUCED, 0)
-    path = save_set(out, replace(selected, pixels=to_stored_dtype(selected.pixels, spec)), card)
+    stored, record = replace(selected, pixels=to_stored_dtype(selected.pixels, spec)), None
+    if labels == "soft":
+        with progress_bar() as bar:
+            ensemble = get_teachers(
+                teachers,
+                data,
+                prior=prior,
+                on_start=partial(start_task, bar),
+                network=network,
+                protocol=protocol,
+                seed=seed,
+                device=resolve_device(accelerator),
+                bf16=precision == "bf16-mixed",
+                compile=compile,
+            )
+        stored, record = relabel(stored, teachers=ensemble, prior=prior, seed=seed)
+    card = make_card(method, hyper_parameters, {}, UNCHANGED if formation == 1 else REDUCED, 0, soft_labels=record)
+    path = save_set(out, stored, card)
     rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
-    Console().print(
-        f"{len(selected.targets)} real images of {spec.name}, {card['start']}, selected by {method}: {path}",
-        soft_wrap=True,
-    )
+    labelled = f", labelled by {record_text(record)}" if record else ""
+    count = f"{len(selected.targets)} real images of {spec.name}"
+    Console().print(f"{count}, {card['start']}, selected by {method}{labelled}: {path}", soft_wrap=True)
     return path

@@ -60,7 +60,8 @@ def evaluate(
         if out is not None:
             append_csv(Path(out), rows)
         if predictions is not None:
-            result.predictions.write(Path(predictions) / f"{file_stem(result.candidate.name)}.safetensors")
+            soft = result.candidate.labels == "soft" and options.get("labels") == "both"
+            result.predictions.write(Path(predictions) / f"{file_stem(result.candidate.name, soft=soft)}.safetensors")
 
     with progress_bar() as bar:
         results = library.evaluate(
@@ -79,7 +80,13 @@ def print_results(results: EvaluationResults, console: Console) -> None:
     console.print(rich_table(results, title))
     if len(evaluator.architectures) > 1:
         console.print(architecture_table(results, "accuracy by network; drop: mean of the others against the first"))
-    if last.candidate.distilled:
+    distilled = [result.candidate for result in results.results if result.candidate.distilled]
+    for candidate in distilled:
+        row = next(
+            row for row in reversed(results) if (row.trained_on, row.labels) == (candidate.name, candidate.labels)
+        )
+        if len(distilled) > 1:
+            console.print(f"{candidate.name}, {candidate.labels} labels:", highlight=False)
         relative = RelativeScores(**{name: getattr(row, name) for name in RelativeScores().to_dict()})
         for name, text in relative.table_rows():
             console.print(f"  {name}: {text}", highlight=False)

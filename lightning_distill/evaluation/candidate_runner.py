@@ -52,7 +52,7 @@ class CandidateRunner:
         self.images, self.device, self.bf16, self.on_start = images, device, bf16, on_start
         self.ars, self.real_bytes, self.distillation_seconds = ars, real_bytes, distillation_seconds
         self.results: list[EvaluationResult] = []
-        self._acc_without_augmentation: dict[str, float] = {}
+        self._acc_without_augmentation: dict[tuple[str, str], float] = {}
 
     def run(self, candidate: Candidate) -> tuple[EvaluationResult, RelativeScores]:
         """Train and score one candidate.
@@ -67,7 +67,7 @@ class CandidateRunner:
         self.results.append(result)
         if self.ars and (candidate.distilled or candidate.name == "random"):
             plain = self._train(without_augmentation(candidate), ", no augmentation")
-            self._acc_without_augmentation[candidate.name] = plain.scores.mean("acc")
+            self._acc_without_augmentation[candidate.name, candidate.labels] = plain.scores.mean("acc")
         if not candidate.distilled:
             return result, RelativeScores()
         relative = compare_to_baselines(
@@ -76,6 +76,7 @@ class CandidateRunner:
         return result, relative
 
     def _train(self, candidate: Candidate, note: str = "") -> EvaluationResult:
-        description = f"{display_name(candidate.name)}, {len(candidate.evaluator.seeds)} students{note}"
+        name = display_name(candidate.name, soft=candidate.labels == "soft")
+        description = f"{name}, {len(candidate.evaluator.seeds)} students{note}"
         on_epoch = self.on_start(description, candidate.evaluator.epochs)
         return evaluate_candidate(candidate, self.images, device=self.device, bf16=self.bf16, on_epoch=on_epoch)

@@ -69,6 +69,7 @@ def set_candidate(
     *,
     map_classes: dict[str, str] | None = None,
     resize: bool = False,
+    labels: Literal["hard"] | None = None,
 ) -> Candidate:
     """Read a set file as a candidate, adapted to the data that score it.
 
@@ -78,6 +79,7 @@ def set_candidate(
         evaluator: Evaluator that trains the students.
         map_classes: Class of the data for each class of the set.
         resize: Resize the set's images to the shape of the data.
+        labels: ``hard`` ignores soft labels of the file; default: soft labels if the file has them.
 
     Returns:
         Candidate with ``distilled=True``.
@@ -88,10 +90,14 @@ def set_candidate(
     """
     synthetic, card = read_set(synthetic_set)
     synthetic = adapt_set(synthetic, data, map_classes, resize)
+    if labels == "hard":
+        synthetic = replace(synthetic, soft_labels=None)
     counts: list[int] = torch.bincount(synthetic.labels, minlength=len(data.balance_groups)).tolist()
     path = Path(synthetic_set)
     path = path / "set.safetensors" if path.is_dir() else path
-    return Candidate(str(card.get("method", "set")), counts, evaluator, lambda student: synthetic, path, distilled=True)
+    kind = "hard" if synthetic.soft_labels is None else "soft"
+    name = str(card.get("method", "set"))
+    return Candidate(name, counts, evaluator, lambda student: synthetic, path, distilled=True, labels=kind)
 
 
 def baseline_candidate(

@@ -18,14 +18,15 @@ from lightning_distill.evaluation.candidates import (
     adapt_candidate,
     baseline_candidate,
     evaluation_split,
-    set_candidate,
     with_target_priors,
 )
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
+from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.labels import FULL_BASELINES
 from lightning_distill.evaluation.metrics.relative import bytes_of_arrays
 from lightning_distill.evaluation.result import Candidate, EvaluationResult
 from lightning_distill.evaluation.result_table import ResultRow, make_rows
+from lightning_distill.evaluation.soft_candidates import EvaluationLabels, label_coresets, prior_of_card, set_candidates
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
@@ -102,6 +103,9 @@ def evaluate(
     space: Space = "pixels",
     ars: bool = False,
     prior_correction: bool = False,
+    labels: EvaluationLabels | None = None,
+    teachers: int | str = 3,
+    prior: Prior | None = None,
     distillation_seconds: float | None = None,
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
@@ -138,6 +142,13 @@ def evaluate(
             trained on the real data.
         ars: Also train without augmentation, for the augmentation-robust score of DD-Ranking.
         prior_correction: Shift the students' logits to the class frequencies of the real training data.
+        labels: Labels that students are trained on: ``hard`` (soft labels of the file are ignored), ``soft`` (the set
+            needs them, and coresets get them from teachers), or ``both``, one row each. Default: soft labels if the
+            file has them, and hard labels for the baselines. Baselines of all real data have hard labels.
+        teachers: Teachers of the coresets' soft labels: a number to train, with the first network and the protocol of
+            the students, or a file written by ``relabel --save_teachers``.
+        prior: Class frequencies of the coresets' soft labels: ``natural`` or ``balanced``. Default: that of the set, or
+            ``natural``.
         distillation_seconds: Duration of the distillation, for the number of trainings after which it pays off.
         precision: Precision of the students' forward pass: ``32-true`` or ``bf16-mixed``.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
@@ -153,7 +164,8 @@ def evaluate(
 
     Raises:
         ValueError: A baseline is unknown, the set does not fit the data, neither or both of ``synthetic_set`` and
-            ``ipc`` are given, or ``prior_correction`` is combined with multi-label data or ``map_classes``.
+            ``ipc`` are given, ``labels`` asks for soft labels that the set does not have, or ``prior_correction`` is
+            combined with multi-label data or ``map_classes``.
         FileNotFoundError: The set file does not exist.
 
     Example:
@@ -176,7 +188,8 @@ def evaluate(
     device, bf16, scored = resolve_device(accelerator), precision == "bf16-mixed", test_data or data
     distilled: list[Candidate] = []
     if synthetic_set is not None:
-        distilled.append(set_candidate(synthetic_set, scored.spec, evaluator, map_classes=map_classes, resize=resize))
+        distilled = set_candidates(synthetic_set, scored.spec, evaluator, labels, map_classes, resize)
+        prior = prior or prior_of_card(synthetic_set)
     counts = (distilled[0].counts if distilled else None) or images_per_class(ipc or 1, data.spec)
     features = None
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
@@ -194,6 +207,20 @@ def evaluate(
             on_epoch=on_epoch,
         )
     candidates = [baseline_candidate(name, data, counts, evaluator, on_small_class, features) for name in baselines]
+    candidates = label_coresets(
+        candidates,
+        data,
+        labels,
+        teachers,
+        prior or "natural",
+        on_start=on_start,
+        network=evaluator.architectures[0],
+        protocol=training,
+        seed=seed,
+        device=device,
+        bf16=bf16,
+        compile=compile,
+    )
     if test_data is not None:
         candidates = [adapt_candidate(candidate, scored.spec, map_classes, resize) for candidate in candidates]
     candidates += distilled

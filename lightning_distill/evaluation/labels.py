@@ -36,19 +36,23 @@ LABELS: dict[str, str] = {
     "full_weighted": "all real data, classes weighted",
     "full_balanced": "all real data, balanced",
 }
+#: End of the file name of predictions of students with soft labels beside those with hard labels.
+SOFT = "_soft_labels"
 
 
-def display_name(trained_on: str) -> str:
+def display_name(trained_on: str, *, soft: bool = False) -> str:
     """Return the caption of a baseline or method in print.
 
     Args:
         trained_on: Key of `LABELS`, or name of a method such as ``DMDistiller``.
+        soft: Whether the students were trained on soft labels.
 
     Example:
         >>> display_name("kcenter_embedding"), display_name("DMDistiller")
         ('k-center (embedding)', 'DM')
     """
-    return LABELS.get(trained_on) or trained_on.removesuffix("Distiller") or trained_on
+    name = LABELS.get(trained_on) or trained_on.removesuffix("Distiller") or trained_on
+    return f"{name}, soft labels" if soft else name
 
 
 def coreset_baseline(method: str, space: Space = "pixels") -> str:
@@ -72,13 +76,14 @@ def coreset_method(trained_on: str) -> str | None:
     return trained_on.removesuffix("_embedding")
 
 
-def file_stem(trained_on: str) -> str:
+def file_stem(trained_on: str, *, soft: bool = False) -> str:
     """Return the file name, without suffix, of the predictions of students trained on a baseline or set.
 
     Args:
         trained_on: Key of `LABELS`, or name of a method.
+        soft: Whether the name ends in ``_soft_labels``.
     """
-    return re.sub(r"[^A-Za-z0-9]+", "_", trained_on)
+    return re.sub(r"[^A-Za-z0-9]+", "_", trained_on) + (SOFT if soft else "")
 
 
 def name_of_file(stem: str) -> str:

@@ -37,6 +37,7 @@ class Candidate:
         path: Path of the set file, if there is one.
         distilled: Whether the candidate is the evaluated set and not a baseline.
         target_priors: Class frequencies ``(K,)`` for prior correction; ``None`` applies none.
+        labels: Labels of the training data: ``hard`` or ``soft``.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Candidate:
     path: Path | None = None
     distilled: bool = False
     target_priors: Tensor | None = None
+    labels: str = "hard"
 
 
 @dataclass(frozen=True)
@@ -149,27 +151,31 @@ def compare_to_baselines(
     baselines: Sequence[EvaluationResult],
     real_bytes: float,
     distillation_seconds: float = float("nan"),
-    plain: dict[str, float] | None = None,
+    plain: dict[tuple[str, str], float] | None = None,
 ) -> RelativeScores:
     """Relate the accuracy of a candidate to random images and to all real images.
+
+    Random images with the same kind of labels (hard or soft) are preferred.
 
     Args:
         result: Result of the candidate.
         baselines: Results of the baselines; ``random`` and ``full`` are used, distilled candidates are ignored.
         real_bytes: Size of the training data in bytes.
         distillation_seconds: Seconds of the distillation, NaN if unknown.
-        plain: Accuracy of students without augmentation by candidate name, if measured.
+        plain: Accuracy of students without augmentation by candidate name and labels, if measured.
     """
-    random, full = _baseline(baselines, "random"), _baseline(baselines, "full")
+    alike = sorted(baselines, key=lambda other: other.candidate.labels != result.candidate.labels)
+    random, full = _baseline(alike, "random"), _baseline(alike, "full")
     nan, plain = float("nan"), plain or {}
     path = result.candidate.path
+    random_key = ("random", random.candidate.labels if random else "")
     return relative_scores(
         result.scores.mean("acc"),
         full.scores.mean("acc") if full else nan,
         random.scores.mean("acc") if random else nan,
         chance("acc", result.predictions.targets, result.predictions.spec),
-        syn_plain=plain.get(result.candidate.name, nan),
-        random_plain=plain.get("random", nan),
+        syn_plain=plain.get((result.candidate.name, result.candidate.labels), nan),
+        random_plain=plain.get(random_key, nan),
         shipped_bytes=path.stat().st_size if path else nan,
         real_bytes=real_bytes,
         full_seconds=full.seconds if full else nan,

@@ -48,6 +48,7 @@ class ResultRow:
         resampled: Unit of the bootstrap, ``images`` or ``groups``.
         worst_class: Class with the lowest recall.
         diverged: Number of diverged students.
+        labels: Labels of the training data: ``hard`` or ``soft``; files of earlier versions have no such column.
         relative: Scores relative to baselines.
         seconds: Seconds of training and scoring.
         machine: Description of the machine.
@@ -73,6 +74,7 @@ class ResultRow:
     resampled: str
     worst_class: str
     diverged: int
+    labels: str
     relative: RelativeScores
     seconds: float
     machine: str
@@ -180,6 +182,7 @@ def make_row(
         resampled=result.intervals["acc"].unit,
         worst_class=scores.worst_class or "",
         diverged=len(scores.diverged),
+        labels=result.candidate.labels,
         relative=relative,
         seconds=round(scores.seconds, 1),
         machine=machine_description(),
@@ -195,12 +198,14 @@ def rich_table(rows: Sequence[ResultRow], title: str) -> Table:
     """Format rows in percent: mean ± std over students, and the interval over images."""
     table = Table(title=title, caption="mean ± std over students; in brackets 95 % over " + rows[0].resampled)
     several = len({row.network for row in rows}) > 1
-    columns = ("trained on", *(("network",) if several else ()), "images", "accuracy", "balanced accuracy", "AUROC")
-    for column in (*columns, "worst class"):
-        table.add_column(column, justify="left" if column in ("trained on", "network") else "right")
+    labelled = len({row.labels for row in rows}) > 1 or rows[0].labels == "soft"
+    named = ["trained on", *(["labels"] if labelled else []), *(["network"] if several else [])]
+    for column in (*named, "images", "accuracy", "balanced accuracy", "AUROC", "worst class"):
+        table.add_column(column, justify="left" if column in named else "right")
     for row in rows:
         table.add_row(
             display_name(row.trained_on),
+            *((row.labels,) if labelled else ()),
             *((row.network,) if several else ()),
             f"{row.images:,}",
             percent(row.acc, row.acc_std, row.acc_ci95_low, row.acc_ci95_high),
@@ -217,12 +222,13 @@ def architecture_table(rows: Sequence[ResultRow], title: str) -> Table:
     names = list(dict.fromkeys(row.network for row in rows if "+" not in row.network))
     for column in ("trained on", *names, "mean of the others", "worst", "drop"):
         table.add_column(column, justify="left" if column == "trained on" else "right")
-    for candidate in dict.fromkeys(row.trained_on for row in rows):
-        by_network = {row.network: row for row in rows if row.trained_on == candidate and row.network in names}
+    for candidate in dict.fromkeys((row.trained_on, row.labels) for row in rows):
+        own = [row for row in rows if (row.trained_on, row.labels) == candidate]
+        by_network = {row.network: row for row in own if row.network in names}
         others = {name: by_network[name].acc for name in names[1:]}
         mean, worst = sum(others.values()) / len(others), min(others, key=others.__getitem__)
         table.add_row(
-            display_name(candidate),
+            display_name(candidate[0], soft=candidate[1] == "soft"),
             *(percent(by_network[name].acc, by_network[name].acc_std) for name in names),
             percent(mean, NAN),
             f"{percent(others[worst], NAN)} {worst}",

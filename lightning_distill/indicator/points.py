@@ -65,7 +65,8 @@ class Point:
 def read_points(files: Iterable[str | os.PathLike[str]], metric: Metric = "acc") -> tuple[list[Point], list[str]]:
     """Read the points of all files, and a message for each distilled set without a point.
 
-    A point needs a ``random`` row of the same file that agrees in `EVALUATION_COLUMNS`. The accuracy on all real data
+    A point needs a ``random`` row of the same file that agrees in `EVALUATION_COLUMNS`; for a set with soft labels one
+    with soft labels, or else with hard ones. The accuracy on all real data
     is taken from any of the files, from a row of the same network and protocol if there is one.
 
     Args:
@@ -90,12 +91,13 @@ def read_points(files: Iterable[str | os.PathLike[str]], metric: Metric = "acc")
         for row in rows:
             if row["trained_on"].endswith("Distiller"):
                 name = f"{file}: {row['trained_on']} on {row['dataset']} at ipc {row['ipc']}"
+                beside = random.get(_evaluation_key(row)) or random.get((*_evaluation_key(row)[:-1], "hard"))
                 if not row["ipc"].isdigit() or int(row["images"]) % int(row["ipc"]):
                     left_out.append(f"{name}: classes of unequal size")
-                elif _evaluation_key(row) not in random:
+                elif beside is None:
                     left_out.append(f"{name}: no random subset beside it")
                 else:
-                    points.append(_point(row, random[_evaluation_key(row)], full, file, metric))
+                    points.append(_point(row, beside, full, file, metric))
     return points, left_out
 
 
@@ -111,7 +113,7 @@ def _read(path: Path) -> list[Row]:
 
 
 def _evaluation_key(row: Row) -> tuple[str, ...]:
-    return tuple(row[name] for name in EVALUATION_COLUMNS)
+    return (*(row[name] for name in EVALUATION_COLUMNS), row.get("labels") or "hard")
 
 
 def _point(row: Row, random: Row, full: Sequence[Row], file: str, metric: Metric) -> Point:
@@ -120,7 +122,7 @@ def _point(row: Row, random: Row, full: Sequence[Row], file: str, metric: Metric
     steps = row.get("fit_steps", "")
     return Point(
         dataset=row["dataset"],
-        method=row["trained_on"],
+        method=row["trained_on"] + (", soft labels" if row.get("labels") == "soft" else ""),
         ipc=ipc,
         classes=int(row["images"]) // ipc,
         random_acc=float(random[metric]),

@@ -117,7 +117,7 @@ def _highest_mean(rows: Sequence[Result], name: str, size: float) -> Markup:
     if len(values) < 2:
         return Markup()
     best, winner = max(values, key=lambda pair: pair[0].mean)
-    random = [value for value, row in values if row.cells["trained_on"] == "random" and row is not winner]
+    random = [value for value, row in values if row.key == ("random", winner.soft) and row is not winner]
     text = Markup("at {} per class: {}, {}").format(f"{size:g}", winner.name, _number(best))
     return text + Markup(", beside {} of a random subset").format(_number(random[0])) if random else text
 

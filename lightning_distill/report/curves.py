@@ -33,10 +33,10 @@ def against_ipc(group: Group, name: str, score: Score) -> Figure:
 
 def _lines(group: Group, rows: Sequence[Result], sizes: Sequence[float], name: str, score: Score) -> Figure:
     figure, (axis,) = new_figure(4.7, 3.9)
-    methods = list(dict.fromkeys(row.cells["trained_on"] for row in rows if math.isfinite(row.ipc)))
+    methods = list(dict.fromkeys(row.key for row in rows if math.isfinite(row.ipc)))
     styles = _styles(rows)
     for index, method in enumerate(methods):
-        own = [row for row in rows if row.cells["trained_on"] == method and math.isfinite(row.ipc)]
+        own = [row for row in rows if row.key == method and math.isfinite(row.ipc)]
         shift = 1.03 ** (index - (len(methods) - 1) / 2)  # draw intervals side by side
         colour, marker, dash = styles[method]
         axis.errorbar(
@@ -65,7 +65,7 @@ def _dots(group: Group, rows: Sequence[Result], name: str, score: Score) -> Figu
     styles = _styles(rows)
     for place, row in enumerate(rows):
         value, error = _means_and_errors([row], name, score)
-        colour, marker, _ = (INK, "|", "") if math.isinf(row.ipc) else styles[row.cells["trained_on"]]
+        colour, marker, _ = (INK, "|", "") if math.isinf(row.ipc) else styles[row.key]
         axis.errorbar(
             value,
             [place],
@@ -89,14 +89,14 @@ def _dots(group: Group, rows: Sequence[Result], name: str, score: Score) -> Figu
     return figure
 
 
-def _styles(rows: Sequence[Result]) -> dict[str, tuple[str, str, str]]:
+def _styles(rows: Sequence[Result]) -> dict[tuple[str, bool], tuple[str, str, str]]:
     """Assign colour, marker and line style: baselines are grey and dashed, distilled sets coloured."""
     grey = {
-        (key := row.cells["trained_on"]): (MUTED, MARKERS[row.baseline], "--" if key == row.baseline else ":")
+        row.key: (MUTED, MARKERS[row.baseline], "--" if row.key == (row.baseline, False) else ":")
         for row in rows
         if row.baseline is not None
     }
-    others = dict.fromkeys(row.cells["trained_on"] for row in rows if row.baseline is None and math.isfinite(row.ipc))
+    others = dict.fromkeys(row.key for row in rows if row.baseline is None and math.isfinite(row.ipc))
     return grey | {method: (COLOURS[i % len(COLOURS)], "o", "-") for i, method in enumerate(others)}
 
 

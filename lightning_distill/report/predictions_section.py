@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightning_distill.evaluation.labels import display_name, name_of_file
+from lightning_distill.evaluation.labels import SOFT, display_name, name_of_file
 from lightning_distill.evaluation.metrics.classification import compute_metrics
 from lightning_distill.evaluation.metrics.intervals import bootstrap_interval, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
@@ -59,7 +59,7 @@ def predictions_section(name: str, predictions: Predictions, run: str) -> Predic
         f"split; {students} student{'s' * (students != 1)} ({networks}), seeds {seeds}; {run}."
     )
     return PredictionsSection(
-        trained_on=display_name(name_of_file(name)),
+        trained_on=display_name(name_of_file(name.removesuffix(SOFT)), soft=name.endswith(SOFT)),
         about=redact_paths(about),
         table=_headline_table(predictions),
         figures=[

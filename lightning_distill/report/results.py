@@ -95,7 +95,17 @@ class Result:
     @property
     def name(self) -> str:
         """Display name of the set or baseline that students were trained on."""
-        return display_name(self.text("trained_on"))
+        return display_name(self.text("trained_on"), soft=self.soft)
+
+    @property
+    def soft(self) -> bool:
+        """Whether the students were trained on soft labels; rows of earlier versions do not tell and count as hard."""
+        return self.text("labels") == "soft"
+
+    @property
+    def key(self) -> tuple[str, bool]:
+        """Candidate and kind of its labels: rows of several sizes with the same key form a curve."""
+        return self.cells["trained_on"], self.soft
 
     @property
     def baseline(self) -> str | None:
@@ -166,6 +176,7 @@ class Group:
         if result.baseline is not None or math.isinf(result.ipc):
             return dict(result.derived.table_rows())
         random = [row for row in self.results if row.baseline == "random" and row.ipc == result.ipc]
+        random = [row for row in random if row.soft == result.soft] or random
         full = [row for row in self.results if row.cells["trained_on"] == "full"]
         syn, random_acc, full_acc = (rows[0].number("acc") if rows else math.nan for rows in ([result], random, full))
         stored, computed = asdict(result.derived), asdict(relative_scores(syn, full_acc, random_acc))

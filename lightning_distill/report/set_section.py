@@ -155,6 +155,7 @@ def _facts(run: Run) -> dict[str, str]:
         "steps": plain(card.get("steps")),
         "initial images": plain(card.get("start")),
         "images": f"{sum(counts):,}: {each}",
+        "soft labels": plain(card.get("soft_labels")),
         "scores on val": _card_score(card),
         **gain_facts(card),
         **resemblance_facts(card),

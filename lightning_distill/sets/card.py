@@ -13,6 +13,16 @@ from lightning_distill.sets.storage import Card
 UNCHANGED = "unchanged"
 #: Value of the card key ``start`` for real images that were selected and reduced to sub-images.
 REDUCED = "reduced"
+#: Instructions for further arrays of the file.
+USE = {
+    "soft_labels": (
+        "instead of labels: soft_labels, probabilities, with torch's cross_entropy (multi-label data: "
+        "binary_cross_entropy_with_logits)"
+    ),
+    "lr": "with SGD at the learned rate lr",
+}
+#: Start of the sentence on soft labels in a warning.
+SOFT_LABELS = " The soft labels "
 PACKAGES = ("lightning_distill", "torch", "lightning", "kornia", "torchmetrics")
 
 
@@ -23,6 +33,7 @@ def make_card(
     init: str,
     step: int,
     learned: Sequence[str] = (),
+    soft_labels: Mapping[str, object] | None = None,
 ) -> Card:
     """Build the card of a set file as plain data.
 
@@ -34,11 +45,11 @@ def make_card(
             distilled. Every other value counts as copies of real images.
         step: Number of distillation steps.
         learned: Names of further learned arrays in the file: ``soft_labels``, ``lr``.
+        soft_labels: Record of the teachers of soft labels that were not learned, see `evaluation.relabel.relabel`.
 
     Returns:
         A dictionary for JSON. The key ``start`` holds ``init``.
     """
-    use = {"soft_labels": "instead of labels: soft_labels, probabilities", "lr": "with SGD at the learned rate lr"}
     card: Card = {
         "method": method,
         "hyper_parameters": dict(hyper_parameters),
@@ -48,9 +59,61 @@ def make_card(
         "warning": privacy_warning(init),
         "versions": {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()},
         "date": datetime.date.today().isoformat(),
-        "use": "; ".join(["train on (images - mean) / std", *(use[name] for name in learned)]),
+        "use": "; ".join(["train on (images - mean) / std", *(USE[name] for name in learned)]),
     }
-    return card
+    if soft_labels is not None or "soft_labels" in learned:
+        card["warning"] = f"{card['warning']}{soft_label_warning(soft_labels)}"
+    return card if soft_labels is None else with_soft_labels(card, soft_labels)
+
+
+def with_soft_labels(card: Card, record: Mapping[str, object]) -> Card:
+    """Return the card of a set whose labels were replaced by those of teachers.
+
+    The warning and the instructions for use name the soft labels. Call it again for other teachers.
+
+    Args:
+        card: Card of the set.
+        record: Record of the teachers, see `evaluation.relabel.relabel`.
+    """
+    start = str(card.get("start", "unknown"))
+    warning = str(card.get("warning") or privacy_warning(start)).partition(SOFT_LABELS)[0]
+    use = [part for part in str(card.get("use", "train on (images - mean) / std")).split("; ") if part]
+    use = [part for part in use if not part.startswith("instead of labels")]
+    use.insert(1, USE["soft_labels"])
+    return {
+        **card,
+        "warning": warning + soft_label_warning(record),
+        "use": "; ".join(use),
+        "soft_labels": dict(record),
+    }
+
+
+def relabelled_card(card: Card, record: Mapping[str, object]) -> Card:
+    """Return the card of a relabelled set file: scores and hash of the source are kept under ``relabelled_from``.
+
+    Args:
+        card: Card of the source.
+        record: Record of the teachers, see `evaluation.relabel.relabel`.
+    """
+    source = card.get("relabelled_from") or {key: card[key] for key in ("scores", "sha256", "date") if key in card}
+    versions = {name: version(name) for name in PACKAGES}
+    changes = {"scores": {}, "relabelled_from": source, "date": datetime.date.today().isoformat()}
+    return {**with_soft_labels(card, record), **changes, "versions": {**versions, "python": platform.python_version()}}
+
+
+def soft_label_warning(record: Mapping[str, object] | None = None) -> str:
+    """Return the sentence that is added to the warning of a set with soft labels.
+
+    Args:
+        record: Record of the teachers; ``None`` for labels that were learned by a distillation.
+    """
+    origin = "were learned from the real data"
+    if record is not None:
+        origin = (
+            f"come from {record['teachers']} networks trained on the real data ({record['network']}, "
+            f"{record['protocol']} protocol, temperature {record['temperature']}, prior {record['prior']})"
+        )
+    return f"{SOFT_LABELS}{origin}; they tell more of the real data than the images do, which has not been measured."
 
 
 def privacy_warning(init: str) -> str:

@@ -107,7 +107,7 @@ def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
 def load_set(path: str | os.PathLike[str]) -> TensorDataset:
     """Load a set as ``TensorDataset`` of normalised images ``(N, C, H, W)`` float32 and targets.
 
-    Targets are labels ``(N,)`` int64; learned soft labels ``(N, K)`` float32 for
+    Targets are labels ``(N,)`` int64; soft labels ``(N, K)`` float32 for
     ``torch.nn.functional.cross_entropy`` if the file has them; 0/1 rows ``(N, K)`` float32 for
     ``binary_cross_entropy_with_logits`` if the data are multi-label. Sub-images are decoded, see `formation.decode`.
 
