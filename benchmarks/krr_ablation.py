@@ -4,9 +4,9 @@
     python benchmarks/krr_ablation.py --only 'dermamnist-10-*'     # by job name <data>-<ipc>-<variant>
     python benchmarks/krr_ablation.py --list
 
-Every variant changes the listed options of `BASE` and nothing else. Students (ConvNet of width 32, protocol ``quick``)
-are scored on the validation split; the test split is not used. Data: ``--root`` has the MedMNIST files, ``--mnist_root``
-and ``--fashion_root`` the idx files.
+Every variant changes the listed options of `BASE` and nothing else. Students (ConvNet of width 32, protocol ``quick``) are
+scored on the validation split; the test split is not used. ``--root`` holds the MedMNIST files, ``--mnist_root`` and
+``--fashion_root`` hold the idx files.
 """
 
 from __future__ import annotations
@@ -77,12 +77,14 @@ COLUMNS = [
 def load_data(name: str, real_images: int, options: argparse.Namespace) -> ArrayDataModule:
     """Return the data module of a name, with about ``real_images`` real images in a step."""
     if name == "mednist6":
+        path, augmentation = options.root / "mednist6_28.npz", "dsa_grey_noflip"
         return NpzDataModule(
-            options.root / "mednist6_28.npz", name=name, real_per_class=real_images // 6, augmentation="dsa_grey"
+            path, source="MedNIST, own split", augmentation=augmentation, real_per_class=real_images // 6
         )
-    if name in ("mnist", "fashionmnist"):
-        root = options.mnist_root if name == "mnist" else options.fashion_root
-        return MNISTDataModule(name, root=root, real_per_class=real_images // 10)
+    if name == "mnist":
+        return MNISTDataModule("mnist", root=options.mnist_root, real_per_class=real_images // 10)
+    if name == "fashionmnist":
+        return MNISTDataModule("fashionmnist", root=options.fashion_root, real_per_class=real_images // 10)
     if name == "digits":
         return DigitsDataModule(real_per_class=real_images // 10)
     classes = {"dermamnist": 7}.get(name, 2)
@@ -202,7 +204,8 @@ def main(args: list[str] | None = None) -> int:
             continue
         row = run(name, dataset, ipc, variant, options)
         write_rows(read_rows() | {name: row})  # read again: another process may have added rows
-        print(f"    {100 * row['acc']:.1f} / {100 * row['balanced_acc']:.1f} %", flush=True)
+        acc, balanced = float(str(row["acc"])), float(str(row["balanced_acc"]))
+        print(f"    {100 * acc:.1f} / {100 * balanced:.1f} %", flush=True)
     return 0
 
 

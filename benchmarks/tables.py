@@ -136,6 +136,23 @@ def memory_table() -> str:
     return markdown(["method", "variable", "MiB"], lines)
 
 
+def krr_table() -> str:
+    """Report each variant of KRR: accuracy, balanced accuracy, loss, and the movement of the images."""
+    lines: list[list[str]] = []
+    previous = ""
+    for row in read("krr_ablation"):
+        data = f"{row['dataset']} ({row['source']}), {row['ipc']} per class"
+        options = f" ({row['options']})" if row["options"] else ""
+        loss = f"{row['loss_first']} to {row['loss_last']}" if row["loss_first"] else "-"
+        moved = f"{row['moved']}, {100 * float(row['moved_high']):.0f} %" if row["moved"] else "-"
+        cells = [row["variant"] + options, row["hypothesis"], cell(row, "acc"), cell(row, "balanced_acc"), loss, moved]
+        lines.append(["" if data == previous else data, *cells, row["fit_seconds"]])
+        previous = data
+    head = ["data", "variant", "hypothesis", "accuracy", "balanced accuracy", "loss, first to last tenth",
+            "RMS movement, share of high frequencies", "seconds"]  # fmt: skip
+    return markdown(head, lines)
+
+
 #: Values of the column ``work`` in speed.csv -> captions.
 WORKS = {
     "dm": "DM step",
@@ -340,6 +357,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "medical": (RESULTS, lambda: grid_table("medical", ("acc", "balanced_acc"))),
     "mnist": (RESULTS, lambda: grid_table("mnist", ("acc",))),
     "selection": (RESULTS, lambda: grid_table("selection", ("acc", "balanced_acc"))),
+    "krr": (RESULTS, krr_table),
     "sites": (RESULTS, sites_table),
     "resolution": (RESULTS, resolution_table),
     "indicator": (RESULTS, indicator_table),
