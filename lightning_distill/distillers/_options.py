@@ -43,6 +43,7 @@ class KRROptions(TypedDict, total=False):
     """Options of `Distiller` that `KRRDistiller` does not change."""
 
     momentum: float
+    formation: int
     network: str
     augmentation: str | None
     seed: int

@@ -151,7 +151,7 @@ class KRRDistiller(Distiller):
 
     def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
         """Build the network, padded to the real batch, the set and batches of its training, and the empty pool."""
-        images = len(self.synthetic.images)
+        images = sum(self.synthetic.counts)
         real = datamodule.real_per_class * len(self.synthetic.counts)
         super().configure_network(datamodule, batch_sizes or [real, images, min(images, BATCH_SIZE)])
         self.pool = NetworkPool(
@@ -187,7 +187,7 @@ class KRRDistiller(Distiller):
 
     def _regression(self) -> tuple[Parameters, Tensor]:
         """Return the network of this step, and the weights of the regression, differentiable by images and labels."""
-        index, x = self.pool.index_at(self.global_step), self._transform(self.synthetic.images)
+        index, x = self.pool.index_at(self.global_step), self._transform(self.synthetic.decoded())
         self.network.train()
         parameters = self.pool.member(self.extra_state, index)
         features = self.network.embed(parameters, x)
@@ -212,7 +212,7 @@ class KRRDistiller(Distiller):
         return regression_targets(spec.targets(torch.tensor(labels, device=self.device)), spec)
 
     def _detached_set(self) -> tuple[Tensor, Tensor]:
-        return self.synthetic.images.detach(), self.synthetic.targets().detach()
+        return self.synthetic.decoded().detach(), self.synthetic.targets().detach()
 
     def after_step(self, real: RealBatch) -> None:
         """Train the network of this step on the set, or replace it where it is old."""
