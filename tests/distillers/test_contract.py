@@ -29,6 +29,7 @@ def make(make_experts):
         if "experts" in method.local_path_args:
             folder = make_experts(data, network)
             options |= {"experts": folder, "max_start": 2, "expert_epochs": 2, "syn_steps": 2}
+        options = {"lr_schedule": "constant", **options}  # a cosine ends with max_steps, which differs between runs
         return method(network=network, **options)
 
     return build
@@ -86,8 +87,7 @@ def test_images_move_and_stay_finite(method, make, make_data, make_trainer):
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
 def test_resumed_run_is_the_run(method, make, make_data, make_trainer, tmp_path):
-    options = {"ipc": 2, "seed": 3, "lr_schedule": "constant"}  # a cosine ends with max_steps, which differs here
-    whole, first, second = (make(method, make_data(), **options) for _ in range(3))
+    whole, first, second = (make(method, make_data(), ipc=2, seed=3) for _ in range(3))
     make_trainer(max_steps=5).fit(whole, datamodule=make_data())
     trainer = make_trainer(max_steps=3)
     trainer.fit(first, datamodule=make_data(steps_per_epoch=5))
