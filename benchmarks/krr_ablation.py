@@ -1,12 +1,12 @@
 """Ablation of `KRRDistiller` on data with many classes: one CSV row per data set, ipc and variant.
 
-    python benchmarks/krr_ablation.py                                         # all jobs without a row
-    python benchmarks/krr_ablation.py --only 'dermamnist-10-*' '*-1-base'     # by job name <data>-<ipc>-<variant>
+    python benchmarks/krr_ablation.py                                      # all jobs without a row
+    python benchmarks/krr_ablation.py --only 'dermamnist-10-*' '*-1-base'  # by job name <data>-<ipc>-<variant>
     python benchmarks/krr_ablation.py --list
 
-Every variant changes the listed options of `BASE` and nothing else. Students (ConvNet of width 32, protocol ``quick``) are
-scored on the validation split; the test split is not used. ``--root`` holds the MedMNIST files, ``--mnist_root`` and
-``--fashion_root`` hold the idx files.
+Every variant changes the listed options of `BASE` and nothing else. Students (ConvNet of width 32, protocol ``quick``)
+are scored on the validation split; the test split is not used. ``--root`` holds the MedMNIST files, ``--mnist_root``
+and ``--fashion_root`` hold the idx files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -183,16 +183,16 @@ def read_rows() -> dict[str, dict[str, Any]]:
 
 def write_rows(rows: dict[str, dict[str, Any]]) -> None:
     """Write all rows, in the order of the variants, to a temporary file and rename it."""
-    order = {variant: number for number, variant in enumerate(VARIANTS)}
+    order = list(VARIANTS)
+
+    def place(row: Mapping[str, Any]) -> tuple[str, int, int]:
+        return row["dataset"], int(row["ipc"]), order.index(row["variant"])
+
     temporary = OUT.with_name(f".{OUT.name}.{os.getpid()}")
     with temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(
-            sorted(
-                rows.values(), key=lambda row: (row["dataset"], int(row["ipc"]), order.get(row["variant"], len(order)))
-            )
-        )
+        writer.writerows(sorted(rows.values(), key=place))
     os.replace(temporary, OUT)
 
 

@@ -153,6 +153,23 @@ def krr_table() -> str:
     return markdown(head, lines)
 
 
+def krr_ridge_table() -> str:
+    """Report the error of the regression from picked images against the ridge."""
+    groups: dict[tuple[str, ...], Rows] = {}
+    for row in read("krr_ridge"):
+        key = ("dataset", "ipc", "network", "features", "steps", "centred", "loss_of_zero")
+        groups.setdefault(tuple(row[name] for name in key), []).append(row)
+    lines: list[list[str]] = []
+    for (dataset, ipc, network, features, steps, centred, zero), rows in groups.items():
+        least = min(rows, key=lambda row: float(row["loss"]))
+        cells = [f"{float(row['loss']):.2f}" for row in rows]
+        cells[rows.index(least)] = f"**{cells[rows.index(least)]}**"
+        name = f"{network}, {features} features, {steps} steps" + (", intercept" if centred == "1" else "")
+        lines.append([f"{dataset}, {ipc}", name, *cells, f"{float(zero):.2f}"])
+    ridges = list(dict.fromkeys(row["ridge"] for row in read("krr_ridge")))
+    return markdown(["data, ipc", "network", *(f"ridge {ridge}" for ridge in ridges), "of predicting zero"], lines)
+
+
 #: Values of the column ``work`` in speed.csv -> captions.
 WORKS = {
     "dm": "DM step",
@@ -358,6 +375,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "mnist": (RESULTS, lambda: grid_table("mnist", ("acc",))),
     "selection": (RESULTS, lambda: grid_table("selection", ("acc", "balanced_acc"))),
     "krr": (RESULTS, krr_table),
+    "krr_ridge": (RESULTS, krr_ridge_table),
     "sites": (RESULTS, sites_table),
     "resolution": (RESULTS, resolution_table),
     "indicator": (RESULTS, indicator_table),

@@ -45,7 +45,7 @@ def validate_pool(options: Mapping[str, Any]) -> None:
             f"unknown optimizer {options['optimizer']!r}; use one of {', '.join(get_args(ImageOptimizer))}"
         )
     if not 0 <= options["ridge"] < math.inf:
-        raise ValueError(f"ridge={options['ridge']}; it must be finite and at least 0, e.g. 0.001")
+        raise ValueError(f"ridge={options['ridge']}; it must be finite and at least 0, e.g. 0.1")
     for name, least in (("pool_size", 1), ("max_age", 1), ("network_steps", 0)):
         if options[name] < least:
             raise ValueError(f"{name}={options[name]}; it must be at least {least}")
@@ -120,7 +120,7 @@ class KRRDistiller(Distiller):
         init: str = "herding",
         optimizer: ImageOptimizer = "adam",
         lr_schedule: Literal["constant", "cosine"] = "cosine",
-        ridge: float = 1e-3,
+        ridge: float = 0.1,
         pool_size: int = 6,
         max_age: int = 100,
         network_steps: int = 1,

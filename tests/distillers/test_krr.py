@@ -89,7 +89,7 @@ def test_the_loss_is_that_of_the_formula(make_data, make_trainer):
     with torch.no_grad():
         real, synthetic = network.embed(data.spec.normalize(pixels)), network.embed(begun.images)
     rows = [(F.one_hot(y, 3) - 1 / 3).tolist() for y in (labels, begun.labels)]
-    expected = kernel_ridge_loss(real.tolist(), synthetic.tolist(), *rows, 1e-3)
+    expected = kernel_ridge_loss(real.tolist(), synthetic.tolist(), *rows, distiller.ridge)
     assert trainer.callback_metrics["distill/loss"].item() == pytest.approx(expected, rel=1e-4)
 
 
