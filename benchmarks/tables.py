@@ -20,7 +20,7 @@ Rows = list[Row]
 #: Keys of the column ``trained_on`` -> captions of a table, in the order of its columns.
 METHODS = {"random": "random subset", "herding": "herding", "kcenter": "k-center", "kmeans": "k-means",
            "DCDistiller": "DC", "DSADistiller": "DSA", "DMDistiller": "DM",
-           "MTTDistiller": "MTT", "full": "all real data"}  # fmt: skip
+           "KRRDistiller": "KRR", "MTTDistiller": "MTT", "full": "all real data"}  # fmt: skip
 #: Keys of ``trained_on`` in CSV files of version 0.1.0 -> present keys.
 OLD_KEYS = {"all real data": "full"}
 METRICS = {"acc": "accuracy", "balanced_acc": "balanced accuracy", "auroc": "AUROC"}
