@@ -78,8 +78,8 @@ GRID = (
 #: Columns of the CSV.
 COLUMNS = [
     "job", "dataset", "source", "ipc", "variant", "hypothesis", "options", "steps", "real_images", "images", "acc",
-    "acc_std", "balanced_acc", "balanced_acc_std", "auroc", "loss_first", "loss_last", "moved", "moved_high", "students", "network",
-    "protocol", "split", "fit_seconds", "seconds", "precision", "machine", "torch", "date",
+    "acc_std", "balanced_acc", "balanced_acc_std", "auroc", "loss_first", "loss_last", "moved", "moved_high", "students",
+    "network", "protocol", "split", "fit_seconds", "seconds", "precision", "machine", "torch", "date",
 ]  # fmt: skip
 
 
