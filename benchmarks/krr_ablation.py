@@ -42,7 +42,7 @@ from lightning_distill import (
 )
 
 OUT = Path(__file__).parent / "results" / "krr_ablation.csv"
-NETWORK, STEPS, REAL_IMAGES, STUDENTS = "convnet_w32", 200, 448, 3
+NETWORK, STEPS, REAL_IMAGES, STUDENTS, PROTOCOL = "convnet_w32", 200, 448, 3, "quick"
 #: Options of `KRRDistiller` that a variant starts from.
 BASE: dict[str, Any] = {
     "init": "herding", "lr": 0.01, "optimizer": "adam", "ridge": 1e-1, "pool_size": 6, "max_age": 100,
@@ -78,8 +78,8 @@ GRID = (
 #: Columns of the CSV.
 COLUMNS = [
     "job", "dataset", "source", "ipc", "variant", "hypothesis", "options", "steps", "real_images", "images", "acc",
-    "acc_std", "balanced_acc", "balanced_acc_std", "auroc", "loss_first", "loss_last", "moved", "moved_high", "students",
-    "network", "protocol", "split", "fit_seconds", "seconds", "precision", "machine", "torch", "date",
+    "acc_std", "balanced_acc", "balanced_acc_std", "auroc", "loss_first", "loss_last", "moved", "moved_high",
+    "students", "network", "protocol", "split", "fit_seconds", "seconds", "precision", "machine", "torch", "date",
 ]  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def run(name: str, dataset: str, ipc: int, variant: str, options: argparse.Names
     data.setup("fit")
     row: dict[str, object] = {"job": name, "ipc": ipc, "variant": variant, "hypothesis": hypothesis}
     scoring: dict[str, Any] = {
-        "protocol": "quick", "students": STUDENTS, "architectures": [NETWORK], "split": "val", "compile": "off",
+        "protocol": PROTOCOL, "students": STUDENTS, "architectures": [NETWORK], "split": "val", "compile": "off",
         "accelerator": "cpu",
     }  # fmt: skip
     if changes.get("steps") == 0:
