@@ -68,9 +68,77 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 #: Data sets and images per class.
 GRID = (
-    ("dermamnist", 1), ("fashionmnist", 1), ("mednist6", 1), ("mnist", 1), ("dermamnist", 10), ("fashionmnist", 10),
-    ("mednist6", 10), ("mnist", 10),
-)  # fmt: skip
+    ("dermamnist", 1),
+    ("fashionmnist", 1),
+    ("mednist6", 1),
+    ("mnist", 1),
+    ("dermamnist", 10),
+    ("fashionmnist", 10),
+    ("mednist6", 10),
+    ("mnist", 10),
+)
+#: Columns of the CSV.
+COLUMNS = [
+    "job", "dataset", "source", "ipc", "variant", "hypothesis", "options", "steps", "real_images", "images", "acc",
+    "acc_std", "balanced_acc", "balanced_acc_std", "auroc", "loss_first", "loss_last", "moved", "moved_high",
+    "students", "network", "protocol", "split", "fit_seconds", "seconds", "precision", "machine", "torch", "date",
+]  # fmt: skip
+
+
+def load_data(name: str, real_images: int, options: argparse.Namespace) -> ArrayDataModule:
+    """Return the data module of a name, with about ``real_images`` real images in a step."""
+    if name == "mednist6":
+        path, augmentation = options.root / "mednist6_28.npz", "dsa_grey_noflip"
+        return NpzDataModule(
+            path, source="MedNIST, own split", augmentation=augmentation, real_per_class=real_images // 6
+        )
+    if name == "mnist":
+        return MNISTDataModule("mnist", root=options.mnist_root, real_per_class=real_images // 10)
+    if name == "fashionmnist":
+        return MNISTDataModule("fashionmnist", root=options.fashion_root, real_per_class=real_images // 10)
+    if name == "digits":
+        return DigitsDataModule(real_per_class=real_images // 10)
+    classes = {"dermamnist": 7}.get(name, 2)
+    source = "lesion-disjoint split, not the official file" if name == "dermamnist" else None
+    return MedMNISTDataModule(
+        name, root=options.root, download=False, source=source, real_per_class=real_images // classes
+    )
+
+
+class LossRecorder(Callback):
+    """Record the loss of every step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        """Append the loss of the step."""
+        self.losses.append(float(trainer.callback_metrics["distill/loss"]))
+
+
+def high_frequency_share(images: Tensor) -> float:
+    """Return the share of the spectral power of images ``(N, C, H, W)`` above a quarter cycle per pixel."""
+    power = torch.fft.fft2(images).abs().square().mean((0, 1))
+    rows, columns = (torch.fft.fftfreq(n).abs() for n in images.shape[-2:])
+    high = torch.maximum(rows[:, None], columns[None]) > 0.25
+    return float(power[high].sum() / power.sum())
+
+
+def jobs(grid: Sequence[tuple[str, int]]) -> list[tuple[str, str, int, str]]:
+    """Return name, data set, ipc and variant of all jobs, variant by variant."""
+    return [(f"{data}-{ipc}-{variant}", data, ipc, variant) for variant in VARIANTS for data, ipc in grid]
+
+
+def distil(data: ArrayDataModule, ipc: int, changes: dict[str, Any], folder: str) -> dict[str, object]:
+    """Distil a set into a folder and return the columns of the distillation."""
+    method, steps = changes.pop("method", KRRDistiller), changes.pop("steps", STEPS)
+    arguments = {"network": NETWORK, **(BASE if method is KRRDistiller else {}), **changes}
+    distiller: Distiller = method(ipc=ipc, compile="off", seed=0, **arguments)
+    recorder, began = LossRecorder(), time.perf_counter()
+    trainer = Trainer(
+        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0, callbacks=[recorder, SyntheticSetExport(folder)],
+    )  # fmt: skip
     trainer.fit(distiller, datamodule=data)
     seconds = time.perf_counter() - began
     moved = (distiller.synthetic.images - distiller.init_synthetic(data).images).detach()
