@@ -77,3 +77,17 @@ def make_trainer(tmp_path):
         return Trainer(max_steps=max_steps, default_root_dir=tmp_path, **(quiet | options))
 
     return make
+
+
+@pytest.fixture
+def known_costs(monkeypatch):
+    """Costs as on a slow machine, so that a minute holds few steps wherever the test runs."""
+
+    from lightning_distill.portfolio.budget import Costs
+    from lightning_distill.portfolio.search import Search
+
+    def costs(self):
+        names = list(self.candidates)
+        return Costs(dict.fromkeys(names, 0.5), dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), 1.0, 1.0)
+
+    monkeypatch.setattr(Search, "costs", costs)

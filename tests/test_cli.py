@@ -146,17 +146,25 @@ def test_config_validates_and_tests_and_its_set_is_evaluated(config, medmnist_ro
     assert str(medmnist_root) not in (out / "r.csv").read_text()
 
 
-def test_quickstart_makes_what_it_promises(tmp_path, capsys):
+def test_quickstart_makes_what_it_promises(known_costs, tmp_path, capsys):
     main([
-        "quickstart", f"--out={tmp_path}", "--ipc=1", "--steps=3", "--students=2", "--protocol=tiny",
+        "quickstart", f"--out={tmp_path}", "--ipc=1", "--minutes=2", "--students=2", "--protocol=tiny",
         "--network=convnet_w16",
     ])  # fmt: skip
     shown = capsys.readouterr().out
-    for word in ("random subset", "all real data", "DM", "±"):
+    for word in ("random subset", "all real data", "DM", "±", "10 images (", "minutes left"):
         assert word in shown
-    assert {"best", "grid.png", "results.csv"} <= {path.name for path in tmp_path.iterdir()}
-    synthetic, _ = read_set(tmp_path / "best")
+    promised = {"set.safetensors", "card.json", "grid.png", "report.html", "results.csv"}
+    assert promised <= {path.name for path in tmp_path.iterdir()}
+    synthetic, _ = read_set(tmp_path)
     assert len(synthetic.labels) == 10
+
+
+def test_distill_is_refused_with_the_minutes_it_needs(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["distill", "--data=DigitsDataModule", "--minutes=0.001", f"--out={tmp_path}", "--network=convnet_w16"])
+    assert stop.value.code == 2
+    assert "minutes=0.001 is too short for one candidate" in capsys.readouterr().err
 
 
 def test_overview_lists_every_command(capsys):
@@ -164,6 +172,7 @@ def test_overview_lists_every_command(capsys):
     shown = capsys.readouterr().out
     for command in (
         "quickstart",
+        "distill",
         "audit-data",
         "fit",
         "validate",
@@ -181,7 +190,7 @@ def test_overview_lists_every_command(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["fit", "evaluate", "quickstart", "experts", "coreset", "concat", "mix", "indicator"]
+    "command", ["fit", "evaluate", "quickstart", "distill", "experts", "coreset", "concat", "mix", "indicator"]
 )
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as done:
@@ -226,7 +235,7 @@ MEDMNIST = ["fit", "--model=DMDistiller", "--data=MedMNISTDataModule", "--traine
         (["evaluate", "--data=MedMNISTDataModule"], "MedMNISTDataModule needs --data.name; see"),
         (["evaluate", "--split=dev"], "--split: expected one of ['val', 'test'], not dev"),
         (["compare", "a", "b"], "no predictions file 'a' in .; create it with evaluate --predictions FOLDER"),
-        (["quickstart", "--steps=0"], "steps=0; it must be at least 1"),
+        (["quickstart", "--minutes=0"], "minutes=0; the budget must be above 0"),
     ],
 )
 def test_bad_input_ends_with_what_is_wrong_and_the_way_out(arguments, message, medmnist_root, capsys):

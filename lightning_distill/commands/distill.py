@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Literal
 
+from PIL import Image
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from lightning_distill.commands.report import report
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.portfolio import DistillResult
 from lightning_distill.portfolio import distill as run_portfolio
 from lightning_distill.portfolio.state import PortfolioState
+from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SmallClass
 from lightning_distill.utils.errors import NoGainError
+from lightning_distill.visualization.image_grid import image_grid
 
 
 def distill(
@@ -42,7 +48,8 @@ def distill(
         data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
         ipc: Images per class, one number or one for each class.
         minutes: Time budget in minutes.
-        out: Folder for the set, its card, the report and the state of the run. The same command goes on there.
+        out: Folder for the set, its card, a picture, the report and the state of the run. The same command, called
+            again, goes on there.
         recipes: Names of recipes, the most promising first. Default: all that fit the images.
         metric: Metric that selects. Default: ``balanced_acc``, or ``auroc`` for multi-label data.
         network: Network of distillation and students, of this package or of timm. Default: ``convnet_w32`` on a CPU,
@@ -65,8 +72,8 @@ def distill(
         NoGainError: ``require_gain`` is set and the set is no better than its start.
     """
     console = Console()
-    table = LiveTable(60 * minutes)
-    with Live(table, console=console, refresh_per_second=2, transient=not console.is_terminal):
+    table = LiveTable(60 * minutes, console)
+    with Live(table, console=console, refresh_per_second=2) if console.is_terminal else nullcontext():
         result = run_portfolio(
             data,
             ipc,
@@ -85,6 +92,10 @@ def distill(
             on_update=table.update,
             on_state=table.watch,
         )
+    synthetic, _ = read_set(result.path)
+    folder = Path(out)
+    Image.fromarray(image_grid(synthetic.pixels, synthetic.labels, synthetic.spec)).save(folder / "grid.png")
+    report([out], out=str(folder / "report.html"), data=data)
     console.print(f"{result.path}: {result.bytes:,} bytes, {result.seconds:.0f} s", soft_wrap=True, highlight=False)
     console.print(result.gain.sentence(), soft_wrap=True, highlight=False)
     console.print(result.sentence(), soft_wrap=True, highlight=False)
@@ -94,14 +105,15 @@ def distill(
 
 
 class LiveTable:
-    """Table of the candidates of a running portfolio.
+    """Table of the candidates of a running portfolio; outside of a terminal, a line for each scored candidate.
 
     Args:
         seconds: Time budget.
+        console: Console to print to.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: float, console: Console) -> None:
+        self.seconds, self.console, self._printed = seconds, console, 0
         self.state: PortfolioState | None = None
         self.message = "starting"
         self._spent, self._at = 0.0, time.perf_counter()
@@ -113,15 +125,24 @@ class LiveTable:
     def update(self, message: str) -> None:
         """Show what is done now."""
         self.message = message
+        snapshots = self.state.snapshots if self.state is not None else []
+        for s in snapshots[self._printed :] if not self.console.is_terminal else ():
+            score = f"{100 * s.score:.1f} % on val after {s.steps:,} steps, {s.seconds:.0f} s"
+            self.console.print(f"{s.recipe}, round {s.rung + 1}: {score}; {self.time_left()}", highlight=False)
+        self._printed = len(snapshots)
 
-    def __rich__(self) -> Table:
-        """Return the table."""
+    def time_left(self) -> str:
+        """Return the time left in words."""
         state = self.state
         if state is not None and state.seconds != self._spent:
             self._spent, self._at = state.seconds, time.perf_counter()
         left = max(0.0, self.seconds - self._spent - (time.perf_counter() - self._at))
-        caption = f"{self.message}; {left / 60:.1f} of {self.seconds / 60:g} minutes left"
-        table = Table(title="Validation scores of the search", caption=caption)
+        return f"{left / 60:.1f} of {self.seconds / 60:g} minutes left"
+
+    def __rich__(self) -> Table:
+        """Return the table."""
+        state = self.state
+        table = Table(title="Validation scores of the search", caption=f"{self.message}; {self.time_left()}")
         for column in ("recipe", "round", "steps", "score", "seconds"):
             table.add_column(column, justify="left" if column == "recipe" else "right")
         for s in state.snapshots if state is not None else ():

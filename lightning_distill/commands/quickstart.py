@@ -2,92 +2,73 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from pathlib import Path
 
-from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from PIL import Image
 from rich.console import Console
 
-from lightning_distill.callbacks import StudentEvaluation, SyntheticSetExport
+from lightning_distill.commands.distill import distill
 from lightning_distill.commands.evaluate import evaluate
 from lightning_distill.data import DigitsDataModule
-from lightning_distill.distillers import DMDistiller
 from lightning_distill.evaluation.evaluate import EvaluationResults
-from lightning_distill.sets.storage import check_writable, read_set
-from lightning_distill.visualization.image_grid import image_grid
+from lightning_distill.sets.storage import SET
 
 
 def quickstart(
     out: str = "quickstart",
     *,
     ipc: int = 1,
-    steps: int = 300,
+    minutes: float = 2.0,
     students: int = 5,
     protocol: str = "quick",
     network: str = "convnet",
     seed: int = 0,
 ) -> EvaluationResults:
-    """Distil the digits of scikit-learn with DM and compare the set with a random subset and with all real data.
+    """Distil the digits of scikit-learn within minutes, and compare the set with picked images and all real data.
 
-    The folder then holds ``best/set.safetensors``, ``best/card.json``, ``grid.png`` and ``results.csv``.
+    The folder then holds ``set.safetensors``, ``card.json``, ``grid.png``, ``report.html`` and ``results.csv``.
 
     Args:
         out: Folder for all results.
         ipc: Images per class.
-        steps: Number of distillation steps.
-        students: Number of students that score each set on the test split.
+        minutes: Time budget of the distillation in minutes; the scores on the test split come on top.
+        students: Number of students that score each set.
         protocol: Training protocol of the students: ``quick``, ``reference`` or ``tiny`` (for tests).
-        network: Name of the surrogate and of the students' network, of this package or of timm.
+        network: Network of distillation and students, of this package or of timm.
         seed: Seed of the distillation and of the students.
 
     Returns:
-        Rows of the random subset, of all real data and of the distilled set.
+        Rows of the random subset, of herding, of all real data and of the distilled set.
 
     Raises:
         ValueError: A number is out of range or a name is unknown.
         OSError: The folder cannot be written.
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps}; it must be at least 1")
     console, folder = Console(), Path(out)
-    check_writable(folder)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    data = DigitsDataModule(real_per_class=64, steps_per_epoch=max(1, steps // 2), seed=seed)
-    _, labels = data.train_arrays()
-    console.print(f"Distilling {len(labels):,} digits of 8x8 px into {ipc * 10} images, {steps} steps of DM ...")
-    trainer = Trainer(
-        max_steps=steps,
+    data = DigitsDataModule(real_per_class=64, seed=seed)
+    console.print(f"Distilling scikit-learn's digits of 8x8 px into {ipc * 10} images, {minutes:g} minutes ...")
+    distill(
+        data,
+        ipc=ipc,
+        minutes=minutes,
+        out=out,
+        network=network,
+        protocol=protocol,
+        students=students,
+        seed=seed,
         accelerator="cpu",
-        logger=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[
-            StudentEvaluation(protocol, students=2, architectures=[network], random_baseline=False),
-            SyntheticSetExport(str(folder)),
-            ModelCheckpoint(folder / "checkpoints", monitor="val/acc", mode="max", save_last=True),
-        ],
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trainer.fit(DMDistiller(ipc=ipc, network=network, seed=seed), datamodule=data)
-    synthetic, _ = read_set(folder / "best")
-    grid = image_grid(synthetic.pixels, synthetic.labels, synthetic.spec)
-    Image.fromarray(grid).save(folder / "grid.png")
-    console.print("Training students on a random subset, on all real data and on the distilled set ...")
+    console.print("Scoring picked images, all real data and the distilled set, once, on the test split ...")
     results = evaluate(
-        str(folder / "best"),
+        str(folder / SET),
         data,
         protocol=protocol,
-        baselines=["random", "full"],
+        baselines=["random", "herding", "full"],
         students=students,
         architectures=[network],
         seed=seed,
         accelerator="cpu",
         out=str(folder / "results.csv"),
     )
-    console.print(f"In {folder}: best/set.safetensors and its card.json, grid.png, results.csv, checkpoints")
-    console.print("Next: your own arrays, or `lightning-distill fit --config benchmarks/configs/breastmnist_dm.yaml`")
+    console.print(f"In {folder}: set.safetensors and its card.json, grid.png, report.html, results.csv")
+    console.print("Next: `lightning-distill distill --data MedMNISTDataModule --data.name breastmnist --minutes 10`")
     return results

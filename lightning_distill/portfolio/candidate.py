@@ -84,18 +84,18 @@ class CandidateRun:
         saver = ModelCheckpoint(
             self.folder, LAST, train_time_interval=timedelta(seconds=30), enable_version_counter=False
         )
-        trainer = Trainer(
-            max_steps=steps,
-            devices=1,
-            logger=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            callbacks=[times, saver],
-            **self.trainer_options,
-        )
         with quiet():
+            trainer = Trainer(
+                max_steps=steps,
+                devices=1,
+                logger=False,
+                enable_model_summary=False,
+                enable_progress_bar=False,
+                limit_val_batches=0,
+                num_sanity_val_steps=0,
+                callbacks=[times, saver],
+                **self.trainer_options,
+            )
             trainer.fit(
                 distiller,
                 datamodule=self.data,

@@ -136,7 +136,7 @@ def distill(
     check_network(network)
     get_protocol(protocol)
     if not minutes > 0:
-        raise ValueError(f"minutes={minutes}; the budget must be above 0")
+        raise ValueError(f"minutes={minutes:g}; the budget must be above 0")
     data.prepare_data()
     data.setup()
     spec = data.spec

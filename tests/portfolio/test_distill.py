@@ -8,23 +8,10 @@ import pytest
 import torch
 
 from lightning_distill.portfolio import RECIPES, distill
-from lightning_distill.portfolio.budget import Costs
 from lightning_distill.portfolio.recipes import select_recipes
-from lightning_distill.portfolio.search import Search
 from lightning_distill.sets.storage import read_set
 
 SMALL = {"network": "convnet_w16", "protocol": "tiny", "students": 2, "accelerator": "cpu"}
-
-
-@pytest.fixture
-def known_costs(monkeypatch):
-    """Costs as on a slow machine, so that a minute holds few steps wherever the test runs."""
-
-    def costs(self):
-        names = list(self.candidates)
-        return Costs(dict.fromkeys(names, 0.5), dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), 1.0, 1.0)
-
-    monkeypatch.setattr(Search, "costs", costs)
 
 
 def run(data, out, **options):
