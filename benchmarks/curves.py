@@ -19,7 +19,7 @@ from tables import METHODS, Rows, read
 from lightning_distill.evaluation.labels import display_name
 
 COLOURS = {"random": "#888888", "DCDistiller": "#0072B2", "DSADistiller": "#E69F00", "DMDistiller": "#009E73",
-           "MTTDistiller": "#CC79A7"}  # fmt: skip
+           "KRRDistiller": "#56B4E9", "MTTDistiller": "#CC79A7"}  # fmt: skip
 
 
 def draw(rows: Rows, path: Path, metric: str = "balanced_acc") -> None:

@@ -21,7 +21,7 @@ Row = dict[str, str]
 Rows = list[Row]
 #: Values of the column ``trained_on`` in the order of a table's columns.
 METHODS = ("random", "herding", "kcenter", "kmeans", "DCDistiller", "DSADistiller", "DMDistiller",
-           "MTTDistiller", "full")  # fmt: skip
+           "KRRDistiller", "MTTDistiller", "full")  # fmt: skip
 METRICS = {"acc": "accuracy", "balanced_acc": "balanced accuracy", "auroc": "AUROC"}
 
 
@@ -125,6 +125,42 @@ def memory_table() -> str:
             variable = ("classes " if key == "classes" else "inner steps ") + ", ".join(values)
             lines.append([name, variable, ", ".join(f"{int(matching[k]['above_start_mib']):,}" for k in values)])
     return markdown(["method", "variable", "MiB"], lines)
+
+
+def krr_table() -> str:
+    """Report each variant of KRR: accuracy, balanced accuracy, loss, and the movement of the images."""
+    lines: list[list[str]] = []
+    previous = ""
+    for row in read("krr_ablation"):
+        data = f"{row['dataset']} ({row['source']}), {row['ipc']} per class"
+        options = f" ({row['options']})" if row["options"] else ""
+        loss = f"{row['loss_first']} to {row['loss_last']}" if row["loss_first"] else "-"
+        moved = f"{row['moved']}, {100 * float(row['moved_high']):.0f} %" if row["moved"] else "-"
+        cells = [row["variant"] + options, row["hypothesis"], cell(row, "acc"), cell(row, "balanced_acc"), loss, moved]
+        lines.append(["" if data == previous else data, *cells, row["fit_seconds"]])
+        previous = data
+    head = ["data", "variant", "hypothesis", "accuracy", "balanced accuracy", "loss, first to last tenth",
+            "RMS movement, share of high frequencies", "seconds"]  # fmt: skip
+    return markdown(head, lines)
+
+
+def krr_ridge_table() -> str:
+    """Report the error of the regression from picked images against the ridge."""
+    groups: dict[tuple[str, ...], Rows] = {}
+    for row in read("krr_ridge"):
+        if row["centred"] == "1" and (row["network"], row["steps"]) != ("convnet_w32", "0"):
+            continue
+        key = ("dataset", "ipc", "network", "features", "steps", "centred", "loss_of_zero")
+        groups.setdefault(tuple(row[name] for name in key), []).append(row)
+    lines: list[list[str]] = []
+    for (dataset, ipc, network, features, steps, centred, zero), rows in groups.items():
+        least = min(rows, key=lambda row: float(row["loss"]))
+        cells = [f"{float(row['loss']):.2f}" for row in rows]
+        cells[rows.index(least)] = f"**{cells[rows.index(least)]}**"
+        name = f"{network}, {features} features, {steps} steps" + (", intercept" if centred == "1" else "")
+        lines.append([f"{dataset}, {ipc}", name, *cells, f"{float(zero):.2f}"])
+    ridges = list(dict.fromkeys(row["ridge"] for row in read("krr_ridge")))
+    return markdown(["data, ipc", "network", *(f"ridge {ridge}" for ridge in ridges), "of predicting zero"], lines)
 
 
 #: Values of the column ``work`` in speed.csv -> captions.
@@ -331,6 +367,8 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "medical": (RESULTS, lambda: grid_table("medical", ("acc", "balanced_acc"))),
     "mnist": (RESULTS, lambda: grid_table("mnist", ("acc",))),
     "selection": (RESULTS, lambda: grid_table("selection", ("acc", "balanced_acc"))),
+    "krr": (RESULTS, krr_table),
+    "krr_ridge": (RESULTS, krr_ridge_table),
     "sites": (RESULTS, sites_table),
     "resolution": (RESULTS, resolution_table),
     "indicator": (RESULTS, indicator_table),

@@ -65,6 +65,9 @@ if TYPE_CHECKING:
         DSADistiller as DSADistiller,
     )
     from lightning_distill.distillers import (
+        KRRDistiller as KRRDistiller,
+    )
+    from lightning_distill.distillers import (
         MTTDistiller as MTTDistiller,
     )
     from lightning_distill.distillers.real_batch import (
@@ -136,6 +139,7 @@ _EXPORTS = {
     "ExpertTrajectoryRecorder": "callbacks",
     "FolderDataModule": "data",
     "FunctionalNetwork": "functional.network",
+    "KRRDistiller": "distillers",
     "MNISTDataModule": "data",
     "MTTDistiller": "distillers",
     "MedMNIST3DDataModule": "data",

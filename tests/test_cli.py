@@ -19,7 +19,13 @@ from lightning_distill.cli import main
 from lightning_distill.sets.storage import read_set
 
 CONFIGS = sorted((ROOT / "benchmarks/configs").glob("*.yaml"))
-METHODS = {"dc": "DCDistiller", "dm": "DMDistiller", "dsa": "DSADistiller", "mtt": "MTTDistiller"}
+METHODS = {
+    "dc": "DCDistiller",
+    "dm": "DMDistiller",
+    "dsa": "DSADistiller",
+    "krr": "KRRDistiller",
+    "mtt": "MTTDistiller",
+}
 SHAPES = {
     "dermamnist": (7, 28, 3),
     "pneumoniamnist": (2, 28, 1),

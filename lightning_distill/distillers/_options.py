@@ -39,6 +39,21 @@ class DistillerOptions(TypedDict, total=False):
     chunk: int | None
 
 
+class KRROptions(TypedDict, total=False):
+    """Options of `Distiller` that `KRRDistiller` does not change."""
+
+    momentum: float
+    formation: int
+    network: str
+    augmentation: str | None
+    seed: int
+    on_small_class: SmallClass
+    class_ratio: Ratio
+    gradient_clip: float | None
+    compile: CompileMode
+    chunk: int | None
+
+
 class MTTOptions(DistillerOptions, total=False):
     """Options of `Distiller` that `MTTDistiller` does not change."""
 

@@ -2,7 +2,16 @@
 
 from lightning_distill.objectives.distribution_matching import mean_embedding_distance
 from lightning_distill.objectives.gradient_matching import Distance, gradient_distance
+from lightning_distill.objectives.kernel_ridge import ridge_loss, ridge_weights
 from lightning_distill.objectives.multi_label import label_entropy
 from lightning_distill.objectives.trajectory_matching import trajectory_distance
 
-__all__ = ["Distance", "gradient_distance", "label_entropy", "mean_embedding_distance", "trajectory_distance"]
+__all__ = [
+    "Distance",
+    "gradient_distance",
+    "label_entropy",
+    "mean_embedding_distance",
+    "ridge_loss",
+    "ridge_weights",
+    "trajectory_distance",
+]

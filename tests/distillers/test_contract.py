@@ -29,6 +29,7 @@ def make(make_experts):
         if "experts" in method.local_path_args:
             folder = make_experts(data, network)
             options |= {"experts": folder, "max_start": 2, "expert_epochs": 2, "syn_steps": 2}
+        options = {"lr_schedule": "constant", **options}  # a cosine ends with max_steps, which differs between runs
         return method(network=network, **options)
 
     return build

@@ -40,6 +40,8 @@ if trainer.is_global_zero:
         ("DMDistiller", "convnet_batch", {}),
         ("DCDistiller", "convnet_w16", {"outer_loop": 2, "inner_loop": 2}),
         ("DSADistiller", "convnet_w16", {"collective": True, "outer_loop": 2, "inner_loop": 1}),
+        ("KRRDistiller", "convnet_w16", {"pool_size": 2, "max_age": 2, "optimizer": "sgd"}),
+        ("KRRDistiller", "convnet_batch", {"pool_size": 2, "max_age": 2, "optimizer": "sgd"}),
         ("MTTDistiller", "convnet_w16", {"max_start": 2, "expert_epochs": 2, "syn_steps": 2, "lr": 10.0}),
     ],
 )

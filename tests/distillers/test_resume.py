@@ -32,8 +32,11 @@ trainer = Trainer(
     max_steps=12, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
     callbacks=[keep, students, Slowly()], num_sanity_val_steps=0,
 )
-method, options = (lightning_distill.DMDistiller, {}) if sys.argv[3] == "dm" else (
-    lightning_distill.DSADistiller, {"outer_loop": 5, "inner_loop": 2})
+method, options = {
+    "dm": (lightning_distill.DMDistiller, {}),
+    "dsa": (lightning_distill.DSADistiller, {"outer_loop": 5, "inner_loop": 2}),
+    "krr": (lightning_distill.KRRDistiller, {"pool_size": 2, "max_age": 4}),
+}[sys.argv[3]]
 distiller = method(ipc=1, network="convnet_w16", seed=5, **options)
 data = DigitsDataModule(real_per_class=8, steps_per_epoch=4)
 trainer.fit(distiller, datamodule=data, ckpt_path="last", weights_only=True)
@@ -51,7 +54,7 @@ def start(folder, pause: float, method: str) -> subprocess.Popen:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("method", "kill_at"), [("dm", 3), ("dm", 7), ("dsa", 3), ("dsa", 9)])
+@pytest.mark.parametrize(("method", "kill_at"), [("dm", 3), ("dm", 7), ("dsa", 3), ("dsa", 9), ("krr", 7)])
 def test_killed_and_resumed_run_is_bit_identical(method, kill_at, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()

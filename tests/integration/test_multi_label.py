@@ -14,6 +14,7 @@ from lightning_distill import (
     DCDistiller,
     DMDistiller,
     DSADistiller,
+    KRRDistiller,
     MTTDistiller,
     NpzDataModule,
     StudentEvaluation,
@@ -129,7 +130,7 @@ def test_too_few_combinations_are_refused_where_they_are_needed():
         is_covered(np.ones((3, 3), np.int64), COMBINATIONS[:2])
 
 
-METHODS = [DMDistiller, DCDistiller, DSADistiller, MTTDistiller]
+METHODS = [DMDistiller, DCDistiller, DSADistiller, KRRDistiller, MTTDistiller]
 
 
 def make(method, data, folder, **options):
