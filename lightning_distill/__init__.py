@@ -65,6 +65,9 @@ if TYPE_CHECKING:
         DSADistiller as DSADistiller,
     )
     from lightning_distill.distillers import (
+        IDMDistiller as IDMDistiller,
+    )
+    from lightning_distill.distillers import (
         MTTDistiller as MTTDistiller,
     )
     from lightning_distill.distillers.real_batch import (
@@ -118,6 +121,7 @@ _EXPORTS = {
     "ExpertTrajectoryRecorder": "callbacks",
     "FolderDataModule": "data",
     "FunctionalNetwork": "functional.network",
+    "IDMDistiller": "distillers",
     "MNISTDataModule": "data",
     "MTTDistiller": "distillers",
     "MedMNIST3DDataModule": "data",

@@ -102,7 +102,7 @@ def test_public_names_are_the_inventory():
     assert sorted(lightning_distill.__all__) == [
         "ArrayDataModule", "BalancedDataModule", "CombinedDataModule", "DCDistiller", "DMDistiller", "DSADistiller",
         "DataSpec", "DigitsDataModule", "Distiller", "ExpertTrajectoryRecorder", "FolderDataModule",
-        "FunctionalNetwork", "MNISTDataModule", "MTTDistiller", "MedMNIST3DDataModule", "MedMNISTDataModule",
+        "FunctionalNetwork", "IDMDistiller", "MNISTDataModule", "MTTDistiller", "MedMNIST3DDataModule", "MedMNISTDataModule",
         "NpzDataModule", "Predictions", "Protocol", "RealBatch", "SitesDataModule", "StudentEvaluation",
         "SyntheticImageLogger", "SyntheticSet", "SyntheticSetExport", "__version__", "create_network", "evaluate",
         "list_networks", "load_set", "paired_bootstrap", "save_set",
