@@ -102,8 +102,8 @@ def test_public_names_are_the_inventory():
     assert sorted(lightning_distill.__all__) == [
         "ArrayDataModule", "BalancedDataModule", "CombinedDataModule", "DCDistiller", "DMDistiller", "DSADistiller",
         "DataSpec", "DigitsDataModule", "Distiller", "ExpertTrajectoryRecorder", "FolderDataModule",
-        "FunctionalNetwork", "IDMDistiller", "MNISTDataModule", "MTTDistiller", "MedMNIST3DDataModule", "MedMNISTDataModule",
-        "NpzDataModule", "Predictions", "Protocol", "RealBatch", "SitesDataModule", "StudentEvaluation",
+        "FunctionalNetwork", "IDMDistiller", "MNISTDataModule", "MTTDistiller", "MedMNIST3DDataModule",
+        "MedMNISTDataModule", "NpzDataModule", "Predictions", "Protocol", "RealBatch", "SitesDataModule", "StudentEvaluation",
         "SyntheticImageLogger", "SyntheticSet", "SyntheticSetExport", "__version__", "create_network", "evaluate",
         "list_networks", "load_set", "paired_bootstrap", "save_set",
     ]  # fmt: skip

@@ -46,5 +46,5 @@ def gaussian_mmd(real: Tensor, synthetic: Tensor) -> Tensor:
         count = len(rows)
         width = (distances.detach().sum() / max(1, count * (count - 1))).clamp(min=torch.finfo(torch.float32).tiny)
         kernel = torch.stack([(-distances / (w * width)).exp() for w in WIDTHS]).mean(0)
-    shares = torch.cat([rows.new_full((len(x),), sign / len(x)) for x, sign in ((real, 1), (synthetic, -1))])
-    return width * (shares @ kernel.float() @ shares)
+        shares = torch.cat([rows.new_full((len(x),), sign / len(x)) for x, sign in ((real, 1), (synthetic, -1))])
+        return width * (shares @ kernel @ shares)
