@@ -6,9 +6,9 @@
 
 ``dm`` takes 300 steps; every other method stops when its process has used the processor seconds of ``dm`` on the same
 data (column ``budget_s``), so ``steps`` differs. ConvNet of width 32, 10 images per class with formation 2 from
-herding, 128 real images per class, bf16, one thread; three students of the protocol ``quick``, hard labels, ``val`` split, one
-seed. The last step counts: nothing is selected in a run. One seed and three students: a difference within two standard
-deviations is noise. ``herding`` are the picked images without distillation, in the same formation.
+herding, 128 real images per class, bf16, one thread; three students of the protocol ``quick``, hard labels, ``val``
+split, one seed. The last step counts: nothing is selected in a run. With one seed and three students, a difference
+within two standard deviations is noise. ``herding`` are the picked images without distillation, in the same formation.
 """
 
 from __future__ import annotations
