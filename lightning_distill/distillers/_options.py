@@ -28,6 +28,7 @@ class DistillerOptions(TypedDict, total=False):
     """Options of `Distiller` that no method changes."""
 
     momentum: float
+    formation: int
     network: str
     seed: int
     on_small_class: SmallClass

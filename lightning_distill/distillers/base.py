@@ -44,6 +44,8 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units.
         momentum: Momentum of the SGD optimizer for the synthetic images.
         init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
+        formation: Number f of sub-images along each side of a stored image; f * f sub-images are trained on and cost
+            the bytes of one image, see `sets.formation.decode`.
         network: Name of the surrogate network, from `networks.list_networks` or timm.
         augmentation: Preset of `augmentation.presets.PRESETS`; ``None`` takes the data set's.
         seed: Seed of everything that is drawn.
@@ -78,6 +80,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         lr: float = 1.0,
         momentum: float = 0.5,
         init: str = "real",
+        formation: int = 1,
         network: str = "convnet",
         augmentation: str | None = None,
         seed: int = 0,
@@ -93,7 +96,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         self.automatic_optimization = False  # global_step then counts the steps of the one optimizer, the images'
         validate_options(ipc, network)
         self.ipc, self.class_ratio, self.on_small_class = ipc, class_ratio, on_small_class
-        self.init, self.augmentation, self.seed = init, augmentation, seed
+        self.init, self.formation, self.augmentation, self.seed = init, formation, augmentation, seed
         self.lr, self.momentum, self.lr_schedule, self.gradient_clip = lr, momentum, lr_schedule, gradient_clip
         self.network_name, self.compile_mode, self.chunk = network, compile, chunk
 
@@ -123,6 +126,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
             seed=self.seed,
             on_small_class=self.on_small_class,
             class_ratio=self.class_ratio,
+            formation=self.formation,
         )
 
     def setup(self, stage: str) -> None:
