@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers._options import IDMOptions, Unpack
 from lightning_distill.distillers.dm import DMDistiller
 from lightning_distill.distillers.network_queue import NetworkQueue
@@ -77,6 +78,12 @@ class IDMDistiller(DMDistiller):
             raise ValueError(f"ce_weight={ce_weight}; it must be at least 0 (0 leaves the cross-entropy out)")
         self.ce_weight, self.queue_size, self.push_every = ce_weight, queue_size, push_every
         self.trained_networks, self.train_steps, self.network_lr = trained_networks, train_steps, network_lr
+
+    def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
+        """Build the network, padded to the images of a class and to the batches of its training."""
+        real = datamodule.real_per_class
+        batch = min(BATCH_SIZE, real * len(datamodule.spec.balance_groups))
+        super().configure_network(datamodule, batch_sizes or [max(self.synthetic.counts), real, batch])
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
         """Yield the distances of embeddings, and the weighted cross-entropies of the synthetic images."""

@@ -36,7 +36,8 @@ def gaussian_mmd(real: Tensor, synthetic: Tensor) -> Tensor:
 
     Reference:
         Zhang et al.: M3D: Dataset Condensation by Minimizing Maximum Mean Discrepancy, AAAI 2024, arXiv 2312.15927.
-        The widths are those of Long et al.: Learning Transferable Features with Deep Adaptation Networks, ICML 2015.
+        Long et al.: Learning Transferable Features with Deep Adaptation Networks, ICML 2015, arXiv 1502.02791 (several
+        widths at once).
     """
     rows = torch.cat([real.detach().float(), synthetic.float()])  # (B + M, F)
     rows = rows - rows.detach().mean(0)  # distances stay, and float32 loses less
