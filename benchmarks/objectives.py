@@ -6,7 +6,7 @@
 
 ``dm`` takes 300 steps; every other method stops when its process has used the processor seconds of ``dm`` on the same
 data (column ``budget_s``), so ``steps`` differs. ConvNet of width 32, 10 images per class with formation 2 from
-herding, 128 real images per class, bf16, one thread; three students of the protocol ``quick``, hard labels, ``val``
+herding, 128 real images per class, float32, one thread; three students of the protocol ``quick``, hard labels, ``val``
 split, one seed. The last step counts: nothing is selected in a run. With one seed and three students, a difference
 within two standard deviations is noise. ``herding`` are the picked images without distillation, in the same formation.
 """
@@ -95,7 +95,7 @@ def measure(
         trainer = Trainer(
             max_steps={"herding": 1, "dm": steps}.get(method, -1),
             accelerator="cpu",
-            precision="bf16-mixed",
+            precision="32-true",
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -113,7 +113,7 @@ def measure(
             baselines=[],
             students=3,
             architectures=[common["network"]],
-            precision="bf16-mixed",
+            precision="32-true",
             accelerator="cpu",
             compile="off",
         )
