@@ -118,7 +118,7 @@ def test_batch_norm_sees_all_classes_in_one_forward(make_data, make_trainer, mon
         {},
         {"augmentation": "none"},
         {"network": "convnet_batch"},
-        {"objective": "characteristic", "lr": 1e-3},
+        {"objective": "characteristic", "lr": 1e-4},
         {"objective": "mmd"},
     ],
     ids=str,
