@@ -172,6 +172,18 @@ COLUMNS = {
     "random_acc_ci95": "random_acc_ci95_half_width",
 }
 
+#: Cells of result files by column. Files with the old cells are still read.
+CELLS = {
+    "trained_on": {
+        "all real data": "full",
+        "all real data, balanced": "full_balanced",
+        "all real data, classes weighted": "full_weighted",
+        "herding (embedding)": "herding_embedding",
+        "kcenter (embedding)": "kcenter_embedding",
+        "kmeans (embedding)": "kmeans_embedding",
+    },
+}
+
 #: Last part of a log key, after ``val/`` or ``test/``.
 LOG_KEYS = {
     "gain_random": "acc_gain_over_random",

@@ -61,9 +61,15 @@ def score_set(
 ) -> Scores:
     """Train students of this library for ``epochs + 1`` epochs and score them on the validation split."""
     variant = variant or Variant(compile="auto")
-    evaluator = StudentEvaluator(Protocol("bench", epochs), students, [network], compile=variant.compile)
+    evaluator = StudentEvaluator(
+        Protocol("bench", epochs), students=students, architectures=[network], compile=variant.compile
+    )
     return evaluate_students(
-        evaluator, lambda student: synthetic_set, data.val_dataloader(), device, variant.precision == "bf16-mixed"
+        evaluator,
+        lambda student: synthetic_set,
+        data.val_dataloader(),
+        device=device,
+        bf16=variant.precision == "bf16-mixed",
     )
 
 

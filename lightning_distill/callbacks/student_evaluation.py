@@ -105,7 +105,9 @@ class StudentEvaluation(RenamedArguments, Callback):
         compile: CompileMode = "auto",
         figures: bool = True,
     ) -> None:
-        self.evaluator = StudentEvaluator(protocol, students, architectures or ["convnet"], seed, compile)
+        self.evaluator = StudentEvaluator(
+            protocol, students=students, architectures=architectures or ["convnet"], seed=seed, compile=compile
+        )
         self.random_baseline, self.figures, self.metrics = random_baseline, figures, metrics
         self.scores: dict[str, Scores] = {}
         self._set = None if synthetic_set is None else _read_source(synthetic_set)
@@ -182,7 +184,9 @@ class StudentEvaluation(RenamedArguments, Callback):
         sharded = isinstance(current_evaluation_loader(trainer), SequentialLoader)  # all ranks see all images
         epochs = self.evaluator.epochs_on_this_rank(sharded)
         with student_progress(trainer, epochs, f"{len(self.evaluator.seeds)} students") as on_epoch:
-            self._trained = self.evaluator.train(lambda _: data, device, bf16, on_epoch, sharded)
+            self._trained = self.evaluator.train(
+                lambda _: data, device=device, bf16=bf16, on_epoch=on_epoch, sharded=sharded
+            )
         if self.metrics is not None:
             self._trained.add_metrics(self.metrics)
         self._baseline_key = f"{stage}, {_baseline_key(data, self._train_spec, self.evaluator)}"
@@ -195,7 +199,9 @@ class StudentEvaluation(RenamedArguments, Callback):
             spec = statistics_for(space, self._train_spec)
             sampler = coreset_sampler("random", arrays, counts, spec, self.evaluator.seeds[0])
             with student_progress(trainer, epochs, "students of random subsets") as on_epoch:
-                self._random_trained = self.evaluator.train(sampler, device, bf16, on_epoch, sharded)
+                self._random_trained = self.evaluator.train(
+                    sampler, device=device, bf16=bf16, on_epoch=on_epoch, sharded=sharded
+                )
 
     def _resolve_set(self, trainer: Trainer, pl_module: LightningModule) -> tuple[LabeledSet, DataSpec]:
         """Return the training set, and a spec with the statistics that map pixel units to the students' space."""

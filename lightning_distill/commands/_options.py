@@ -10,9 +10,9 @@ from typing import Literal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_distill.evaluation.evaluate import evaluate
-from lightning_distill.evaluation.students.protocol import ProgressCallback
 from lightning_distill.utils.command_line import SHELL_NAMES, command_line, option
 from lightning_distill.utils.hardware import resolve_device
+from lightning_distill.utils.progress import ProgressCallback
 
 __all__ = [
     "SHELL_NAMES",

@@ -26,6 +26,7 @@ from lightning_distill.evaluation import (
     full_data,
 )
 from lightning_distill.evaluation.candidates import with_protocol
+from lightning_distill.evaluation.labels import LABELS
 from lightning_distill.evaluation.result_table import percent
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
@@ -140,7 +141,9 @@ def indicator(
     train = data.train_arrays()
     available = np.bincount(train[1], minlength=spec.num_classes)
     counts = [limit_to_available(images_per_class(n, spec), available, spec, on_small_class) for n in sizes]
-    evaluator = StudentEvaluator(get_protocol(protocol), students, [network], seed, compile)
+    evaluator = StudentEvaluator(
+        get_protocol(protocol), students=students, architectures=[network], seed=seed, compile=compile
+    )
     jobs: list[Job] = [
         (f"random subsets, ipc {size}", sum(count), evaluator, coreset_sampler("random", train, count, spec, seed))
         for size, count in zip(sizes, counts, strict=True)
@@ -158,7 +161,11 @@ def indicator(
         for name, images, job, sampler in jobs:
             bar.update(task, description=f"{name}, {students} students")
             on_epoch = partial(bar.advance, task, images)
-            scores.append(evaluate_students(job, sampler, batches, device, precision == "bf16-mixed", on_epoch))
+            scores.append(
+                evaluate_students(
+                    job, sampler, batches, device=device, bf16=precision == "bf16-mixed", on_epoch=on_epoch
+                )
+            )
     full_scores = scores.pop() if full else None
     shared: dict[str, Any] = {
         "split": split,
@@ -188,7 +195,7 @@ def indicator(
 def _full_data_job(data: ArrayDataModule, evaluator: StudentEvaluator) -> Job:
     train = data.train_arrays()
     full = with_protocol(evaluator, evaluator.protocol.for_real_data(len(train[1])))
-    return "all real data", len(train[1]), full, full_data(train, data.spec)
+    return LABELS["full"], len(train[1]), full, full_data(train, data.spec)
 
 
 def _measured(
@@ -238,7 +245,7 @@ def _show(rows: Sequence[IndicatorRow], stats: DifficultyStats, study: Study, ti
     )
     measured.add_row("scatter between classes over within", f"{stats.separability:.3f}")
     if not math.isnan(first.full_acc):
-        measured.add_row("all real data", f"{100 * first.full_acc:.1f} (balanced {100 * first.full_balanced_acc:.1f})")
+        measured.add_row(LABELS["full"], f"{100 * first.full_acc:.1f} (balanced {100 * first.full_balanced_acc:.1f})")
     console.print(measured)
     table = Table(title="Predicted accuracy of distilled sets, 95 % interval, percent")
     for column in ("ipc", "random", "balanced", "method", "predicted", "error"):

@@ -148,7 +148,17 @@ def mix(
     synthetic = adapt_set(synthetic, spec, map_classes, resize)
     device = resolve_device(accelerator)
     plan = [
-        (r, w, StudentEvaluator(same_steps(training, r, r + num_synthetic(r, w)), students, [network], seed, compile))
+        (
+            r,
+            w,
+            StudentEvaluator(
+                same_steps(training, r, r + num_synthetic(r, w)),
+                students=students,
+                architectures=[network],
+                seed=seed,
+                compile=compile,
+            ),
+        )
         for r, w in product(of_class, ratios)
     ]
     about = (str(card.get("method", "set")), str(card.get("sha256", ""))[:12], len(synthetic.labels))
@@ -167,7 +177,12 @@ def mix(
             sampler = mix_real_and_synthetic(arrays, of_class[r], synthetic, w, spec, seed)
             batches = data.val_dataloader() if split == "val" else data.test_dataloader()
             scores = evaluate_students(
-                evaluator, sampler, batches, device, precision == "bf16-mixed", partial(bar.advance, task)
+                evaluator,
+                sampler,
+                batches,
+                device=device,
+                bf16=precision == "bf16-mixed",
+                on_epoch=partial(bar.advance, task),
             )
             alone = scores if w == 0 else alone
             change = paired_gain(scores, alone)

@@ -20,6 +20,7 @@ from lightning_distill.evaluation.baselines import (
     coreset_sampler,
     full_data,
 )
+from lightning_distill.evaluation.labels import FULL_BASELINES, coreset_baseline
 from lightning_distill.evaluation.result import Batches, Candidate, EvaluationSplit
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import Protocol as TrainingProtocol
@@ -30,12 +31,6 @@ from lightning_distill.sets.synthetic import SmallClass, limit_to_available
 from lightning_distill.spec import DataSpec
 
 Split = Literal["val", "test"]
-#: Baselines that use the whole training split, and their names in tables.
-FULL = {
-    "full": "all real data",
-    "full_weighted": "all real data, classes weighted",
-    "full_balanced": "all real data, balanced",
-}
 
 
 class EvaluationData(Protocol):
@@ -109,7 +104,7 @@ def baseline_candidate(
     """Build a baseline: a coreset with given class counts, or the whole training split.
 
     Args:
-        name: Name of a coreset method (`coresets.METHODS`) or of a full-data baseline (`FULL`).
+        name: Name of a coreset method (`coresets.METHODS`) or of a full-data baseline (`FULL_BASELINES`).
         data: Data module with the real images.
         counts: Number of images of each class.
         evaluator: Evaluator that trains the students.
@@ -124,23 +119,27 @@ def baseline_candidate(
     """
     spec, seed = data.spec, evaluator.seeds[0]
     real = data.all_train_arrays() if name in ("full", "full_weighted") else data.train_arrays()
-    if name in FULL:
+    if name in FULL_BASELINES:
         images = sum(balanced_counts(real[1], spec)) if name == "full_balanced" else len(real[1])
         protocol = evaluator.protocol.for_real_data(images)
         samplers = {"full": full_data, "full_weighted": class_weighted_full_data}
         sampler = samplers[name](real, spec) if name in samplers else class_balanced_full_data(real, spec, seed)
-        return Candidate(FULL[name], None, with_protocol(evaluator, protocol), sampler)
+        return Candidate(name, None, with_protocol(evaluator, protocol), sampler)
     available = np.bincount(real[1], minlength=len(spec.balance_groups))
     counts = limit_to_available(counts, available, spec, on_small_class)
     used = features if name != "random" else None
-    label = name if used is None else f"{name} (embedding)"
-    return Candidate(label, counts, evaluator, coreset_sampler(name, real, counts, spec, seed, used))
+    key = coreset_baseline(name, "pixels" if used is None else "embedding")
+    return Candidate(key, counts, evaluator, coreset_sampler(name, real, counts, spec, seed, used))
 
 
 def with_protocol(evaluator: StudentEvaluator, protocol: TrainingProtocol) -> StudentEvaluator:
     """Return an evaluator of the same students under another training protocol."""
     return StudentEvaluator(
-        protocol, len(evaluator.seeds), evaluator.architectures, evaluator.seeds[0], evaluator.compile
+        protocol,
+        students=len(evaluator.seeds),
+        architectures=evaluator.architectures,
+        seed=evaluator.seeds[0],
+        compile=evaluator.compile,
     )
 
 

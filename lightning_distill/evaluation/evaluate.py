@@ -13,7 +13,6 @@ import numpy as np
 from lightning_distill._renamed import with_renamed_arguments
 from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.evaluation.candidates import (
-    FULL,
     EvaluationData,
     Split,
     baseline_candidate,
@@ -22,18 +21,20 @@ from lightning_distill.evaluation.candidates import (
     without_augmentation,
 )
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
+from lightning_distill.evaluation.labels import FULL_BASELINES, display_name
 from lightning_distill.evaluation.metrics.prior_correction import class_priors
 from lightning_distill.evaluation.metrics.relative import RelativeScores, bytes_of_arrays
 from lightning_distill.evaluation.result import Candidate, EvaluationResult, compare_to_baselines, evaluate_candidate
 from lightning_distill.evaluation.result_table import ResultRow, make_row
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
-from lightning_distill.evaluation.students.protocol import ProgressCallback, get_protocol
+from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.adapt import adapted_sampler
 from lightning_distill.sets.coresets import METHODS, Space
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
 from lightning_distill.utils.command_line import command_line
 from lightning_distill.utils.hardware import resolve_device
+from lightning_distill.utils.progress import ProgressCallback
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -174,7 +175,9 @@ def evaluate(
         )
     on_start = on_start or (lambda text, epochs: lambda: None)
     training = replace(get_protocol(protocol), augmentation=augmentation)
-    evaluator = StudentEvaluator(training, students, architectures or ["convnet"], seed, compile)
+    evaluator = StudentEvaluator(
+        training, students=students, architectures=architectures or ["convnet"], seed=seed, compile=compile
+    )
     device, bf16, scored = resolve_device(accelerator), precision == "bf16-mixed", test_data or data
     distilled = []
     if synthetic_set is not None:
@@ -186,7 +189,17 @@ def evaluate(
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
         real, network = data.train_arrays(), evaluator.architectures[0]
         on_epoch = on_start("feature network", embedding_epochs(training, len(real[1])))
-        features = embed_features(real, data.spec, network, training, seed, device, bf16, compile, on_epoch)
+        features = embed_features(
+            real,
+            data.spec,
+            network=network,
+            protocol=training,
+            seed=seed,
+            device=device,
+            bf16=bf16,
+            compile=compile,
+            on_epoch=on_epoch,
+        )
     candidates = [baseline_candidate(name, data, counts, evaluator, on_small_class, features) for name in baselines]
     if test_data is not None:
         candidates = [
@@ -203,12 +216,12 @@ def evaluate(
     rows: list[ResultRow] = []
     for candidate in candidates:
         on_epoch = on_start(_describe(candidate), candidate.evaluator.epochs)
-        result = evaluate_candidate(candidate, images, device, bf16, on_epoch)
+        result = evaluate_candidate(candidate, images, device=device, bf16=bf16, on_epoch=on_epoch)
         results.append(result)
         if ars and (candidate.distilled or candidate.name == "random"):
             plain = without_augmentation(candidate)
             on_epoch = on_start(f"{_describe(plain)}, no augmentation", plain.evaluator.epochs)
-            plain_result = evaluate_candidate(plain, images, device, bf16, on_epoch)
+            plain_result = evaluate_candidate(plain, images, device=device, bf16=bf16, on_epoch=on_epoch)
             plain_acc[candidate.name] = plain_result.scores.mean("acc")
         relative = RelativeScores()
         if candidate.distilled:
@@ -226,15 +239,15 @@ def evaluate(
 
 
 def _describe(candidate: Candidate) -> str:
-    return f"{candidate.name}, {len(candidate.evaluator.seeds)} students"
+    return f"{display_name(candidate.name)}, {len(candidate.evaluator.seeds)} students"
 
 
 def _check(
     synthetic_set: str | os.PathLike[str] | None, ipc: int | list[int] | None, baselines: Sequence[str], students: int
 ) -> None:
     """Raise ValueError for arguments that are wrong without any data."""
-    if unknown := [name for name in baselines if name not in (*METHODS, *FULL)]:
-        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL))}")
+    if unknown := [name for name in baselines if name not in (*METHODS, *FULL_BASELINES)]:
+        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL_BASELINES))}")
     if (synthetic_set is None) == (ipc is None):
         raise ValueError("give either a set file (--set) or, for baselines alone, images per class (--ipc)")
     if students == 1:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lightning_distill.evaluation.labels import display_name, name_of_file
 from lightning_distill.evaluation.metrics.classification import compute_metrics
 from lightning_distill.evaluation.metrics.intervals import Estimate, bootstrap_interval, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
@@ -24,7 +25,7 @@ from lightning_distill.report.captions import (
 from lightning_distill.report.curves import against_ipc
 from lightning_distill.report.neighbours import NearestImages
 from lightning_distill.report.redact import redact_paths
-from lightning_distill.report.results import THEMES, Group, display_name
+from lightning_distill.report.results import THEMES, Group
 from lightning_distill.report.runs import Run
 from lightning_distill.report.tables import PlainTable, ResultsTable, derived_table, estimates_table, results_table
 from lightning_distill.sets.card import privacy_warning
@@ -241,7 +242,7 @@ def predictions_section(name: str, predictions: Predictions, run: str) -> Predic
         f"split; {students} student{'s' * (students != 1)} ({networks}), seeds {seeds}; {run}."
     )
     return PredictionsSection(
-        trained_on=display_name(name.strip("_").replace("_", " ")),  # evaluate writes other characters of a name as _
+        trained_on=display_name(name_of_file(name)),
         about=redact_paths(about),
         table=_headline_table(predictions),
         figures=[

@@ -64,12 +64,12 @@ def test_the_plan_ends_within_five_minutes_by_a_clock_that_is_set(slower_bf16, w
         def step(took):
             now[0] += took
 
-        turns = InterleavedTimer(lambda: step(textbook[path]), warmup, pairs, seconds)
+        timer = InterleavedTimer(lambda: step(textbook[path]), warmup, pairs, seconds)
         own = textbook[path] * (slower_bf16 if variant.precision == "bf16-mixed" else 1.0)
         step(warm_up if variant.compile == "max" else 0.0)
-        while step(own) or not turns():
+        while step(own) or not timer():
             pass
-        return turns
+        return timer
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     monkeypatch.setattr(command, "measure_path", measure)
@@ -122,9 +122,9 @@ def test_bench_is_in_the_overview_and_has_help(capsys):
 
 def timed(step, warm_up=0.0):
     """Turns that took so long."""
-    turns = InterleavedTimer(pairs=1)
-    turns.ours = [warm_up, step]
-    return turns
+    timer = InterleavedTimer(pairs=1)
+    timer.ours = [warm_up, step]
+    return timer
 
 
 @pytest.fixture

@@ -15,13 +15,14 @@ from torchmetrics import MetricCollection
 from lightning_distill.evaluation.metrics.classification import StudentMetrics, class_recalls
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol, get_protocol
+from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.evaluation.students.trainer import Student, StudentTrainer
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import check_network
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.distributed import gather_shards, rank_and_world_size, shard
+from lightning_distill.utils.progress import ProgressCallback
 
 
 class StudentEvaluator:
@@ -45,6 +46,7 @@ class StudentEvaluator:
     def __init__(
         self,
         protocol: str | Protocol = "quick",
+        *,
         students: int = 3,
         architectures: Sequence[str] = ("convnet",),
         seed: int = 0,
@@ -76,6 +78,7 @@ class StudentEvaluator:
     def train(
         self,
         data: Callable[[int], LabeledSet],
+        *,
         device: torch.device | str = "cpu",
         bf16: bool = False,
         on_epoch: ProgressCallback = lambda: None,
@@ -100,8 +103,10 @@ class StudentEvaluator:
         for name in self.architectures:
             numbers = [i for architecture, i in students_here if architecture == name]
             trainer = self._student_trainer(name, len(sets[0].labels), str(device), bf16, spec)
-            students += trainer.fit_many([sets[i] for i in numbers], [self.seeds[i] for i in numbers], on_epoch)
-        return TrainedStudents(students, spec, device, started_at, sharded)
+            students += trainer.fit_many(
+                [sets[i] for i in numbers], [self.seeds[i] for i in numbers], on_epoch=on_epoch
+            )
+        return TrainedStudents(students, spec, device=device, started_at=started_at, sharded=sharded)
 
     def _students(self, sharded: bool) -> list[tuple[str, int]]:
         """Return architecture and number of the students trained on this rank, in the order of their scores."""
@@ -113,7 +118,16 @@ class StudentEvaluator:
         key = (name, images, device, bf16, spec)
         if key not in self._trainers:
             count = len(self.seeds)
-            self._trainers[key] = StudentTrainer(name, spec, self.protocol, images, count, device, bf16, self.compile)
+            self._trainers[key] = StudentTrainer(
+                name,
+                spec,
+                protocol=self.protocol,
+                images=images,
+                students=count,
+                device=device,
+                bf16=bf16,
+                compile=self.compile,
+            )
         return self._trainers[key]
 
 
@@ -135,6 +149,7 @@ class TrainedStudents:
         self,
         students: list[Student],
         spec: DataSpec,
+        *,
         device: torch.device | str,
         started_at: float,
         sharded: bool = False,
@@ -292,6 +307,7 @@ def evaluate_students(
     evaluator: StudentEvaluator,
     data: Callable[[int], LabeledSet],
     batches: Iterable[tuple[Tensor, Tensor]],
+    *,
     device: torch.device | str = "cpu",
     bf16: bool = False,
     on_epoch: ProgressCallback = lambda: None,
@@ -306,4 +322,4 @@ def evaluate_students(
         bf16: Whether to run the forward pass in bfloat16.
         on_epoch: Function that is called after every epoch of every student.
     """
-    return evaluator.train(data, device, bf16, on_epoch).update_all(batches).scores()
+    return evaluator.train(data, device=device, bf16=bf16, on_epoch=on_epoch).update_all(batches).scores()
