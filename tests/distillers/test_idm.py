@@ -76,10 +76,11 @@ def test_networks_learn_and_the_oldest_leave(make_data, make_trainer):
     assert all(not tensor.requires_grad for tensor in distiller.extra_state.values())
 
 
-@pytest.mark.parametrize("objective", ["characteristic", "mmd"])
-def test_objectives_go_with_the_queue(objective, make_data, make_trainer):
-    distiller = IDMDistiller(ipc=2, objective=objective, network="convnet_w16", **QUEUE)
+@pytest.mark.parametrize("objective", ["mean", "characteristic", "mmd"])
+def test_objectives_and_formation_go_with_the_queue(objective, make_data, make_trainer):
+    distiller = IDMDistiller(ipc=2, objective=objective, formation=2, network="convnet_w16", **QUEUE)
     make_trainer(max_steps=3).fit(distiller, datamodule=make_data())
+    assert distiller.synthetic.counts == [8, 8]
     assert distiller.synthetic.images.isfinite().all()
 
 
