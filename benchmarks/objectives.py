@@ -4,11 +4,12 @@
     python benchmarks/objectives.py --quick                    # the digits, tiny sizes, as a test
     python benchmarks/objectives.py --root ../shared/data --only 'dermamnist/*'
 
-``dm`` takes 300 steps; every other method stops when its process has used the processor seconds of ``dm`` on the same
-data (column ``budget_s``), so ``steps`` differs. ConvNet of width 32, 10 images per class with formation 2 from
-herding, 128 real images per class, float32, one thread; three students of the protocol ``quick``, hard labels, ``val``
-split, one seed. The last step counts: nothing is selected in a run. With one seed and three students, a difference
-within two standard deviations is noise. ``herding`` are the picked images without distillation, in the same formation.
+``dm`` takes 300 steps. Every other method takes 300 divided by ``step_ratio``, the processor seconds of its step
+relative to a step of ``dm``, measured on the same data alternately, so that other work on the machine affects both.
+ConvNet of width 32, 10 images per class with formation 2 from herding, 128 real images per class, float32, one thread;
+three students of the protocol ``quick``, hard labels, ``val`` split, one seed. The last step counts: nothing is selected
+in a run. With one seed and three students, a difference within two standard deviations is noise. ``herding`` are the
+picked images without distillation, in the same formation.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import time
 from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, Trainer
 from script import folder, options
 
 from lightning_distill import (
@@ -39,8 +41,10 @@ from lightning_distill import (
 from lightning_distill.bench.results import ResumableCsv, provenance
 
 STEPS, REAL = 300, 128
+#: Short runs to compare the seconds of a step: number of runs of each method, and steps of a run, not timed and timed.
+ROUNDS, WARM_UP, TIMED = 2, 2, 8
 #: Options of every method: those of the first recipe that beats picked images on all data.
-COMMON: dict[str, Any] = {"init": "herding", "formation": 2, "network": "convnet_w32", "compile": "off"}
+SETTINGS: dict[str, Any] = {"ipc": 10, "init": "herding", "formation": 2, "network": "convnet_w32", "compile": "off"}
 #: A queue for runs of a few hundred steps: the paper's 20 network steps per image step would take nine tenths of them.
 QUEUE: dict[str, Any] = {"trained_networks": 1, "train_steps": 2, "push_every": 60, "queue_size": 6}
 METHODS: dict[str, Callable[..., Distiller]] = {
@@ -65,45 +69,60 @@ def datasets(root: Path) -> dict[str, Callable[[], ArrayDataModule]]:
     }
 
 
-class StopAfter(Callback):
-    """End the run when the process has used a number of processor seconds since its start.
+class StepTimer(Callback):
+    """Record the processor seconds of every step.
 
-    Args:
-        budget: Processor seconds.
+    Attributes:
+        seconds: Processor seconds, one number for each step.
     """
 
-    def __init__(self, budget: float) -> None:
-        self.budget, self.used = budget, 0.0
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock, after the data were read and the set was initialised."""
+    def on_train_batch_start(self, *_: object) -> None:
+        """Start the clock."""
         self._start = time.process_time()
 
-    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
-        """Ask the trainer to stop beyond the budget."""
-        self.used = time.process_time() - self._start
-        trainer.should_stop = trainer.should_stop or self.used >= self.budget
+    def on_train_batch_end(self, *_: object) -> None:
+        """Stop the clock."""
+        self.seconds.append(time.process_time() - self._start)
+
+
+def distil(distiller: Distiller, data: ArrayDataModule, steps: int, *callbacks: Callback) -> StepTimer:
+    """Run a distiller for a number of steps, quietly, on one CPU."""
+    timer = StepTimer()
+    trainer = Trainer(
+        max_steps=steps,
+        accelerator="cpu",
+        precision="32-true",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        callbacks=[timer, *callbacks],
+    )
+    trainer.fit(distiller, datamodule=data)
+    return timer
+
+
+def step_ratio(data: ArrayDataModule, method: str, options: dict[str, Any]) -> float:
+    """Return the processor seconds of a step relative to one of ``dm``: the median of alternate short runs."""
+    ratios = []
+    for _ in range(ROUNDS):
+        one, dm = (distil(METHODS[name](**options), data, WARM_UP + TIMED) for name in (method, "dm"))
+        ratios.append(median(one.seconds[WARM_UP:]) / median(dm.seconds[WARM_UP:]))
+    return median(ratios)
 
 
 def measure(
-    data: ArrayDataModule, method: str, budget: float, ipc: int, common: dict[str, Any], protocol: str, steps: int
+    data: ArrayDataModule, method: str, options: dict[str, Any], steps: int, protocol: str
 ) -> dict[str, object]:
-    """Distill by one method within a budget, train the students, and return the cells of a row."""
-    clock, began = StopAfter(budget), time.perf_counter()
-    distiller = METHODS[method](ipc=ipc, **common)
+    """Distil by one method, train the students, and return the cells of a row."""
+    ratio = step_ratio(data, method, {**options, "init": "real"}) if method not in ("dm", "herding") else 1.0
+    steps, began = 1 if method == "herding" else max(1, round(steps / ratio)), time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
-        trainer = Trainer(
-            max_steps={"herding": 1, "dm": steps}.get(method, -1),
-            accelerator="cpu",
-            precision="32-true",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            limit_val_batches=0,
-            callbacks=[clock, SyntheticSetExport(temporary)],
-        )
-        trainer.fit(distiller, datamodule=data)
+        timer = distil(METHODS[method](**options), data, steps, SyntheticSetExport(temporary))
         seconds = time.perf_counter() - began
         (row,) = evaluate(
             f"{temporary}/last",
@@ -112,24 +131,23 @@ def measure(
             split="val",
             baselines=[],
             students=3,
-            architectures=[common["network"]],
-            precision="32-true",
+            architectures=[options["network"]],
             accelerator="cpu",
             compile="off",
         )
-    scores = {name: round(getattr(row, name), 4) for name in SCORES}
     return {
-        "steps": trainer.global_step,
-        "budget_s": round(budget, 1) if budget < float("inf") else "",
-        "processor_s": round(clock.used, 1),
+        "ipc": options["ipc"],
+        "steps": steps,
+        "step_ratio": round(ratio, 2),
+        "processor_s": round(sum(timer.seconds), 1),
         "seconds": round(seconds, 1),
         "student_seconds": round(row.seconds, 1),
-        **scores,
+        **{name: round(getattr(row, name), 4) for name in SCORES},
     }
 
 
 SCORES = ("acc", "acc_std", "balanced_acc", "balanced_acc_std")
-COLUMNS = ("ipc", "options", "steps", "budget_s", "processor_s", "seconds", "student_seconds", *SCORES)
+COLUMNS = ("ipc", "steps", "step_ratio", "processor_s", "seconds", "student_seconds", *SCORES)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -139,24 +157,16 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     made = provenance("python " + " ".join(["benchmarks/objectives.py", *(arguments or sys.argv[1:])]))
     table = ResumableCsv(folder(given) / "objectives.csv", ("data", "method"), COLUMNS, overwrite=given.again)
-    sources = datasets(given.root)
-    ipc, common, protocol, steps = 10, COMMON, "quick", STEPS
+    sources, settings, steps, protocol = datasets(given.root), SETTINGS, STEPS, "quick"
     if given.quick:
         sources = {"digits": lambda: DigitsDataModule(real_per_class=8, steps_per_epoch=3)}
-        ipc, common, protocol, steps = 1, {**COMMON, "network": "convnet_w16"}, "tiny", 3
+        settings, steps, protocol = {**SETTINGS, "network": "convnet_w16", "ipc": 1}, 3, "tiny"
     for name, source in sources.items():
         for method in METHODS:
-            if not fnmatch(f"{name}/{method}", given.only) or not table.is_missing(name, method):
-                continue
-            dm = [row for row in table.rows if (row["data"], row["method"]) == (name, "dm")]
-            if method not in ("herding", "dm") and not dm:
-                parser.error(f"{name}/{method} needs the seconds of {name}/dm; measure that first")
-            budget = float(dm[0]["processor_s"]) if method not in ("herding", "dm") else float("inf")
-            data = source()
-            cells = measure(data, method, budget, ipc, common, protocol, steps)
-            row = {"data": name, "method": method, "ipc": ipc, **cells}
-            print(row, flush=True)
-            table.put({**row, **made})
+            if fnmatch(f"{name}/{method}", given.only) and table.is_missing(name, method):
+                row = {"data": name, "method": method, **measure(source(), method, settings, steps, protocol)}
+                print(row, flush=True)
+                table.put({**row, **made})
 
 
 if __name__ == "__main__":
