@@ -7,9 +7,9 @@
 ``dm`` takes 300 steps. Every other method takes 300 divided by ``step_ratio``, the processor seconds of its step
 relative to a step of ``dm``, measured on the same data alternately, so that other work on the machine affects both.
 ConvNet of width 32, 10 images per class with formation 2 from herding, 128 real images per class, float32, one thread;
-three students of the protocol ``quick``, hard labels, ``val`` split, one seed. The last step counts: nothing is selected
-in a run. With one seed and three students, a difference within two standard deviations is noise. ``herding`` are the
-picked images without distillation, in the same formation.
+three students of the protocol ``quick``, hard labels, ``val`` split, one seed. The last step counts: nothing is
+selected in a run. With one seed and three students, a difference within two standard deviations is noise. ``herding``
+are the picked images without distillation, in the same formation.
 """
 
 from __future__ import annotations
