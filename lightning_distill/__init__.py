@@ -65,6 +65,9 @@ if TYPE_CHECKING:
         DSADistiller as DSADistiller,
     )
     from lightning_distill.distillers import (
+        IDMDistiller as IDMDistiller,
+    )
+    from lightning_distill.distillers import (
         KRRDistiller as KRRDistiller,
     )
     from lightning_distill.distillers import (
@@ -139,6 +142,7 @@ _EXPORTS = {
     "ExpertTrajectoryRecorder": "callbacks",
     "FolderDataModule": "data",
     "FunctionalNetwork": "functional.network",
+    "IDMDistiller": "distillers",
     "KRRDistiller": "distillers",
     "MNISTDataModule": "data",
     "MTTDistiller": "distillers",

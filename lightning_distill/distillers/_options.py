@@ -61,6 +61,22 @@ class MTTOptions(DistillerOptions, total=False):
     augmentation: str | None
 
 
+class DMOptions(DistillerOptions, total=False):
+    """Options of `Distiller` that `DMDistiller` does not change."""
+
+    lr: float
+    init: str
+    augmentation: str | None
+
+
+class IDMOptions(DistillerOptions, total=False):
+    """Options of `DMDistiller` and `Distiller` that `IDMDistiller` does not change."""
+
+    objective: str
+    init: str
+    augmentation: str | None
+
+
 class DSAOptions(DistillerOptions, total=False):
     """Options of `DCDistiller` that `DSADistiller` does not change."""
 

@@ -1,6 +1,8 @@
 """Objectives of the methods: pure functions from tensors to a scalar, with the formula in the docstring."""
 
+from lightning_distill.objectives.characteristic_function import characteristic_function_distance
 from lightning_distill.objectives.distribution_matching import mean_embedding_distance
+from lightning_distill.objectives.gaussian_mmd import gaussian_mmd
 from lightning_distill.objectives.gradient_matching import Distance, gradient_distance
 from lightning_distill.objectives.kernel_ridge import ridge_loss, ridge_weights
 from lightning_distill.objectives.multi_label import label_entropy
@@ -8,6 +10,8 @@ from lightning_distill.objectives.trajectory_matching import trajectory_distance
 
 __all__ = [
     "Distance",
+    "characteristic_function_distance",
+    "gaussian_mmd",
     "gradient_distance",
     "label_entropy",
     "mean_embedding_distance",

@@ -12,7 +12,11 @@ from lightning_distill.networks import create_network
 from lightning_distill.utils.rng import derive_seed
 
 
-def plain_dm(data, ipc: int, steps: int, network: str, seed: int) -> torch.Tensor:
+def mean_distance(real: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
+    return ((real.mean(0) - synthetic.mean(0)) ** 2).sum()
+
+
+def plain_dm(data, ipc: int, steps: int, network: str, seed: int, distance=mean_distance, lr: float = 1.0):
     """DM without augmentation, class by class, in eager float32, written from the protocol."""
     spec, draws = data.spec, data.train_dataloader()
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (spec.mean, spec.std))
@@ -27,12 +31,13 @@ def plain_dm(data, ipc: int, steps: int, network: str, seed: int) -> torch.Tenso
         net = create_network(network, spec.shape[0], spec.num_classes, spec.shape[1:])
         loss = torch.zeros(())
         for c in range(spec.num_classes):
-            real = net.embed(x[y == c]).detach().mean(0)
-            synthetic = net.embed(images[c * ipc : (c + 1) * ipc]).mean(0)
-            loss = loss + ((real - synthetic) ** 2).sum()
+            real = net.embed(x[y == c]).detach()
+            synthetic = net.embed(images[c * ipc : (c + 1) * ipc])
+            torch.manual_seed(derive_seed(seed, step, c, "objective"))
+            loss = loss + distance(real, synthetic)
         (gradient,) = torch.autograd.grad(loss, images)
         velocity = 0.5 * velocity + gradient
-        images = (images - 1.0 * velocity).detach().requires_grad_()
+        images = (images - lr * velocity).detach().requires_grad_()
     return images.detach()
 
 
@@ -44,6 +49,36 @@ def test_equals_a_plain_implementation_step_by_step(channels, make_data, make_tr
     expected = plain_dm(data, 2, 4, "convnet_w16", 4)
     torch.testing.assert_close(distiller.synthetic.images.detach(), expected, rtol=1e-4, atol=1e-5)
     assert (distiller.synthetic.images - distiller.init_synthetic(data).images).abs().max() > 1e-3
+
+
+def complex_distance(real: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
+    t = torch.randn(1024, real.shape[1])
+    phi = [torch.polar(torch.ones(len(x), 1024), (x / x.norm(dim=1, keepdim=True)) @ t.T).mean(0)
+           for x in (real, synthetic)]  # fmt: skip
+    return 300 * ((phi[0] - phi[1]).abs().square() / 2).sqrt().mean()
+
+
+def kernel_distance(real: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor:
+    both = torch.cat([real, synthetic])
+    h = (both[:, None] - both).square().sum(-1).detach().sum() / (len(both) * (len(both) - 1))
+
+    def mean(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        square = (a[:, None] - b).square().sum(-1)
+        return torch.stack([torch.exp(-square / (w * h)) for w in (0.25, 0.5, 1, 2, 4)]).mean()
+
+    return h * (mean(real, real) + mean(synthetic, synthetic) - 2 * mean(real, synthetic))
+
+
+@pytest.mark.parametrize(
+    ("objective", "distance", "lr"), [("characteristic", complex_distance, 1e-3), ("mmd", kernel_distance, 1.0)]
+)
+def test_other_objectives_equal_a_plain_implementation_step_by_step(objective, distance, lr, make_data, make_trainer):
+    distiller = DMDistiller(ipc=2, lr=lr, network="convnet_w16", augmentation="none", seed=4, objective=objective)
+    data = make_data(num_classes=3)
+    make_trainer(max_steps=3).fit(distiller, datamodule=data)
+    expected = plain_dm(data, 2, 3, "convnet_w16", 4, distance, lr)
+    torch.testing.assert_close(distiller.synthetic.images.detach(), expected, rtol=1e-4, atol=1e-4)
+    assert (distiller.synthetic.images - distiller.init_synthetic(data).images).abs().max() > 3e-3
 
 
 def test_logged_loss_is_the_sum_over_classes(make_data, make_trainer):
@@ -77,7 +112,17 @@ def test_batch_norm_sees_all_classes_in_one_forward(make_data, make_trainer, mon
     assert rows == [3 * 8, 3 * 2]
 
 
-@pytest.mark.parametrize("options", [{}, {"augmentation": "none"}, {"network": "convnet_batch"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"augmentation": "none"},
+        {"network": "convnet_batch"},
+        {"objective": "characteristic", "lr": 1e-4},
+        {"objective": "mmd"},
+    ],
+    ids=str,
+)
 def test_chunks_change_nothing(options, make_data, make_trainer):
     images = []
     for chunk in (1, 5, 16, None):
@@ -167,6 +212,9 @@ def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
     refused(make_trainer, make_data(), r"3 numbers but blobs has 2 classes", ipc=[1, 1, 1])
     refused(make_trainer, make_data(), r"unknown network 'convnett'; closest names: .*convnet", network="convnett")
     refused(make_trainer, make_data(), r"unknown augmentation 'dsaa'; use one of dsa", augmentation="dsaa")
+    refused(
+        make_trainer, make_data(), r"unknown objective 'max'; use one of mean, characteristic, mmd", objective="max"
+    )
     refused(make_trainer, make_data(), r"unknown init 'zeros'; use one of real", init="zeros")
     refused(make_trainer, make_data(), r"unknown on_small_class 'skip'", on_small_class="skip")
     refused(make_trainer, None, r"BalancedDataModule", TypeError)
