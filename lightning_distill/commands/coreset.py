@@ -14,6 +14,8 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.baselines import coreset_sampler
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
 from lightning_distill.functional.compile import CompileMode
+from lightning_distill.networks.pretrained import weights_digests
+from lightning_distill.networks.resolve import resolve_networks
 from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.card import UNCHANGED, make_card
 from lightning_distill.sets.coresets import Ratio, Space, check_labels, check_method, counts_for_ratio
@@ -32,6 +34,7 @@ def coreset(
     ratio: Ratio = "balanced",
     on_small_class: SmallClass = "error",
     network: str = "convnet",
+    weights: dict[str, str] | None = None,
     protocol: str = "reference",
     seed: int = 0,
     precision: Precision = "32-true",
@@ -45,11 +48,13 @@ def coreset(
         method: Selection method: ``random``, ``herding``, ``kcenter`` or ``kmeans``.
         ipc: Images per class, one number or one for each class.
         out: Folder for ``set.safetensors`` and ``card.json``.
-        space: Space of the distances: ``pixels``, or ``embedding`` of a network trained on the data.
+        space: Space of the distances: ``pixels``, or ``embedding`` of a network trained on the data or pretrained.
         ratio: Class ratio: ``balanced`` takes ipc images of each class, ``natural`` the same total in the class
             ratio of the data.
         on_small_class: Policy where a class has fewer images than ipc: ``error``, ``fewer`` or ``repeat``.
         network: Name of the embedding network, of this package or of timm.
+        weights: Path of a local weights file for a timm ``network``, which is then not trained:
+            ``{"resnet18": "resnet18.safetensors"}``. The card holds its sha256, not its path.
         protocol: Training protocol of the embedding network: ``reference``, ``quick`` or ``tiny`` (for tests).
         seed: Seed of the selection and of the network.
         precision: Precision of the network's forward pass: ``32-true`` or ``bf16-mixed``.
@@ -64,6 +69,7 @@ def coreset(
         OSError: The folder cannot be written.
     """
     check_method(method)
+    (resolved,) = resolve_networks([network], weights)
     check_writable(out)
     real, spec = data.train_arrays(), data.spec
     check_labels(real[1])
@@ -75,11 +81,12 @@ def coreset(
     features = None
     if space == "embedding":
         hyper_parameters |= {"network": network, "protocol": protocol}
+        hyper_parameters |= {"weights": weights_digests([resolved], weights)} if weights else {}
         device = resolve_device(accelerator)
         with progress_bar() as bar:
-            task = bar.add_task(f"embedding by {network}", total=embedding_epochs(protocol, len(real[1])))
+            task = bar.add_task(f"embedding by {network}", total=embedding_epochs(protocol, len(real[1]), resolved))
             on_epoch, bf16 = partial(bar.advance, task), precision == "bf16-mixed"
-            features = embed_features(real, spec, network, protocol, seed, device, bf16, compile, on_epoch)
+            features = embed_features(real, spec, resolved, protocol, seed, device, bf16, compile, on_epoch)
     selected = coreset_sampler(method, real, counts, spec, seed, features)(0)
     card = make_card(method, hyper_parameters, {}, UNCHANGED, 0)
     path = save_set(out, LabeledSet(to_stored_dtype(selected.pixels, spec), selected.labels, spec), card)

@@ -29,6 +29,7 @@ class DistillerOptions(TypedDict, total=False):
 
     momentum: float
     network: str
+    weights: dict[str, str] | None
     seed: int
     on_small_class: SmallClass
     class_ratio: Ratio

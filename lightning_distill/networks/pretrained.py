@@ -110,6 +110,7 @@ class PretrainedNetwork(nn.Module):
         shift = (torch.tensor(statistics.mean).expand(3) - statistics.min_value) / span
         self.register_buffer("scale", (scale / std).view(3, 1, 1), persistent=False)
         self.register_buffer("shift", ((shift - mean) / std).view(3, 1, 1), persistent=False)
+        self.encoder.to(memory_format=torch.channels_last)  # a third less time on a CPU
         self.eval()
         with torch.no_grad():
             features = self.embed(torch.zeros(1, in_channels, self.side, self.side)).shape[1]
@@ -120,7 +121,7 @@ class PretrainedNetwork(nn.Module):
         reduce = min(x.shape[-2:]) > self.side
         x = F.interpolate(x, (self.side, self.side), mode="bilinear", align_corners=False, antialias=reduce)
         x = x * cast(Tensor, self.scale) + cast(Tensor, self.shift)  # one grey channel becomes three
-        features = self.encoder.forward_features(x)
+        features = self.encoder.forward_features(x.contiguous(memory_format=torch.channels_last))
         return cast(Tensor, self.encoder.forward_head(features, pre_logits=True)).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -175,7 +176,9 @@ def create_pretrained(
     """
     weights, match = require_loaded(name), NAME.fullmatch(name)
     assert match is not None
-    return PretrainedNetwork(weights, in_channels, num_classes, int(match["side"]) if match["side"] else None, statistics)
+    return PretrainedNetwork(
+        weights, in_channels, num_classes, int(match["side"]) if match["side"] else None, statistics
+    )
 
 
 def load_pretrained(model: str, path: Path) -> PretrainedWeights:

@@ -60,6 +60,8 @@ def resolve_networks(names: Sequence[str], weights: Weights | None = None) -> li
         digest = digest or load_pretrained(match["model"], Path(path)).sha256
         side = f":{match['side']}" if match["side"] else ""
         if match["digest"] and not digest.startswith(match["digest"]):
-            raise ValueError(f"the weights file of {name} has the sha256 {digest[:DIGEST_DIGITS]}...; give the other file")
+            raise ValueError(
+                f"the weights file of {name} has the sha256 {digest[:DIGEST_DIGITS]}...; give the other file"
+            )
         resolved.append(f"{match['model']}{side}@{digest[:DIGEST_DIGITS]}")
     return resolved

@@ -40,7 +40,9 @@ def read_weights_file(path: Path) -> tuple[State, str]:
         ValueError: The file is neither format, or holds Python objects that only pickle could restore.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no weights file {path}; give the path of a .safetensors file or of a torch checkpoint")
+        raise FileNotFoundError(
+            f"no weights file {path}; give the path of a .safetensors file or of a torch checkpoint"
+        )
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if not data.startswith((b"PK", b"\x80")):  # neither a torch checkpoint (zip archive) nor one of torch before 1.6
