@@ -112,8 +112,11 @@ class PretrainedNetwork(nn.Module):
         self.register_buffer("shift", ((shift - mean) / std).view(3, 1, 1), persistent=False)
         self.encoder.to(memory_format=torch.channels_last)  # a third less time on a CPU
         self.eval()
-        with torch.no_grad():
-            features = self.embed(torch.zeros(1, in_channels, self.side, self.side)).shape[1]
+        try:
+            with torch.no_grad():
+                features = self.embed(torch.zeros(1, in_channels, self.side, self.side)).shape[1]
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(_unsuitable_size(weights.model, self.side)) from error
         self.head = nn.Linear(features, num_classes)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -248,5 +251,8 @@ def _set_input_size(encoder: Any, model: str, side: int) -> None:
     try:
         encoder.set_input_size(img_size=(side, side))
     except (AttributeError, AssertionError, ValueError) as error:
-        size = int(_config(model).input_size[-1])
-        raise ValueError(f"{model} does not take images of {side} px; leave out ':{side}' for its {size} px") from error
+        raise ValueError(_unsuitable_size(model, side)) from error
+
+
+def _unsuitable_size(model: str, side: int) -> str:
+    return f"{model} does not take images of {side} px; leave out ':{side}' for its {_config(model).input_size[-1]} px"

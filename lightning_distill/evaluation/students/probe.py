@@ -20,8 +20,9 @@ from lightning_distill.spec import DataSpec, Task
 
 #: Bytes of features that are kept; the features used least recently are removed first.
 CACHE_BYTES = 2**28
-#: Inverse strength C of the penalty, the default of scikit-learn's ``LogisticRegression``. Measured against 0.5 to 100.
-INVERSE_PENALTY = 1.0
+#: Inverse strength C of the penalty, as in scikit-learn's ``LogisticRegression``. Chosen on validation images of
+#: BreastMNIST (best: 1), PneumoniaMNIST and DermaMNIST (best: 10) among 0.5, 1, 3, 10 and 100.
+INVERSE_PENALTY = 3.0
 #: Largest number of iterations of L-BFGS.
 ITERATIONS = 300
 
