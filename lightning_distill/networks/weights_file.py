@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import io
 import re
+import warnings
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -45,28 +47,41 @@ def read_weights_file(path: Path) -> tuple[State, str]:
         )
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    if not data.startswith((b"PK", b"\x80")):  # neither a torch checkpoint (zip archive) nor one of torch before 1.6
-        try:
-            return load(data), digest
-        except SafetensorError as error:
-            raise ValueError(
-                f"{path.name} is neither a safetensors file nor a torch checkpoint ({error}); write it with "
-                "safetensors.torch.save_file(model.state_dict(), path)"
-            ) from error
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    if data[8:9] == b"{":  # the header of safetensors, after its length in eight bytes
+        state: object = _load_safetensors(data, path.name)
+    elif data.startswith((b"PK", b"\x80")):  # a zip archive, or a checkpoint of torch before 1.6
+        state = _load_checkpoint(data, path.name)
+    else:
         raise ValueError(
-            f"{path.name} holds Python objects, which are never unpickled because they can run code; write the tensors "
-            "alone with safetensors.torch.save_file(model.state_dict(), path)"
-        ) from error
-    while isinstance(content, Mapping) and (nested := [content[k] for k in STATE_KEYS if _is_mapping(content, k)]):
-        content = nested[0]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+            f"{path.name} is neither a safetensors file nor a torch checkpoint; write it with "
+            "safetensors.torch.save_file(model.state_dict(), path)"
+        )
+    while isinstance(state, Mapping) and (nested := [state[key] for key in STATE_KEYS if _is_mapping(state, key)]):
+        state = nested[0]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(t, Tensor) for t in state.values()):
         raise ValueError(
             f"{path.name} holds no state_dict, by itself or as {' or '.join(STATE_KEYS)}; save model.state_dict()"
         )
-    return {str(name): tensor for name, tensor in content.items()}, digest
+    return {str(name): tensor for name, tensor in state.items()}, digest
+
+
+def _load_safetensors(data: bytes, name: str) -> State:
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise ValueError(f"{name} is a damaged safetensors file ({error}); copy or download it again") from error
+
+
+def _load_checkpoint(data: bytes, name: str) -> object:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about protocols of pickle, which is refused below
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{name} is damaged or holds Python objects, which are never unpickled because they can run code; write "
+            "the tensors alone with safetensors.torch.save_file(model.state_dict(), path)"
+        ) from error
 
 
 def match_weights(
@@ -86,7 +101,7 @@ def match_weights(
         file: Name of the file, for the error message.
 
     Raises:
-        ValueError: Tensors are missing, of another shape, or unknown to the model.
+        ValueError: Tensors are missing, of another shape, unknown to the model, or not finite.
 
     Example:
         >>> state = {"module.conv.weight": torch.ones(2), "module.fc.weight": torch.ones(1000)}
@@ -114,6 +129,8 @@ def match_weights(
             f"{file} does not fit {model}: {'; '.join(filter(None, faults))}; name the timm model that the weights "
             "belong to, or rename the tensors to its state_dict()"
         )
+    if infinite := [name for name in shared if not named[name].isfinite().all()]:
+        raise ValueError(f"{file} holds values that are not finite ({infinite[0]}); use the weights of another epoch")
     return {name: named[name].to(encoder[name].dtype) for name in shared}
 
 

@@ -164,7 +164,9 @@ class Payload:
 def test_pickled_objects_are_refused_and_never_run(tmp_path, monkeypatch, write):
     monkeypatch.chdir(tmp_path)
     write({"state_dict": Payload()}, tmp_path / "weights.pth")
-    with pytest.raises(ValueError, match=r"weights.pth holds Python objects, which are never unpickled.*save_file"):
+    with pytest.raises(
+        ValueError, match=r"weights.pth is damaged or holds Python objects, which are never unpickled.*save_file"
+    ):
         resolve_networks([MODEL], {MODEL: tmp_path / "weights.pth"})
     assert not Path("payload_ran").exists()
 
@@ -177,6 +179,19 @@ def test_bad_files(tmp_path, model):
     (tmp_path / "text.pth").write_text("weights")
     with pytest.raises(ValueError, match=r"text.pth is neither a safetensors file nor a torch checkpoint"):
         read_weights_file(tmp_path / "text.pth")
+    whole = tmp_path / "whole.safetensors"
+    save_file(model.state_dict(), whole)
+    (tmp_path / "half.safetensors").write_bytes(whole.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"half.safetensors is a damaged safetensors file"):
+        read_weights_file(tmp_path / "half.safetensors")
+    torch.save(model.state_dict(), tmp_path / "whole.pth")
+    (tmp_path / "half.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:-5000])
+    with pytest.raises(ValueError, match=r"half.pth is damaged or holds Python objects"):
+        read_weights_file(tmp_path / "half.pth")
+    state = {**model.state_dict(), "bn1.weight": torch.full_like(model.bn1.weight.detach(), torch.nan)}
+    save_file(state, tmp_path / "nan.safetensors")
+    with pytest.raises(ValueError, match=r"nan.safetensors holds values that are not finite \(bn1.weight\)"):
+        resolve_networks([MODEL], {MODEL: tmp_path / "nan.safetensors"})
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(ValueError, match=r"empty.pth holds no state_dict"):
         read_weights_file(tmp_path / "empty.pth")
@@ -195,6 +210,13 @@ def test_bad_files(tmp_path, model):
         resolve_networks([MODEL], {MODEL: tmp_path / "wrong.safetensors"})
     assert "\n" not in str(error.value)
     assert str(tmp_path) not in str(error.value)
+
+
+@pytest.mark.parametrize("length", range(40))
+def test_a_safetensors_file_is_recognised_whatever_the_length_of_its_header(tmp_path, length):
+    """One header in 32 has a length that begins with the byte of a pickle stream."""
+    save_file({"a" * length * 8: torch.ones(1)}, tmp_path / "x.pth")
+    assert list(read_weights_file(tmp_path / "x.pth")[0]) == ["a" * length * 8]
 
 
 def test_bad_names_and_images(file):
