@@ -284,7 +284,9 @@ def exported_set(synthetic: SyntheticSet) -> LabeledSet:
     """Return the set as it is exported, on the CPU: pixels, labels, and learned soft labels and learning rate."""
     soft_labels = None if synthetic.soft_label_logits is None else synthetic.targets().detach().cpu()
     lr = None if synthetic.lr is None else float(synthetic.lr.detach())
-    return LabeledSet(synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec, soft_labels, lr)
+    return LabeledSet(
+        synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec, soft_labels, lr, synthetic.formation
+    )
 
 
 @dataclass(frozen=True)

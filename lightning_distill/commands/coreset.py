@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks.pretrained import weights_digests
 from lightning_distill.networks.resolve import resolve_networks
 from lightning_distill.sets.adapt import to_stored_dtype
-from lightning_distill.sets.card import UNCHANGED, make_card
+from lightning_distill.sets.card import REDUCED, UNCHANGED, make_card
 from lightning_distill.sets.coresets import Ratio, Space, check_labels, check_method, counts_for_ratio
-from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.formation import validate_formation
 from lightning_distill.sets.storage import check_writable, save_set
 from lightning_distill.sets.synthetic import SmallClass, images_per_class, limit_to_available
 
@@ -29,6 +30,7 @@ def coreset(
     *,
     method: str = "herding",
     ipc: int | list[int] = 10,
+    formation: int = 1,
     out: str = "coreset",
     space: Space = "pixels",
     ratio: Ratio = "balanced",
@@ -41,12 +43,14 @@ def coreset(
     accelerator: Accelerator = "auto",
     compile: CompileMode = "auto",
 ) -> Path:
-    """Select real training images and write them, unchanged, as a set file.
+    """Select real training images and write them as a set file, unchanged or reduced to sub-images.
 
     Args:
         data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
         method: Selection method: ``random``, ``herding``, ``kcenter`` or ``kmeans``.
         ipc: Images per class, one number or one for each class.
+        formation: Number f of sub-images along each side of an image: f * f selected images are reduced in size and
+            stored as one.
         out: Folder for ``set.safetensors`` and ``card.json``.
         space: Space of the distances: ``pixels``, or ``embedding`` of a network trained on the data or pretrained.
         ratio: Class ratio: ``balanced`` takes ipc images of each class, ``natural`` the same total in the class
@@ -76,8 +80,12 @@ def coreset(
     counts = images_per_class(ipc, spec)
     if ratio == "natural":
         counts = counts_for_ratio(real[1], sum(counts), ratio)
-    counts = limit_to_available(counts, np.bincount(real[1], minlength=len(spec.balance_groups)), spec, on_small_class)
+    validate_formation(formation, spec.shape)
+    available = np.bincount(real[1], minlength=len(spec.balance_groups))
+    counts = limit_to_available(counts, available, spec, on_small_class, formation)
     hyper_parameters: dict[str, object] = {"ipc": ipc, "ratio": ratio, "space": space, "seed": seed}
+    if formation > 1:
+        hyper_parameters |= {"formation": formation}
     features = None
     if space == "embedding":
         hyper_parameters |= {"network": network, "protocol": protocol}
@@ -87,11 +95,12 @@ def coreset(
             task = bar.add_task(f"embedding by {network}", total=embedding_epochs(protocol, len(real[1]), resolved))
             on_epoch, bf16 = partial(bar.advance, task), precision == "bf16-mixed"
             features = embed_features(real, spec, resolved, protocol, seed, device, bf16, compile, on_epoch)
-    selected = coreset_sampler(method, real, counts, spec, seed, features)(0)
-    card = make_card(method, hyper_parameters, {}, UNCHANGED, 0)
-    path = save_set(out, LabeledSet(to_stored_dtype(selected.pixels, spec), selected.labels, spec), card)
+    selected = coreset_sampler(method, real, counts, spec, seed, features, formation)(0)
+    card = make_card(method, hyper_parameters, {}, UNCHANGED if formation == 1 else REDUCED, 0)
+    path = save_set(out, replace(selected, pixels=to_stored_dtype(selected.pixels, spec)), card)
     rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
     Console().print(
-        f"{len(selected.labels)} real images of {spec.name}, unchanged, selected by {method}: {path}", soft_wrap=True
+        f"{len(selected.targets)} real images of {spec.name}, {card['start']}, selected by {method}: {path}",
+        soft_wrap=True,
     )
     return path

@@ -73,8 +73,9 @@ def find_neighbours(runs: Sequence[Run], data: ArrayDataModule) -> dict[int, Nei
         on_step: Callable[[], object] = lambda: bar.advance(task)  # noqa: E731
         real = nearest(torch.from_numpy(np.array(reference)), train, data.spec, on_step)
         for index, synthetic in sets.items():
-            in_train, in_val = (nearest(synthetic.pixels, pool, data.spec, on_step) for pool in (train, val))
+            shown = synthetic.decode()
+            in_train, in_val = (nearest(shown.pixels, pool, data.spec, on_step) for pool in (train, val))
             pools = [("train", train, in_train), ("val", val, in_val)]
-            bands = neighbour_bands(synthetic.pixels, synthetic.labels, synthetic.spec, pools)
+            bands = neighbour_bands(shown.pixels, shown.labels, shown.spec, pools)
             neighbours[index] = Neighbours(bands, in_train, in_val, real, data.spec.name)
     return neighbours

@@ -29,6 +29,7 @@ class CheckpointMixin(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the description of the data and the extra state."""
         checkpoint["spec"] = self.synthetic.spec.to_dict()
+        checkpoint["formation"] = self.synthetic.formation
         checkpoint["extra_state"] = {name: tensor.detach() for name, tensor in self.extra_state.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -39,7 +40,8 @@ class CheckpointMixin(LightningModule):
             weights["synthetic.soft_label_logits"] = weights.pop("synthetic.soft")
         if not hasattr(self, "synthetic"):
             state = {name.removeprefix("synthetic."): tensor for name, tensor in checkpoint["state_dict"].items()}
-            self.synthetic = SyntheticSet.empty_like_state(state, DataSpec.from_dict(checkpoint["spec"]))
+            spec, formation = DataSpec.from_dict(checkpoint["spec"]), checkpoint.get("formation", 1)
+            self.synthetic = SyntheticSet.empty_like_state(state, spec, formation)
 
     def on_train_start(self) -> None:
         """Move the extra state to the device of the images."""

@@ -28,6 +28,7 @@ class DistillerOptions(TypedDict, total=False):
     """Options of `Distiller` that no method changes."""
 
     momentum: float
+    formation: int
     network: str
     weights: dict[str, str] | None
     seed: int

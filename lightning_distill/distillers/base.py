@@ -46,6 +46,8 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units.
         momentum: Momentum of the SGD optimizer for the synthetic images.
         init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
+        formation: Number f of sub-images along each side of a stored image; f * f sub-images are trained on and cost
+            the bytes of one image, see `sets.formation.decode`.
         network: Name of the surrogate network, from `networks.list_networks` or timm.
         weights: Path of a local weights file for a timm ``network``: ``{"resnet18": "resnet18.safetensors"}``, see
             `networks.resolve_networks`. Every step then uses the pretrained weights in place of random ones.
@@ -83,6 +85,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         lr: float = 1.0,
         momentum: float = 0.5,
         init: str = "real",
+        formation: int = 1,
         network: str = "convnet",
         weights: dict[str, str] | None = None,
         augmentation: str | None = None,
@@ -102,7 +105,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         if weights:
             self.save_hyperparameters({"weights": weights_digests([resolved], weights)})
         self.ipc, self.class_ratio, self.on_small_class = ipc, class_ratio, on_small_class
-        self.init, self.augmentation, self.seed = init, augmentation, seed
+        self.init, self.formation, self.augmentation, self.seed = init, formation, augmentation, seed
         self.lr, self.momentum, self.lr_schedule, self.gradient_clip = lr, momentum, lr_schedule, gradient_clip
         self.network_name, self.compile_mode, self.chunk = resolved, compile, chunk
 
@@ -132,6 +135,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
             seed=self.seed,
             on_small_class=self.on_small_class,
             class_ratio=self.class_ratio,
+            formation=self.formation,
         )
 
     def setup(self, stage: str) -> None:

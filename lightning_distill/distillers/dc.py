@@ -122,7 +122,7 @@ class DCDistiller(Distiller):
 
     def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
         """Build the network, padded to the real and synthetic images of a class and to batches of its training."""
-        sizes = [datamodule.real_per_class, max(self.synthetic.counts), min(len(self.synthetic), BATCH_SIZE)]
+        sizes = [datamodule.real_per_class, max(self.synthetic.counts), min(sum(self.synthetic.counts), BATCH_SIZE)]
         super().configure_network(datamodule, batch_sizes or sizes)
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
@@ -170,7 +170,7 @@ class DCDistiller(Distiller):
         if self.global_step % self.outer_loop == 0:  # global_step includes this step
             return
         sgd = torch.optim.SGD(self.network.require_grad(self.extra_state), lr=self.network_lr)
-        images, targets = self.synthetic.images.detach(), self.synthetic.targets()
+        images, targets = self.synthetic.decoded().detach(), self.synthetic.targets()
         self.network.train()
         for _ in range(self.inner_loop):
             for rows in torch.randperm(len(targets)).split(BATCH_SIZE):

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.coresets import Features, select
+from lightning_distill.sets.formation import encode
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.lazy_images import LazyImages
 from lightning_distill.spec import DataSpec
@@ -21,18 +23,26 @@ Arrays = tuple[NDArray[np.generic], NDArray[np.int64]]
 
 
 def coreset_sampler(
-    method: str, real: Arrays, counts: Sequence[int], spec: DataSpec, seed: int, features: Features | None = None
+    method: str,
+    real: Arrays,
+    counts: Sequence[int],
+    spec: DataSpec,
+    seed: int,
+    features: Features | None = None,
+    formation: int = 1,
 ) -> Callable[[int], LabeledSet]:
     """Return a sampler of coresets. Random subsets differ between students, so their spread is included.
 
     Args:
         method: Coreset method, one of `coresets.METHODS`.
         real: Training images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
-        counts: Number of images per class; `coresets.counts_for_ratio` gives the natural ratio.
+        counts: Number of stored images per class; `coresets.counts_for_ratio` gives the natural ratio.
         spec: Specification of the data.
         seed: Seed of the selection.
         features: Features ``(N, F)`` of the real images for distances, such as `features.embed_features`. ``None``
             takes normalised pixels.
+        formation: Number f of sub-images along each side of a stored image: f * f selected images are reduced to fit
+            into one, see `formation.encode`.
 
     Returns:
         Function from the student number to its training set.
@@ -41,9 +51,11 @@ def coreset_sampler(
 
     def sample(student: int) -> LabeledSet:
         sample_seed = derive_seed(method, seed, student if method == "random" else 0) % 2**31
-        rows = select(method, images, labels, counts, spec, sample_seed, features)
+        rows = select(method, images, labels, [n * formation**2 for n in counts], spec, sample_seed, features)
         pixels = torch.from_numpy(np.ascontiguousarray(images[rows]))
-        return LabeledSet(pixels, torch.from_numpy(labels[rows]), spec)
+        if formation > 1:
+            pixels = to_stored_dtype(encode(pixels.float(), formation), spec)
+        return LabeledSet(pixels, torch.from_numpy(labels[rows][:: formation**2]), spec, formation=formation)
 
     return sample
 

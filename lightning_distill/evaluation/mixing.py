@@ -94,6 +94,7 @@ def mix_real_and_synthetic(
         seed: Seed of the selection.
     """
     sample, wanted = coreset_sampler("random", real, counts, spec, seed), num_synthetic(sum(counts), ratio)
+    synthetic_set = synthetic_set.decode()
 
     def mix(student: int) -> LabeledSet:
         own = sample(student)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from lightning_distill.sets.formation import rows_of_images
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.lazy_images import LazyImages
 from lightning_distill.spec import FLOAT16_MAX, DataSpec
@@ -107,9 +108,9 @@ def map_class_names(labeled_set: LabeledSet, data: DataSpec, map_classes: Mappin
     order = torch.argsort(labels, stable=True)
     soft = None
     if labeled_set.soft_labels is not None:
-        soft = labeled_set.soft_labels.new_zeros(len(labels), data.num_classes).index_add_(
-            1, partners, labeled_set.soft_labels
-        )[order]
+        probabilities = labeled_set.soft_labels
+        mapped = probabilities.new_zeros(len(probabilities), data.num_classes).index_add_(1, partners, probabilities)
+        soft = rows_of_images(mapped, order)
     present = torch.bincount(labels, minlength=data.num_classes).tolist()
     if empty := [name for name, images in zip(data.class_names, present, strict=True) if not images]:
         rank_zero_warn(
@@ -131,12 +132,13 @@ def resize_set(labeled_set: LabeledSet, shape: tuple[int, int, int]) -> LabeledS
     and an upper bound otherwise. Grey to RGB repeats the channel three times.
 
     Args:
-        labeled_set: Set with pixels ``(N, C, H, W)``.
+        labeled_set: Set with pixels ``(N, C, H, W)``. Its sub-images, if any, are decoded first.
         shape: Target shape ``(C, H, W)``.
 
     Raises:
         ValueError: The channel counts differ and are not one and three.
     """
+    labeled_set = labeled_set.decode()
     spec, channels = labeled_set.spec, shape[0]
     mean, std = spec.mean, spec.std
     if spec.shape[0] != channels:

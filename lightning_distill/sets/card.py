@@ -11,6 +11,8 @@ from lightning_distill.sets.storage import Card
 
 #: Value of the card key ``start`` for real images that were selected and not changed.
 UNCHANGED = "unchanged"
+#: Value of the card key ``start`` for real images that were selected and reduced to sub-images.
+REDUCED = "reduced"
 PACKAGES = ("lightning_distill", "torch", "lightning", "kornia", "torchmetrics")
 
 
@@ -28,8 +30,8 @@ def make_card(
         method: Class name of the distiller, or name of the coreset method.
         hyper_parameters: Hyperparameters as plain data.
         scores: Measured scores with the number of students and their seeds.
-        init: Initialisation of the images: ``noise``, or `UNCHANGED` for unmodified real images. Every other value
-            counts as copies of real images.
+        init: Initialisation of the images: ``noise``, or `UNCHANGED` or `REDUCED` for real images that were not
+            distilled. Every other value counts as copies of real images.
         step: Number of distillation steps.
         learned: Names of further learned arrays in the file: ``soft_labels``, ``lr``.
 
@@ -59,10 +61,11 @@ def privacy_warning(init: str) -> str:
     """
     if init == "noise":
         return "The images began as noise; what they reveal of the training images has not been measured."
-    if init == UNCHANGED:
+    if init in (UNCHANGED, REDUCED):
+        kind = "unchanged real images" if init == UNCHANGED else "real images, reduced in size,"
         return (
-            "This file contains unchanged real images of the training data. Handle it under the same rules as the "
-            "data it was made from."
+            f"This file contains {kind} of the training data. Handle it under the same rules as the data it was made "
+            "from."
         )
     return (
         "The images began as copies of real training images and may still show them; what they reveal of "
@@ -72,9 +75,9 @@ def privacy_warning(init: str) -> str:
 
 
 def strictest_warning(cards: Sequence[Card]) -> Card:
-    """Return the card with the strictest warning: real images, then copies of them, then noise.
+    """Return the card with the strictest warning: real images, reduced ones, copies of them, noise.
 
     A card without the key ``start`` counts as copies. The first card wins a tie.
     """
-    rank = {"noise": 0, UNCHANGED: 2}
+    rank = {"noise": 0, REDUCED: 2, UNCHANGED: 3}
     return max(cards, key=lambda card: rank.get(str(card.get("start")), 1))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from lightning_distill.sets.formation import decode
 from lightning_distill.spec import DataSpec
 
 
@@ -17,8 +18,10 @@ class LabeledSet:
         pixels: Images ``(N, C, H, W)`` in pixel units, any dtype, on the CPU. `LazyImages` for real images on disk.
         labels: Indices ``(N,)`` int64 into `DataSpec.balance_groups`. Multi-label data may give 0/1 rows ``(N, K)``.
         spec: Classes, and the mean and std that normalise the pixels.
-        soft_labels: Learned class probabilities ``(N, K)`` that replace the labels, or None.
+        soft_labels: Class probabilities that replace the labels, one row for each sub-image, ``(N * f * f, K)``, or
+            None.
         lr: Learned learning rate that replaces the protocol's, or None.
+        formation: Number f of sub-images along each side of an image, see `formation.decode`.
 
     Example:
         >>> import torch
@@ -33,10 +36,19 @@ class LabeledSet:
     spec: DataSpec
     soft_labels: Tensor | None = None
     lr: float | None = None
+    formation: int = 1
 
     @property
     def targets(self) -> Tensor:
-        """Training targets: labels ``(N,)``, 0/1 rows ``(N, K)`` for multi-label data, or probabilities ``(N, K)``."""
+        """Training targets of the sub-images: labels ``(M,)``, 0/1 rows ``(M, K)`` or probabilities ``(M, K)``."""
         if self.soft_labels is not None:
             return self.soft_labels
-        return self.labels.float() if self.labels.ndim == 2 else self.spec.targets(self.labels)
+        labels = self.labels.repeat_interleave(self.formation**2, 0) if self.formation > 1 else self.labels
+        return labels.float() if labels.ndim == 2 else self.spec.targets(labels)
+
+    def decode(self) -> LabeledSet:
+        """Return the set of all sub-images at full size, float32 in pixel units; without sub-images the set itself."""
+        if self.formation == 1:
+            return self
+        labels = self.labels.repeat_interleave(self.formation**2, 0)
+        return replace(self, pixels=decode(self.pixels.float(), self.formation), labels=labels, formation=1)

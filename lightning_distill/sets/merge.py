@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_distill.augmentation.presets import PRESETS
+from lightning_distill.sets.adapt import to_stored_dtype
+from lightning_distill.sets.formation import rows_of_images
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 
@@ -30,7 +32,8 @@ def merge_sets(sets: Sequence[LabeledSet], lr: float | None = None) -> LabeledSe
         lr: Learning rate of the merged set. Required if the learned rates of the sets differ.
 
     Returns:
-        The merged set. Of different augmentation presets it keeps the one with the fewest operations.
+        The merged set. Sets with different numbers of sub-images are decoded and rounded to the storage dtype. Of
+        different augmentation presets it keeps the one with the fewest operations.
 
     Raises:
         ValueError: No sets are given, they differ in shape, classes, task or dtype, or their learned rates differ and
@@ -40,6 +43,8 @@ def merge_sets(sets: Sequence[LabeledSet], lr: float | None = None) -> LabeledSe
         raise ValueError("no sets to merge; give at least two")
     if lr is not None and not 0 < lr < float("inf"):
         raise ValueError(f"lr={lr}; the learning rate must be above 0")
+    if len({part.formation for part in sets}) > 1:
+        sets = [replace(part.decode(), pixels=to_stored_dtype(part.decode().pixels, part.spec)) for part in sets]
     first = sets[0].spec
     for number, other in enumerate((part.spec for part in sets[1:]), 2):
         _check_alike(first, other, number)
@@ -52,16 +57,16 @@ def merge_sets(sets: Sequence[LabeledSet], lr: float | None = None) -> LabeledSe
     order = torch.argsort(labels, stable=True)
     soft = None
     if any(part.soft_labels is not None for part in sets):
-        soft = torch.cat([label_probabilities(part) for part in sets])[order]
+        soft = rows_of_images(torch.cat([label_probabilities(part) for part in sets]), order)
     pixels = torch.cat([part.pixels for part in sets])[order]
     rate = sets[0].lr if lr is None else lr
-    return LabeledSet(pixels, labels[order], common, soft, rate)
+    return LabeledSet(pixels, labels[order], common, soft, rate, sets[0].formation)
 
 
 def label_probabilities(labeled_set: LabeledSet) -> Tensor:
     """Return the targets of a set as probabilities ``(N, K)`` float32."""
     if labeled_set.soft_labels is None and not labeled_set.spec.multi_label:
-        return F.one_hot(labeled_set.labels, labeled_set.spec.num_classes).float()
+        return F.one_hot(labeled_set.targets, labeled_set.spec.num_classes).float()
     return labeled_set.targets.float()
 
 

@@ -2,9 +2,10 @@
 
 ``set.safetensors`` holds ``images`` (N, C, H, W) uint8 or float16, ``labels`` (N,) int64 (0/1 rows (N, K) for
 multi-label data), ``mean`` and ``std`` (C,) float32 in pixel units, and the card in its metadata. Optional arrays are
-``soft_labels`` (N, K) float32, probabilities that replace the labels, and ``lr`` () float32, the learning rate to
-train with. Reading needs only safetensors and numpy; networks are trained on ``(images - mean) / std``. Nothing is
-pickled.
+``soft_labels`` (M, K) float32, probabilities that replace the labels, ``lr`` () float32, the learning rate to train
+with, and ``formation`` () int64, the number f of sub-images along each side of an image (M = N f f sub-images; the card
+holds the decoder in numpy). Reading needs only safetensors and numpy; networks are trained on the decoded
+``(images - mean) / std``. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from safetensors.numpy import save
 from torch.utils.data import TensorDataset
 
 from lightning_distill.augmentation.presets import describe
+from lightning_distill.sets.formation import NUMPY_DECODER
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 
@@ -57,6 +59,9 @@ def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Pa
         arrays["soft_labels"] = np.ascontiguousarray(data.soft_labels.numpy().astype(np.float32))
     if data.lr is not None:
         arrays["lr"] = np.array(data.lr, np.float32)
+    if data.formation > 1:
+        arrays["formation"] = np.array(data.formation, np.int64)
+        card = {**card, "formation": data.formation, "decode": NUMPY_DECODER}
     augmentation = describe(data.spec.augmentation, data.spec.shape[0])
     card = {**card, "data": data.spec.to_dict(), "augmentation": augmentation, "sha256": digest(arrays)}
     text = json.dumps(card, indent=2, ensure_ascii=False)
@@ -95,7 +100,8 @@ def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
         raise ValueError(f"{path.name} was changed after it was written (sha256 differs); obtain the file again")
     soft = torch.from_numpy(arrays["soft_labels"]) if "soft_labels" in arrays else None
     lr = float(arrays["lr"]) if "lr" in arrays else None
-    return LabeledSet(torch.from_numpy(arrays["images"]), labels, spec, soft, lr), card
+    formation = int(arrays["formation"]) if "formation" in arrays else 1
+    return LabeledSet(torch.from_numpy(arrays["images"]), labels, spec, soft, lr, formation), card
 
 
 def load_set(path: str | os.PathLike[str]) -> TensorDataset:
@@ -103,7 +109,7 @@ def load_set(path: str | os.PathLike[str]) -> TensorDataset:
 
     Targets are labels ``(N,)`` int64; learned soft labels ``(N, K)`` float32 for
     ``torch.nn.functional.cross_entropy`` if the file has them; 0/1 rows ``(N, K)`` float32 for
-    ``binary_cross_entropy_with_logits`` if the data are multi-label.
+    ``binary_cross_entropy_with_logits`` if the data are multi-label. Sub-images are decoded, see `formation.decode`.
 
     Args:
         path: File ``set.safetensors``, or the folder that contains it.
@@ -112,7 +118,7 @@ def load_set(path: str | os.PathLike[str]) -> TensorDataset:
         FileNotFoundError: The file does not exist.
         ValueError: The file is not a set file, or was changed after it was written.
     """
-    data, _ = read_set(path)
+    data = read_set(path)[0].decode()
     return TensorDataset(data.spec.normalize(data.pixels), data.targets)
 
 

@@ -142,3 +142,23 @@ def test_losses_after_an_out_of_memory_error_are_those_of_an_undisturbed_run(
         assert calls == ([0, 1, 1, 2] if failing else [0, 1, 2])
         images.append(distiller.synthetic.images.detach())
     torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
+def test_every_method_distils_sub_images_and_resumes_with_them(method, make, make_data, make_trainer, tmp_path):
+    whole, first, second = (make(method, make_data(), ipc=1, formation=2, seed=3) for _ in range(3))
+    make_trainer(max_steps=3).fit(whole, datamodule=make_data())
+    begun = whole.init_synthetic(make_data())
+    assert whole.synthetic.counts == [4, 4]
+    moved = (whole.synthetic.images - begun.images).abs().unflatten(3, (2, 4)).unflatten(2, (2, 4)).amax((1, 3, 5))
+    assert (moved > 0).all(), "some sub-image has not moved"
+    trainer = make_trainer(max_steps=2, callbacks=[SyntheticSetExport(str(tmp_path))])
+    trainer.fit(first, datamodule=make_data(steps_per_epoch=3))
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    make_trainer(max_steps=3).fit(second, datamodule=make_data(steps_per_epoch=3), ckpt_path=tmp_path / "half.ckpt")
+    assert torch.equal(whole.synthetic.images, second.synthetic.images)
+    loaded = method.load_from_checkpoint(tmp_path / "half.ckpt", weights_only=True)
+    assert loaded.synthetic.formation == 2
+    images, targets = load_set(tmp_path / "last").tensors
+    torch.testing.assert_close(images, first.synthetic.exported_images())
+    assert len(targets) == len(images) == 8

@@ -110,12 +110,12 @@ class MTTDistiller(Distiller):
             with isolated_rng(self.seed):
                 network = create_for_data(self.network_name, spec)
             experts = self._open_experts(dict(network.named_parameters()), spec)
-            logits = initial_soft_label_logits(experts, network, synthetic.images, synthetic.targets())
+            logits = initial_soft_label_logits(experts, network, synthetic.decoded(), synthetic.targets())
         return synthetic.add_learnables(logits, self.student_lr)
 
     def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
         """Build the network, and check the experts before the first step."""
-        super().configure_network(datamodule, batch_sizes or [self.batch_syn or len(self.synthetic)])
+        super().configure_network(datamodule, batch_sizes or [self.batch_syn or sum(self.synthetic.counts)])
         with isolated_rng(self.seed):
             initial = self.network.init_params()
         weights = {name.removeprefix("network."): initial[name] for name in self.network.weight_names}
@@ -143,7 +143,8 @@ class MTTDistiller(Distiller):
         epochs = epoch, epoch + self.expert_epochs
         parameters = [self.experts.parameters_at(expert, t, self.device) for t in epochs]
         start, target = ([p[name.removeprefix("network.")] for name in self.network.weight_names] for p in parameters)
-        rows = draw_batches(len(synthetic), self.batch_syn or len(synthetic), self.syn_steps)
+        images = sum(synthetic.counts)
+        rows = draw_batches(images, self.batch_syn or images, self.syn_steps)
         seed = derive_seed(self.seed, self.global_step)
         training = StudentTraining(self.network, buffers, synthetic, self.augment, rows, seed)
         unroll = unroll_constant_memory if self.constant_memory else unroll_stored

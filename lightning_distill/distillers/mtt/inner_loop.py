@@ -69,7 +69,7 @@ class StudentTraining(InnerProblem):
     def _batch(self, t: int) -> tuple[Tensor, Tensor]:
         torch.manual_seed(derive_seed(self.seed, "inner", t))
         rows = self.rows[t]
-        return self.augment.plain(self.synthetic.images[rows]), self.synthetic.targets()[rows]
+        return self.augment.plain(self.synthetic.decoded()[rows]), self.synthetic.targets()[rows]
 
     def _with(self, weights: list[Tensor]) -> Parameters:
         return self.buffers | dict(zip(self.network.weight_names, weights, strict=True))

@@ -103,7 +103,7 @@ class StudentEvaluator:
         """
         started_at = time.perf_counter()
         students_here = self._students(sharded)
-        sets = {i: data(i) for i in {0, *(i for _, i in students_here)}}
+        sets = {i: data(i).decode() for i in {0, *(i for _, i in students_here)}}
         spec = sets[0].spec
         students = []
         for name in self.architectures:
