@@ -44,7 +44,7 @@ PICKS = (
 )  # fmt: skip
 STUDENTS, REAL_PER_CLASS = 3, 32
 #: Network of DM, steps, and learning rate of the images.
-DM = {"encoder": (100, 100.0), "convnet_w32": (300, 1.0)}
+DM = {"encoder": (20, 0.005), "convnet_w32": (300, 1.0)}
 COLUMNS = (
     "source", "images", "split", "network", "protocol", "students", "acc", "acc_std", "acc_ci95_low", "acc_ci95_high",
     "balanced_acc", "balanced_acc_std", "auroc", "worst_recall", "fit_steps", "fit_lr", "fit_seconds", "seconds",
