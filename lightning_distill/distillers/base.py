@@ -28,7 +28,7 @@ from lightning_distill.functional.build import build_functional_network, estimat
 from lightning_distill.functional.chunking import retry_with_smaller_chunk
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.functional.gradients import accumulate_gradients
-from lightning_distill.networks.pretrained import weights_digests
+from lightning_distill.networks.pretrained import model_of, weights_digests
 from lightning_distill.networks.resolve import resolve_networks
 from lightning_distill.sets.coresets import Ratio
 from lightning_distill.sets.synthetic import SmallClass, SyntheticSet
@@ -100,7 +100,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         super().__init__()
         self.save_hyperparameters(ignore=[*self.local_path_args, "weights"])
         self.automatic_optimization = False  # global_step then counts the steps of the one optimizer, the images'
-        validate_options(ipc, network)
+        validate_options(ipc, model_of(network))
         (resolved,) = resolve_networks([network], weights)
         if weights:
             self.save_hyperparameters({"weights": weights_digests([resolved], weights)})

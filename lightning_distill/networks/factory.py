@@ -107,7 +107,7 @@ def check_network(name: str) -> None:
         return
     import timm
 
-    if timm.is_model(model_of(name)):
+    if timm.is_model(model_of(name) if is_pretrained(name) else name.removeprefix("timm/")):
         return
     known = list(dict.fromkeys([*NETWORKS, *timm.list_models()]))
     close = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or list(NETWORKS)[:5]

@@ -48,11 +48,11 @@ def resolve_networks(names: Sequence[str], weights: Weights | None = None) -> li
         raise ValueError(f"weights are given for {unused[0]!r}, which is none of the networks {', '.join(names)}")
     resolved = []
     for name in names:
-        check_network(name)
         match, path = NAME.fullmatch(name), paths.get(model_of(name))
         if path is None and match is not None and match["side"] and not is_pretrained(name):
             raise ValueError(f"an input size ({name}) needs weights: weights={{{match['model']!r}: path of the file}}")
         if path is None or match is None:
+            check_network(name)
             resolved.append(name)
             continue
         check_network(f"timm/{match['model']}")

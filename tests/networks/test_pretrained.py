@@ -221,7 +221,7 @@ def test_a_safetensors_file_is_recognised_whatever_the_length_of_its_header(tmp_
 
 def test_bad_names_and_images(file):
     weights = {MODEL: file}
-    with pytest.raises(ValueError, match=r"unknown network 'test_eficientnet'; closest names:.*test_efficientnet"):
+    with pytest.raises(ValueError, match=r"unknown network 'timm/test_eficientnet'; closest names:.*test_efficientnet"):
         resolve_networks(["test_eficientnet"], {"test_eficientnet": file})
     with pytest.raises(ValueError, match="unknown network 'timm/lenet'"):  # a network of this package, not of timm
         resolve_networks(["lenet"], {"lenet": file})
@@ -229,6 +229,8 @@ def test_bad_names_and_images(file):
         resolve_networks(["convnet"], {"resnet18": file})
     with pytest.raises(ValueError, match=r"an input size \(test_efficientnet:64\) needs weights"):
         resolve_networks([f"{MODEL}:64"])
+    with pytest.raises(ValueError, match="unknown network 'resnet18:64'"):
+        check_network("resnet18:64")
     with pytest.raises(ValueError, match="has the sha256"):
         resolve_networks([f"{MODEL}@0123456789ab"], weights)
     with pytest.raises(ValueError, match=r"weights of test_efficientnet@0123456789ab are not loaded; give weights="):
