@@ -16,6 +16,8 @@ import matplotlib.pyplot as plt
 sys.path.insert(0, str(Path(__file__).parent))
 from tables import METHODS, Rows, read
 
+from lightning_distill.evaluation.labels import display_name
+
 COLOURS = {"random": "#888888", "DCDistiller": "#0072B2", "DSADistiller": "#E69F00", "DMDistiller": "#009E73",
            "MTTDistiller": "#CC79A7"}  # fmt: skip
 
@@ -26,7 +28,7 @@ def draw(rows: Rows, path: Path, metric: str = "balanced_acc") -> None:
     datasets = list(dict.fromkeys(row["dataset"] for row in rows))
     figure, axes = plt.subplots(1, len(datasets), figsize=(3.6 * len(datasets), 3.4), squeeze=False)
     for axis, dataset in zip(axes[0], datasets, strict=True):
-        for shift, (name, label) in enumerate(METHODS.items()):
+        for shift, name in enumerate(METHODS):
             line = sorted((row for row in rows if (row["dataset"], row["trained_on"]) == (dataset, name)),
                           key=lambda row: int(row["ipc"]))  # fmt: skip
             if line:
@@ -34,7 +36,7 @@ def draw(rows: Rows, path: Path, metric: str = "balanced_acc") -> None:
                     [int(row["ipc"]) * 1.04 ** (shift - 2) for row in line],
                     [100 * float(row[metric]) for row in line],
                     [100 * float(row[f"{metric}_std"]) for row in line],
-                    label=label, color=COLOURS[name], marker="o", markersize=4, capsize=2, linewidth=1.5,
+                    label=display_name(name), color=COLOURS[name], marker="o", markersize=4, capsize=2, linewidth=1.5,
                     linestyle="--" if name == "random" else "-",
                 )  # fmt: skip
         if dataset in chance:

@@ -76,7 +76,7 @@ def student(split: str, pool: Pool, spec: DataSpec, protocol: Protocol, seed: in
     x = images[train].astype(np.float64)
     spec = replace(spec, mean=tuple(x.mean((0, 2, 3)).tolist()), std=tuple(x.std((0, 2, 3)).tolist()))
     training_set = LabeledSet(torch.from_numpy(images[train]), torch.from_numpy(labels[train]), spec)
-    evaluator = StudentEvaluator(protocol, 1, [NETWORK], seed, compile="off")
+    evaluator = StudentEvaluator(protocol, students=1, architectures=[NETWORK], seed=seed, compile="off")
     began = time.perf_counter()
     scores = evaluate_students(evaluator, lambda _: training_set, SequentialLoader(images[test], labels[test], 256))
     seconds = time.perf_counter() - began

@@ -76,7 +76,7 @@ def open_data(about: dict[str, Any], real_per_class: int) -> ArrayDataModule:
     """Return the data module of a grid entry, ready to use. ``$NAME`` in an argument is an environment variable."""
     module, _, name = about["class_path"].rpartition(".")
     arguments = {key: os.path.expandvars(v) if isinstance(v, str) else v for key, v in about["init_args"].items()}
-    data = getattr(import_module(module), name)(**arguments, real_per_class=real_per_class)
+    data: ArrayDataModule = getattr(import_module(module), name)(**arguments, real_per_class=real_per_class)
     data.prepare_data()
     data.setup()
     return data
@@ -143,7 +143,9 @@ def measure(job: Job, grid: dict[str, Any], data: ArrayDataModule, rows: Path, p
             **provenance("python benchmarks/quality.py"),
         }  # fmt: skip
         ResumableCsv(rows, KEYS, COLUMNS).put(row)
-        print(f"  {split}: {100 * scores.mean('acc'):.1f} / {100 * scores.mean('balanced_acc'):.1f} balanced", flush=True)
+        print(
+            f"  {split}: {100 * scores.mean('acc'):.1f} / {100 * scores.mean('balanced_acc'):.1f} balanced", flush=True
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:

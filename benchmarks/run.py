@@ -24,10 +24,8 @@ The grid file:
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -37,6 +35,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from lightning_distill.utils.csv_rows import read_csv, write_csv
 
 HERE = Path(__file__).parent
 RUN = [sys.executable, "-W", "ignore", "-m", "lightning_distill"]
@@ -122,8 +122,7 @@ def run(job: Job, folder: Path) -> dict[str, object]:
     scored.unlink(missing_ok=True)
     options = [f"--{key}={value}" for key, value in job.evaluate.items()]
     call(["evaluate", *candidate, *data_options(data), *options, "--out", str(scored)], here / "evaluate.log")
-    with scored.open(newline="") as file:
-        (scores,) = csv.DictReader(file)
+    (scores,) = read_csv(scored)
     return row | scores
 
 
@@ -203,22 +202,12 @@ def call(arguments: list[str], log: Path) -> None:
 
 def read_rows(out: Path) -> dict[str, dict[str, str]]:
     """Read the rows of a CSV file by job name."""
-    if not out.is_file():
-        return {}
-    with out.open(newline="") as file:
-        return {row["job"]: row for row in csv.DictReader(file)}
+    return {row["job"]: row for row in read_csv(out)}
 
 
 def write_rows(out: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """Write all rows to a temporary file and rename it."""
-    columns = list(dict.fromkeys([*FIT_COLUMNS, *(key for row in rows.values() for key in row)]))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-    os.replace(temporary, out)
+    """Write all rows, the columns of the fit first."""
+    write_csv(out, list(dict.fromkeys([*FIT_COLUMNS, *(key for row in rows.values() for key in row)])), rows.values())
 
 
 def main(args: list[str] | None = None) -> int:

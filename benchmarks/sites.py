@@ -156,10 +156,10 @@ def measure(
             continue
         images, began = len(draw(0).labels), time.perf_counter()
         used = protocol.for_real_data(images) if "images of" in learned else protocol
-        trained = StudentEvaluator(used, STUDENTS, [NETWORK], compile="off").train(draw)
+        trained = StudentEvaluator(used, students=STUDENTS, architectures=[NETWORK], compile="off").train(draw)
         seconds = time.perf_counter() - began
         for tested, (batches, groups) in tests.items():
-            scored = TrainedStudents(trained.students, trained.spec, "cpu", began).update_all(batches)
+            scored = TrainedStudents(trained.students, trained.spec, device="cpu", started_at=began).update_all(batches)
             scores, predictions = scored.scores(), scored.predictions("test", groups)
             book.put({
                 "dataset": name, "learned": learned, "tested": tested, "source": whole.spec.source,

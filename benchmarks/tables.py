@@ -8,35 +8,26 @@ A table stands between ``<!-- table:NAME -->`` and ``<!-- /table:NAME -->``. `TA
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from lightning_distill.evaluation.labels import LABELS, display_name
+from lightning_distill.utils.csv_rows import read_csv
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 Row = dict[str, str]
 Rows = list[Row]
-#: Keys of the column ``trained_on`` -> captions of a table, in the order of its columns.
-METHODS = {"random": "random subset", "herding": "herding", "kcenter": "k-center", "kmeans": "k-means",
-           "DCDistiller": "DC", "DSADistiller": "DSA", "DMDistiller": "DM",
-           "MTTDistiller": "MTT", "full": "all real data"}  # fmt: skip
-#: Keys of ``trained_on`` in CSV files of version 0.1.0 -> present keys.
-OLD_KEYS = {"all real data": "full"}
+#: Values of the column ``trained_on`` in the order of a table's columns.
+METHODS = ("random", "herding", "kcenter", "kmeans", "DCDistiller", "DSADistiller", "DMDistiller",
+           "MTTDistiller", "full")  # fmt: skip
 METRICS = {"acc": "accuracy", "balanced_acc": "balanced accuracy", "auroc": "AUROC"}
 
 
 def read(name: str) -> Rows:
     """Return the rows of one CSV file, or no rows if the file does not exist."""
-    path = HERE / "results" / f"{name}.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        if "trained_on" in row:
-            row["trained_on"] = OLD_KEYS.get(row["trained_on"], row["trained_on"])
-    return rows
+    return read_csv(HERE / "results" / f"{name}.csv")
 
 
 def cell(row: Row | None, metric: str) -> str:
@@ -63,7 +54,7 @@ def dm_table() -> str:
             random, dm, full = (cell(rows[column], metric) for column in ("random", "DMDistiller", "full"))
             lines.append([*start, name, random, dm, f"{gain:+.1f}", full])
             start = ["", ""]
-    return markdown(["data", "images", "", "random subset", "DM", "gain of DM", "all real data"], lines)
+    return markdown(["data", "images", "", LABELS["random"], "DM", "gain of DM", LABELS["full"]], lines)
 
 
 def grid_table(name: str, metrics: tuple[str, ...]) -> str:
@@ -85,14 +76,14 @@ def grid_table(name: str, metrics: tuple[str, ...]) -> str:
                       for column, text in zip(columns, cells, strict=True)]  # fmt: skip
             lines.append([*start, METRICS[metric], *marked])
             start = ["", ""]
-    return markdown(["data", "ipc", "", *(METHODS[column] for column in columns)], lines)
+    return markdown(["data", "ipc", "", *map(display_name, columns)], lines)
 
 
 def reference_table() -> str:
     """Compare with the published mean on the same files and protocol."""
     published = {("mnist", "DCDistiller", "1"): "91.7 ± 0.5"}
     lines = [
-        [f"{row['dataset']} ({row['source']})", row["ipc"], METHODS[row["trained_on"]], row["fit_steps"],
+        [f"{row['dataset']} ({row['source']})", row["ipc"], display_name(row["trained_on"]), row["fit_steps"],
          f"{row['students']} x {row['epochs']} epochs", cell(row, "acc"),
          published[row["dataset"], row["trained_on"], row["ipc"]]]
         for row in read("mnist_reference")
@@ -110,7 +101,7 @@ def fashionmnist_table() -> str:
         random = cell(rows.get("random"), "acc")
         whole = f"{20_000 * seconds / steps / 3600:.0f} h"
         lines.append([*data, random, cell(ours, "acc"), f"{steps:,}", f"{seconds / 60:.0f} min", whole])
-    head = ["data", "ipc", "students", "random subset", "DM", "image steps", "time", "time of 20,000 steps"]
+    head = ["data", "ipc", "students", LABELS["random"], "DM", "image steps", "time", "time of 20,000 steps"]
     return markdown(head, lines)
 
 
@@ -209,7 +200,7 @@ def indicator_table() -> str:
         values = {row["quantity"]: row for row in rows if row["method"] == method}
         pearson = values["pearson"]
         known = f" [{float(pearson['low']):.2f}, {float(pearson['high']):.2f}]" if pearson["low"] else ""
-        start = [METHODS.get(method, method), pearson["points"], pearson["data_sets"]]
+        start = [display_name(method), pearson["points"], pearson["data_sets"]]
         lines.append(
             [*start, f"{float(pearson['value']):.2f}{known}", *(f"{float(values[e]['value']):.1f}" for e in errors)]
         )
@@ -277,7 +268,7 @@ def resolution_table() -> str:
             cells = [cell(row, metric) for row in (rows.get("random"), ours, full)]
             lines.append([*start, METRICS[metric], *cells, took])
             start, took = ["", ""], ""
-    return markdown(["BreastMNIST at", "ipc", "", "random subset", "DM", "all real data", "fit time"], lines)
+    return markdown(["BreastMNIST at", "ipc", "", LABELS["random"], "DM", LABELS["full"], "fit time"], lines)
 
 
 def large_table() -> str:
@@ -325,7 +316,7 @@ def dm_overview_table() -> str:
         columns = [cell(found.get(key), "balanced_acc") for key in ("random", *PICKS)]
         columns += [f"**{cell(dm, 'balanced_acc')}**", cell(found.get("full"), "balanced_acc")]
         lines.append([f"{dataset} ({dm['source']})", dm["images"], *columns, dm["network"], f"{name}.csv"])
-    head = ["data", "images", "random subset", *PICKS, "DM", "all real data", "network", "rows"]
+    head = ["data", "images", *map(display_name, ("random", *PICKS, "DMDistiller", "full")), "network", "rows"]
     return markdown(head, lines)
 
 

@@ -91,6 +91,9 @@ if TYPE_CHECKING:
     from lightning_distill.networks import (
         list_networks as list_networks,
     )
+    from lightning_distill.portfolio import (
+        distill as distill,
+    )
     from lightning_distill.sets.storage import (
         load_set as load_set,
     )
@@ -132,6 +135,7 @@ _EXPORTS = {
     "SyntheticSet": "sets.synthetic",
     "SyntheticSetExport": "callbacks",
     "create_network": "networks",
+    "distill": "portfolio",
     "evaluate": "evaluation.evaluate",
     "list_networks": "networks",
     "load_set": "sets.storage",

@@ -148,7 +148,7 @@ MODULES = {
     "report.drawing": "visualization.style",
     "report.numbers": "visualization.format",
     "report.paths": "report.redact",
-    "report.sets": "report.sections",
+    "report.sets": "report.set_section",
     "report.words": "report.captions",
     "storage": "sets.storage",
     "synthetic": "sets.synthetic",
@@ -170,6 +170,18 @@ COLUMNS = {
     "map": "mAP",
     "map_std": "mAP_std",
     "random_acc_ci95": "random_acc_ci95_half_width",
+}
+
+#: Cells of result files by column. Files with the old cells are still read.
+CELLS = {
+    "trained_on": {
+        "all real data": "full",
+        "all real data, balanced": "full_balanced",
+        "all real data, classes weighted": "full_weighted",
+        "herding (embedding)": "herding_embedding",
+        "kcenter (embedding)": "kcenter_embedding",
+        "kmeans (embedding)": "kmeans_embedding",
+    },
 }
 
 #: Last part of a log key, after ``val/`` or ``test/``.

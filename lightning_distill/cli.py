@@ -15,8 +15,8 @@ from lightning_distill._version import __version__
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
-    "quickstart", "audit-data", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator", "experts",
-    "bench",
+    "quickstart", "distill", "audit-data", "evaluate", "coreset", "concat", "compare", "mix", "report", "indicator",
+    "experts", "bench",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {

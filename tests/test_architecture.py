@@ -27,6 +27,7 @@ LAYERS = [
     {"indicator", "visualization"},
     {"audit", "distillers", "report"},
     {"callbacks"},
+    {"portfolio"},
     {"bench"},
     {"commands"},
     {"cli"},
@@ -38,13 +39,13 @@ WITHOUT_LIGHTNING = set().union(*LAYERS[:3]) | {"indicator", "visualization"}
 
 def imports(path: Path) -> set[str]:
     """Full names of all modules that a file imports: at the top, inside functions, and for type checking."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def unit_of(path: Path) -> str:
@@ -104,8 +105,8 @@ def test_public_names_are_the_inventory():
         "DataSpec", "DigitsDataModule", "Distiller", "ExpertTrajectoryRecorder", "FolderDataModule",
         "FunctionalNetwork", "MNISTDataModule", "MTTDistiller", "MedMNIST3DDataModule", "MedMNISTDataModule",
         "NpzDataModule", "Predictions", "Protocol", "RealBatch", "SitesDataModule", "StudentEvaluation",
-        "SyntheticImageLogger", "SyntheticSet", "SyntheticSetExport", "__version__", "create_network", "evaluate",
-        "list_networks", "load_set", "paired_bootstrap", "save_set",
+        "SyntheticImageLogger", "SyntheticSet", "SyntheticSetExport", "__version__", "create_network", "distill",
+        "evaluate", "list_networks", "load_set", "paired_bootstrap", "save_set",
     ]  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         lightning_distill.nothing  # noqa: B018

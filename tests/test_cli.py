@@ -133,7 +133,7 @@ def test_config_validates_and_tests_and_its_set_is_evaluated(config, medmnist_ro
     assert "all real data" in shown
     with (out / "r.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["trained_on"] for row in rows] == ["random", "all real data", "kmeans", METHODS[method]]
+    assert [row["trained_on"] for row in rows] == ["random", "full", "kmeans", METHODS[method]]
     assert [row["ipc"] for row in rows] == ["1", "all", "1", "1"]
     assert {row["split"] for row in rows} == {"test"}
     assert all("--architectures '[convnet_w16]'" in row["command"] for row in rows)
@@ -146,7 +146,7 @@ def test_quickstart_makes_what_it_promises(tmp_path, capsys):
         "--network=convnet_w16",
     ])  # fmt: skip
     shown = capsys.readouterr().out
-    for word in ("random", "all real data", "DMDistiller", "±"):
+    for word in ("random subset", "all real data", "DM", "±"):
         assert word in shown
     assert {"best", "grid.png", "results.csv"} <= {path.name for path in tmp_path.iterdir()}
     synthetic, _ = read_set(tmp_path / "best")
@@ -278,12 +278,12 @@ def test_baselines_are_scored_without_a_set(medmnist_root, capsys):
         "--protocol=tiny", "--students=2", "--architectures=[convnet_w16]", f"--out={rows}",
     ])  # fmt: skip
     with rows.open() as file:
-        found = list(csv.DictReader(file))
-    assert [(row["trained_on"], row["ipc"], row["images"]) for row in found] == [
+        written = list(csv.DictReader(file))
+    assert [(row["trained_on"], row["ipc"], row["images"]) for row in written] == [
         ("random", "2", "4"), ("herding", "2", "4"),
     ]  # fmt: skip
-    assert "--data MedMNISTDataModule --data.name breastmnist" in found[0]["command"]
-    assert "--ipc 2" in found[0]["command"]
+    assert "--data MedMNISTDataModule --data.name breastmnist" in written[0]["command"]
+    assert "--ipc 2" in written[0]["command"]
 
 
 def test_experts_are_made_once_and_a_cut_off_one_is_made_again(medmnist_root, capsys):
@@ -323,7 +323,7 @@ def test_experts_never_begin_where_evaluated_students_do(medmnist_root):
     spec = DigitsDataModule().spec
     data = LabeledSet(torch.zeros(2, *spec.shape, dtype=torch.uint8), torch.tensor([0, 1]), spec)
     begun = []
-    trainer = StudentTrainer("convnet_w16", spec, Protocol("tiny", 1), 2, 1)
+    trainer = StudentTrainer("convnet_w16", spec, protocol=Protocol("tiny", 1), images=2, students=1)
     for seed in range(3):
         watch = lambda epoch, p: epoch or begun.append(p["network.head.weight"].detach().clone())  # noqa: E731
         trainer.fit(data, seed, on_epoch_parameters=watch)

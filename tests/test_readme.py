@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, blobs
 
-import lightning_distill
+from lightning_distill.commands._options import command_parameters
 
 TOP = ROOT / "README.md"
 FILES = [
@@ -141,8 +141,8 @@ def options_of(command: str) -> set[str]:
             names.add(parameter.name)
         elif options := typing.get_args(typing.get_type_hints(function)[parameter.name]):
             names |= set(options[0].__annotations__)
-        else:  # passed on to the function of the same name in the library
-            names |= set(inspect.signature(getattr(lightning_distill, command)).parameters)
+        else:  # passed on to a function of the library
+            names |= set(command_parameters(function))
     return names | ({"set"} if "synthetic_set" in names else set())
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
 from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
 import yaml
+from conftest import ROOT
 
 import lightning_distill
 from lightning_distill import _renamed
@@ -63,6 +66,39 @@ def test_every_renamed_class_exists():
         assert hasattr(lightning_distill, new)
         with pytest.raises(AttributeError, match=f"'{old}'; it was renamed to '{new}'"):
             getattr(lightning_distill, old)
+
+
+def changelog_tables():
+    """Pairs of old and new names by the first cell of their row, for each of the three tables."""
+    text = re.search("<!-- renamed -->(.*)<!-- /renamed -->", (ROOT / "CHANGELOG.md").read_text(), re.DOTALL)[1]
+    tables = []
+    for table in text.strip().split("\n\n"):
+        rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+        tables.append({first.strip("`"): re.findall(r"`([^`]+)` → `([^`]+)`", names) for first, names in rows})
+    return tables
+
+
+def test_the_changelog_lists_every_renamed_name():
+    names, _, modules = changelog_tables()
+    listed = {(old, new) for pairs in names.values() for old, new in pairs}
+    for table in (_renamed.ATTRIBUTES, _renamed.ARGUMENTS, _renamed.COLUMNS, _renamed.LOG_KEYS):
+        assert table.items() <= listed
+    for table in _renamed.CELLS.values():
+        assert table.items() <= listed
+    assert {old for pairs in modules.values() for old, _ in pairs} >= _renamed.MODULES.keys()
+
+
+def test_every_new_name_of_the_changelog_exists():
+    _, names, modules = changelog_tables()
+    package, present = ROOT / "lightning_distill", set()
+    for path in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            present |= {name for key in ("name", "arg", "id", "attr") if isinstance(name := getattr(node, key, 0), str)}
+    for module, pairs in names.items():
+        assert find_spec(f"lightning_distill.{module}") is not None, module
+        assert not [new for _, new in pairs if new.rstrip("=").rpartition(".")[2] not in present], module
+    for _, new in (pair for pairs in modules.values() for pair in pairs):
+        assert (package.parent / new).exists() or find_spec(f"lightning_distill.{new}") is not None, new
 
 
 FIT = {"model": {"class_path": "DMDistiller"}, "data": {"class_path": "DigitsDataModule"}}

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from lightning_distill.audit.findings import Finding, Place, ProgressCallback, Where, plural
+from lightning_distill.audit.findings import Finding, ImageCountCallback, Place, Where, plural
 from lightning_distill.audit.image_checks import chunks
 from lightning_distill.data.checks.splits import Split
 
@@ -17,7 +17,7 @@ Copies = list[tuple[str, int]]
 
 
 def find_copies(
-    splits: dict[str, Split], skip: Set[Where] = frozenset(), on_progress: ProgressCallback = lambda images: None
+    splits: dict[str, Split], skip: Set[Where] = frozenset(), on_progress: ImageCountCallback = lambda images: None
 ) -> list[Copies]:
     """Return the groups of at least two images with the same SHA-256 of their bytes, in the order of splits and rows.
 

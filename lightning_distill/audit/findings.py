@@ -9,7 +9,7 @@ from typing import Literal
 #: ``blocks``: scores on these data would be wrong. ``warns``: needs inspection. ``unknown``: not checkable.
 Status = Literal["blocks", "warns", "ok", "unknown"]
 #: Function that is called with the number of images processed since the last call.
-ProgressCallback = Callable[[int], object]
+ImageCountCallback = Callable[[int], object]
 #: Split name and row.
 Where = tuple[str, "int | None"]
 

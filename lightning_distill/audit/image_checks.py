@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
 
-from lightning_distill.audit.findings import Finding, Place, ProgressCallback, plural
+from lightning_distill.audit.findings import Finding, ImageCountCallback, Place, plural
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.splits import Split
 
@@ -29,7 +29,7 @@ def chunks(images: Array) -> Iterator[tuple[int, Array]]:
         yield start, np.asarray(images[start : start + step])
 
 
-def find_constant(splits: dict[str, Split], on_progress: ProgressCallback = lambda images: None) -> list[Place]:
+def find_constant(splits: dict[str, Split], on_progress: ImageCountCallback = lambda images: None) -> list[Place]:
     """Return the images in which every channel is constant.
 
     Args:
@@ -52,7 +52,7 @@ def report_constant(constant: list[Place]) -> Finding:
     return Finding("constant images", "warns" if count else "ok", count, text, tuple(constant))
 
 
-def find_text(splits: dict[str, Split], on_progress: ProgressCallback = lambda images: None) -> list[Place] | None:
+def find_text(splits: dict[str, Split], on_progress: ImageCountCallback = lambda images: None) -> list[Place] | None:
     r"""Return images that may contain burnt-in text, by decreasing score, or None if the images are too small.
 
     A stroke pixel exceeds the 3x3 morphological opening of the image by `CONTRAST` times the intensity range of

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.audit.findings import Finding, Place, ProgressCallback, Where
+from lightning_distill.audit.findings import Finding, ImageCountCallback, Place, Where
 from lightning_distill.audit.image_checks import chunks
 from lightning_distill.audit.similarity import Features, ImageSimilarity, nearest, small
 from lightning_distill.audit.transforms import TransformFamily, families
@@ -40,7 +40,7 @@ def find_near_duplicates(
     data: RawSplits,
     threshold: float,
     skip: Set[Where] = frozenset(),
-    on_progress: ProgressCallback = lambda images: None,
+    on_progress: ImageCountCallback = lambda images: None,
 ) -> NearDuplicates:
     """Return images with a nearest neighbour in an earlier split above a similarity threshold, over all transforms.
 

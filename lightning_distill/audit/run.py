@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lightning_distill.audit.classes import report_classes, report_groups
 from lightning_distill.audit.exact_duplicates import find_copies, report_copies
-from lightning_distill.audit.findings import Finding, ProgressCallback
+from lightning_distill.audit.findings import Finding, ImageCountCallback
 from lightning_distill.audit.image_checks import find_constant, find_text, report_constant, report_text
 from lightning_distill.audit.near_duplicates import find_near_duplicates, report_near_copies
 from lightning_distill.audit.transforms import families
@@ -21,7 +21,10 @@ MAX_NEAR = 0.01
 
 
 def audit(
-    data: RawSplits, near: float = NEAR, max_near: float = MAX_NEAR, on_progress: ProgressCallback = lambda images: None
+    data: RawSplits,
+    near: float = NEAR,
+    max_near: float = MAX_NEAR,
+    on_progress: ImageCountCallback = lambda images: None,
 ) -> list[Finding]:
     """Check data for leaks and defects that bias scores.
 

@@ -11,7 +11,7 @@ from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench.cases import BenchmarkCase, Variant, make_distiller, make_reference
 from lightning_distill.bench.measure import quiet_trainer, silence_lightning
 from lightning_distill.bench.reference import Student
-from lightning_distill.callbacks.student_evaluation import exported_set
+from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.data import ArrayDataModule, DigitsDataModule, MNISTDataModule
 from lightning_distill.evaluation import LabeledSet, Protocol, Scores, StudentEvaluator, evaluate_students
 from lightning_distill.utils.rng import isolated_rng
@@ -61,9 +61,15 @@ def score_set(
 ) -> Scores:
     """Train students of this library for ``epochs + 1`` epochs and score them on the validation split."""
     variant = variant or Variant(compile="auto")
-    evaluator = StudentEvaluator(Protocol("bench", epochs), students, [network], compile=variant.compile)
+    evaluator = StudentEvaluator(
+        Protocol("bench", epochs), students=students, architectures=[network], compile=variant.compile
+    )
     return evaluate_students(
-        evaluator, lambda student: synthetic_set, data.val_dataloader(), device, variant.precision == "bf16-mixed"
+        evaluator,
+        lambda student: synthetic_set,
+        data.val_dataloader(),
+        device=device,
+        bf16=variant.precision == "bf16-mixed",
     )
 
 

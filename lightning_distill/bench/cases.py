@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import create_network
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.precision import Precision
 from lightning_distill.utils.rng import isolated_rng
 
-Precision = Literal["32-true", "bf16-mixed"]
 METHODS: dict[str, type[Distiller]] = {
     "dm": DMDistiller, "dc": DCDistiller, "dsa": DSADistiller, "mtt": MTTDistiller,
 }  # fmt: skip

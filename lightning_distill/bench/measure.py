@@ -13,7 +13,6 @@ from lightning import Callback, LightningModule, Trainer
 
 from lightning_distill.bench.cases import (
     BenchmarkCase,
-    Precision,
     ReferenceStep,
     Size,
     Variant,
@@ -25,6 +24,7 @@ from lightning_distill.bench.cases import (
 from lightning_distill.bench.interleaved import InterleavedTimer
 from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
 from lightning_distill.utils.hardware import resolve_device
+from lightning_distill.utils.precision import Precision
 
 Accelerator = Literal["auto", "cpu", "gpu"]
 
@@ -122,7 +122,16 @@ def _time_student(case: BenchmarkCase, variant: Variant, timer: InterleavedTimer
     synthetic, spec = case.init_synthetic(), case.data.spec
     protocol = Protocol("bench", timer.warmup + timer.pairs - 1, augmentation=spec.augmentation)
     images, bf16 = len(synthetic), variant.precision == "bf16-mixed"
-    trainer = StudentTrainer(case.size.network, spec, protocol, images, 1, case.device, bf16, variant.compile)
+    trainer = StudentTrainer(
+        case.size.network,
+        spec,
+        protocol=protocol,
+        images=images,
+        students=1,
+        device=case.device,
+        bf16=bf16,
+        compile=variant.compile,
+    )
 
     def on_epoch() -> None:
         if timer():
@@ -130,6 +139,6 @@ def _time_student(case: BenchmarkCase, variant: Variant, timer: InterleavedTimer
 
     timer.start()
     try:
-        trainer.fit(LabeledSet(synthetic.pixels(), synthetic.labels, spec), case.seed, on_epoch)
+        trainer.fit(LabeledSet(synthetic.pixels(), synthetic.labels, spec), case.seed, on_epoch=on_epoch)
     except _MeasurementDone:
         return

@@ -1,4 +1,4 @@
-"""Log images and folders to the loggers that take them. No other module asks for a logger's class."""
+"""Log images, figures and folders to the loggers that take them. No other module asks for a logger's class."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from lightning_distill.evaluation import Predictions
 
 
 def wandb_loggers(loggers: Iterable[Logger]) -> list[WandbLogger]:
@@ -38,6 +40,21 @@ def log_image(loggers: Sequence[Logger], key: str, image: NDArray[np.uint8] | Fi
                 logger.experiment.add_image(key, tensor, step, dataformats="HWC")
             else:
                 logger.experiment.add_figure(key, image, step)
+
+
+def log_figures(loggers: Sequence[Logger], stage: str, predictions: Predictions, step: int) -> None:
+    """Log the figures of `visualization.figures`, as ``val/confusion``, ``val/reliability`` and ``val/recall``.
+
+    Args:
+        loggers: Loggers of the Trainer.
+        stage: ``val`` or ``test``.
+        predictions: Logits of all students and the targets.
+        step: Optimizer steps so far.
+    """
+    from lightning_distill.visualization.figures import figures  # imports matplotlib and scikit-learn
+
+    for name, figure in figures(predictions).items():
+        log_image(loggers, f"{stage}/{name}", figure, step)
 
 
 def log_artifact(loggers: Iterable[Logger], name: str, folder: Path) -> None:

@@ -12,7 +12,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zer
 
 from lightning_distill._renamed import LOG_KEYS, RenamedArguments
 from lightning_distill.callbacks._loggers import log_artifact
-from lightning_distill.callbacks.student_evaluation import StudentEvaluation, exported_set
+from lightning_distill.callbacks.evaluated_set import exported_set
+from lightning_distill.callbacks.student_evaluation import StudentEvaluation
 from lightning_distill.distillers import Distiller
 from lightning_distill.sets.card import make_card
 from lightning_distill.sets.storage import SET, check_writable, save_set

@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from numpy.typing import NDArray
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lightning_distill._renamed import RenamedArguments
-from lightning_distill.callbacks._image_space import (
-    ImageSpace,
-    batch_space,
-    identity_statistics,
-    image_statistics,
-    statistics_for,
-    to_student_space,
-)
-from lightning_distill.callbacks._lightning_private import current_datamodule, current_evaluation_loader
-from lightning_distill.callbacks._loggers import log_image, wandb_loggers
+from lightning_distill.callbacks._data_source import gives_pixel_units, real_spec
+from lightning_distill.callbacks._image_space import batch_space, to_student_space
+from lightning_distill.callbacks._lightning_private import current_evaluation_loader
+from lightning_distill.callbacks._loggers import log_figures, wandb_loggers
+from lightning_distill.callbacks._random_baseline import RandomBaseline
+from lightning_distill.callbacks.evaluated_set import EvaluatedSet, exported_set, raise_shape, read_given_set
 from lightning_distill.callbacks.progress import student_progress
-from lightning_distill.data import ArrayDataModule
-from lightning_distill.data.checks.label_combinations import combination_indices, frequent_combinations, is_covered
-from lightning_distill.data.loaders import ClassBalancedLoader, SequentialLoader
-from lightning_distill.evaluation import (
-    LabeledSet,
-    Predictions,
-    Scores,
-    StudentEvaluator,
-    TrainedStudents,
-    coreset_sampler,
-)
+from lightning_distill.data.loaders import SequentialLoader
+from lightning_distill.evaluation import Scores, StudentEvaluator, TrainedStudents
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.sets.adapt import adapt_set
-from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SyntheticSet
-from lightning_distill.spec import DataSpec
-from lightning_distill.utils.lazy_arrays import take
-from lightning_distill.utils.rng import isolated_rng
-
-Arrays = tuple[NDArray[np.generic], NDArray[np.int64]]
-SetSource = str | os.PathLike[str] | tuple[Tensor, Tensor]
 
 
 class StudentEvaluation(RenamedArguments, Callback):
@@ -91,6 +64,7 @@ class StudentEvaluation(RenamedArguments, Callback):
         FileNotFoundError: No set file at the path.
 
     Example:
+        >>> import torch
         >>> images, labels = torch.zeros(4, 1, 8, 8), torch.tensor([0, 0, 1, 1])
         >>> callback = StudentEvaluation("tiny", students=2, synthetic_set=(images, labels))
     """
@@ -109,16 +83,20 @@ class StudentEvaluation(RenamedArguments, Callback):
         compile: CompileMode = "auto",
         figures: bool = True,
     ) -> None:
-        self.evaluator = StudentEvaluator(protocol, students, architectures or ["convnet"], seed, compile, weights)
+        self.evaluator = StudentEvaluator(
+            protocol,
+            students=students,
+            architectures=architectures or ["convnet"],
+            seed=seed,
+            compile=compile,
+            weights=weights,
+        )
         self.random_baseline, self.figures, self.metrics = random_baseline, figures, metrics
         self.scores: dict[str, Scores] = {}
-        self._set = None if synthetic_set is None else _read_source(synthetic_set)
-        self._train_spec: DataSpec | None = None
-        self._units_known = True
+        self._given = None if synthetic_set is None else read_given_set(synthetic_set)
+        self._evaluated: EvaluatedSet | None = None
         self._trained: TrainedStudents | None = None
-        self._random_trained: TrainedStudents | None = None
-        self._random_acc: dict[str, float] = {}
-        self._baseline_key = ""
+        self._baseline = RandomBaseline()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Train the students, except before Lightning's sanity check."""
@@ -152,15 +130,15 @@ class StudentEvaluation(RenamedArguments, Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Free the students."""
-        self._trained = self._random_trained = None
+        self._trained = self._baseline.trained = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the accuracy of the random baselines, so that a resumed run does not measure them again."""
-        return {"random_acc": self._random_acc}
+        return {"random_acc": self._baseline.accs}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the accuracy of the random baselines."""
-        self._random_acc = dict(state_dict["random_acc"])
+        self._baseline.accs = dict(state_dict["random_acc"])
 
     def describe(self, stage: str) -> dict[str, object]:
         """Return the last scores of a stage and their protocol as plain data for a card; empty before the first.
@@ -181,62 +159,45 @@ class StudentEvaluation(RenamedArguments, Callback):
         }
 
     def _train(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        data, self._train_spec = self._resolve_set(trainer, pl_module)
+        self._evaluated = evaluated = self._resolve_set(trainer, pl_module)
         device, bf16 = pl_module.device, "bf16" in str(trainer.precision)
         sharded = isinstance(current_evaluation_loader(trainer), SequentialLoader)  # all ranks see all images
         epochs = self.evaluator.epochs_on_this_rank(sharded)
         with student_progress(trainer, epochs, f"{len(self.evaluator.seeds)} students") as on_epoch:
-            self._trained = self.evaluator.train(lambda _: data, device, bf16, on_epoch, sharded)
+            self._trained = self.evaluator.train(
+                lambda _: evaluated.data, device=device, bf16=bf16, on_epoch=on_epoch, sharded=sharded
+            )
         if self.metrics is not None:
             self._trained.add_metrics(self.metrics)
-        self._baseline_key = f"{stage}, {_baseline_key(data, self._train_spec, self.evaluator)}"
-        if not self.random_baseline or self._baseline_key in self._random_acc:
-            return
-        real = _real_images(trainer, self._train_spec)
-        if real is not None:
-            arrays, space = real
-            counts = torch.bincount(data.labels, minlength=len(data.spec.balance_groups)).tolist()
-            spec = statistics_for(space, self._train_spec)
-            sampler = coreset_sampler("random", arrays, counts, spec, self.evaluator.seeds[0])
-            with student_progress(trainer, epochs, "students of random subsets") as on_epoch:
-                self._random_trained = self.evaluator.train(sampler, device, bf16, on_epoch, sharded)
+        self._baseline.select(stage, evaluated, self.evaluator)
+        if self.random_baseline:
+            self._baseline.train(trainer, evaluated, self.evaluator, device, bf16, sharded)
 
-    def _resolve_set(self, trainer: Trainer, pl_module: LightningModule) -> tuple[LabeledSet, DataSpec]:
-        """Return the training set, and a spec with the statistics that map pixel units to the students' space."""
+    def _resolve_set(self, trainer: Trainer, pl_module: LightningModule) -> EvaluatedSet:
         synthetic = getattr(pl_module, "synthetic", None)
-        if self._set is None:
-            if not isinstance(synthetic, SyntheticSet):
-                name = type(pl_module).__name__
-                raise ValueError(f"{name} has no synthetic set; use StudentEvaluation(synthetic_set=...)")
-            data = exported_set(synthetic)
-            return data, data.spec
-        data, spec = self._set.data, self._set.data.spec
-        real_spec = _data_spec(trainer, synthetic)
-        if real_spec is not None and real_spec.shape != spec.shape:
-            _raise_shape(spec, real_spec.shape)
-        if self._set.from_file and real_spec is not None:
-            adapt_set(data, real_spec)  # refuses other classes and other pixel units; the set keeps its mean and std
-        if not self._set.from_file:
-            self._units_known = self._set.space == "normalized" or real_spec is not None
-            if real_spec is not None:
-                spec = replace(spec, mean=real_spec.mean, std=real_spec.std)
-            data = replace(data, spec=statistics_for(self._set.space, spec))
-        return data, spec
+        if self._given is not None:
+            return self._given.for_data(real_spec(trainer, synthetic))
+        if not isinstance(synthetic, SyntheticSet):
+            name = type(pl_module).__name__
+            raise ValueError(f"{name} has no synthetic set; use StudentEvaluation(synthetic_set=...)")
+        data = exported_set(synthetic)
+        return EvaluatedSet(data, data.spec)
 
     def _update(self, trainer: Trainer, batch: Any) -> None:
-        if self._trained is None or self._train_spec is None:
+        if self._trained is None or self._evaluated is None:
             return
         x, y = batch
-        if tuple(x.shape[1:]) != self._train_spec.shape:
-            _raise_shape(self._train_spec, tuple(x.shape[1:]))
-        space = batch_space(x, _gives_pixel_units(trainer))
-        if space == "normalized" and not self._units_known:
+        train_spec = self._evaluated.train_spec
+        if tuple(x.shape[1:]) != train_spec.shape:
+            raise_shape(train_spec, tuple(x.shape[1:]))
+        space = batch_space(x, gives_pixel_units(trainer))
+        if space == "normalized" and not self._evaluated.units_known:
             raise ValueError(
                 "synthetic_set holds uint8 images, the loader gives float images: their units may differ; "
                 "give the set as floats in the space of the loader"
             )
-        images = to_student_space(x, space, self._train_spec)
-        for trained in (self._trained, self._random_trained):
+        images = to_student_space(x, space, train_spec)
+        for trained in (self._trained, self._baseline.trained):
             if trained is not None:
                 trained.update(images, y)
 
@@ -246,16 +207,9 @@ class StudentEvaluation(RenamedArguments, Callback):
         if self.figures and (loggers := wandb_loggers(trainer.loggers)):
             log_figures(loggers, stage, self._trained.predictions(stage), trainer.global_step)
         added = self._trained.added_scores()
-        if self._random_trained is not None:
-            self._random_acc[self._baseline_key] = self._random_trained.scores().mean("acc")
-        self._trained = self._random_trained = None
-        values = {name: scores.mean(name) for name in scores.students[0]}
-        if len(scores.students) > 1:
-            values["acc_std"] = scores.std("acc")
-        if self._baseline_key in self._random_acc:
-            values["acc_gain_over_random"] = values["acc"] - self._random_acc[self._baseline_key]
-        if len(self.evaluator.architectures) > 1:
-            values.update({f"acc/{name}": scores.mean("acc", name) for name in self.evaluator.architectures})
+        self._trained = None
+        self._baseline.finish()
+        values = self._values_to_log(scores)
         if taken := sorted(values.keys() & added.keys()):
             raise ValueError(f"metrics: {taken} are logged already; use MetricCollection(..., prefix='my_')")
         values.update(added)
@@ -264,142 +218,13 @@ class StudentEvaluation(RenamedArguments, Callback):
         cost = f"{len(scores.students)} students, {scores.seconds:.0f} s"
         rank_zero_info(f"{stage}/acc {values['acc']:.4f}{gain} ({cost})")
 
-
-def log_figures(loggers: Sequence[Logger], stage: str, predictions: Predictions, step: int) -> None:
-    """Log the figures of `visualization.figures`, as ``val/confusion``, ``val/reliability`` and ``val/recall``.
-
-    Args:
-        loggers: Loggers of the Trainer.
-        stage: ``val`` or ``test``.
-        predictions: Logits of all students and the targets.
-        step: Optimizer steps so far.
-    """
-    from lightning_distill.visualization.figures import figures  # imports matplotlib and scikit-learn
-
-    for name, figure in figures(predictions).items():
-        log_image(loggers, f"{stage}/{name}", figure, step)
-
-
-def exported_set(synthetic: SyntheticSet) -> LabeledSet:
-    """Return the set as it is exported, on the CPU: pixels, labels, and learned soft labels and learning rate."""
-    soft_labels = None if synthetic.soft_label_logits is None else synthetic.targets().detach().cpu()
-    lr = None if synthetic.lr is None else float(synthetic.lr.detach())
-    return LabeledSet(
-        synthetic.pixels().cpu(), synthetic.labels.cpu(), synthetic.spec, soft_labels, lr, synthetic.formation
-    )
-
-
-@dataclass(frozen=True)
-class _SourceSet:
-    """A set that was given to the callback.
-
-    Args:
-        data: Images in their own space, labels, and a spec with the statistics known from the set alone.
-        space: Space of the images.
-        from_file: Whether the spec is that of a set file; its statistics then take precedence over the data module's.
-    """
-
-    data: LabeledSet
-    space: ImageSpace
-    from_file: bool
-
-
-def _read_source(source: SetSource) -> _SourceSet:
-    if isinstance(source, str | os.PathLike):
-        data, _ = read_set(os.fspath(source))
-        return _SourceSet(data, "pixels", from_file=True)
-    images, labels = source[0].detach().cpu(), source[1].detach().cpu().long()
-    if images.ndim != 4 or len(images) != len(labels):
-        shapes = f"got {tuple(images.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"synthetic_set takes images (N, C, H, W) and labels (N,) or (N, L); {shapes}")
-    combinations: tuple[tuple[int, ...], ...] = ()
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        classes = labels.shape[1]
-        combinations = frequent_combinations(labels.numpy(), least=1)
-        labels = torch.from_numpy(combination_indices(labels.numpy(), combinations))
-    else:
-        labels = labels.flatten()
-        classes = int(labels.max()) + 1
-    if classes < 2:
-        raise ValueError("synthetic_set has one class only; students need at least two")
-    space = batch_space(images)
-    images = images if space == "pixels" else images.float()
-    mean, std = image_statistics(images)
-    spec = DataSpec(
-        name="given set",
-        shape=(images.shape[1], images.shape[2], images.shape[3]),
-        class_names=tuple(map(str, range(classes))),
-        mean=mean,
-        std=std,
-        min_value=float(images.min()),
-        max_value=float(images.max()),
-        storage_dtype="float16",
-        augmentation="dsa",
-        task="multi-label" if combinations else "multi-class",
-        combinations=combinations,
-    )
-    spec = spec if space == "pixels" else identity_statistics(spec)
-    return _SourceSet(LabeledSet(images, labels, spec), space, from_file=False)
-
-
-def _raise_shape(spec: DataSpec, shape: tuple[int, ...]) -> None:
-    raise ValueError(f"the set's images are {spec.shape}, the loader's {shape} (C, H, W); resize one of them")
-
-
-def _spec_of(datamodule: object) -> DataSpec | None:
-    spec = getattr(datamodule, "spec", None)
-    return spec if isinstance(spec, DataSpec) else None
-
-
-def _data_spec(trainer: Trainer, synthetic: object) -> DataSpec | None:
-    """Return the spec of the real data: the data module's that is read now, an earlier call's, or the distiller's."""
-    candidates = (current_datamodule(trainer), trainer.datamodule, synthetic)  # type: ignore[attr-defined]
-    return next((spec for source in candidates if (spec := _spec_of(source)) is not None), None)
-
-
-def _gives_pixel_units(trainer: Trainer) -> bool:
-    """Return whether the loader that is read now is known to give pixel units."""
-    return _spec_of(current_datamodule(trainer)) is not None or isinstance(
-        current_evaluation_loader(trainer), SequentialLoader
-    )
-
-
-def _baseline_key(data: LabeledSet, train_spec: DataSpec, evaluator: StudentEvaluator) -> str:
-    """Return all that the score of a random subset depends on, except the stage, as text."""
-    counts = torch.bincount(data.labels, minlength=len(data.spec.balance_groups)).tolist()
-    statistics = f"mean {train_spec.mean}, std {train_spec.std}"
-    students = f"{evaluator.protocol}, {evaluator.architectures}, {evaluator.seeds}"
-    return f"{data.spec.name} {counts}, {statistics}, {students}"
-
-
-def _real_images(trainer: Trainer, spec: DataSpec) -> tuple[Arrays, ImageSpace] | None:
-    """Return real training images with labels, and their space; a loader of another project is read once."""
-    datamodule: Any = current_datamodule(trainer) or trainer.datamodule  # type: ignore[attr-defined]
-    if isinstance(datamodule, ArrayDataModule):
-        return _in_groups(datamodule.all_train_arrays(), spec), "pixels"
-    loader: Any = trainer.train_dataloader
-    if datamodule is None and isinstance(loader, ClassBalancedLoader):
-        labels = np.zeros(len(loader.images), np.int64)
-        for label, rows in enumerate(loader.members):
-            labels[rows] = label
-        return (loader.images, labels), "pixels"
-    if datamodule is None and loader is None:
-        rank_zero_warn("acc_gain_over_random is not measured without training data; give the Trainer a datamodule")
-        return None
-    with isolated_rng(0):
-        batches = list(datamodule.train_dataloader() if datamodule is not None else loader)
-    images, targets = torch.cat([batch[0] for batch in batches]), torch.cat([batch[1] for batch in batches])
-    space = batch_space(images, _spec_of(datamodule) is not None)
-    images = images if images.dtype == torch.uint8 else images.float()
-    targets = targets if spec.multi_label else targets.flatten()
-    foreign = ArrayDataModule((images.numpy(), targets.numpy()), class_names=spec.class_names, channels="first")
-    return _in_groups(foreign.all_train_arrays(), spec), space
-
-
-def _in_groups(arrays: Arrays, spec: DataSpec) -> Arrays:
-    """Return images and numbers of ``spec.balance_groups``: of multi-label data, the images that are in a group."""
-    images, targets = arrays
-    if not spec.multi_label:
-        return images, targets
-    rows, groups = is_covered(targets, spec.combinations)
-    return take(images, rows), groups
+    def _values_to_log(self, scores: Scores) -> dict[str, float]:
+        """Return means over students, their spread, the gain over random images, and the accuracy by architecture."""
+        values = {name: scores.mean(name) for name in scores.students[0]}
+        if len(scores.students) > 1:
+            values["acc_std"] = scores.std("acc")
+        if self._baseline.acc is not None:
+            values["acc_gain_over_random"] = values["acc"] - self._baseline.acc
+        if len(self.evaluator.architectures) > 1:
+            values.update({f"acc/{name}": scores.mean("acc", name) for name in self.evaluator.architectures})
+        return values

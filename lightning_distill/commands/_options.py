@@ -5,14 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_distill.evaluation.evaluate import evaluate
-from lightning_distill.evaluation.students.protocol import ProgressCallback
+from lightning_distill.evaluation.mixing import measure_mixtures
+from lightning_distill.indicator.predict import predict_accuracies
 from lightning_distill.utils.command_line import SHELL_NAMES, command_line, option
-from lightning_distill.utils.hardware import resolve_device
+from lightning_distill.utils.hardware import Accelerator, resolve_device
+from lightning_distill.utils.precision import Precision
+from lightning_distill.utils.progress import ProgressCallback, ProgressReport
 
 __all__ = [
     "SHELL_NAMES",
@@ -22,14 +24,15 @@ __all__ = [
     "command_parameters",
     "option",
     "progress_bar",
+    "report_to",
     "resolve_device",
     "start_task",
 ]
 
-Precision = Literal["32-true", "bf16-mixed"]
-Accelerator = Literal["auto", "cpu", "cuda"]
-#: Library functions that receive the ``**options`` of the command of the same name.
-LIBRARY: dict[str, Callable[..., object]] = {"evaluate": evaluate}
+#: Library function that receives the ``**options`` of a command, by the name of the command.
+LIBRARY: dict[str, Callable[..., object]] = {
+    "evaluate": evaluate, "indicator": predict_accuracies, "mix": measure_mixtures,
+}  # fmt: skip
 
 
 def command_parameters(command: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
@@ -48,3 +51,13 @@ def progress_bar() -> Progress:
 def start_task(bar: Progress, description: str, total: int) -> ProgressCallback:
     """Add a task to a progress bar and return a function that advances it by one."""
     return partial(bar.advance, bar.add_task(description, total=total))
+
+
+def report_to(bar: Progress) -> ProgressReport:
+    """Add one task to a progress bar and return a function that sets its description, finished and total work."""
+    task = bar.add_task("", total=None)
+
+    def report(description: str, done: int, total: int) -> None:
+        bar.update(task, description=description, completed=done, total=total)
+
+    return report

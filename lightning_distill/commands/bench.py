@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from lightning_distill.bench.advice import EAGER, recommend_settings
-from lightning_distill.bench.cases import PATHS, Size, Variant, check_paths
-from lightning_distill.bench.interleaved import InterleavedTimer
-from lightning_distill.bench.measure import Accelerator, measure_path
+from lightning_distill.bench.advice import recommend_settings
+from lightning_distill.bench.cases import PATHS, Size, check_paths
+from lightning_distill.bench.measure import Accelerator
 from lightning_distill.bench.results import PROVENANCE_COLUMNS, TIME_COLUMNS, provenance
-from lightning_distill.commands._options import command_line
-from lightning_distill.functional.compile import compiler_available
+from lightning_distill.bench.schedule import NAMES, Result, measure_within
+from lightning_distill.commands._options import command_line, report_to
 from lightning_distill.networks import check_network
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.utils.csv_rows import write_csv
 from lightning_distill.utils.hardware import machine_description, resolve_device
-from lightning_distill.utils.precision import bf16_is_native
-
-NAMES = {
-    EAGER: "eager float32", "32/max": "compiled float32", "bf16/max": "compiled bf16", "bf16/off": "eager bf16",
-}  # fmt: skip
-#: Paths with short steps; all their variants are measured before further variants of the other paths.
-LIGHT = ("dm", "student")
-#: Expected warm-up of a compiled variant in seconds, before the first one was measured.
-WARM_UP = 20.0
-Result = dict[tuple[str, str], InterleavedTimer]
 
 
 def bench(
@@ -83,7 +70,9 @@ def bench(
     size = Size(classes, channels, side, ipc, real_per_class, None, network, None, inner, syn_steps)
     console = Console()
     console.print(f"{machine_description()}: {size}")
-    results, left_out = _measure_all(selected, size, seconds, accelerator, console)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as bar:
+        results, left_out = measure_within(selected, size, seconds, accelerator, report_to(bar))
     console.print(_table(results, f"milliseconds a step on {device}; in brackets: speed-up over the reference"))
     if left_out:
         console.print(f"No time left for {', '.join(left_out)}: give more --seconds, or fewer --paths.")
@@ -95,58 +84,6 @@ def bench(
         rows = [{"work": path, "variant": name, **turns.row(), **made} for (path, name), turns in results.items()]
         write_csv(Path(out), ("work", "variant", *TIME_COLUMNS, "size", *PROVENANCE_COLUMNS), rows)
     return results
-
-
-def _order(paths: Sequence[str], device: str) -> list[tuple[str, Variant]]:
-    """Return the path and variant pairs to measure, most informative first."""
-    variants = [Variant(), Variant("bf16-mixed", "max"), Variant("32-true", "max")]
-    if not compiler_available():
-        variants = [Variant(), Variant("bf16-mixed", "off")]
-    if not bf16_is_native(device):  # emulated, its first step alone may take minutes
-        variants = [variant for variant in variants if variant.precision == "32-true"]
-    light, heavy = [p for p in paths if p in LIGHT], [p for p in paths if p not in LIGHT]
-    return [
-        *((path, variant) for variant in variants for path in light),
-        *((path, variant) for path in heavy for variant in variants[:2]),
-        *((path, variant) for path in heavy for variant in variants[2:]),
-    ]
-
-
-def _measure_all(
-    paths: Sequence[str], size: Size, seconds: float, accelerator: Accelerator, console: Console
-) -> tuple[Result, list[str]]:
-    cases, results, left_out, end = (
-        _order(paths, resolve_device(accelerator)),
-        Result(),
-        list[str](),
-        time.perf_counter() + seconds,
-    )
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=len(cases))
-        for done, (path, variant) in enumerate(cases):
-            name, left = f"{path}, {NAMES[str(variant)]}", end - time.perf_counter()
-            bar.update(task, description=name, completed=done)
-            if left < _expected(path, variant, results):
-                left_out.append(name)
-                continue
-            compiling = WARM_UP * sum(variant.compile == "max" for _, variant in cases[done:])
-            share = max(1.0, (left - compiling) / (len(cases) - done))
-            results[path, str(variant)] = measure_path(path, size, variant, 1, 10, share, accelerator)
-    return results, left_out
-
-
-def _expected(path: str, variant: Variant, results: Result) -> float:
-    """Return the expected seconds for a warm-up and one pair, from earlier timings of the path and the variant."""
-    if (path, EAGER) not in results:
-        return 0.0
-    eager, slower, warm_up = results[path, EAGER], 1.0, WARM_UP if variant.compile == "max" else 0.0
-    for (other, name), turns in results.items():
-        if name == str(variant) and (other, EAGER) in results:
-            reference = results[other, EAGER]
-            slower = max(slower, turns.median(turns.ours) / reference.median(reference.ours))
-            warm_up = max(warm_up, turns.warm_up)
-    return warm_up + 2 * (eager.median(eager.reference) + slower * eager.median(eager.ours))
 
 
 def _table(results: Result, title: str) -> Table:

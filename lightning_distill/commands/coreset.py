@@ -94,7 +94,17 @@ def coreset(
         with progress_bar() as bar:
             task = bar.add_task(f"embedding by {network}", total=embedding_epochs(protocol, len(real[1]), resolved))
             on_epoch, bf16 = partial(bar.advance, task), precision == "bf16-mixed"
-            features = embed_features(real, spec, resolved, protocol, seed, device, bf16, compile, on_epoch)
+            features = embed_features(
+                real,
+                spec,
+                network=resolved,
+                protocol=protocol,
+                seed=seed,
+                device=device,
+                bf16=bf16,
+                compile=compile,
+                on_epoch=on_epoch,
+            )
     selected = coreset_sampler(method, real, counts, spec, seed, features, formation)(0)
     card = make_card(method, hyper_parameters, {}, UNCHANGED if formation == 1 else REDUCED, 0)
     path = save_set(out, replace(selected, pixels=to_stored_dtype(selected.pixels, spec)), card)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from lightning_distill.commands._options import progress_bar, start_task
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import evaluate as library
 from lightning_distill.evaluation.evaluate import EvaluationResults
+from lightning_distill.evaluation.labels import file_stem
 from lightning_distill.evaluation.metrics.intervals import small_split_warning
 from lightning_distill.evaluation.metrics.relative import RelativeScores
 from lightning_distill.evaluation.result import EvaluationResult
@@ -60,8 +60,7 @@ def evaluate(
         if out is not None:
             append_csv(Path(out), rows)
         if predictions is not None:
-            name = re.sub(r"[^A-Za-z0-9]+", "_", result.candidate.name)
-            result.predictions.write(Path(predictions) / f"{name}.safetensors")
+            result.predictions.write(Path(predictions) / f"{file_stem(result.candidate.name)}.safetensors")
 
     with progress_bar() as bar:
         results = library.evaluate(

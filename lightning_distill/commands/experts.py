@@ -75,7 +75,14 @@ def experts(
     protocol = Protocol("expert", epochs - 1, lr, momentum, weight_decay, batch_size, augmentation, decay=False)
     device = resolve_device(accelerator)
     student_trainer = StudentTrainer(
-        network, spec, protocol, len(real.labels), count, device, precision == "bf16-mixed", compile
+        network,
+        spec,
+        protocol=protocol,
+        images=len(real.labels),
+        students=count,
+        device=device,
+        bf16=precision == "bf16-mixed",
+        compile=compile,
     )
     training = {
         "epochs": epochs, "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "batch_size": batch_size,
@@ -88,7 +95,10 @@ def experts(
             if not _keep(folder, network, spec, {**training, "seed": number}, epochs):
                 on_epoch_parameters = _writer(folder, student_trainer.network.weight_names)
                 student = student_trainer.fit(
-                    real, derive_seed("expert", number), lambda: bar.advance(task), on_epoch_parameters
+                    real,
+                    derive_seed("expert", number),
+                    on_epoch=lambda: bar.advance(task),
+                    on_epoch_parameters=on_epoch_parameters,
                 )
                 bar.console.print(f"expert {folder.name}: val accuracy {100 * _accuracy(student, data, device):.1f} %")
             else:
@@ -124,7 +134,7 @@ def _writer(folder: Path, weights: Collection[str]) -> ParametersCallback:
 
 def _accuracy(student: Student, data: ArrayDataModule, device: str) -> float:
     """Return the accuracy on the validation split."""
-    trained = TrainedStudents([student], data.spec, device, 0.0)
+    trained = TrainedStudents([student], data.spec, device=device, started_at=0.0)
     for x, y in data.val_dataloader():
         trained.update(data.spec.normalize(x.to(device)), y.to(device))
     return trained.scores().mean("acc")

@@ -15,7 +15,7 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.report.neighbours import check_fits, count_chunks, nearest, neighbour_bands
 from lightning_distill.report.page import page
 from lightning_distill.report.runs import Run, read_input
-from lightning_distill.report.sections import Neighbours
+from lightning_distill.report.set_section import Neighbours
 from lightning_distill.sets.storage import check_writable, write_files_atomically
 
 #: Number of validation images whose nearest training image is the reference for the set's distances.

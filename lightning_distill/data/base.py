@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypedDict
 
 import numpy as np
 from lightning import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from lightning_distill._renamed import RenamedArguments
 from lightning_distill.data.checks import label_combinations
-from lightning_distill.data.checks.arrays import Array, Channels, as_images, as_labels, pixel_statistics
+from lightning_distill.data.checks.arrays import Array, Channels, as_images, as_labels
 from lightning_distill.data.checks.groups import (
     PATIENT,
     Identifiers,
@@ -23,53 +20,17 @@ from lightning_distill.data.checks.groups import (
     number_groups,
     resolve_overlaps,
 )
-from lightning_distill.data.checks.splits import RawSplits, Split, carve_out, check_splits
+from lightning_distill.data.checks.splits import RawSplits, Split, carve_out, select_rows
+from lightning_distill.data.combination_classes import combinations_to_classes
+from lightning_distill.data.describe import DataInfo, describe
 from lightning_distill.data.loaders import ClassBalancedLoader, SequentialLoader
-from lightning_distill.spec import FLOAT16_MAX, DataSpec, Task
+from lightning_distill.spec import DataSpec, Task
 from lightning_distill.utils.lazy_arrays import take
 
 #: Batches in an epoch where neither the data module nor the trainer sets a number of steps.
 DEFAULT_STEPS_PER_EPOCH = 100
 #: Validations in a run of ``Trainer(max_steps=n)`` where this number divides n.
 VALIDATIONS_PER_RUN = 5
-
-
-class DataOptions(TypedDict, total=False):
-    """Keyword arguments of `ArrayDataModule` that its subclasses pass on.
-
-    Subclasses that are built from the command line repeat those that they take in their constructors: jsonargparse
-    reads neither defaults nor, before version 4.49, the types of an unpacked ``TypedDict``, and ``--help`` would lack
-    them.
-    """
-
-    channels: Channels
-    val_fraction: float
-    real_per_class: int
-    batch_size: int
-    steps_per_epoch: int | None
-    min_combination: int | None
-    combinations_as_classes: bool
-    seed: int
-    on_overlap: OnOverlap
-
-
-@dataclass(frozen=True)
-class DataInfo:
-    """Description of a data set that does not depend on its pixels.
-
-    Args:
-        name: Name of the data set in cards and tables.
-        task: Task of the labels. ``None`` infers it from the labels.
-        augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
-        license: License of the data.
-        source: Origin of the data, shown in cards and tables.
-    """
-
-    name: str
-    task: Task | None
-    augmentation: str
-    license: str
-    source: str
 
 
 class ArrayDataModule(RenamedArguments, LightningDataModule):
@@ -210,14 +171,16 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         raw = self.load_splits()
         self.splits, self.groups = raw.splits, raw.groups
         for split, rows in resolve_overlaps(self.groups, self.on_overlap).items():
-            self._select(split, split, rows)
+            select_rows(self.splits, self.groups, split, split, rows)
         if "val" not in self.splits:
             labels = self.splits["train"][1]
             train, val = carve_out(labels, self.val_fraction, self.seed, self.groups.get("train"))
-            self._select("val", "train", val)
-            self._select("train", "train", train)
+            select_rows(self.splits, self.groups, "val", "train", val)
+            select_rows(self.splits, self.groups, "train", "train", train)
         if self.combinations_as_classes:
-            self._class_names = self._combinations_to_classes()
+            if self.splits["train"][1].ndim == 1:
+                raise ValueError("combinations_as_classes=True, but the labels are single ones; omit this option")
+            self._class_names = combinations_to_classes(self.splits, self.groups, self._describe())
         self._spec = self._describe()
         hparams = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
         self.save_hyperparameters(hparams)  # shown by loggers: contains no local path
@@ -296,13 +259,6 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
             raise ValueError(f"{self.spec.name} has no {split} split; pass {split}=(images, labels)")
         return self.splits[split]
 
-    def _select(self, split: str, source: str, rows: NDArray[np.int64]) -> None:
-        """Set ``split`` to the given rows of the split ``source``, which may be the same one."""
-        images, labels = self.splits[source]
-        self.splits[split] = take(images, rows), labels[rows]
-        if source in self.groups:
-            self.groups[split] = self.groups[source][rows]
-
     def _num_steps(self) -> int:
         """Return the number of training batches in an epoch."""
         max_steps = self.trainer.max_steps if self.trainer is not None else -1
@@ -312,89 +268,6 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
             return DEFAULT_STEPS_PER_EPOCH
         return max_steps // VALIDATIONS_PER_RUN if max_steps % VALIDATIONS_PER_RUN == 0 else max_steps
 
-    def _combinations_to_classes(self) -> tuple[str, ...]:
-        """Convert every split to single-label data with one class per frequent label combination.
-
-        Returns:
-            Names of the new classes.
-
-        Raises:
-            ValueError: If the labels are single-label, there are too few combinations, or a split loses all images.
-        """
-        if self.splits["train"][1].ndim == 1:
-            raise ValueError("combinations_as_classes=True, but the labels are single ones; omit this option")
-        spec = self._describe()
-        label_combinations.log_combinations(spec, self.splits["train"][1])
-        for split, (_, targets) in list(self.splits.items()):
-            rows, numbers = label_combinations.is_covered(targets, spec.combinations)
-            self._select(split, split, rows)
-            self.splits[split] = self.splits[split][0], numbers
-            if split != "train":
-                share = f"{len(rows):,} of {len(targets):,} {split} images ({len(rows) / len(targets):.1%})"
-                rank_zero_info(f"{spec.name}: {share} have one of the label combinations and are kept")
-        return spec.balance_groups
-
     def _describe(self) -> DataSpec:
-        """Build the `DataSpec` from the checked splits.
-
-        Raises:
-            ValueError: If the class names do not match the labels, there is one class only, or pixel values do not
-                fit float16.
-        """
-        info, task = self._info, self._info.task
-        images, labels = self.splits["train"]
-        if labels.ndim == 2:
-            task, classes = "multi-label", labels.shape[1]
-        else:
-            classes = len(self._class_names) if self._class_names is not None else int(labels.max()) + 1
-        names = tuple(self._class_names) if self._class_names is not None else tuple(map(str, range(classes)))
-        if len(names) != classes:
-            raise ValueError(f"{classes} classes but {len(names)} class names: {', '.join(names)}")
-        if classes < 2:
-            raise ValueError(f"{info.name} has one class only ({names[0]!r}); distillation needs at least two")
-        check_splits(self.splits, classes, names)
-        mean, std, low, high = pixel_statistics(images)
-        is_uint8 = images.dtype == np.uint8
-        if (largest := max(-low, high)) > FLOAT16_MAX:
-            raise ValueError(
-                f"pixel values reach {largest:g}, but float16 holds at most {FLOAT16_MAX:g}; divide the images of all "
-                "splits by one number"
-            )
-        return DataSpec(
-            name=info.name,
-            shape=(images.shape[1], images.shape[2], images.shape[3]),
-            class_names=names,
-            mean=mean,
-            std=std,
-            min_value=0.0 if is_uint8 else low,
-            max_value=255.0 if is_uint8 else high,
-            storage_dtype="uint8" if is_uint8 else "float16",
-            task=task or ("binary" if classes == 2 else "multi-class"),
-            augmentation=info.augmentation,
-            license=info.license,
-            source=info.source,
-            combinations=()
-            if labels.ndim == 1
-            else label_combinations.frequent_combinations(labels, self.min_combination),
-        )
-
-
-def require_array_datamodule(datamodule: LightningDataModule | None) -> ArrayDataModule:
-    """Return the trainer's data module if a distiller can draw class-balanced batches from it.
-
-    Args:
-        datamodule: Data module of the trainer, or ``None``.
-
-    Returns:
-        The same object.
-
-    Raises:
-        TypeError: If it is not an `ArrayDataModule`. The message names the wrapper.
-    """
-    if isinstance(datamodule, ArrayDataModule):
-        return datamodule
-    problem = "no data module was passed" if datamodule is None else f"{type(datamodule).__name__} has none"
-    raise TypeError(
-        f"a distiller needs class-balanced batches; {problem}. Use fit(model, datamodule=...) with a data module of "
-        "lightning_distill, or BalancedDataModule(your_datamodule)"
-    )
+        """Build the `DataSpec` from the checked splits."""
+        return describe(self._info, self.splits, self._class_names, self.min_combination)

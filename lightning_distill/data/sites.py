@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.data.base import ArrayDataModule, DataInfo
+from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
+from lightning_distill.data.describe import DataInfo
 from lightning_distill.utils.lazy_arrays import take
 from lightning_distill.utils.rng import derive_seed
 

@@ -11,8 +11,9 @@ from lightning_distill.evaluation.metrics.classification import (
 )
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.evaluator import StudentEvaluator, TrainedStudents, evaluate_students
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator, evaluate_students
 from lightning_distill.evaluation.students.protocol import PROTOCOLS, Protocol, get_protocol
+from lightning_distill.evaluation.students.trained import TrainedStudents
 from lightning_distill.evaluation.students.trainer import Student, StudentTrainer
 from lightning_distill.sets.labeled_set import LabeledSet
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,22 +20,18 @@ from lightning_distill.evaluation.baselines import (
     coreset_sampler,
     full_data,
 )
+from lightning_distill.evaluation.labels import FULL_BASELINES, coreset_baseline
+from lightning_distill.evaluation.metrics.prior_correction import class_priors
 from lightning_distill.evaluation.result import Batches, Candidate, EvaluationSplit
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import Protocol as TrainingProtocol
-from lightning_distill.sets.adapt import adapt_set
+from lightning_distill.sets.adapt import adapt_set, adapted_sampler
 from lightning_distill.sets.coresets import Features
 from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SmallClass, limit_to_available
 from lightning_distill.spec import DataSpec
 
 Split = Literal["val", "test"]
-#: Baselines that use the whole training split, and their names in tables.
-FULL = {
-    "full": "all real data",
-    "full_weighted": "all real data, classes weighted",
-    "full_balanced": "all real data, balanced",
-}
 
 
 class EvaluationData(Protocol):
@@ -109,7 +105,7 @@ def baseline_candidate(
     """Build a baseline: a coreset with given class counts, or the whole training split.
 
     Args:
-        name: Name of a coreset method (`coresets.METHODS`) or of a full-data baseline (`FULL`).
+        name: Name of a coreset method (`coresets.METHODS`) or of a full-data baseline (`FULL_BASELINES`).
         data: Data module with the real images.
         counts: Number of images of each class.
         evaluator: Evaluator that trains the students.
@@ -124,23 +120,53 @@ def baseline_candidate(
     """
     spec, seed = data.spec, evaluator.seeds[0]
     real = data.all_train_arrays() if name in ("full", "full_weighted") else data.train_arrays()
-    if name in FULL:
+    if name in FULL_BASELINES:
         images = sum(balanced_counts(real[1], spec)) if name == "full_balanced" else len(real[1])
         protocol = evaluator.protocol.for_real_data(images)
         samplers = {"full": full_data, "full_weighted": class_weighted_full_data}
         sampler = samplers[name](real, spec) if name in samplers else class_balanced_full_data(real, spec, seed)
-        return Candidate(FULL[name], None, with_protocol(evaluator, protocol), sampler)
+        return Candidate(name, None, with_protocol(evaluator, protocol), sampler)
     available = np.bincount(real[1], minlength=len(spec.balance_groups))
     counts = limit_to_available(counts, available, spec, on_small_class)
     used = features if name != "random" else None
-    label = name if used is None else f"{name} (embedding)"
-    return Candidate(label, counts, evaluator, coreset_sampler(name, real, counts, spec, seed, used))
+    key = coreset_baseline(name, "pixels" if used is None else "embedding")
+    return Candidate(key, counts, evaluator, coreset_sampler(name, real, counts, spec, seed, used))
+
+
+def adapt_candidate(
+    candidate: Candidate, data: DataSpec, map_classes: Mapping[str, str] | None = None, resize: bool = False
+) -> Candidate:
+    """Adapt the training sets of a candidate to data of another site that score the students.
+
+    Args:
+        candidate: Baseline of other data than those that score the students.
+        data: Specification of the data that score the students.
+        map_classes: Class of the scored data for each class of the candidate.
+        resize: Resize the candidate's images to the shape of the scored data.
+    """
+    sampler = adapted_sampler(candidate.make_training_set, data, map_classes, resize)
+    return replace(candidate, make_training_set=sampler)
+
+
+def with_target_priors(candidates: Sequence[Candidate], data: EvaluationData) -> list[Candidate]:
+    """Return candidates with logits that are shifted to the class frequencies of the real training data.
+
+    Args:
+        candidates: Candidates of an evaluation.
+        data: Data module with the real training images.
+    """
+    priors = class_priors(full_data(data.all_train_arrays(), data.spec)(0))
+    return [replace(candidate, target_priors=priors) for candidate in candidates]
 
 
 def with_protocol(evaluator: StudentEvaluator, protocol: TrainingProtocol) -> StudentEvaluator:
     """Return an evaluator of the same students under another training protocol."""
     return StudentEvaluator(
-        protocol, len(evaluator.seeds), evaluator.architectures, evaluator.seeds[0], evaluator.compile
+        protocol,
+        students=len(evaluator.seeds),
+        architectures=evaluator.architectures,
+        seed=evaluator.seeds[0],
+        compile=evaluator.compile,
     )
 
 

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from lightning_distill._renamed import with_renamed_arguments
-from lightning_distill.evaluation.baselines import full_data
+from lightning_distill.evaluation.candidate_runner import CandidateRunner, StartCallback
 from lightning_distill.evaluation.candidates import (
-    FULL,
     EvaluationData,
     Split,
+    adapt_candidate,
     baseline_candidate,
     evaluation_split,
     set_candidate,
-    without_augmentation,
+    with_target_priors,
 )
 from lightning_distill.evaluation.features import embed_features, embedding_epochs
-from lightning_distill.evaluation.metrics.prior_correction import class_priors
-from lightning_distill.evaluation.metrics.relative import RelativeScores, bytes_of_arrays
-from lightning_distill.evaluation.result import Candidate, EvaluationResult, compare_to_baselines, evaluate_candidate
-from lightning_distill.evaluation.result_table import ResultRow, make_row
+from lightning_distill.evaluation.labels import FULL_BASELINES
+from lightning_distill.evaluation.metrics.relative import bytes_of_arrays
+from lightning_distill.evaluation.result import Candidate, EvaluationResult
+from lightning_distill.evaluation.result_table import ResultRow, make_rows
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
-from lightning_distill.evaluation.students.protocol import ProgressCallback, get_protocol
+from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks.pretrained import weights_digests
-from lightning_distill.sets.adapt import adapted_sampler
 from lightning_distill.sets.coresets import METHODS, Space
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
 from lightning_distill.utils.command_line import command_line
-from lightning_distill.utils.hardware import resolve_device
+from lightning_distill.utils.hardware import Accelerator, resolve_device
+from lightning_distill.utils.precision import Precision
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]
@@ -105,11 +105,11 @@ def evaluate(
     ars: bool = False,
     prior_correction: bool = False,
     distillation_seconds: float | None = None,
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Precision = "32-true",
+    accelerator: Accelerator = "auto",
     compile: CompileMode = "auto",
     on_small_class: SmallClass = "error",
-    on_start: Callable[[str, int], ProgressCallback] | None = None,
+    on_start: StartCallback | None = None,
     on_result: Callable[[EvaluationResult, list[ResultRow]], object] | None = None,
 ) -> EvaluationResults:
     """Train new students on a set and on its baselines, and score them on real data.
@@ -168,82 +168,85 @@ def evaluate(
         >>> results = evaluate("runs/digits/best", DigitsDataModule(), protocol="quick")  # doctest: +SKIP
         >>> results.to_frame()  # doctest: +SKIP
     """
-    arguments = locals()
+    arguments, baselines = {**locals()}, baselines or []
     if data is None:
         raise ValueError("no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module")
-    baselines = baselines or []
     _check(synthetic_set, ipc, baselines, students)
-    if prior_correction and data.spec.multi_label:
-        raise ValueError(f"prior_correction is not defined for {data.spec.name}, which is multi-label; leave it out")
-    if prior_correction and map_classes:
-        raise ValueError(
-            "prior_correction cannot be combined with map_classes: the target class frequencies are ambiguous"
-        )
+    if prior_correction:
+        _check_prior_correction(data, map_classes)
     on_start = on_start or (lambda text, epochs: lambda: None)
     training = replace(get_protocol(protocol), augmentation=augmentation)
-    evaluator = StudentEvaluator(training, students, architectures or ["convnet"], seed, compile, weights)
+    evaluator = StudentEvaluator(
+        training,
+        students=students,
+        architectures=architectures or ["convnet"],
+        seed=seed,
+        compile=compile,
+        weights=weights,
+    )
     digests = weights_digests(evaluator.architectures, weights) if weights else None
     command = command_line(evaluate, {**arguments, "weights": digests})
     device, bf16, scored = resolve_device(accelerator), precision == "bf16-mixed", test_data or data
-    distilled = []
+    distilled: list[Candidate] = []
     if synthetic_set is not None:
-        distilled = [
-            set_candidate(synthetic_set, scored.spec, evaluator, map_classes=map_classes, resize=resize),
-        ]
+        distilled.append(set_candidate(synthetic_set, scored.spec, evaluator, map_classes=map_classes, resize=resize))
     counts = (distilled[0].counts if distilled else None) or images_per_class(ipc or 1, data.spec)
     features = None
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
         real, network = data.train_arrays(), evaluator.architectures[0]
         on_epoch = on_start("feature network", embedding_epochs(training, len(real[1]), network))
-        features = embed_features(real, data.spec, network, training, seed, device, bf16, compile, on_epoch)
+        features = embed_features(
+            real,
+            data.spec,
+            network=network,
+            protocol=training,
+            seed=seed,
+            device=device,
+            bf16=bf16,
+            compile=compile,
+            on_epoch=on_epoch,
+        )
     candidates = [baseline_candidate(name, data, counts, evaluator, on_small_class, features) for name in baselines]
     if test_data is not None:
-        candidates = [
-            replace(c, make_training_set=adapted_sampler(c.make_training_set, scored.spec, map_classes, resize))
-            for c in candidates
-        ]
+        candidates = [adapt_candidate(candidate, scored.spec, map_classes, resize) for candidate in candidates]
     candidates += distilled
     if prior_correction:
-        priors = class_priors(full_data(data.all_train_arrays(), data.spec)(0))
-        candidates = [replace(candidate, target_priors=priors) for candidate in candidates]
-    images, real_bytes = evaluation_split(scored, split), float(bytes_of_arrays(*data.all_train_arrays()))
-    results: list[EvaluationResult] = []
-    plain_acc: dict[str, float] = {}
+        candidates = with_target_priors(candidates, data)
+    runner = CandidateRunner(
+        evaluation_split(scored, split),
+        device,
+        bf16=bf16,
+        on_start=on_start,
+        ars=ars,
+        real_bytes=float(bytes_of_arrays(*data.all_train_arrays())),
+        distillation_seconds=distillation_seconds or np.nan,
+    )
     rows: list[ResultRow] = []
     for candidate in candidates:
-        on_epoch = on_start(_describe(candidate), candidate.evaluator.epochs)
-        result = evaluate_candidate(candidate, images, device, bf16, on_epoch)
-        results.append(result)
-        if ars and (candidate.distilled or candidate.name == "random"):
-            plain = without_augmentation(candidate)
-            on_epoch = on_start(f"{_describe(plain)}, no augmentation", plain.evaluator.epochs)
-            plain_result = evaluate_candidate(plain, images, device, bf16, on_epoch)
-            plain_acc[candidate.name] = plain_result.scores.mean("acc")
-        relative = RelativeScores()
-        if candidate.distilled:
-            relative = compare_to_baselines(result, results, real_bytes, distillation_seconds or np.nan, plain_acc)
-        names = candidate.evaluator.architectures
-        new = [
-            make_row(result.for_architecture(name), RelativeScores(), scored.spec, split, bf16, command, name)
-            for name in (names if len(names) > 1 else [])
-        ]
-        new.append(make_row(result, relative, scored.spec, split, bf16, command))
+        result, relative = runner.run(candidate)
+        new = make_rows(result, relative, scored.spec, split, bf16, command)
         rows += new
         if on_result is not None:
             on_result(result, new)
-    return EvaluationResults(tuple(rows), tuple(results))
+    return EvaluationResults(tuple(rows), tuple(runner.results))
 
 
-def _describe(candidate: Candidate) -> str:
-    return f"{candidate.name}, {len(candidate.evaluator.seeds)} students"
+def _check_prior_correction(data: EvaluationData, map_classes: Mapping[str, str] | None) -> None:
+    """Raise ValueError if prior correction is not defined."""
+    if data.spec.multi_label:
+        raise ValueError(f"prior_correction is not defined for {data.spec.name}, which is multi-label; leave it out")
+    if map_classes:
+        raise ValueError(
+            "prior_correction cannot be combined with map_classes: the target class frequencies are ambiguous"
+        )
 
 
 def _check(
     synthetic_set: str | os.PathLike[str] | None, ipc: int | list[int] | None, baselines: Sequence[str], students: int
 ) -> None:
     """Raise ValueError for arguments that are wrong without any data."""
-    if unknown := [name for name in baselines if name not in (*METHODS, *FULL)]:
-        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL))}")
+    if unknown := [name for name in baselines if name not in (*METHODS, *FULL_BASELINES)]:
+        raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL_BASELINES))}")
     if (synthetic_set is None) == (ipc is None):
         raise ValueError("give either a set file (--set) or, for baselines alone, images per class (--ipc)")
     if students == 1:

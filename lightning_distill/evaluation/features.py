@@ -7,19 +7,21 @@ import torch
 
 from lightning_distill.evaluation.baselines import Arrays, full_data
 from lightning_distill.evaluation.students.probe import FrozenEncoder
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol, get_protocol
+from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.evaluation.students.trainer import StudentTrainer
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import check_network
 from lightning_distill.networks.pretrained import is_pretrained
 from lightning_distill.sets.coresets import Features, check_labels
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.progress import ProgressCallback
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
 def embed_features(
     real: Arrays,
     spec: DataSpec,
+    *,
     network: str = "convnet",
     protocol: str | Protocol = "reference",
     seed: int = 0,
@@ -58,8 +60,17 @@ def embed_features(
         on_epoch()
         return _frozen_features(real, spec, network, device, bf16)
     epochs_protocol = get_protocol(protocol).for_real_data(len(labels))
-    trainer = StudentTrainer(network, spec, epochs_protocol, len(labels), 1, device, bf16, compile)
-    student = trainer.fit(full_data(real, spec)(0), derive_seed("embedding", seed), on_epoch)
+    trainer = StudentTrainer(
+        network,
+        spec,
+        protocol=epochs_protocol,
+        images=len(labels),
+        students=1,
+        device=device,
+        bf16=bf16,
+        compile=compile,
+    )
+    student = trainer.fit(full_data(real, spec)(0), derive_seed("embedding", seed), on_epoch=on_epoch)
     trainer.network.train(False)
     chunks = []
     with isolated_rng(0), torch.no_grad(), torch.autocast(trainer.device.type, torch.bfloat16, enabled=bf16):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lightning_distill.evaluation.labels import BaselineName
 from lightning_distill.evaluation.metrics.calibration import calibrated
 from lightning_distill.evaluation.metrics.intervals import Estimate, bootstrap_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
@@ -16,9 +17,10 @@ from lightning_distill.evaluation.metrics.prior_correction import class_priors, 
 from lightning_distill.evaluation.metrics.registry import METRICS, metrics_for
 from lightning_distill.evaluation.metrics.relative import RelativeScores, chance, relative_scores
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.evaluator import StudentEvaluator, TrainedStudents
-from lightning_distill.evaluation.students.protocol import ProgressCallback
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator
+from lightning_distill.evaluation.students.trained import TrainedStudents
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.utils.progress import ProgressCallback
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -28,7 +30,7 @@ class Candidate:
     """Training data under evaluation: a distilled set or a baseline.
 
     Args:
-        name: Name in tables.
+        name: Key of a baseline (`labels.BaselineName`), or name of the method that made the set.
         counts: Images per class; ``None`` for the full training set.
         evaluator: Architecture, number and protocol of the students.
         make_training_set: Function from the student number to its training set.
@@ -103,6 +105,7 @@ class EvaluationResult:
 def evaluate_candidate(
     candidate: Candidate,
     evaluation_split: EvaluationSplit,
+    *,
     device: torch.device | str,
     bf16: bool = False,
     on_epoch: ProgressCallback = lambda: None,
@@ -117,7 +120,7 @@ def evaluate_candidate(
         on_epoch: Function called after every epoch of every student.
     """
     first = candidate.make_training_set(0)
-    trained = candidate.evaluator.train(candidate.make_training_set, device, bf16, on_epoch)
+    trained = candidate.evaluator.train(candidate.make_training_set, device=device, bf16=bf16, on_epoch=on_epoch)
     if candidate.target_priors is not None:
         offset = prior_offset(class_priors(first), candidate.target_priors)
         trained.students = [replace(student, logit_offset=offset) for student in trained.students]
@@ -125,7 +128,7 @@ def evaluate_candidate(
     predictions = trained.predictions(evaluation_split.split, evaluation_split.groups)
     if evaluation_split.val is not None:
         on_val = (
-            TrainedStudents(trained.students, first.spec, device, trained.started_at)
+            TrainedStudents(trained.students, first.spec, device=device, started_at=trained.started_at)
             .update_all(evaluation_split.val)
             .predictions("val")
         )
@@ -152,13 +155,12 @@ def compare_to_baselines(
 
     Args:
         result: Result of the candidate.
-        baselines: Results of the baselines; ``random`` and ``all real data`` are used.
+        baselines: Results of the baselines; ``random`` and ``full`` are used, distilled candidates are ignored.
         real_bytes: Size of the training data in bytes.
         distillation_seconds: Seconds of the distillation, NaN if unknown.
         plain: Accuracy of students without augmentation by candidate name, if measured.
     """
-    by_name = {other.candidate.name: other for other in baselines}
-    random, full = by_name.get("random"), by_name.get("all real data")
+    random, full = _baseline(baselines, "random"), _baseline(baselines, "full")
     nan, plain = float("nan"), plain or {}
     path = result.candidate.path
     return relative_scores(
@@ -174,3 +176,8 @@ def compare_to_baselines(
         syn_seconds=result.seconds,
         distillation_seconds=distillation_seconds,
     )
+
+
+def _baseline(results: Sequence[EvaluationResult], name: BaselineName) -> EvaluationResult | None:
+    matching = (other for other in results if other.candidate.name == name and not other.candidate.distilled)
+    return next(matching, None)

@@ -11,6 +11,7 @@ import torch
 from rich.table import Table
 
 from lightning_distill._version import __version__
+from lightning_distill.evaluation.labels import display_name
 from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.evaluation.metrics.relative import RelativeScores
 from lightning_distill.evaluation.result import EvaluationResult
@@ -34,7 +35,7 @@ class ResultRow:
     Args:
         dataset: Name of the data.
         source: Origin of the data files.
-        trained_on: Candidate: method, baseline, or ``all real data``.
+        trained_on: Key of a baseline (`labels.BaselineName`), or name of the method that made the set.
         ipc: Images per class, ``a/b/...`` for different counts, or ``all``.
         images: Number of training images.
         split: Split that was scored.
@@ -113,6 +114,27 @@ def score_columns() -> list[str]:
     return [*names, "temperature", "temperature_std"]
 
 
+def make_rows(
+    result: EvaluationResult, relative: RelativeScores, spec: DataSpec, split: str, bf16: bool, command: str
+) -> list[ResultRow]:
+    """Build the rows of an evaluated candidate: one for each of several architectures, then one for all.
+
+    Args:
+        result: Scores, predictions and intervals of the candidate.
+        relative: Scores relative to the baselines, in the row for all architectures.
+        spec: Specification of the data that was scored on.
+        split: Split that was scored.
+        bf16: Whether the forward pass ran in bfloat16.
+        command: Command that reproduces the rows.
+    """
+    names = result.candidate.evaluator.architectures
+    rows = [
+        make_row(result.for_architecture(name), RelativeScores(), spec, split, bf16, command, name)
+        for name in (names if len(names) > 1 else [])
+    ]
+    return [*rows, make_row(result, relative, spec, split, bf16, command)]
+
+
 def make_row(
     result: EvaluationResult,
     relative: RelativeScores,
@@ -178,7 +200,7 @@ def rich_table(rows: Sequence[ResultRow], title: str) -> Table:
         table.add_column(column, justify="left" if column in ("trained on", "network") else "right")
     for row in rows:
         table.add_row(
-            row.trained_on,
+            display_name(row.trained_on),
             *((row.network,) if several else ()),
             f"{row.images:,}",
             percent(row.acc, row.acc_std, row.acc_ci95_low, row.acc_ci95_high),
@@ -200,7 +222,7 @@ def architecture_table(rows: Sequence[ResultRow], title: str) -> Table:
         others = {name: by_network[name].acc for name in names[1:]}
         mean, worst = sum(others.values()) / len(others), min(others, key=others.__getitem__)
         table.add_row(
-            candidate,
+            display_name(candidate),
             *(percent(by_network[name].acc, by_network[name].acc_std) for name in names),
             percent(mean, NAN),
             f"{percent(others[worst], NAN)} {worst}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import shlex
@@ -12,6 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
+
+from lightning_distill.utils.csv_rows import parse_csv
 
 Row = Mapping[str, str]
 Metric = Literal["acc", "balanced_acc"]
@@ -79,7 +80,7 @@ def read_points(files: Iterable[str | os.PathLike[str]], metric: Metric = "acc")
         ValueError: If a file lacks columns, or has two random rows for one evaluation.
     """
     tables = {Path(file).name: _read(Path(file)) for file in files}
-    full = [row for rows in tables.values() for row in rows if row["trained_on"] == "all real data"]
+    full = [row for rows in tables.values() for row in rows if row["trained_on"] == "full"]
     points, left_out = [], []
     for file, rows in tables.items():
         random: dict[tuple[str, ...], Row] = {}
@@ -101,13 +102,12 @@ def read_points(files: Iterable[str | os.PathLike[str]], metric: Metric = "acc")
 def _read(path: Path) -> list[Row]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no result file {path}")
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in NEEDED if name not in (reader.fieldnames or [])]:
-            raise ValueError(
-                f"{path.name} has no column {missing[0]!r}; give CSVs written by lightning-distill evaluate --out"
-            )
-        return list(reader)
+    columns, rows = parse_csv(path)
+    if missing := [name for name in NEEDED if name not in columns]:
+        raise ValueError(
+            f"{path.name} has no column {missing[0]!r}; give CSVs written by lightning-distill evaluate --out"
+        )
+    return [*rows]
 
 
 def _evaluation_key(row: Row) -> tuple[str, ...]:

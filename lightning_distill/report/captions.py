@@ -15,6 +15,7 @@ from lightning_distill.evaluation.metrics.probability_errors import BINS
 from lightning_distill.report.results import THEMES, Group, Result
 from lightning_distill.visualization.figures import BOTH, COUNTS, confusion, recall
 from lightning_distill.visualization.format import bracket
+from lightning_distill.visualization.style import Picture
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,19 @@ class Caption:
     alt: str
     title: str
     text: str
+
+
+@dataclass(frozen=True)
+class CaptionedFigure:
+    """Figure with its caption.
+
+    Args:
+        picture: Figure as a ``data:`` URI.
+        caption: Alternative text, title and text.
+    """
+
+    picture: Picture
+    caption: Caption
 
 
 def score_against_ipc_caption(group: Group, name: str) -> Caption:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_distill.report.results import BASELINES, Group, Result, Score
+from lightning_distill.report.results import Group, Result, Score
+from lightning_distill.sets.coresets import METHODS
 from lightning_distill.visualization.style import COLOURS, INK, LINE, MUTED, new_figure, set_title
 
-MARKERS = dict(zip(BASELINES, ("o", "s", "^", "D"), strict=True))
+MARKERS = dict(zip(METHODS, ("o", "s", "^", "D"), strict=True))
 
 
 def against_ipc(group: Group, name: str, score: Score) -> Figure:
@@ -91,7 +92,7 @@ def _dots(group: Group, rows: Sequence[Result], name: str, score: Score) -> Figu
 def _styles(rows: Sequence[Result]) -> dict[str, tuple[str, str, str]]:
     """Assign colour, marker and line style: baselines are grey and dashed, distilled sets coloured."""
     grey = {
-        row.cells["trained_on"]: (MUTED, MARKERS[row.baseline], ":" if "(" in row.name else "--")
+        (key := row.cells["trained_on"]): (MUTED, MARKERS[row.baseline], "--" if key == row.baseline else ":")
         for row in rows
         if row.baseline is not None
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,10 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.progress import ProgressCallback
 from lightning_distill.visualization.style import INK, LINE, MUTED
 
 Array = NDArray[np.generic]
-ProgressCallback = Callable[[], object]
 #: Default number of float32 values of real images in memory, 128 MiB.
 CHUNK_ELEMENTS = 2**25
 

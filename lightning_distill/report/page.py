@@ -11,15 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lightning_distill._version import __version__
+from lightning_distill.report.predictions_section import predictions_section
 from lightning_distill.report.results import grouped
+from lightning_distill.report.results_sections import networks_sections, results_section
 from lightning_distill.report.runs import Run
-from lightning_distill.report.sections import (
-    Neighbours,
-    networks_sections,
-    predictions_section,
-    results_section,
-    set_section,
-)
+from lightning_distill.report.set_section import Neighbours, set_section
 from lightning_distill.report.tables import command_blocks, number_commands
 
 

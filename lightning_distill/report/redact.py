@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 
@@ -36,3 +37,16 @@ def _name(path: str) -> str:
 
 def _absolute(path: str) -> bool:
     return path.startswith(("/", "~/", "~\\")) or PureWindowsPath(path).is_absolute()
+
+
+def plain(value: object) -> str:
+    """Format a value of a card as text, without folders of the machine that wrote it."""
+    if value is None or value == "":
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {text}" for key, part in value.items() if (text := plain(part)))
+    if isinstance(value, (list, tuple)):
+        return " / ".join(map(plain, value))
+    if isinstance(value, str) and PurePath(value).is_absolute():
+        return PurePath(value).name
+    return redact_paths(str(value))

@@ -8,17 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from lightning_distill._renamed import COLUMNS
+from lightning_distill.evaluation.labels import LABELS, coreset_method, display_name
 from lightning_distill.evaluation.metrics.intervals import Estimate
 from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.evaluation.metrics.relative import RelativeScores, relative_scores
 from lightning_distill.report.redact import redact_command, redact_paths
+from lightning_distill.utils.csv_rows import parse_csv
 from lightning_distill.visualization.format import estimate
 
 #: Columns that every row must have.
 REQUIRED = ("dataset", "trained_on", "ipc", "images", "split", "students", "acc")
-#: Display names of the baselines, in the order of the tables.
-BASELINES = {"random": "random subset", "herding": "herding", "kcenter": "k-center", "kmeans": "k-means"}
 #: Columns that comparable rows agree in.
 ALIKE = ("dataset", "source", "split", "network", "protocol")
 
@@ -100,9 +99,8 @@ class Result:
 
     @property
     def baseline(self) -> str | None:
-        """Key of `BASELINES` without the selection space; ``None`` for any other row."""
-        key = self.cells["trained_on"].partition(" (")[0]
-        return key if key in BASELINES else None
+        """Coreset method of a baseline; ``None`` for any other row."""
+        return coreset_method(self.cells["trained_on"])
 
     @property
     def classes(self) -> int | None:
@@ -168,7 +166,7 @@ class Group:
         if result.baseline is not None or math.isinf(result.ipc):
             return dict(result.derived.table_rows())
         random = [row for row in self.results if row.baseline == "random" and row.ipc == result.ipc]
-        full = [row for row in self.results if row.text("trained_on") == "all real data"]
+        full = [row for row in self.results if row.cells["trained_on"] == "full"]
         syn, random_acc, full_acc = (rows[0].number("acc") if rows else math.nan for rows in ([result], random, full))
         stored, computed = asdict(result.derived), asdict(relative_scores(syn, full_acc, random_acc))
         known = {name: computed[name] if math.isnan(value) else value for name, value in stored.items()}
@@ -197,15 +195,12 @@ def read_results(path: str | Path) -> list[Result]:
         ValueError: If columns or rows are missing, or if a cell is not a number.
     """
     path = Path(path)
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        try:
-            rows = [{COLUMNS.get(k, k): v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{path.name} is not a CSV: {error}; give a CSV of `lightning-distill evaluate --out`"
-            ) from error
-        columns = [COLUMNS.get(name, name) for name in reader.fieldnames or []]
+    try:
+        columns, rows = parse_csv(path)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path.name} is not a CSV: {error}; give a CSV of `lightning-distill evaluate --out`"
+        ) from error
     if lacking := [name for name in REQUIRED if name not in columns]:
         raise ValueError(
             f"{path.name} has no column {', '.join(lacking)}; it has {', '.join(columns) or 'none'}. "
@@ -239,12 +234,6 @@ def score_columns(results: Sequence[Result]) -> list[str]:
     return [name for name in scores if any(result.cells.get(name) for result in results)]
 
 
-def display_name(name: str) -> str:
-    """Return the display name of a method or baseline, such as ``DM`` for ``DMDistiller``."""
-    first, bracket, rest = name.partition(" (")
-    return BASELINES.get(first, first.removesuffix("Distiller") or first) + bracket + rest
-
-
 def _check(result: Result, file: str, line: int) -> None:
     scores = score_columns([result])
     beside = [f"{name}_{ending}" for name in scores for ending in ("std", "ci95_half_width", "ci95_low", "ci95_high")]
@@ -266,4 +255,4 @@ def _check(result: Result, file: str, line: int) -> None:
 
 
 def _baseline_order(result: Result) -> int:
-    return len(BASELINES) if result.baseline is None else list(BASELINES).index(result.baseline)
+    return len(LABELS) if result.baseline is None else list(LABELS).index(result.baseline)

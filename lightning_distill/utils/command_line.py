@@ -12,15 +12,18 @@ from pathlib import Path
 #: Shell names of arguments that are called differently in Python.
 SHELL_NAMES = {"synthetic_set": "set"}
 #: Options that depend on the machine or say where results go; they are left out of recorded commands.
-NOT_RECORDED = frozenset({"accelerator", "compile", "on_result", "on_start", "out", "predictions"})
+NOT_RECORDED = frozenset({
+    "accelerator", "compile", "known", "on_progress", "on_result", "on_start", "out", "predictions",
+})  # fmt: skip
 
 
 def command_line(
     function: Callable[..., object],
     arguments: Mapping[str, object],
     without: Collection[str] = NOT_RECORDED,
+    name: str | None = None,
 ) -> str:
-    """Return the shell command that calls a function of the same name with the given arguments.
+    """Return the shell command that calls a function with the given arguments.
 
     Options appear in the order of the function's signature; those with their default value are left out. An absolute
     path is shortened to its last component, and a data module is written by its reproducible arguments.
@@ -29,6 +32,7 @@ def command_line(
         function: Function behind the command, such as ``evaluate``.
         arguments: Value of each parameter; missing parameters count as default.
         without: Names of parameters that are left out.
+        name: Name of the command. Default: the name of the function.
 
     Returns:
         Command line, quoted for a POSIX shell.
@@ -38,11 +42,11 @@ def command_line(
         >>> command_line(quickstart, {"out": "/tmp/run", "ipc": 10})
         'lightning-distill quickstart --ipc 10'
     """
-    parts = ["lightning-distill", function.__name__.replace("_", "-")]
-    for name, parameter in inspect.signature(function).parameters.items():
-        value = arguments.get(name, parameter.default)
-        if name not in without and value != parameter.default:
-            parts += option(SHELL_NAMES.get(name, name), value)
+    parts = ["lightning-distill", (name or function.__name__).replace("_", "-")]
+    for key, parameter in inspect.signature(function).parameters.items():
+        value = arguments.get(key, parameter.default)
+        if key not in without and value != parameter.default:
+            parts += option(SHELL_NAMES.get(key, key), value)
     return shlex.join(parts)
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lightning_distill._renamed import COLUMNS
+from lightning_distill._renamed import CELLS, COLUMNS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -20,7 +20,7 @@ NUM_KEY_COLUMNS = 3
 
 
 def read_csv(path: Path, kind: type[DataclassInstance] | None = None) -> list[dict[str, str]]:
-    """Read the rows of a CSV; a missing file has none. Columns of version 0.1.0 get their present names.
+    """Read the rows of a CSV; a missing file has none. Columns and keys of version 0.1.0 get their present names.
 
     Columns are matched by name: missing and additional columns are allowed.
 
@@ -33,15 +33,39 @@ def read_csv(path: Path, kind: type[DataclassInstance] | None = None) -> list[di
     """
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        names = [COLUMNS.get(name, name) for name in reader.fieldnames or []]
-        rows = [{COLUMNS.get(k, k): v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
+    names, rows = parse_csv(path)
     if kind is not None:
         keys = [field.name for field in fields(kind)][:NUM_KEY_COLUMNS]
         if missing := [name for name in keys if name not in names]:
             raise ValueError(f"{path.name} holds other rows: it has no column {', '.join(missing)}; use a new file")
     return rows
+
+
+def parse_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the column names and the rows of a CSV. Columns and keys of version 0.1.0 get their present names.
+
+    Args:
+        path: Path of the CSV.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        csv.Error: The file is not a CSV.
+        UnicodeDecodeError: The file is not text in UTF-8.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = [_with_present_names(row) for row in reader]
+        return list(dict.fromkeys(COLUMNS.get(name, name) for name in reader.fieldnames or [])), rows
+
+
+def _with_present_names(row: Mapping[str, str | None]) -> dict[str, str]:
+    """Rename the columns and keys of version 0.1.0. Where a row has an old and a new column, a value wins over none."""
+    cells: dict[str, str] = {}
+    for old, cell in row.items():
+        if isinstance(old, str):  # `csv` collects surplus cells below None
+            name = COLUMNS.get(old, old)
+            cells[name] = CELLS.get(name, {}).get(cell or "", cell or "") or cells.get(name, "")
+    return cells
 
 
 def parse_row(kind: type[T], cells: Mapping[str, str]) -> T:

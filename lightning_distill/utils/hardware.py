@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+#: Device of students and embedding networks; ``auto`` is CUDA where it is available.
+Accelerator = Literal["auto", "cpu", "cuda"]
 #: Vector and matrix units that change speed, strongest first: flag in /proc/cpuinfo and printed name.
 UNITS = {"amx_bf16": "AMX bf16", "avx512_bf16": "AVX512 bf16", "avx512f": "AVX512", "avx2": "AVX2"}
 

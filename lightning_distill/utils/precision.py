@@ -1,12 +1,16 @@
-"""Detection of native bfloat16 support."""
+"""Names of precisions, and detection of native bfloat16 support."""
 
 from __future__ import annotations
 
 import warnings
+from typing import Literal
 
 import torch
 
 from lightning_distill.utils.private_apis import cpu_has_bf16_kernels
+
+#: Precision of forward passes. Parameters and images stay float32.
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 def bf16_is_native(device: torch.device | str) -> bool:

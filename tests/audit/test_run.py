@@ -49,7 +49,7 @@ def clean():
     return splits
 
 
-def found(splits, groups=None, names=("ant", "bee", "cat"), **options):
+def run_audit(splits, groups=None, names=("ant", "bee", "cat"), **options):
     """What the audit finds, by check."""
     data = ArrayDataModule(**splits, channels="first", groups=groups, class_names=names)
     return {finding.check: finding for finding in audit(data.load_splits(), **options)}
@@ -65,7 +65,7 @@ def places(finding):
 
 def test_nothing_is_found_in_clean_data(clean):
     groups = {split: [f"{split}{row // 2}" for row in range(len(labels))] for split, (_, labels) in clean.items()}
-    findings = found(clean, groups)
+    findings = run_audit(clean, groups)
     assert wrong(findings) == set()
     assert findings[PATIENT].status == "ok"
     assert findings[PATIENT].found == "none: 60 groups in train, 15 groups in val, 20 groups in test"
@@ -77,7 +77,7 @@ def test_copies_in_two_splits_block(clean):
     clean["test"][0][[3, 7]] = clean["train"][0][[11, 12]]
     clean["test"][1][[3, 7]] = clean["train"][1][[11, 12]]
     clean["val"][0][5], clean["val"][1][5] = clean["train"][0][11], clean["train"][1][11]
-    findings = found(clean)
+    findings = run_audit(clean)
     assert wrong(findings) == {COPY}
     assert (findings[COPY].status, findings[COPY].count) == ("blocks", 3)
     assert places(findings[COPY]) == ["val 5 = train 11", "test 3 = train 11", "test 7 = train 12", "test 3 = val 5"]
@@ -86,7 +86,7 @@ def test_copies_in_two_splits_block(clean):
 def test_copies_in_one_split_warn(clean):
     images, labels = clean["train"]
     images[[50, 90]], labels[[50, 90]] = images[20], labels[20]
-    findings = found(clean)
+    findings = run_audit(clean)
     assert wrong(findings) == {TWICE}
     assert (findings[TWICE].status, findings[TWICE].count) == ("warns", 2)
     assert places(findings[TWICE]) == ["train 50 = train 20", "train 90 = train 20"]
@@ -95,7 +95,7 @@ def test_copies_in_one_split_warn(clean):
 @pytest.mark.parametrize(("split", "row", "status"), [("train", 50, "warns"), ("test", 1, "blocks")])
 def test_one_image_with_two_labels_is_told(clean, split, row, status):
     clean[split][0][row], clean[split][1][row] = clean["train"][0][20], (clean["train"][1][20] + 1) % 3
-    findings = found(clean)
+    findings = run_audit(clean)
     assert wrong(findings) == {TORN, TWICE if split == "train" else COPY}
     assert (findings[TORN].status, findings[TORN].count) == (status, 1)
     assert places(findings[TORN]) == [f"{split} {row} = train 20"]
@@ -118,14 +118,14 @@ def compressed(image):
 )
 def test_near_copies_are_found(clean, change):
     clean["test"][0][3] = np.clip(change(clean["train"][0][11].astype(float)), 0, 255).astype(np.uint8)
-    findings = found(clean)
+    findings = run_audit(clean)
     assert wrong(findings) == {NEARLY}
     assert places(findings[NEARLY]) == ["test 3 ~ train 11"]
     assert findings[NEARLY].places[0].value > 0.95
     assert findings[NEARLY].found.startswith(
         "1 of 70 later images (1.4 %) at similarity 0.95 or more, 1 with another label"
     )
-    assert wrong(found(clean, near=1.0)) == set()
+    assert wrong(run_audit(clean, near=1.0)) == set()
 
 
 def shifted(image, down, right):
@@ -158,7 +158,7 @@ MOVED = {
 def test_mirrored_turned_and_shifted_copies_are_found_and_named(clean, kind):
     clean["test"][0][3] = MOVED[kind](clean["train"][0][11])
     clean["val"][0][7] = MOVED[kind](clean["train"][0][30] // 2 + 20)
-    findings = found(clean)
+    findings = run_audit(clean)
     assert wrong(findings) == {NEARLY}
     assert sorted(places(findings[NEARLY])) == [f"test 3 ~ train 11 {kind}", f"val 7 ~ train 30 {kind}"]
     assert "2 mirrored, rotated or shifted" in findings[NEARLY].found
@@ -167,10 +167,10 @@ def test_mirrored_turned_and_shifted_copies_are_found_and_named(clean, kind):
 def test_shifts_are_told_in_pixels_of_the_image_and_images_may_be_of_any_shape(clean):
     splits = {split: (smooth(len(labels), 56, 1, n), labels) for n, (split, (_, labels)) in enumerate(clean.items())}
     splits["test"][0][3] = shifted(splits["train"][0][11], 4, -6)
-    assert places(found(splits)[NEARLY]) == ["test 3 ~ train 11 shifted by 4 px down and 6 px left"]
+    assert places(run_audit(splits)[NEARLY]) == ["test 3 ~ train 11 shifted by 4 px down and 6 px left"]
     flat = {split: (images[:, :, :12], labels) for split, (images, labels) in splits.items()}
     flat["val"][0][2] = flat["train"][0][5][:, ::-1]
-    assert "val 2 ~ train 5 mirrored up-down" in places(found(flat)[NEARLY])
+    assert "val 2 ~ train 5 mirrored up-down" in places(run_audit(flat)[NEARLY])
     assert [len(family.views) for family in families(28, 28)] == [1, 7, 48]
     assert [len(family.views) for family in families(224, 224)] == [1, 7, 48]
     assert [len(family.views) for family in families(12, 56)] == [1, 3, 20]
@@ -181,28 +181,28 @@ def test_a_copy_as_it_lies_goes_before_a_move(clean):
     half = clean["train"][0][11]
     clean["train"][0][11] = half | half[:, :, ::-1]  # its own mirror image
     clean["test"][0][3] = clean["train"][0][11] // 2
-    assert places(found(clean)[NEARLY]) == ["test 3 ~ train 11"]
+    assert places(run_audit(clean)[NEARLY]) == ["test 3 ~ train 11"]
 
 
 def test_too_many_near_copies_block(clean):
     clean["test"][0][[3, 4]] = clean["train"][0][[11, 12], :, ::-1]
-    findings = found(clean, max_near=0.05)  # 2 of 40
+    findings = run_audit(clean, max_near=0.05)  # 2 of 40
     assert findings[NEARLY].status == "warns"
-    findings = found(clean, max_near=0.049)
+    findings = run_audit(clean, max_near=0.049)
     assert findings[NEARLY].status == "blocks"
     assert "5 % of test, more than max_near=0.049: split again, or remove them" in findings[NEARLY].found
     assert "of val" not in findings[NEARLY].found
-    assert found(clean)[NEARLY].status == "blocks"
-    assert found(clean, max_near=1)[NEARLY].status == "warns"
-    assert found(clean, near=1.0, max_near=0)[NEARLY].status == "blocks"  # mirror images byte by byte
+    assert run_audit(clean)[NEARLY].status == "blocks"
+    assert run_audit(clean, max_near=1)[NEARLY].status == "warns"
+    assert run_audit(clean, near=1.0, max_near=0)[NEARLY].status == "blocks"  # mirror images byte by byte
     clean["val"] = clean["train"][0][: len(clean["val"][0]), :, ::-1], clean["val"][1]
-    assert "; 100 % of val, more than max_near=0.01" in found(clean)[NEARLY].found
+    assert "; 100 % of val, more than max_near=0.01" in run_audit(clean)[NEARLY].found
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(clean, share):
     with pytest.raises(ValueError, match=r"max_near=.*; it must be in \[0, 1\]"):
-        found(clean, max_near=share)
+        run_audit(clean, max_near=share)
 
 
 def test_chance_is_told_where_patients_are_known(clean):
@@ -218,9 +218,9 @@ def test_chance_is_told_where_patients_are_known(clean):
     assert hits(np.arange(240)).mean() == 1
     assert len(controls_of(np.zeros(240, int))) == 0
     patients = {split: [f"{split}{row}" for row in range(len(labels))] for split, (_, labels) in clean.items()}
-    assert "chance level in train: 0 %" in found(clean, patients)[NEARLY].found
+    assert "chance level in train: 0 %" in run_audit(clean, patients)[NEARLY].found
     clean["train"][0][7] = clean["train"][0][8][:, ::-1]
-    assert "chance level in train: 1.7 %" in found(clean, patients)[NEARLY].found  # two of 120
+    assert "chance level in train: 1.7 %" in run_audit(clean, patients)[NEARLY].found  # two of 120
 
 
 def test_neighbours_are_those_of_plain_loops():
@@ -228,11 +228,11 @@ def test_neighbours_are_those_of_plain_loops():
     pool, queries = (random.normal(size=(count, 5)).astype(np.float32) for count in (30, 7))
     pool, queries = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (pool, queries))
     groups, own = np.arange(30) // 3, np.arange(7)
-    for given in ((), (groups, own)):
-        rows, values = nearest(pool, queries, *given)
+    for pair in ((), (groups, own)):
+        rows, values = nearest(pool, queries, *pair)
         for number, (query, row, value) in enumerate(zip(queries, rows, values, strict=True)):
             cosines = [float(np.dot(query, other)) for other in pool]
-            allowed = [i for i in range(30) if not given or groups[i] != own[number]]
+            allowed = [i for i in range(30) if not pair or groups[i] != own[number]]
             assert row == max(allowed, key=lambda i: cosines[i])
             assert value == pytest.approx(cosines[row], abs=1e-5)
 
@@ -256,7 +256,7 @@ def test_likeness_is_the_formula_of_its_docstring():
 def test_patients_in_two_splits_block_and_are_not_named(clean):
     patients = {split: [f"{split}-{row // 2}" for row in range(len(labels))] for split, (_, labels) in clean.items()}
     patients["test"][4] = "train-3"
-    findings = found(clean, patients)
+    findings = run_audit(clean, patients)
     assert wrong(findings) == {PATIENT}
     assert (findings[PATIENT].status, findings[PATIENT].count) == ("blocks", 1)
     assert findings[PATIENT].found.startswith("train and test share 1 group (patients or lesions): 2 of train's images")
@@ -265,24 +265,24 @@ def test_patients_in_two_splits_block_and_are_not_named(clean):
 
 
 def test_patients_that_only_some_splits_name_are_unknown(clean):
-    for groups, told in (({"train": np.arange(120)}, "only train has"), (None, "the data have no patient groups")):
-        finding = found(clean, groups)[PATIENT]
+    for groups, message in (({"train": np.arange(120)}, "only train has"), (None, "the data have no patient groups")):
+        finding = run_audit(clean, groups)[PATIENT]
         assert finding.status == "unknown"
-        assert finding.found.startswith(told)
+        assert finding.found.startswith(message)
 
 
 @pytest.mark.parametrize(("split", "status"), [("train", "blocks"), ("val", "warns"), ("test", "warns")])
 def test_a_class_without_images_is_named(clean, split, status):
     images, labels = clean[split]
     clean[split] = images, np.where(labels == 1, 0, labels)
-    findings = found(clean)
+    findings = run_audit(clean)
     assert wrong(findings) == {ABSENT}
     assert (findings[ABSENT].status, findings[ABSENT].found) == (status, f"{split} has no 'bee'")
 
 
 def test_a_label_that_no_class_has_blocks(clean):
     clean["test"][1][8] = 4
-    findings = found(clean)
+    findings = run_audit(clean)
     assert wrong(findings) == {ABSENT, NAMELESS}
     assert places(findings[NAMELESS]) == ["test 8"]
 
@@ -290,7 +290,7 @@ def test_a_label_that_no_class_has_blocks(clean):
 def test_images_of_one_value_are_told_once_and_are_no_copies(clean):
     clean["train"][0][[4, 9]] = 77
     clean["test"][0][2] = 77
-    findings = found(clean)
+    findings = run_audit(clean)
     assert wrong(findings) == {EMPTY}
     assert places(findings[EMPTY]) == ["train 4", "train 9", "test 2"]
 
@@ -300,7 +300,7 @@ def test_a_colour_image_of_one_colour_has_nothing_on_it(clean):
         split: (smooth(len(labels), 8, 3, seed), labels) for seed, (split, (_, labels)) in enumerate(clean.items())
     }
     splits["train"][0][5] = np.array([200, 100, 50])[:, None, None]
-    assert places(found(splits)[EMPTY]) == ["train 5"]
+    assert places(run_audit(splits)[EMPTY]) == ["train 5"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -311,7 +311,7 @@ def test_letters_are_suspected_and_waves_are_not(channels):
     picture = Image.fromarray(splits["test"][0][4][0])
     ImageDraw.Draw(picture).text((10, 100), "LEFT 1947", 255, ImageFont.load_default(10))
     splits["test"][0][4] = np.asarray(picture)
-    findings = found(splits)
+    findings = run_audit(splits)
     assert wrong(findings) == {WRITING}
     assert places(findings[WRITING]) == ["test 4"]
     assert "may contain burnt-in text" in findings[WRITING].found
@@ -320,10 +320,10 @@ def test_letters_are_suspected_and_waves_are_not(channels):
 def test_targets_of_several_classes_are_audited(clean):
     random = np.random.default_rng(0)
     splits = {split: (images, random.integers(0, 2, (len(images), 3))) for split, (images, _) in clean.items()}
-    assert wrong(found(splits)) == set()
+    assert wrong(run_audit(splits)) == set()
     splits["train"][1][:, 2] = 0
     splits["test"][0][3], splits["test"][1][3] = splits["train"][0][1], 1 - splits["train"][1][1]
-    assert wrong(found(splits)) == {ABSENT, COPY, TORN}
+    assert wrong(run_audit(splits)) == {ABSENT, COPY, TORN}
 
 
 def test_floats_one_split_and_the_ticks(clean):
@@ -338,13 +338,13 @@ def test_floats_one_split_and_the_ticks(clean):
 @pytest.mark.parametrize("near", [0, 1.01, -1])
 def test_a_threshold_that_is_none_is_refused(clean, near):
     with pytest.raises(ValueError, match=r"near=.*; it must be in \(0, 1\]"):
-        found(clean, near=near)
+        run_audit(clean, near=near)
 
 
 def test_splits_that_do_not_belong_together_are_refused(clean):
     clean["val"] = smooth(5, 32), np.arange(5) % 3
     with pytest.raises(ValueError, match=r"val images are \(1, 32, 32\) but train images \(1, 28, 28\)"):
-        found(clean)
+        run_audit(clean)
 
 
 @pytest.fixture
@@ -441,14 +441,14 @@ def test_the_real_breast_file_has_the_leaks_that_eyes_have_seen(real_medmnist):
 
 def test_the_real_derma_file_has_no_lesion_in_two_splits_and_next_to_no_near_copies(real_medmnist):
     data = MedMNISTDataModule("dermamnist", root=str(real_medmnist), download=False)
-    given = data.load_splits()  # every third image: all of them take half a minute
-    splits = {split: (images[::3], labels[::3]) for split, (images, labels) in given.splits.items()}
-    given = replace(given, splits=splits, groups={split: rows[::3] for split, rows in given.groups.items()})
-    findings = {finding.check: finding for finding in audit(given)}
+    raw = data.load_splits()  # every third image: all of them take half a minute
+    splits = {split: (images[::3], labels[::3]) for split, (images, labels) in raw.splits.items()}
+    raw = replace(raw, splits=splits, groups={split: rows[::3] for split, rows in raw.groups.items()})
+    findings = {finding.check: finding for finding in audit(raw)}
     assert {check: finding.status for check, finding in findings.items() if finding.status == "blocks"} == {}
     assert findings[NEARLY].count <= 2
     assert "chance level in train: 0 %" in findings[NEARLY].found
-    images, groups = given.splits["train"][0], given.groups["train"]
+    images, groups = raw.splits["train"][0], raw.groups["train"]
     features = np.concatenate(list(ImageSimilarity(images).features(images)))
     same = features @ features[:1].T  # one column is enough to see that nothing is degenerate
     assert abs(float(np.median(same))) < 0.2

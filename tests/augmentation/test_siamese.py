@@ -36,16 +36,16 @@ def only(monkeypatch):
 @pytest.fixture
 def draws(monkeypatch):
     """What `of_classes` drew so far: a list of (group number, parameters by the name of the operation)."""
-    found, draw = [], SiameseAugmentation._draw
+    recorded, original = [], SiameseAugmentation._draw
 
     def noted(self, *given):
-        group, params = draw(self, *given)
+        group, params = original(self, *given)
         names = [type(operation).__name__ for operation in self._groups[group]]
-        found.append((group, dict(zip(names, params, strict=True))))
+        recorded.append((group, dict(zip(names, params, strict=True))))
         return group, params
 
     monkeypatch.setattr(SiameseAugmentation, "_draw", noted)
-    return found
+    return recorded
 
 
 def for_all(leaves, count):
@@ -72,28 +72,28 @@ def expected(group, images, leaves):
     height, width = images.shape[2:]
     out = []
     for row, image in enumerate(images.double().numpy()):
-        draw = {name: {key: value[row].tolist() for key, value in params.items() if key not in SHAPE}
+        parameters = {name: {key: value[row].tolist() for key, value in params.items() if key not in SHAPE}
                 for name, params in leaves.items()}  # fmt: skip
         if group == "color":
-            u_brightness = draw["RandomBrightness"]["brightness_factor"] - 0.5
-            u_saturation = draw["RandomSaturation"]["factor"] / 2
-            out.append(dsa.color(image, u_brightness, u_saturation, draw["RandomContrast"]["factor"] - 0.5))
+            u_brightness = parameters["RandomBrightness"]["brightness_factor"] - 0.5
+            u_saturation = parameters["RandomSaturation"]["factor"] / 2
+            out.append(dsa.color(image, u_brightness, u_saturation, parameters["RandomContrast"]["factor"] - 0.5))
         elif group == "crop":
-            left, top = draw["RandomCrop"]["src"][0]
+            left, top = parameters["RandomCrop"]["src"][0]
             assert left == int(left)
             assert top == int(top)
             out.append(dsa.crop(image, int(top) - dsa.shift_of(height), int(left) - dsa.shift_of(width)))
         elif group == "cutout":
-            unit = draw["RandomCutout"]
+            unit = parameters["RandomCutout"]
             rows, columns = dsa.cutout_centres(height), dsa.cutout_centres(width)
             out.append(dsa.cutout(image, int(unit["row"] * len(rows)), int(unit["column"] * len(columns))))
         elif group == "flip":
-            out.append(dsa.flip(image, draw["RandomHorizontalFlip"]["batch_prob"] == 1.0))
+            out.append(dsa.flip(image, parameters["RandomHorizontalFlip"]["batch_prob"] == 1.0))
         elif group == "scale":
-            sx, sy = (1 / content for content in draw["RandomGridScale"]["scale"])
+            sx, sy = (1 / content for content in parameters["RandomGridScale"]["scale"])
             out.append(dsa.scale(image, sx, sy))
         else:
-            out.append(dsa.rotate(image, draw["RandomRotation"]["degrees"]))
+            out.append(dsa.rotate(image, parameters["RandomRotation"]["degrees"]))
     return np.stack(out)
 
 
@@ -423,13 +423,13 @@ def test_students_of_dc_have_each_image_changed_by_one_of_three_operations():
     assert out.shape == images.shape
     shifted = 0
     for image, changed in zip(images[:, 0], out[:, 0], strict=True):
-        found = False
+        matched = False
         for down in range(-2, 3):
             for right in range(-2, 3):
                 a = image[max(down, 0) : 12 + min(down, 0), max(right, 0) : 12 + min(right, 0)]
                 b = changed[max(-down, 0) : 12 + min(-down, 0), max(-right, 0) : 12 + min(-right, 0)]
-                found |= torch.allclose(a, b, atol=1e-5)
-        shifted += found
+                matched |= torch.allclose(a, b, atol=1e-5)
+        shifted += matched
     assert stats.binomtest(shifted, 600, 1 / 3).pvalue > 1e-4
 
 
@@ -477,9 +477,9 @@ def test_real_and_synthetic_images_of_a_class_see_the_same_given_the_same_seed(o
         augmentation.of_classes(image.repeat(sum(counts), 1, 1, 1), counts, [4, 5, 6]).split(counts)
         for counts in ([8, 8, 8], [1, 3, 2])
     )
-    for theirs, ours in zip(real, synthetic, strict=True):
-        for other in (*theirs, *ours):
-            torch.testing.assert_close(other, theirs[0], rtol=0, atol=1e-6)
+    for real_images, synthetic_images in zip(real, synthetic, strict=True):
+        for other in (*real_images, *synthetic_images):
+            torch.testing.assert_close(other, real_images[0], rtol=0, atol=1e-6)
     if group != "flip":  # a coin may fall alike three times
         assert not torch.allclose(real[0][0], real[1][0], atol=1e-3)
 
@@ -508,12 +508,12 @@ def test_gradients_reach_the_images_of_every_class(only, group):
 def test_a_seed_of_none_goes_on_with_the_stream():
     augmentation, images = SiameseAugmentation("dsa", (8, 8)), torch.randn(4, 1, 8, 8)
     torch.manual_seed(9)
-    given = augmentation.of_classes(images, [4], [None])
-    assert torch.equal(given, augmentation.of_classes(images, [4], [9]))
+    result = augmentation.of_classes(images, [4], [None])
+    assert torch.equal(result, augmentation.of_classes(images, [4], [9]))
     torch.manual_seed(9)
     several = [augmentation.of_classes(images, [4], [None]) for _ in range(8)]
-    assert torch.equal(several[0], given)
-    assert any(not torch.equal(other, given) for other in several[1:])
+    assert torch.equal(several[0], result)
+    assert any(not torch.equal(other, result) for other in several[1:])
 
 
 def test_classes_under_none_are_as_they_are():

@@ -7,6 +7,7 @@ import csv
 import pytest
 
 import lightning_distill.commands.bench as command
+from lightning_distill.bench import schedule
 from lightning_distill.bench.advice import recommend_settings
 from lightning_distill.bench.interleaved import InterleavedTimer
 from lightning_distill.cli import main
@@ -20,14 +21,14 @@ SMALL = [
 @pytest.fixture(autouse=True)
 def bf16_units(monkeypatch):
     """Whatever processor the tests run on."""
-    for name in ("commands.bench", "bench.advice"):
+    for name in ("bench.schedule", "bench.advice"):
         monkeypatch.setattr(f"lightning_distill.{name}.bf16_is_native", lambda device: True)
 
 
 @pytest.fixture
 def no_compiler(monkeypatch):
     """Nothing is compiled: the tests stay short."""
-    monkeypatch.setattr("lightning_distill.commands.bench.compiler_available", lambda: False)
+    monkeypatch.setattr("lightning_distill.bench.schedule.compiler_available", lambda: False)
     monkeypatch.setattr("lightning_distill.bench.advice.compiler_available", lambda: False)
 
 
@@ -50,7 +51,7 @@ def test_bench_measures_every_path_and_says_which_knob_to_turn(tmp_path, capsys,
 
 
 def test_what_no_longer_fits_is_left_out_and_named(capsys, monkeypatch):
-    monkeypatch.setattr("lightning_distill.commands.bench.compiler_available", lambda: True)
+    monkeypatch.setattr("lightning_distill.bench.schedule.compiler_available", lambda: True)
     main(["bench", *SMALL, "--paths=[dm]", "--seconds=5"])  # less than a compiler's warm-up is expected to take
     shown = " ".join(capsys.readouterr().out.split())
     assert "No time left for dm, compiled bf16, dm, compiled float32: give more --seconds, or fewer --paths." in shown
@@ -64,16 +65,16 @@ def test_the_plan_ends_within_five_minutes_by_a_clock_that_is_set(slower_bf16, w
         def step(took):
             now[0] += took
 
-        turns = InterleavedTimer(lambda: step(textbook[path]), warmup, pairs, seconds)
+        timer = InterleavedTimer(lambda: step(textbook[path]), warmup, pairs, seconds)
         own = textbook[path] * (slower_bf16 if variant.precision == "bf16-mixed" else 1.0)
         step(warm_up if variant.compile == "max" else 0.0)
-        while step(own) or not turns():
+        while step(own) or not timer():
             pass
-        return turns
+        return timer
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(command, "measure_path", measure)
-    monkeypatch.setattr(command, "compiler_available", lambda: True)
+    monkeypatch.setattr(schedule, "measure_path", measure)
+    monkeypatch.setattr(schedule, "compiler_available", lambda: True)
     results = command.bench(accelerator="cpu")
     assert now[0] < 290
     assert {("dm", "bf16/max"), ("student", "32/max"), ("dsa", "32/off"), ("mtt", "32/off")} <= set(results)
@@ -94,7 +95,7 @@ def test_bad_input_names_the_value_and_the_way_out(argument, message, capsys):
 
 
 def test_emulated_bf16_is_left_out_and_said_so(capsys, monkeypatch, no_compiler):
-    for name in ("commands.bench", "bench.advice"):
+    for name in ("bench.schedule", "bench.advice"):
         monkeypatch.setattr(f"lightning_distill.{name}.bf16_is_native", lambda device: False)
     results = command.bench(
         ["dm"],
@@ -122,9 +123,9 @@ def test_bench_is_in_the_overview_and_has_help(capsys):
 
 def timed(step, warm_up=0.0):
     """Turns that took so long."""
-    turns = InterleavedTimer(pairs=1)
-    turns.ours = [warm_up, step]
-    return turns
+    timer = InterleavedTimer(pairs=1)
+    timer.ours = [warm_up, step]
+    return timer
 
 
 @pytest.fixture

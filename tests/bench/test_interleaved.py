@@ -24,24 +24,24 @@ def clock(monkeypatch):
     return now
 
 
-def run(turns, clock, ours):
+def run(timer, clock, ours):
     """Steps of ours of these seconds, until it is enough."""
     for count, seconds in enumerate(ours, start=1):
         clock[0] += seconds
-        if turns():
+        if timer():
             return count
     return None
 
 
 def test_both_are_timed_in_turn_and_the_warm_up_is_kept_apart(clock):
-    theirs = iter([50.0, 4.0, 6.0, 8.0])
-    turns = InterleavedTimer(lambda: clock.__setitem__(0, clock[0] + next(theirs)), warmup=1, pairs=3)
-    assert run(turns, clock, [20.0, 2.0, 3.0, 4.0, 9.0]) == 4
-    assert turns.ours == [20.0, 2.0, 3.0, 4.0]
-    assert turns.reference == [50.0, 4.0, 6.0, 8.0]
-    assert turns.ratio == 2.0
-    assert turns.quartiles(turns.ours) == (2.5, 3.5)
-    assert turns.row() == {
+    reference = iter([50.0, 4.0, 6.0, 8.0])
+    timer = InterleavedTimer(lambda: clock.__setitem__(0, clock[0] + next(reference)), warmup=1, pairs=3)
+    assert run(timer, clock, [20.0, 2.0, 3.0, 4.0, 9.0]) == 4
+    assert timer.ours == [20.0, 2.0, 3.0, 4.0]
+    assert timer.reference == [50.0, 4.0, 6.0, 8.0]
+    assert timer.ratio == 2.0
+    assert timer.quartiles(timer.ours) == (2.5, 3.5)
+    assert timer.row() == {
         "ours_ms": 3000.0, "ours_q1": 2500.0, "ours_q3": 3500.0, "textbook_ms": 6000.0, "textbook_q1": 5000.0,
         "textbook_q3": 7000.0, "ratio": 2.0, "pairs": 3, "warm_up_s": 20.0,
     }  # fmt: skip
@@ -53,20 +53,20 @@ def test_time_after_the_warm_up_ends_it_but_one_pair_is_always_measured(clock):
 
 
 def test_ours_alone_has_no_ratio(clock):
-    turns = InterleavedTimer(pairs=1)
-    run(turns, clock, [1.0, 2.0])
-    assert math.isnan(turns.ratio)
-    assert turns.row() == {"ours_ms": 2000.0, "ours_q1": 2000.0, "ours_q3": 2000.0, "pairs": 1, "warm_up_s": 1.0}
+    timer = InterleavedTimer(pairs=1)
+    run(timer, clock, [1.0, 2.0])
+    assert math.isnan(timer.ratio)
+    assert timer.row() == {"ours_ms": 2000.0, "ours_q1": 2000.0, "ours_q3": 2000.0, "pairs": 1, "warm_up_s": 1.0}
 
 
 def test_the_other_draws_anew_every_time_and_does_not_touch_our_stream():
     drawn = []
-    turns = InterleavedTimer(lambda: drawn.append(torch.rand(()).item()), pairs=3)
+    timer = InterleavedTimer(lambda: drawn.append(torch.rand(()).item()), pairs=3)
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
-    turns()
-    turns()
+    timer()
+    timer()
     assert torch.equal(torch.rand(2), expected)
     assert len(set(drawn)) == 2
 
@@ -80,25 +80,25 @@ def test_nothing_to_measure_is_refused(name):
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_every_path_takes_turns_with_the_textbook(path, precision):
-    turns = measure_path(path, SMALL, Variant(precision), warmup=1, pairs=2, accelerator="cpu")
-    assert len(turns.ours) == len(turns.reference) == 3
-    assert turns.ratio > 0
+    timer = measure_path(path, SMALL, Variant(precision), warmup=1, pairs=2, accelerator="cpu")
+    assert len(timer.ours) == len(timer.reference) == 3
+    assert timer.ratio > 0
 
 
 @pytest.mark.parametrize("path", ["dm", "student"])
 def test_a_path_is_measured_alone_and_stops_when_time_is_over(path):
-    turns = measure_path(path, SMALL, Variant(), pairs=50, seconds=0.0, accelerator="cpu", reference=None)
-    assert len(turns.ours) == 2
-    assert turns.reference == []
+    timer = measure_path(path, SMALL, Variant(), pairs=50, seconds=0.0, accelerator="cpu", reference=None)
+    assert len(timer.ours) == 2
+    assert timer.reference == []
 
 
 def test_a_book_keeps_rows_of_this_version_only(tmp_path, monkeypatch):
     path = tmp_path / "rows.csv"
-    book = ResumableCsv(path, ["work"], ["ours_ms"])
-    assert book.is_missing("dm")
+    rows_file = ResumableCsv(path, ["work"], ["ours_ms"])
+    assert rows_file.is_missing("dm")
     for work, ms in (("dm", 2), ("dsa", 3), ("dm", 1)):
-        book.put({"work": work, "ours_ms": ms, **provenance("a command")})
-    assert not book.is_missing("dm")
+        rows_file.put({"work": work, "ours_ms": ms, **provenance("a command")})
+    assert not rows_file.is_missing("dm")
     assert [(row["work"], row["ours_ms"]) for row in read_rows(path)] == [("dm", "1"), ("dsa", "3")]
     assert not ResumableCsv(path, ["work"], ["ours_ms"]).is_missing("dsa")
     assert ResumableCsv(path, ["work"], ["ours_ms"], overwrite=True).is_missing("dsa")

@@ -46,8 +46,8 @@ def test_transform_is_the_formula(group, channels):
     images, u = torch.randn(6, channels, SIDE, SIDE, dtype=torch.float64), torch.rand(6, 3, dtype=torch.float64)
     made = textbook.transform(images, group, u)
     for image, numbers, result in zip(images, u, made, strict=True):
-        wanted = torch.tensor(expected(group, image.numpy(), numbers.tolist()).copy())
-        torch.testing.assert_close(result, wanted, rtol=1e-6, atol=1e-6)
+        right = torch.tensor(expected(group, image.numpy(), numbers.tolist()).copy())
+        torch.testing.assert_close(result, right, rtol=1e-6, atol=1e-6)
 
 
 def test_siamese_is_one_draw_and_plain_one_an_image():
@@ -63,8 +63,8 @@ def test_siamese_is_one_draw_and_plain_one_an_image():
 def test_distance_is_the_formula():
     torch.manual_seed(0)
     real, synthetic = ([torch.randn(4, 3, 2, 2), torch.randn(4), torch.randn(2, 5)] for _ in range(2))
-    wanted, _ = gradient.rowwise([g.numpy() for g in real], [g.numpy() for g in synthetic])
-    assert textbook.distance(real, synthetic).item() == pytest.approx(wanted, rel=1e-5)
+    right, _ = gradient.rowwise([g.numpy() for g in real], [g.numpy() for g in synthetic])
+    assert textbook.distance(real, synthetic).item() == pytest.approx(right, rel=1e-5)
 
 
 def test_draw_takes_different_images_of_the_class():
@@ -79,47 +79,47 @@ def test_draw_takes_different_images_of_the_class():
 def same_draws(monkeypatch):
     """The textbook is served the batches that ours gets, and the networks and shuffles of ours."""
 
-    def serve(job):
-        draws, spec, step = job.data.train_dataloader(), job.data.spec, [0]
+    def serve(case):
+        draws, spec, step = case.data.train_dataloader(), case.data.spec, [0]
 
         def draw(self, label, count):
             x, y = draws.batch(step[0])
             return spec.normalize(x[y == label])
 
         monkeypatch.setattr(textbook.Real, "draw", draw)
-        rival = make_reference(job)
-        rival.groups = ()
-        return rival, step
+        reference = make_reference(case)
+        reference.groups = ()
+        return reference, step
 
     return serve
 
 
-def ours_after(job, steps, make_trainer):
+def ours_after(case, steps, make_trainer):
     """Our images after some steps without augmentation."""
-    distiller = make_distiller(job, "off")
+    distiller = make_distiller(case, "off")
     distiller.augmentation = "none"
-    make_trainer(max_steps=steps, limit_val_batches=0).fit(distiller, datamodule=job.data)
+    make_trainer(max_steps=steps, limit_val_batches=0).fit(distiller, datamodule=case.data)
     return distiller.synthetic
 
 
-def check_images(made, wanted, begun):
-    torch.testing.assert_close(made.detach(), wanted.images.detach(), rtol=1e-4, atol=1e-5)
-    assert (wanted.images - begun.images).abs().max() > 1e-4
+def check_images(made, expected_images, start):
+    torch.testing.assert_close(made.detach(), expected_images.images.detach(), rtol=1e-4, atol=1e-5)
+    assert (expected_images.images - start.images).abs().max() > 1e-4
 
 
 def test_dm_is_ours(make_trainer, same_draws):
-    job = BenchmarkCase("dm", SIZE, noise_data(SIZE), seed=4)
-    rival, at = same_draws(job)
+    case = BenchmarkCase("dm", SIZE, noise_data(SIZE), seed=4)
+    reference, at = same_draws(case)
     for at[0] in range(4):
         with isolated_rng(derive_seed(4, at[0])):
-            rival.step()
-    check_images(rival.images, ours_after(job, 4, make_trainer), job.init_synthetic())
+            reference.step()
+    check_images(reference.images, ours_after(case, 4, make_trainer), case.init_synthetic())
 
 
 @pytest.mark.parametrize("path", ["dc", "dsa"])
 def test_gradient_matching_is_ours(path, make_trainer, same_draws, monkeypatch):
-    job = BenchmarkCase(path, SIZE, noise_data(SIZE), seed=4)
-    rival, at = same_draws(job)
+    case = BenchmarkCase(path, SIZE, noise_data(SIZE), seed=4)
+    reference, at = same_draws(case)
     train = textbook.train
 
     def seeded(*arguments):
@@ -129,8 +129,8 @@ def test_gradient_matching_is_ours(path, make_trainer, same_draws, monkeypatch):
     monkeypatch.setattr(textbook, "train", seeded)
     for at[0] in range(4):
         with isolated_rng(derive_seed(4, at[0])):
-            rival.step()
-    check_images(rival.images, ours_after(job, 4, make_trainer), job.init_synthetic())
+            reference.step()
+    check_images(reference.images, ours_after(case, 4, make_trainer), case.init_synthetic())
 
 
 def test_mtt_is_ours(make_trainer, tmp_path):
@@ -140,30 +140,35 @@ def test_mtt_is_ours(make_trainer, tmp_path):
     for file in stretch[1].iterdir():  # one expert only: nothing is drawn
         file.unlink()
     stretch[1].rmdir()
-    job = BenchmarkCase("mtt", SIZE, data, experts=str(tmp_path), seed=4)
-    rival = make_reference(job)
-    rival.groups = ()
+    case = BenchmarkCase("mtt", SIZE, data, experts=str(tmp_path), seed=4)
+    reference = make_reference(case)
+    reference.groups = ()
     for _ in range(3):
-        rival.step()  # all images are in every batch: their order does not matter
-    wanted = ours_after(job, 3, make_trainer)
-    check_images(rival.images, wanted, job.init_synthetic())
-    assert rival.rate.item() == pytest.approx(wanted.lr.item(), rel=1e-4)
-    assert rival.rate.item() != 0.01
+        reference.step()  # all images are in every batch: their order does not matter
+    expected_images = ours_after(case, 3, make_trainer)
+    check_images(reference.images, expected_images, case.init_synthetic())
+    assert reference.rate.item() == pytest.approx(expected_images.lr.item(), rel=1e-4)
+    assert reference.rate.item() != 0.01
 
 
 def test_student_is_ours():
     data, epochs = noise_data(SIZE), 6
-    job = BenchmarkCase("student", SIZE, data)
-    begun, spec = job.init_synthetic(), data.spec
-    given = LabeledSet(begun.pixels(), begun.labels, spec)
-    school = StudentTrainer(
-        SIZE.network, spec, Protocol("test", epochs, augmentation="none"), len(begun), 1, compile="off"
+    case = BenchmarkCase("student", SIZE, data)
+    begun, spec = case.init_synthetic(), data.spec
+    training_set = LabeledSet(begun.pixels(), begun.labels, spec)
+    trainer = StudentTrainer(
+        SIZE.network,
+        spec,
+        protocol=Protocol("test", epochs, augmentation="none"),
+        images=len(begun),
+        students=1,
+        compile="off",
     )
-    wanted = school.fit(given, 7).parameters
+    parameters = trainer.fit(training_set, 7).parameters
     with isolated_rng(derive_seed("student", SIZE.network, 7)):
-        student = textbook.Student(spec.normalize(given.pixels), given.labels, job.build, (), epochs)
+        student = textbook.Student(spec.normalize(training_set.pixels), training_set.labels, case.build, (), epochs)
         for _ in range(epochs + 1):
             student.step()
     for name, weight in student.network.named_parameters():
-        torch.testing.assert_close(weight.detach(), wanted[f"network.{name}"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(weight.detach(), parameters[f"network.{name}"], rtol=1e-4, atol=1e-5)
     assert student.sgd.param_groups[0]["lr"] == pytest.approx(0.001)

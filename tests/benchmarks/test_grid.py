@@ -69,17 +69,17 @@ def rows():
 def test_one_row_a_job_and_none_is_done_twice(runner, capsys):
     arguments = write(SMALL)
     assert runner.main(arguments) == 0
-    found = {row["job"]: row for row in rows()}
-    assert list(found) == ["digits_random-1", "digits_dc-1", "digits_mtt-1"]
-    assert [row["trained_on"] for row in found.values()] == ["random", "DCDistiller", "MTTDistiller"]
-    assert [row["fit_steps"] for row in found.values()] == ["", "2", "2"]
-    assert [row["fit_attempts"] for row in found.values()] == ["", "1", "1"]
-    assert float(found["digits_dc-1"]["fit_seconds"]) > 0
-    for row in found.values():
+    by_job = {row["job"]: row for row in rows()}
+    assert list(by_job) == ["digits_random-1", "digits_dc-1", "digits_mtt-1"]
+    assert [row["trained_on"] for row in by_job.values()] == ["random", "DCDistiller", "MTTDistiller"]
+    assert [row["fit_steps"] for row in by_job.values()] == ["", "2", "2"]
+    assert [row["fit_attempts"] for row in by_job.values()] == ["", "1", "1"]
+    assert float(by_job["digits_dc-1"]["fit_seconds"]) > 0
+    for row in by_job.values():
         assert 0 <= float(row["acc"]) <= 1
         for column in ("machine", "torch", "date", "seeds", "seconds", "command"):
             assert row[column], column
-    assert "runs/digits_dc-1" in found["digits_dc-1"]["command"]
+    assert "runs/digits_dc-1" in by_job["digits_dc-1"]["command"]
     assert [call[0] for call in runner.calls] == ["evaluate", "fit", "evaluate", "experts", "fit", "evaluate"]
     runner.calls.clear()
     assert runner.main(arguments) == 0
@@ -158,22 +158,22 @@ def test_shipped_grids_can_be_read(grid, runner):
     jobs, out, _ = runner.read_grid(grid)
     assert len({job.name for job in jobs}) == len(jobs)
     assert out.parent.as_posix() == "benchmarks/results"
-    given = yaml.safe_load(grid.read_text()).get("baselines", [])
-    assert {job.baseline for job in jobs} - {None} == set(given) <= {*METHODS, "full", "full_balanced"}
+    baselines = yaml.safe_load(grid.read_text()).get("baselines", [])
+    assert {job.baseline for job in jobs} - {None} == set(baselines) <= {*METHODS, "full", "full_balanced"}
     for job in jobs:
         assert len(job.settings) == 12
 
 
 def test_rows_in_results_are_those_of_the_grids(runner):
-    found = 0
+    count = 0
     for grid in GRIDS:
         jobs, out, _ = runner.read_grid(grid)
-        there = runner.read_rows(ROOT / out)
+        by_job = runner.read_rows(ROOT / out)
         for job in jobs:
-            if job.name in there:
-                assert there[job.name]["settings"] == job.settings, f"{job.name}: made with other settings"
-                found += 1
-    if not found:
+            if job.name in by_job:
+                assert by_job[job.name]["settings"] == job.settings, f"{job.name}: made with other settings"
+                count += 1
+    if not count:
         pytest.skip("no grid has been run yet")
 
 

@@ -124,12 +124,12 @@ def test_memory_is_that_of_the_process(scripts, work, side):
 def test_memory_measures_both_sides_and_what_grows(scripts):
     import memory
 
-    found = memory.cases(memory.Size(), 50_000, (2, 10, 100))
-    keys = [tuple(case.key.values()) for case in found]
+    cases = memory.cases(memory.Size(), 50_000, (2, 10, 100))
+    keys = [tuple(case.key.values()) for case in cases]
     assert len(set(keys)) == len(keys)
-    assert {case.side for case in found} == {"ours", "textbook"}
-    assert {case.size.classes for case in found if case.work == "dm"} == {2, 10, 100}
-    assert {(case.size.syn_steps, case.constant_memory) for case in found if case.work == "mtt"} == {
+    assert {case.side for case in cases} == {"ours", "textbook"}
+    assert {case.size.classes for case in cases if case.work == "dm"} == {2, 10, 100}
+    assert {(case.size.syn_steps, case.constant_memory) for case in cases if case.work == "mtt"} == {
         (steps, constant) for steps in (5, 10, 20) for constant in (True, False)
     }
 

@@ -45,7 +45,7 @@ def foreign_loader(data, spec):
 
 def expected_scores(data, train_set, baseline_spec):
     """Accuracies of the set's students and of the random subsets' students, computed in pixel units."""
-    evaluator = StudentEvaluator(PROTOCOL, 2, ARCHITECTURES, compile="off")
+    evaluator = StudentEvaluator(PROTOCOL, students=2, architectures=ARCHITECTURES, compile="off")
     random = coreset_sampler("random", data.train_arrays(), [2, 2, 2], baseline_spec, 0)
     samplers = (lambda _: train_set, random)
     return [evaluator.train(sampler).update_all(data.val_dataloader()).scores().mean("acc") for sampler in samplers]
@@ -62,16 +62,22 @@ def test_students_and_baseline_are_scored_in_the_space_they_learned_in(source, l
     own, spec = given_set(data), data.spec
     save_set(tmp_path / "set", own, make_card("test", {}, {}, "real", 0, []))
     if source == "distiller":
-        given, train_set = None, LabeledSet(distiller.synthetic.pixels(), distiller.synthetic.labels, spec)
+        candidate, train_set = None, LabeledSet(distiller.synthetic.pixels(), distiller.synthetic.labels, spec)
     elif source == "floats":
-        given, train_set = (spec.normalize(own.pixels), own.labels), replace(own, spec=spec)
+        candidate, train_set = (spec.normalize(own.pixels), own.labels), replace(own, spec=spec)
     elif source == "pixels":
-        given, train_set = (own.pixels, own.labels), replace(own, spec=spec)
+        candidate, train_set = (own.pixels, own.labels), replace(own, spec=spec)
     else:
         path = tmp_path / "set"
         stored = own.pixels if pixels == "uint8" else own.pixels.half()
-        given, train_set, spec = (str(path) if source == "str" else Path(path)), replace(own, pixels=stored), own.spec
-    callback = StudentEvaluation(PROTOCOL, students=2, architectures=ARCHITECTURES, synthetic_set=given, compile="off")
+        candidate, train_set, spec = (
+            (str(path) if source == "str" else Path(path)),
+            replace(own, pixels=stored),
+            own.spec,
+        )
+    callback = StudentEvaluation(
+        PROTOCOL, students=2, architectures=ARCHITECTURES, synthetic_set=candidate, compile="off"
+    )
     trainer = make_trainer(1, callbacks=[callback], limit_val_batches=0)
     trainer.fit(distiller, datamodule=data)
     if source == "distiller":

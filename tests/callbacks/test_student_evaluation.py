@@ -33,7 +33,7 @@ def test_students_learn_from_what_is_shipped(make_data, make_trainer, monkeypatc
     seen = []
     callback = tiny(random_baseline=False)
     train = callback.evaluator.train
-    monkeypatch.setattr(callback.evaluator, "train", lambda data, *rest: seen.append(data(0)) or train(data, *rest))
+    monkeypatch.setattr(callback.evaluator, "train", lambda data, **kw: seen.append(data(0)) or train(data, **kw))
     distiller = DMDistiller(ipc=1, network="convnet_w16")
     make_trainer(callbacks=[callback], max_steps=1).fit(distiller, datamodule=make_data())
     assert seen[-1].pixels.dtype == torch.uint8

@@ -41,9 +41,9 @@ def test_the_better_set_is_named_and_a_draw_is_called_one(files, capsys):
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if line.startswith("│")]
     assert [(row[0], row[-1]) for row in rows] == [("acc", "good/set"), ("nll", "good/set")]  # less loss is better
     assert "300 images" in shown
-    found = compare(["bad/set.safetensors", "random.safetensors"])
-    assert set(found) == {"acc", "balanced_acc", "auroc"}
-    change = found["acc"].difference
+    comparisons = compare(["bad/set.safetensors", "random.safetensors"])
+    assert set(comparisons) == {"acc", "balanced_acc", "auroc"}
+    change = comparisons["acc"].difference
     first, second = (Predictions.read(name) for name in ("bad/set.safetensors", "random.safetensors"))
     means = [(of.logits[0].argmax(1) == of.targets).float().mean().item() for of in (first, second)]
     assert change.mean == pytest.approx(means[0] - means[1], abs=1e-6)
@@ -83,14 +83,14 @@ def test_volumes_are_compared_by_the_mean_probability_over_their_slices(tmp_path
     for seed, right in enumerate((0.9, 0.6)):
         names.append(str(tmp_path / f"{seed}.safetensors"))
         replace(predictions_of(right, targets, seed), groups=groups).write(names[-1])
-    found = compare(names, metrics=["acc"], by_group=True)["acc"].difference
-    assert (found.n, found.unit) == (100, "groups")
+    difference = compare(names, metrics=["acc"], by_group=True)["acc"].difference
+    assert (difference.n, difference.unit) == (100, "groups")
     assert "100 groups" in capsys.readouterr().out
     means = []
     for name in names:
         sums = Predictions.read(name).probabilities[0].reshape(100, 3, 3).sum(1)
         means.append((sums.argmax(1) == targets[::3]).float().mean().item())
-    assert found.mean == pytest.approx(means[0] - means[1], abs=1e-6)
+    assert difference.mean == pytest.approx(means[0] - means[1], abs=1e-6)
     predictions_of(0.9, targets, 1).write(names[0])
     with pytest.raises(ValueError, match="the groups of 300 images are unknown"):
         compare(names, metrics=["acc"], by_group=True)

@@ -12,8 +12,8 @@ from conftest import blobs
 
 from lightning_distill import DigitsDataModule, NpzDataModule
 from lightning_distill.cli import main
-from lightning_distill.commands import mix as mix_module
 from lightning_distill.evaluation import PROTOCOLS, LabeledSet, Protocol
+from lightning_distill.evaluation.mixing import measure
 from lightning_distill.sets.card import UNCHANGED, make_card, privacy_warning, strictest_warning
 from lightning_distill.sets.coresets import counts_for_ratio, select
 from lightning_distill.sets.storage import read_set, save_set
@@ -55,12 +55,12 @@ def test_a_coreset_is_a_set_file_of_unchanged_training_images(method, here, caps
     ):
         main(["coreset", f"--method={method}", "--ipc=2", DIGITS, "--out=runs/coreset", "--seed=3"])
     assert "20 real images of digits, unchanged" in " ".join(capsys.readouterr().out.split())
-    found, card = read_set("runs/coreset")
+    synthetic, card = read_set("runs/coreset")
     images, labels = DigitsDataModule().train_arrays()
-    for image, label in zip(found.pixels.numpy(), found.labels.tolist(), strict=True):
+    for image, label in zip(synthetic.pixels.numpy(), synthetic.labels.tolist(), strict=True):
         same = (images == image).all((1, 2, 3))
         assert labels[same].tolist().count(label) >= 1
-    assert found.labels.tolist() == np.repeat(np.arange(10), 2).tolist()
+    assert synthetic.labels.tolist() == np.repeat(np.arange(10), 2).tolist()
     assert (card["method"], card["start"], card["steps"]) == (method, UNCHANGED, 0)
     assert card["hyper_parameters"] == {"ipc": 2, "ratio": "balanced", "space": "pixels", "seed": 3}
     assert "contains unchanged real images of the training data" in card["warning"]
@@ -71,12 +71,12 @@ def test_a_coreset_is_a_set_file_of_unchanged_training_images(method, here, caps
 def test_a_coreset_in_the_ratio_of_the_data_and_in_the_embedding(small):
     base = ["coreset", "--method=herding", "--ipc=3", *small]
     main([*base, "--out=pixels", "--ratio=natural"])
-    found, _ = read_set("pixels")
+    synthetic, _ = read_set("pixels")
     data = NpzDataModule("small.npz")
     images, labels = data.train_arrays()
     counts = counts_for_ratio(labels, 6, "natural")
-    assert found.labels.bincount().tolist() == counts == [4, 2]
-    assert np.array_equal(found.pixels, images[select("herding", images, labels, counts, data.spec, 0)])
+    assert synthetic.labels.bincount().tolist() == counts == [4, 2]
+    assert np.array_equal(synthetic.pixels, images[select("herding", images, labels, counts, data.spec, 0)])
     main([*base, "--out=embedding", "--space=embedding", "--network=convnet_w16", "--protocol=tiny"])
     embedded, card = read_set("embedding")
     assert embedded.labels.bincount().tolist() == [3, 3]
@@ -88,9 +88,9 @@ def test_a_coreset_of_floats_is_shipped_as_float16(here):
     images, labels = blobs(2, 6)
     np.savez(here / "f.npz", train_images=images / np.float64(255), train_labels=labels)
     main(["coreset", "--ipc=2", "--data=NpzDataModule", "--data.path=f.npz", "--out=c"])
-    found, _ = read_set("c")
-    assert found.pixels.dtype == torch.float16
-    assert 0 <= found.pixels.min() < found.pixels.max() <= 1
+    synthetic, _ = read_set("c")
+    assert synthetic.pixels.dtype == torch.float16
+    assert 0 <= synthetic.pixels.min() < synthetic.pixels.max() <= 1
 
 
 def test_bad_coresets_are_refused_before_anything_is_written(small, here, capsys):
@@ -220,8 +220,8 @@ def test_a_mix_that_was_killed_goes_on(small, here, capsys, monkeypatch):
     here.joinpath("mix.csv").write_text("".join(whole[:5]))  # the first of 10 real images was there: no set
     capsys.readouterr()
     trained = []
-    examine = mix_module.evaluate_students
-    monkeypatch.setattr(mix_module, "evaluate_students", lambda *a: trained.append(a) or examine(*a))
+    examine = measure.evaluate_students
+    monkeypatch.setattr(measure, "evaluate_students", lambda *a: trained.append(a) or examine(*a))
     main(command)
     shown = " ".join(capsys.readouterr().out.split())
     assert len(trained) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 
 import numpy as np
 import pytest
@@ -23,11 +24,11 @@ QUICK = {"protocol": "tiny", "students": 2, "architectures": ["convnet_w16"], "a
 def make_set(tmp_path):
     """A factory of set files: two images of every class of some data, as a method would ship them."""
 
-    def make(data, name="set") -> str:
+    def make(data, name="set", method="DMDistiller") -> str:
         images, labels = data.train_arrays()
         rows = np.concatenate([np.flatnonzero(labels == label)[:2] for label in range(data.spec.num_classes)])
-        given = LabeledSet(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]), data.spec)
-        return str(save_set(tmp_path / name, given, {"method": "DMDistiller", "warning": "w"}))
+        labeled_set = LabeledSet(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]), data.spec)
+        return str(save_set(tmp_path / name, labeled_set, {"method": method, "warning": "w"}))
 
     return make
 
@@ -38,16 +39,16 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
         make_set(data), data, baselines=["random", "herding", "full", "full_balanced"], ars=True,
         distillation_seconds=10.0, out=str(out), predictions=str(tmp_path / "predicted"), **QUICK,
     )  # fmt: skip
-    names = ["random", "herding", "all real data", "all real data, balanced", "DMDistiller"]
+    names = ["random", "herding", "full", "full_balanced", "DMDistiller"]
     assert [row.trained_on for row in rows] == names
-    by_name, mine = {row.trained_on: row for row in rows}, rows[-1]
-    full, random = by_name["all real data"].acc, by_name["random"].acc
-    assert mine.gap_full == pytest.approx(full - mine.acc, abs=1e-4)
-    assert mine.acc_gain_over_random == pytest.approx(mine.acc - random, abs=1e-4)
-    assert mine.recovery == pytest.approx(mine.acc / full, abs=1e-4)
-    assert 0 <= mine.lrs <= 1
-    assert 0 <= mine.ars <= 1
-    assert mine.bytes_ratio > 0
+    by_name, set_row = {row.trained_on: row for row in rows}, rows[-1]
+    full, random = by_name["full"].acc, by_name["random"].acc
+    assert set_row.gap_full == pytest.approx(full - set_row.acc, abs=1e-4)
+    assert set_row.acc_gain_over_random == pytest.approx(set_row.acc - random, abs=1e-4)
+    assert set_row.recovery == pytest.approx(set_row.acc / full, abs=1e-4)
+    assert 0 <= set_row.lrs <= 1
+    assert 0 <= set_row.ars <= 1
+    assert set_row.bytes_ratio > 0
     assert by_name["random"].gap_full != by_name["random"].gap_full, "a baseline is not judged"
     assert all(row.temperature > 0 and row.nll_scaled == row.nll_scaled for row in rows)
     with out.open() as file:
@@ -57,13 +58,22 @@ def test_one_table_with_everything_that_follows(make_data, make_set, tmp_path, c
     predicted = Predictions.read(tmp_path / "predicted" / "DMDistiller.safetensors")
     assert predicted.split == "test"
     again = [compute_metrics(logits, predicted.targets, predicted.spec)["acc"] for logits in predicted.logits]
-    assert np.mean(again) == pytest.approx(mine.acc, abs=1e-4)
+    assert np.mean(again) == pytest.approx(set_row.acc, abs=1e-4)
     assert {path.stem for path in (tmp_path / "predicted").iterdir()} == {
-        "random", "herding", "all_real_data", "all_real_data_balanced", "DMDistiller",
+        "random", "herding", "full", "full_balanced", "DMDistiller",
     }  # fmt: skip
     shown = " ".join(capsys.readouterr().out.split())
     assert "against random images:" in shown
     assert "12 test images: accuracy is known to ±" in shown
+
+
+def test_a_set_with_the_name_of_a_baseline_is_not_its_own_baseline(make_data, make_set):
+    data = make_data()
+    (row,) = evaluate(make_set(data, method="random"), data, **QUICK)
+    assert row.trained_on == "random"
+    assert math.isnan(row.acc_gain_over_random)
+    baseline, row = evaluate(make_set(data, method="random"), data, baselines=["random"], **QUICK)
+    assert row.acc_gain_over_random == pytest.approx(row.acc - baseline.acc, abs=1e-5)
 
 
 def test_several_networks_have_a_row_each_and_one_together(make_data, make_set, capsys):
@@ -75,18 +85,24 @@ def test_several_networks_have_a_row_each_and_one_together(make_data, make_set, 
 
 
 def test_a_set_of_one_site_is_scored_on_another(make_data, make_set):
-    here = make_data()
+    train_site = make_data()
     images, labels = blobs(2, 12, 10, 1, 3)
-    there = ArrayDataModule(
+    test_site = ArrayDataModule(
         (images, 1 - labels.astype(int)), test=(images, 1 - labels.astype(int)), class_names=["low", "high"], name="B"
     )
-    file = make_set(here)
+    file = make_set(train_site)
     with pytest.raises(ValueError, match="--resize"):
-        evaluate(file, here, test_data=there, **QUICK)
+        evaluate(file, train_site, test_data=test_site, **QUICK)
     with pytest.raises(ValueError, match="--map-classes"):
-        evaluate(file, here, test_data=there, resize=True, **QUICK)
+        evaluate(file, train_site, test_data=test_site, resize=True, **QUICK)
     rows = evaluate(
-        file, here, baselines=["random"], test_data=there, resize=True, map_classes={"0": "high", "1": "low"}, **QUICK
+        file,
+        train_site,
+        baselines=["random"],
+        test_data=test_site,
+        resize=True,
+        map_classes={"0": "high", "1": "low"},
+        **QUICK,
     )
     assert [(row.dataset, row.trained_on, row.images) for row in rows] == [("B", "random", 4), ("B", "DMDistiller", 4)]
     assert "--test_data ArrayDataModule" in rows[0].command
@@ -94,7 +110,7 @@ def test_a_set_of_one_site_is_scored_on_another(make_data, make_set):
 
 def test_picks_in_the_embedding_of_a_trained_network_are_called_so(make_data):
     rows = evaluate(data=make_data(), ipc=2, baselines=["random", "kcenter"], space="embedding", **QUICK)
-    assert [row.trained_on for row in rows] == ["random", "kcenter (embedding)"]
+    assert [row.trained_on for row in rows] == ["random", "kcenter_embedding"]
 
 
 def test_images_of_one_patient_are_resampled_together(make_data, tmp_path):
@@ -128,7 +144,8 @@ def test_bad_input_is_refused_before_anything_is_trained(make_data, options, mes
 
 def test_a_csv_of_other_columns_is_refused_before_anything_is_trained(make_data, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "lightning_distill.evaluation.evaluate.evaluate_candidate", lambda *_: pytest.fail("students were trained")
+        "lightning_distill.evaluation.candidate_runner.evaluate_candidate",
+        lambda *_: pytest.fail("students were trained"),
     )
     (tmp_path / "r.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"r\.csv holds other rows"):
@@ -149,7 +166,7 @@ def test_nothing_is_chosen_on_test(tmp_path, make_trainer):
     """With shuffled test labels the same checkpoint, learning rate, epoch and temperatures come out."""
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    found = []
+    accs = []
     for name, shuffle in (("true", False), ("shuffled", True)):
         images, labels = blobs(2, 12, 8, 1, 2)
         seen = np.random.default_rng(0).permutation(labels) if shuffle else labels
@@ -169,9 +186,9 @@ def test_nothing_is_chosen_on_test(tmp_path, make_trainer):
         )
         trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=data)
         rows = evaluate(str(folder / "best"), data, baselines=["random"], **QUICK)
-        found.append((keep.best_model_path.replace(name, ""), keep.best_model_score, rows,
+        accs.append((keep.best_model_path.replace(name, ""), keep.best_model_score, rows,
                       (folder / "best" / "set.safetensors").read_bytes()))  # fmt: skip
-    (first, score, rows, file), (second, other_score, other_rows, other_file) = found
+    (first, score, rows, file), (second, other_score, other_rows, other_file) = accs
     assert first == second
     assert score == other_score
     assert [row.temperature for row in rows] == [row.temperature for row in other_rows]

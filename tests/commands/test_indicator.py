@@ -66,11 +66,11 @@ def test_random_subsets_are_scored_as_evaluate_scores_them(make_data):
     from lightning_distill.commands.evaluate import evaluate
 
     data = make_data(3)
-    (ours, *_) = indicator(data, 2, **SMALL)
+    (indicator_row, *_) = indicator(data, 2, **SMALL)
     options = {"students": 2, "protocol": "tiny", "architectures": ["convnet_w16"], "accelerator": "cpu"}
-    (theirs,) = evaluate(data=data, baselines=["random"], ipc=2, split="val", **options)
+    (evaluate_row,) = evaluate(data=data, baselines=["random"], ipc=2, split="val", **options)
     for ending in ("acc", "acc_std", "acc_ci95_half_width", "balanced_acc"):
-        assert getattr(ours, f"random_{ending}") == getattr(theirs, ending)
+        assert getattr(indicator_row, f"random_{ending}") == getattr(evaluate_row, ending)
 
 
 def test_test_labels_do_not_matter(make_data):
@@ -170,22 +170,22 @@ def test_the_study_is_made_from_csvs(benchmark, tmp_path, capsys):
     measured, rows = read(out / "indicator_points.csv"), read(out / "indicator.csv")
     assert [row["metric"] for row in measured] == ["acc"] * 10 + ["balanced_acc"] * 10
     assert {row["file"] for row in measured} == {"mine.csv"}
-    mine = {
+    options = {
         row["quantity"]: row
         for row in rows
         if (row["metric"], row["method"], row["left_out"]) == ("acc", "DMDistiller", "")
     }
     x, y = [p.random_acc for p in points], [p.acc for p in points]
-    assert float(mine["pearson"]["value"]) == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-3)
-    assert float(mine["pearson"]["low"]) <= float(mine["pearson"]["value"]) <= float(mine["pearson"]["high"])
-    assert mine["pearson given full"]["value"] == ""
-    assert mine["pearson given full"]["points"] == "0"
+    assert float(options["pearson"]["value"]) == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-3)
+    assert float(options["pearson"]["low"]) <= float(options["pearson"]["value"]) <= float(options["pearson"]["high"])
+    assert options["pearson given full"]["value"] == ""
+    assert options["pearson given full"]["points"] == "0"
     (line,) = read_study(study).lines
-    assert float(mine["error of line"]["value"]) == pytest.approx(100 * line.error, abs=0.01)
-    assert float(mine["error of y = x"]["value"]) == pytest.approx(100 * line.error_of_same, abs=0.01)
-    half = float(mine["half width of the prediction interval"]["value"])
+    assert float(options["error of line"]["value"]) == pytest.approx(100 * line.error, abs=0.01)
+    assert float(options["error of y = x"]["value"]) == pytest.approx(100 * line.error_of_same, abs=0.01)
+    half = float(options["half width of the prediction interval"]["value"])
     assert half == pytest.approx(100 * line.half_width, abs=0.01)
-    assert {(row["sources"], row["points"], row["data_sets"]) for row in (mine["pearson"], mine["slope"])} == {
+    assert {(row["sources"], row["points"], row["data_sets"]) for row in (options["pearson"], options["slope"])} == {
         ("mine.csv", "10", "5")
     }
     assert all("machine" not in row and str(tmp_path) not in str(row) for row in rows)

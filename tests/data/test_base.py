@@ -235,7 +235,7 @@ def floats(bad=0.0):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("splits", "message"),
     [
         ({"train": None}, r"no training images: ArrayDataModule\(train="),
         ({"train": (IMAGES, np.zeros(6, int))}, "arrays has one class only"),
@@ -267,10 +267,10 @@ def floats(bad=0.0):
         "val alone is multi-label", "train alone is multi-label", "another number of findings", "uint8 and float",
     ],
 )  # fmt: skip
-def test_unfit_data_is_refused_with_what_is_wrong(given, message):
-    given = {"train": (IMAGES, LABELS), "val": (IMAGES, LABELS), **given}
+def test_unfit_data_is_refused_with_what_is_wrong(splits, message):
+    splits = {"train": (IMAGES, LABELS), "val": (IMAGES, LABELS), **splits}
     with pytest.raises(ValueError, match=message):
-        ArrayDataModule(**given).setup()
+        ArrayDataModule(**splits).setup()
 
 
 @pytest.mark.parametrize(

@@ -288,10 +288,10 @@ def test_missing_files_are_named_with_what_to_do_when_downloading_is_off(tmp_pat
 def test_missing_files_are_fetched_once_through_torchvision_when_downloading_is_on(
     tmp_path, monkeypatch, name, kind, below
 ):
-    asked = []
+    requests = []
 
     def fetch(root, download):
-        asked.append((root, download))
+        requests.append((root, download))
         write_set(Path(root) / below)
 
     monkeypatch.setattr(torchvision.datasets, kind, fetch)
@@ -299,7 +299,7 @@ def test_missing_files_are_fetched_once_through_torchvision_when_downloading_is_
     data.prepare_data()
     data.prepare_data()
     assert data.spec.shape == (1, 28, 28)
-    assert asked == [(str(tmp_path / "new"), True)]
+    assert requests == [(str(tmp_path / "new"), True)]
 
 
 def test_a_download_that_broke_off_is_completed(tmp_path, monkeypatch):

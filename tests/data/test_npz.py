@@ -182,11 +182,11 @@ def test_a_member_cannot_be_unpacked_outside_its_folder(tmp_path):
 
 
 def test_splits_pair_images_with_labels():
-    given = arrays()
-    splits = splits_of(given, "toy.npz")
+    contents = arrays()
+    splits = splits_of(contents, "toy.npz")
     assert list(splits) == ["train", "val", "test"]
-    assert splits["train"][0] is given["train_images"]
-    assert splits["val"][1] is given["val_labels"]
+    assert splits["train"][0] is contents["train_images"]
+    assert splits["val"][1] is contents["val_labels"]
     assert splits["test"] is None
 
 

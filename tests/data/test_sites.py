@@ -51,7 +51,7 @@ def test_equal_shares_are_drawn_by_the_seed():
 )
 def test_sources_that_do_not_belong_together_are_refused(sources, options, message):
     with pytest.raises(ValueError, match=message):
-        CombinedDataModule([source(*given) for given in sources], **options).setup()
+        CombinedDataModule([source(*arguments) for arguments in sources], **options).setup()
 
 
 def test_sites_share_out_every_image_once_and_are_as_large_as_asked():

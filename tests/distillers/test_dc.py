@@ -174,7 +174,7 @@ def test_bf16_follows_float32(make_data, make_trainer):
 
 
 @pytest.mark.parametrize(
-    ("precision", "asked", "matching", "training"),
+    ("precision", "gradient_precision", "matching", "training"),
     [
         ("bf16-mixed", None, torch.bfloat16, torch.bfloat16),
         ("bf16-mixed", "32-true", torch.float32, torch.bfloat16),
@@ -183,7 +183,7 @@ def test_bf16_follows_float32(make_data, make_trainer):
     ],
 )
 def test_matched_gradients_have_a_precision_of_their_own(
-    precision, asked, matching, training, make_data, make_trainer, monkeypatch
+    precision, gradient_precision, matching, training, make_data, make_trainer, monkeypatch
 ):
     from lightning_distill.distillers import dc as gradient_matching
 
@@ -204,15 +204,19 @@ def test_matched_gradients_have_a_precision_of_their_own(
 
     for name in ("loss_gradient", "mixed_derivative", "optimizer_step"):
         noted(name)
-    distiller = DCDistiller(ipc=2, network="convnet_w16", outer_loop=2, inner_loop=1, gradient_precision=asked)
+    distiller = DCDistiller(
+        ipc=2, network="convnet_w16", outer_loop=2, inner_loop=1, gradient_precision=gradient_precision
+    )
     make_trainer(max_steps=2, precision=precision).fit(distiller, datamodule=make_data())
     assert seen == {"loss_gradient": {matching}, "mixed_derivative": {matching}, "optimizer_step": {training}}
 
 
 def test_float32_gradients_under_bf16_are_those_of_a_float32_run(make_data, make_trainer):
     images = []
-    for precision, asked in (("32-true", None), ("bf16-mixed", "32-true"), ("bf16-mixed", None)):
-        distiller = DSADistiller(ipc=2, network="convnet_w16", outer_loop=1, seed=2, gradient_precision=asked)
+    for precision, gradient_precision in (("32-true", None), ("bf16-mixed", "32-true"), ("bf16-mixed", None)):
+        distiller = DSADistiller(
+            ipc=2, network="convnet_w16", outer_loop=1, seed=2, gradient_precision=gradient_precision
+        )
         make_trainer(max_steps=3, precision=precision).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach())
     torch.testing.assert_close(images[1], images[0], rtol=1e-5, atol=1e-6)

@@ -47,11 +47,11 @@ def test_numbers_given_by_hand_win_each_for_itself():
     assert default_loops([1, 50], outer_loop=1, inner_loop=2) == (1, 2)
 
 
-@pytest.mark.parametrize("given", [0, -1])
+@pytest.mark.parametrize("value", [0, -1])
 @pytest.mark.parametrize("name", ["outer_loop", "inner_loop"])
-def test_less_than_one_loop_is_refused(name, given):
-    with pytest.raises(ValueError, match=rf"{name}={given}; it must be at least 1, or null for the papers' number"):
-        default_loops(10, **{name: given})
+def test_less_than_one_loop_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"{name}={value}; it must be at least 1, or null for the papers' number"):
+        default_loops(10, **{name: value})
 
 
 def test_every_ipc_gives_at_least_one_of_each():

@@ -93,7 +93,7 @@ def test_chunks_change_nothing(options, make_data, make_trainer):
 @pytest.mark.parametrize("chunk", [None, 1, 5, 16, 1000])
 @pytest.mark.parametrize("counts", [[4], [8] * 2, [1, 2, 3], [50] * 7, [1] * 100, [3, 1, 40, 2, 2]], ids=len)
 def test_groups_hold_every_class_once_and_no_more_than_a_chunk(counts, chunk, world, batch_norm):
-    found = []
+    seen = []
     for rank in range(world):
         network = SimpleNamespace(chunk=None if batch_norm else chunk, batch_norm=batch_norm)
         module = SimpleNamespace(network=network, global_rank=rank, trainer=SimpleNamespace(world_size=world))
@@ -103,10 +103,10 @@ def test_groups_hold_every_class_once_and_no_more_than_a_chunk(counts, chunk, wo
             images = sum(counts[label] for label in group)
             assert batch_norm or chunk is None or images <= chunk or len(group) == 1
             assert batch_norm or all(label % world == rank for label in group)
-        found += groups
-    assert sorted(label for group in found for label in group) == list(range(len(counts)))
+        seen += groups
+    assert sorted(label for group in seen for label in group) == list(range(len(counts)))
     if batch_norm:
-        assert len(found) == 1
+        assert len(seen) == 1
 
 
 def test_timm_network_and_bf16(make_data, make_trainer):

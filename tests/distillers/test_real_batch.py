@@ -57,6 +57,6 @@ def test_portions_are_the_images_of_the_classes_no_more_at_a_time_than_is_good(
 ):
     monkeypatch.setattr("lightning_distill.distillers.real_batch.CHUNK_BYTES", int(images * len(labels) * 4 * 40))
     real = RealBatch(pixels, SPEC)
-    found = [x.unflatten(0, (len(labels), -1)) for x in real.iter_chunks(labels)]
-    assert [x.shape[1] for x in found] == portions
-    assert torch.equal(torch.cat(found, 1).flatten(0, 1), real.of_classes(labels))
+    chunks = [x.unflatten(0, (len(labels), -1)) for x in real.iter_chunks(labels)]
+    assert [x.shape[1] for x in chunks] == portions
+    assert torch.equal(torch.cat(chunks, 1).flatten(0, 1), real.of_classes(labels))

@@ -27,11 +27,11 @@ def test_it_prints_and_writes_nothing_and_returns_rows_and_predictions(make_data
     assert capfd.readouterr().out == ""
     assert not list(tmp_path.iterdir())
     assert isinstance(results, EvaluationResults)
-    assert [row.trained_on for row in results] == ["random", "all real data"]
+    assert [row.trained_on for row in results] == ["random", "full"]
     assert results[-1] is results.rows[1]
     assert [result.predictions.split for result in results.results] == ["test", "test"]
     assert seen == [(result, [row]) for result, row in zip(results.results, results, strict=True)]
-    assert [text for text, _ in started] == ["random, 2 students", "all real data, 2 students"]
+    assert [text for text, _ in started] == ["random subset, 2 students", "all real data, 2 students"]
     assert len(epochs) == sum(total for _, total in started)
 
 

@@ -19,9 +19,9 @@ WAY = Protocol("short", 4, batch_size=7)
 def test_features_are_those_of_a_student_of_all_real_images(name, make_data):
     data = make_data(channels=3)
     real, spec, ticks = data.train_arrays(), data.spec, []
-    features = embed_features(real, spec, name, WAY, 3, on_epoch=lambda: ticks.append(1))
+    features = embed_features(real, spec, network=name, protocol=WAY, seed=3, on_epoch=lambda: ticks.append(1))
     assert len(ticks) == embedding_epochs(WAY, len(real[1])) == 5
-    student = StudentTrainer(name, spec, WAY, len(real[1]), 1).fit(
+    student = StudentTrainer(name, spec, protocol=WAY, images=len(real[1]), students=1).fit(
         full_data(real, spec)(0), derive_seed("embedding", 3)
     )
     network = create_network(name, 3, spec.num_classes, spec.shape[1:])
@@ -43,7 +43,9 @@ def test_features_are_seeded_and_leave_the_random_stream_alone(make_data):
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    first, again, other = (embed_features(real, data.spec, "convnet_w16", WAY, seed) for seed in (0, 0, 1))
+    first, again, other = (
+        embed_features(real, data.spec, network="convnet_w16", protocol=WAY, seed=seed) for seed in (0, 0, 1)
+    )
     assert torch.equal(torch.rand(1), expected)
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)
@@ -52,7 +54,7 @@ def test_features_are_seeded_and_leave_the_random_stream_alone(make_data):
 def test_training_brings_images_of_a_class_together(make_data):
     data = make_data()
     real = data.train_arrays()
-    features = embed_features(real, data.spec, "convnet_w16", Protocol("p", 40))
+    features = embed_features(real, data.spec, network="convnet_w16", protocol=Protocol("p", 40))
     labels = real[1]
     within = np.mean([features[labels == c].var(0).sum() for c in (0, 1)])
     between = np.square(features[labels == 0].mean(0) - features[labels == 1].mean(0)).sum()
@@ -63,13 +65,13 @@ def test_picks_are_made_on_features_where_there_are_some(make_data):
     data = make_data()
     real = data.train_arrays()
     features = np.zeros((len(real[1]), 1), np.float32)
-    wanted = [3, 20]
+    counts = [3, 20]
     for label in (0, 1):
         members = np.flatnonzero(real[1] == label)
         features[members] = 1 + np.arange(len(members))[:, None] % 5
-        features[wanted[label]] = features[members].mean()  # nearest to the mean of its class
+        features[counts[label]] = features[members].mean()  # nearest to the mean of its class
     picked = coreset_sampler("herding", real, [1, 1], data.spec, 0, features)(0)
-    assert np.array_equal(picked.pixels.numpy(), real[0][wanted])
+    assert np.array_equal(picked.pixels.numpy(), real[0][counts])
     assert picked.labels.tolist() == [0, 1]
 
 
@@ -78,13 +80,13 @@ def test_all_real_data_in_equal_parts(make_data):
     images, labels = data.train_arrays()
     kept = np.r_[0:5, 12:24, 24:33]
     images, labels = images[kept], labels[kept]  # 5, 12 and 9 images
-    draw = class_balanced_full_data((images, labels), data.spec, 0)
+    sampler = class_balanced_full_data((images, labels), data.spec, 0)
     assert balanced_counts(labels, data.spec) == [5, 5, 5]
-    first, second = draw(0), draw(1)
+    first, second = sampler(0), sampler(1)
     assert first.labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     assert len(first.pixels.unique(dim=0)) == 15
     assert not torch.equal(first.pixels, second.pixels)
-    assert torch.equal(first.pixels, draw(0).pixels)
+    assert torch.equal(first.pixels, sampler(0).pixels)
 
 
 def test_several_labels_an_image_are_refused(make_data):

@@ -31,11 +31,15 @@ def assessed(make_data, acc=0.9, networks=("mlp",)):
     data = make_data()
     targets = torch.from_numpy(data.splits["test"][1]) if data.spec else None
     logits = torch.randn(students, len(targets), 2, generator=torch.Generator().manual_seed(0))
-    said = Predictions(logits, targets, data.spec, scores.seeds, scores.architectures)
-    subject = Candidate(
-        "DM", [2, 2], StudentEvaluator("quick", 2, list(networks), seed=4), lambda i: None, distilled=True
+    predictions = Predictions(logits, targets, data.spec, scores.seeds, scores.architectures)
+    candidate = Candidate(
+        "DM",
+        [2, 2],
+        StudentEvaluator("quick", students=2, architectures=list(networks), seed=4),
+        lambda i: None,
+        distilled=True,
     )
-    return EvaluationResult(subject, 4, scores, said, bootstrap_all(said), 0.5)
+    return EvaluationResult(candidate, 4, scores, predictions, bootstrap_all(predictions), 0.5)
 
 
 def row(make_data, acc=0.9):
@@ -98,14 +102,14 @@ def test_a_crash_while_writing_loses_nothing(make_data, tmp_path, monkeypatch):
 
 
 def test_networks_apart_and_how_far_a_set_travels(make_data):
-    found = assessed(make_data, networks=("convnet", "mlp", "lenet"))
-    names = found.candidate.evaluator.architectures
+    result = assessed(make_data, networks=("convnet", "mlp", "lenet"))
+    names = result.candidate.evaluator.architectures
     rows = [
-        make_row(found.for_architecture(name), RelativeScores(), make_data().spec, "test", False, "c", name)
+        make_row(result.for_architecture(name), RelativeScores(), make_data().spec, "test", False, "c", name)
         for name in names
     ]
     assert [(row.network, row.students) for row in rows] == [(name, 2) for name in names]
-    assert found.for_architecture("mlp").predictions.logits.equal(found.predictions.logits[2:4])
+    assert result.for_architecture("mlp").predictions.logits.equal(result.predictions.logits[2:4])
     moved = [replace(row, scores={**row.scores, "acc": acc}) for row, acc in zip(rows, (0.9, 0.8, 0.6), strict=True)]
     console = Console(width=140, record=True, file=io.StringIO())
     console.print(architecture_table(moved, "title"))
@@ -119,13 +123,14 @@ def test_percent():
     assert percent(0.8432, float("nan")) == "84.3"
 
 
-def test_an_old_file_is_extended_and_its_columns_get_their_present_names(make_data, tmp_path):
+def test_an_old_file_is_extended_and_its_columns_and_keys_get_their_present_names(make_data, tmp_path):
     path = tmp_path / "r.csv"
-    path.write_text("dataset,source,trained_on,acc,acc_ci95,gain_random,job\nold,s,DM,.7,.02,.1,j\n")
+    path.write_text("dataset,source,trained_on,acc,acc_ci95,gain_random,job\nold,s,all real data,.7,.02,.1,j\n")
     append_csv(path, [row(make_data)])
     first, second = read_csv(path)
     assert (first["dataset"], first["acc"], first["acc_ci95_half_width"], first["job"]) == ("old", ".7", ".02", "j")
     assert (first["acc_gain_over_random"], first["auroc"]) == (".1", "")
+    assert first["trained_on"] == "full"
     assert (second["acc"], second["job"]) == ("0.9", "")
     assert "acc_ci95" not in first
 
@@ -137,7 +142,7 @@ def test_every_committed_result_file_is_read_by_column_name(path):
     rows = read_csv(path)
     assert len(rows) == len(raw) > 0
     for new, old in zip(rows, raw, strict=True):
-        assert [*new.values()] == [*old.values()]
+        assert [*new.values()] == ["full" if cell == "all real data" else cell for cell in old.values()]
         assert not set(new) & set(COLUMNS)
 
 

@@ -151,13 +151,13 @@ def test_gradients_are_the_same_whatever_the_memory(monkeypatch, after):
     expected = loss_gradient(whole, parameters, x, y), mixed_derivative(whole, parameters, x, y, directions)
     first = small_memory(monkeypatch, "__call__", 1, 2, after)
     with pytest.warns(UserWarning, match="2 images at a time, not 4"):
-        found = loss_gradient(limited, parameters, x, y)
+        result = loss_gradient(limited, parameters, x, y)
     assert first == [*[4, 3][: after + 1], 2, 2, 2, 1]  # what was summed before the failure is not counted twice
     limited.chunk = 4
     small_memory(monkeypatch, "directional_derivative", 2, 2, after)
     with pytest.warns(UserWarning, match="2 images at a time, not 4"):
         mixed = mixed_derivative(limited, parameters, x, y, directions)
-    for a, b in zip((*found, *mixed[0], mixed[1]), (*expected[0], *expected[1][0], expected[1][1]), strict=True):
+    for a, b in zip((*result, *mixed[0], mixed[1]), (*expected[0], *expected[1][0], expected[1][1]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
 
 
@@ -189,8 +189,8 @@ def test_a_run_that_runs_out_of_memory_once_gives_the_images_of_an_undisturbed_o
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             make_trainer(max_steps=2).fit(distiller, datamodule=make_data(num_classes=3))
-        told = [str(w.message) for w in caught if "images at a time" in str(w.message)]
-        assert len(told) == (failing is not None)
+        messages = [str(w.message) for w in caught if "images at a time" in str(w.message)]
+        assert len(messages) == (failing is not None)
         assert distiller.network.chunk == (16 if failing is None else 8)
         images.append(distiller.synthetic.images.detach())
     torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)

@@ -120,9 +120,9 @@ def twice(plain, x, y, directions) -> list[torch.Tensor]:
     return list(torch.autograd.grad(product, [*weights, *inputs]))
 
 
-def flat(found) -> list[torch.Tensor]:
+def flat(nested) -> list[torch.Tensor]:
     """What `mixed_derivative` found, in the order of `twice`."""
-    by_weights, by_images, by_probabilities = found
+    by_weights, by_images, by_probabilities = nested
     return [*by_weights, by_images, *([] if by_probabilities is None else [by_probabilities])]
 
 
@@ -136,9 +136,9 @@ def test_mixed_derivative_is_two_backwards_of_the_plain_module(chunk, soft, name
     x, y = batch(7, soft)
     directions = some_directions(plain.parameters())
     expected = twice(plain, x, y, directions)
-    found = mixed_derivative(network, parameters, x, y, directions)
-    assert (found[2] is None) is not soft
-    ours = flat(found)
+    result = mixed_derivative(network, parameters, x, y, directions)
+    assert (result[2] is None) is not soft
+    ours = flat(result)
     assert len(ours) == len(expected)
     for a, b in zip(ours, expected, strict=True):
         assert a.shape == b.shape
@@ -157,9 +157,9 @@ def both(network, parameters, x, y, directions) -> tuple[list[torch.Tensor], lis
 
 def close(ours, exact) -> None:
     """As close as float32 is: a bias before an instance norm has a zero gradient, beside rounding of its neighbours."""
-    for mine, theirs in zip(ours, exact, strict=True):
-        largest = max(g.abs().max().item() for g in theirs)
-        for a, b in zip(mine, theirs, strict=True):
+    for result, right in zip(ours, exact, strict=True):
+        largest = max(g.abs().max().item() for g in right)
+        for a, b in zip(result, right, strict=True):
             assert a.dtype == torch.float32
             torch.testing.assert_close(a.double(), b, rtol=1e-3, atol=1e-5 * largest)
 
@@ -238,11 +238,11 @@ def test_descend_is_a_step_of_the_optimizer_on_the_plain_module():
     network = FunctionalNetwork(SMALL)
     parameters = {f"network.{name}": tensor.detach().clone() for name, tensor in plain.named_parameters()}
     ours = torch.optim.SGD(network.require_grad(parameters), lr=0.1, momentum=0.9)
-    theirs = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
+    reference = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
     for _ in range(3):  # momentum and gradients that are not zeroed would show
         optimizer_step(network, parameters, ours, x, y)
-        theirs.zero_grad()
+        reference.zero_grad()
         F.cross_entropy(plain(x), y).backward()
-        theirs.step()
+        reference.step()
     for name, tensor in plain.named_parameters():
         torch.testing.assert_close(parameters[f"network.{name}"], tensor.detach(), check_stride=False)

@@ -117,22 +117,22 @@ def test_a_fresh_network_every_step_recompiles_nothing():
 
 
 def test_auto_compiles_long_runs_only_and_never_batch_norm():
-    found = compiler_available()
+    available = compiler_available()
     assert bool(FunctionalNetwork(SMALL, flops=0)._compiled) is False
-    assert bool(FunctionalNetwork(SMALL, flops=1e15)._compiled) is found
+    assert bool(FunctionalNetwork(SMALL, flops=1e15)._compiled) is available
     assert bool(FunctionalNetwork(SMALL, flops=1e15, compile="off")._compiled) is False
     build = partial(create_network, "convnet_batch", 1, 3, (8, 8))
     with pytest.warns(UserWarning, match="not compiled, slower: batch norm"):
         assert bool(FunctionalNetwork(build, compile="max")._compiled) is False
-    assert FunctionalNetwork(SMALL, flops=1e15).compiled is found
+    assert FunctionalNetwork(SMALL, flops=1e15).compiled is available
 
 
 def test_no_compiler_means_eager_and_says_so(monkeypatch):
     monkeypatch.setattr(functional, "compiler_available", lambda: False)
-    for asked in ({"compile": "max"}, {"flops": 1e15}):
-        with pytest.warns(UserWarning, match="not compiled, slower: no C\\+\\+ compiler") as told:
-            assert FunctionalNetwork(SMALL, **asked)._compiled.compiled.functions == {}
-        assert len(told) == 1
+    for options in ({"compile": "max"}, {"flops": 1e15}):
+        with pytest.warns(UserWarning, match="not compiled, slower: no C\\+\\+ compiler") as record:
+            assert FunctionalNetwork(SMALL, **options)._compiled.compiled.functions == {}
+        assert len(record) == 1
 
 
 def test_nothing_is_said_where_nothing_was_to_be_compiled(monkeypatch):
@@ -160,19 +160,19 @@ def test_a_failing_compiler_warns_once_and_goes_on_eagerly(kind):
         ("logits", "embed", "derivative"), broken
     )
     parameters, x = network.init_params(), images(2)
-    given = (x,)
+    arguments = (x,)
     if kind == "derivative":
         weights = network.require_grad(parameters)
-        given = ([torch.ones_like(w) for w in weights], x, torch.tensor([0, 2]), 2)
+        arguments = ([torch.ones_like(w) for w in weights], x, torch.tensor([0, 2]), 2)
     method = {"logits": "__call__", "derivative": "directional_derivative"}.get(kind, kind)
     with pytest.warns(UserWarning, match=r"no such instruction.*eagerly") as caught:
-        out = getattr(network, method)(parameters, *given)
+        out = getattr(network, method)(parameters, *arguments)
     assert len(caught) == 1
-    assert torch.equal(out, getattr(eager, method)(parameters, *given))
+    assert torch.equal(out, getattr(eager, method)(parameters, *arguments))
     assert not network.compiled
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        getattr(network, method)(parameters, *given)
+        getattr(network, method)(parameters, *arguments)
         network(parameters, x)
 
 
@@ -207,15 +207,15 @@ def test_what_is_compiled_wrongly_is_found_at_its_first_call_and_not_used(kind, 
     parameters, right = network.init_params(), network._compiled.compiled._eager[kind]
     network._compiled.compiled.functions = {kind: lambda *arguments: wrong(right(*arguments))}
     weights = network.require_grad(parameters)
-    given = (x,) if kind == "logits" else (weights, x, torch.tensor([0, 1]), 2)
+    inputs = (x,) if kind == "logits" else (weights, x, torch.tensor([0, 1]), 2)
     call = {"logits": "__call__", "derivative": "directional_derivative"}[kind]
-    arguments = (parameters, *given) if kind == "logits" else (parameters, weights, *given[1:])
+    arguments = (parameters, *inputs) if kind == "logits" else (parameters, weights, *inputs[1:])
     with pytest.warns(UserWarning, match=rf"is compiled wrongly by PyTorch .*, off by {off}; running eagerly"):
-        found = getattr(network, call)(*arguments)
+        result = getattr(network, call)(*arguments)
     assert not network.compiled
     expected = getattr(eager, call)(*arguments)
-    assert torch.equal(found, expected)
-    for one, other in zip(*(torch.autograd.grad(y.sum(), [x, *weights]) for y in (found, expected)), strict=True):
+    assert torch.equal(result, expected)
+    for one, other in zip(*(torch.autograd.grad(y.sum(), [x, *weights]) for y in (result, expected)), strict=True):
         assert torch.equal(one, other)
     assert all(weight.grad is None for weight in weights)
 

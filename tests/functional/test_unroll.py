@@ -105,10 +105,10 @@ def test_equals_nested_torch_func_on_the_plain_module(constant):
             weights = {name: w - lr * by[name] for name, w in weights.items()}
         return F.cross_entropy(functional_call(module, weights, (problem.real,)), problem.truth)
 
-    given = [x.detach() for x in (problem.lr, *problem.inputs)]
-    gradients, value = torch.func.grad_and_value(trained, argnums=(0, 1, 2))(*given)
-    for ours, theirs in zip(problem.value_and_gradients(constant), (value, *gradients), strict=True):
-        assert error(ours, theirs) < 1e-9
+    inputs = [x.detach() for x in (problem.lr, *problem.inputs)]
+    gradients, value = torch.func.grad_and_value(trained, argnums=(0, 1, 2))(*inputs)
+    for ours, right in zip(problem.value_and_gradients(constant), (value, *gradients), strict=True):
+        assert error(ours, right) < 1e-9
 
 
 def test_equals_torch_sgd_on_the_plain_module():

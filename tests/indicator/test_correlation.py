@@ -56,8 +56,8 @@ def test_no_correlation_without_three_points_that_vary(correlate, x, y, recwarn)
     assert not recwarn
 
 
-def residuals(values, given):
-    line = np.column_stack([np.ones(len(given)), given])
+def residuals(values, control):
+    line = np.column_stack([np.ones(len(control)), control])
     return values - line @ np.linalg.lstsq(line, values, rcond=None)[0]
 
 
@@ -83,8 +83,8 @@ def test_what_a_third_variable_explains_is_taken_out():
 
 def test_no_partial_correlation_where_nothing_is_left():
     x, y = pairs()
-    for given in (np.ones(12), x, 1 - 2 * y):
-        assert math.isnan(partial_correlation(x, y, given))
+    for control in (np.ones(12), x, 1 - 2 * y):
+        assert math.isnan(partial_correlation(x, y, control))
     assert math.isnan(partial_correlation(x[:3], y[:3], [1, 2, 4]))
 
 
@@ -111,8 +111,8 @@ def test_bootstrap_over_data_sets_covers_the_truth_where_one_over_points_does_no
     def covered(number, by_point):
         x, y, names = simulate(np.random.default_rng(number))
         clusters = [str(i) for i in range(len(x))] if by_point else names
-        found = clustered_bootstrap(lambda r: float(np.corrcoef(x[r], y[r])[0, 1]), clusters, 100, number)
-        return found.low <= 1 / 2.25 <= found.high
+        interval = clustered_bootstrap(lambda r: float(np.corrcoef(x[r], y[r])[0, 1]), clusters, 100, number)
+        return interval.low <= 1 / 2.25 <= interval.high
 
     by_set, by_point = (np.mean([covered(i, by_point) for i in range(100)]) for by_point in (False, True))
     assert 0.85 <= by_set <= 0.99
@@ -151,8 +151,8 @@ def test_bootstrap_is_seeded_widens_with_level_and_leaves_out_what_is_no_number(
 
 
 def test_a_few_data_sets_make_no_interval():
-    found = clustered_bootstrap(lambda r: 1.0, list("aaabbbccd"))
-    assert math.isnan(found.low)
-    assert math.isnan(found.high)
+    interval = clustered_bootstrap(lambda r: 1.0, list("aaabbbccd"))
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
     with pytest.raises(ValueError, match="resamples=0; an interval needs at least 1"):
         clustered_bootstrap(lambda r: 1.0, list("abcde"), resamples=0)

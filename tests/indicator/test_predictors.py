@@ -57,14 +57,16 @@ def test_neighbours_vote(k):
     x, y = clouds(0.7)
     other, truth = clouds(0.7, n=12)
     other = other + np.float32(0.3)
-    said = []
+    predicted = []
     for row in other:
         nearest = np.argsort(((x - row) ** 2).sum(1), kind="stable")[:k]
-        said.append(np.bincount(y[nearest], minlength=3).argmax())  # ties go to the smaller label, as in scikit-learn
-    said = np.array(said)
+        predicted.append(
+            np.bincount(y[nearest], minlength=3).argmax()
+        )  # ties go to the smaller label, as in scikit-learn
+    predicted = np.array(predicted)
     acc, balanced = knn_accuracy(x, y, other, truth, k)
-    assert acc == pytest.approx((said == truth).mean())
-    assert balanced == pytest.approx(np.mean([(said[truth == c] == c).mean() for c in range(3)]))
+    assert acc == pytest.approx((predicted == truth).mean())
+    assert balanced == pytest.approx(np.mean([(predicted[truth == c] == c).mean() for c in range(3)]))
     assert 0.3 < acc < 1
 
 
@@ -81,15 +83,15 @@ def test_images_are_looked_at_once_and_not_too_many(make_data, monkeypatch):
     data = make_data(3)
     images, labels = data.train_arrays()
     val = data.val_dataloader()
-    found = measure_predictors((images, labels), (val.images, val.labels), data.spec)
-    assert (found.classes, found.images, found.smallest_class, found.train_images_used, found.scored) == (
+    stats = measure_predictors((images, labels), (val.images, val.labels), data.spec)
+    assert (stats.classes, stats.images, stats.smallest_class, stats.train_images_used, stats.scored) == (
         3,
         36,
         12,
         36,
         18,
     )
-    assert found.knn_acc == 1
+    assert stats.knn_acc == 1
     monkeypatch.setattr(predictors, "TRAIN_IMAGES", 20)
     fewer = measure_predictors((images, labels), (val.images, val.labels), data.spec, seed=1)
     assert (fewer.images, fewer.train_images_used) == (36, 20)

@@ -26,8 +26,8 @@ from lightning_distill.indicator.regression import (
 
 
 def point(dataset, x, y, method="DMDistiller", **more):
-    given = {"ipc": 10, "classes": 3, "network": "convnet", "protocol": "quick", "fit_steps": 100, "file": "r.csv"}
-    return Point(dataset, method, random_acc=x, acc=y, **{**given, **more})
+    defaults = {"ipc": 10, "classes": 3, "network": "convnet", "protocol": "quick", "fit_steps": 100, "file": "r.csv"}
+    return Point(dataset, method, random_acc=x, acc=y, **{**defaults, **more})
 
 
 def cloud(seed=0, methods=("DMDistiller",), sets="abcde", noise=0.03):
@@ -165,8 +165,8 @@ def test_prediction_intervals_hold_data_sets_not_seen():
 def test_values_outside_of_the_study_are_listed():
     study = fit_study(cloud())
     (fitted,) = study.lines
-    asked = {"classes": 3, "ipc": 10, "random_acc": 0.5, "network": "convnet", "protocol": "quick"}
-    assert study.out_of_range(fitted, **asked) == []
+    query = {"classes": 3, "ipc": 10, "random_acc": 0.5, "network": "convnet", "protocol": "quick"}
+    assert study.out_of_range(fitted, **query) == []
     for change, message in (
         ({"classes": 7}, "classes 7 (study: 3 to 3)"),
         ({"ipc": 50}, "ipc 50 (study: 1 to 10)"),
@@ -174,9 +174,9 @@ def test_values_outside_of_the_study_are_listed():
         ({"network": "mlp"}, "network mlp (study: convnet)"),
         ({"protocol": "tiny"}, "protocol tiny (study: quick)"),
     ):
-        (listed,) = study.out_of_range(fitted, **{**asked, **change})
+        (listed,) = study.out_of_range(fitted, **{**query, **change})
         assert listed.startswith(message)
-    assert study.out_of_range(fitted, **{**asked, "random_acc": fitted.random_acc[0]}) == []
+    assert study.out_of_range(fitted, **{**query, "random_acc": fitted.random_acc[0]}) == []
 
 
 def test_a_study_comes_back_from_json(tmp_path):

@@ -61,10 +61,10 @@ def test_the_loss_is_the_sum_over_labels_of_binary_cross_entropies():
     logits, targets = random.normal(size=(5, 4)) * 3, random.random((5, 4))
     p = 1 / (1 + np.exp(-logits))
     expected = -(targets * np.log(p) + (1 - targets) * np.log(1 - p)).sum(1)
-    given = torch.from_numpy(logits), torch.from_numpy(targets)
-    np.testing.assert_allclose(label_entropy(*given, "none").numpy(), expected, rtol=1e-9)
-    assert label_entropy(*given).item() == pytest.approx(expected.mean())
-    assert label_entropy(*given, "sum").item() == pytest.approx(expected.sum())
+    inputs = torch.from_numpy(logits), torch.from_numpy(targets)
+    np.testing.assert_allclose(label_entropy(*inputs, "none").numpy(), expected, rtol=1e-9)
+    assert label_entropy(*inputs).item() == pytest.approx(expected.mean())
+    assert label_entropy(*inputs, "sum").item() == pytest.approx(expected.sum())
 
 
 def test_gradients_and_second_derivatives_are_those_of_that_loss():
@@ -76,8 +76,8 @@ def test_gradients_and_second_derivatives_are_those_of_that_loss():
     weights = network.require_grad(parameters)
     loss = 3 * torch.nn.BCEWithLogitsLoss()(network.eager(parameters, x), y)
     expected = torch.autograd.grad(loss, weights)
-    for found, right in zip(loss_gradient(network, parameters, x, y), expected, strict=True):
-        torch.testing.assert_close(found, right)
+    for result, right in zip(loss_gradient(network, parameters, x, y), expected, strict=True):
+        torch.testing.assert_close(result, right)
     directions = [torch.randn_like(weight) for weight in weights]
     leaf = x.clone().requires_grad_()
     loss = 3 * torch.nn.BCEWithLogitsLoss()(network.eager(parameters, leaf), y)
@@ -107,16 +107,16 @@ def test_combinations_are_counted_named_and_covered(data):
 
 
 def test_the_covered_share_is_told_and_a_label_that_nobody_will_see(caplog):
-    given = bands(100)
+    splits = bands(100)
     few = {"class_names": NAMES, "name": "bands", "min_combination": 6}
     with caplog.at_level("INFO", logger="lightning.pytorch.utilities.rank_zero"):
-        ArrayDataModule(given, given, **few).train_arrays()
-    share = (given[1].sum(1) < 3).mean()
+        ArrayDataModule(splits, splits, **few).train_arrays()
+    share = (splits[1].sum(1) < 3).mean()
     assert f"{share:.1%} of 100 training images have one of 3 combinations of labels" in caplog.text
     labels = np.zeros((100, 3), np.uint8)
     labels[:50, 0], labels[0, 2] = 1, 1
     with pytest.warns(UserWarning, match="no combination has 'middle', 'right'"):
-        ArrayDataModule((given[0], labels), given, **few).train_arrays()
+        ArrayDataModule((splits[0], labels), splits, **few).train_arrays()
 
 
 def test_too_few_combinations_are_refused_where_they_are_needed():
@@ -186,8 +186,10 @@ def test_what_is_distilled_teaches_the_labels(data, make_trainer, monkeypatch):
 def test_all_real_data_are_learned_from_with_every_combination(data):
     real = full_data(data.all_train_arrays(), data.spec)(0)
     assert torch.equal(real.targets, torch.from_numpy(bands(100)[1]).float())
-    school = StudentTrainer("convnet_w16", data.spec, get_protocol("tiny"), 100, 1, compile="off")
-    assert school.fit(real, 0).predict(torch.randn(2, 1, 9, 9)).shape == (2, 3)
+    trainer = StudentTrainer(
+        "convnet_w16", data.spec, protocol=get_protocol("tiny"), images=100, students=1, compile="off"
+    )
+    assert trainer.fit(real, 0).predict(torch.randn(2, 1, 9, 9)).shape == (2, 3)
 
 
 def test_combinations_become_classes_of_their_own(make_trainer):
@@ -207,9 +209,9 @@ def test_combinations_become_classes_of_their_own(make_trainer):
 
 def test_sets_of_two_sites_with_other_combinations_are_joined(data):
     rows = (data.spec.combinations[1], (1, 1, 1))
-    mine = read_like(data.spec, [0, 1, 2])
-    theirs = read_like(DataSpec(**{**vars(data.spec), "combinations": rows}), [0, 1])
-    both = merge_sets([mine, theirs])
+    first = read_like(data.spec, [0, 1, 2])
+    second = read_like(DataSpec(**{**vars(data.spec), "combinations": rows}), [0, 1])
+    both = merge_sets([first, second])
     assert both.spec.combinations == (*data.spec.combinations, (1, 1, 1))
     assert both.labels.tolist() == [0, 1, 1, 2, 3]
     assert torch.equal(both.targets, both.spec.targets(both.labels))

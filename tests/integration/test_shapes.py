@@ -51,15 +51,15 @@ def test_a_file_of_the_shape_of_retinamnist_goes_the_whole_way(tmp_path, monkeyp
     images, labels = load_set("out/last").tensors
     assert images.shape == (5, 3, 28, 28)
     assert labels.tolist() == [0, 1, 2, 3, 4]
-    found = [Predictions.read(path) for path in sorted(Path("said").rglob("*.safetensors"))]
+    files = [Predictions.read(path) for path in sorted(Path("said").rglob("*.safetensors"))]
     expected = []
-    for said in found:
-        guesses, truth = said.logits.argmax(2).numpy(), said.targets.numpy()
+    for predictions in files:
+        guesses, truth = predictions.logits.argmax(2).numpy(), predictions.targets.numpy()
         assert guesses.shape == (2, 400)
         kappas = [cohen_kappa_score(truth, guess, weights="quadratic") for guess in guesses]
         expected.append((np.mean(kappas), np.abs(guesses - truth).mean()))
-    given = [(float(row["kappa"]), float(row["mae"])) for row in rows]
-    np.testing.assert_allclose(sorted(given), sorted(expected), atol=1e-4)
+    written = [(float(row["kappa"]), float(row["mae"])) for row in rows]
+    np.testing.assert_allclose(sorted(written), sorted(expected), atol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "channels", "classes"), [("breastmnist", 1, 2), ("dermamnist", 3, 7)])

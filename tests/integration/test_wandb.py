@@ -27,25 +27,25 @@ def records(folder: Path) -> list:
     from wandb.proto import wandb_internal_pb2
 
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    content, at, found, parts = path.read_bytes(), 7, [], b""
+    content, position, items, parts = path.read_bytes(), 7, [], b""
     assert content[:4] == b":W&B"
-    while at + 7 <= len(content):
-        if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768
+    while position + 7 <= len(content):
+        if 32768 - position % 32768 < 7:
+            position += 32768 - position % 32768
             continue
-        _, length, kind = struct.unpack_from("<IHB", content, at)
-        parts += content[at + 7 : at + 7 + length]
-        at += 7 + length
+        _, length, kind = struct.unpack_from("<IHB", content, position)
+        parts += content[position + 7 : position + 7 + length]
+        position += 7 + length
         if kind in (1, 4):  # a whole record, or its last part
-            found.append(wandb_internal_pb2.Record.FromString(parts))
+            items.append(wandb_internal_pb2.Record.FromString(parts))
             parts = b""
-    return found
+    return items
 
 
-def logged(found: list) -> dict[str, object]:
+def logged(items: list) -> dict[str, object]:
     """The last value of every logged key."""
     values: dict[str, object] = {}
-    for record in found:
+    for record in items:
         for item in record.history.item:
             values[item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
     return values
@@ -84,23 +84,25 @@ def test_sweep_file_expands_to_runs_that_log_what_it_optimises(tmp_path):
             cwd=folder, capture_output=True, text=True, timeout=200, env={**os.environ, "WANDB_MODE": "offline"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
-        found = records(folder)
-        values = logged(found)
+        items = records(folder)
+        values = logged(items)
         assert 0 <= values[sweep["metric"]["name"]] <= 1
         assert {"distill/loss", "val/acc_std", "val/auroc", "val/balanced_acc", "val/acc_gain_over_random"} <= set(
             values
         )
-        config = {u.key: json.loads(u.value_json) for record in found for u in record.config.update}
-        wanted = dict(argument.removeprefix("--").split("=") for argument in command if argument.startswith("--model"))
-        assert config["lr"] == float(wanted["model.init_args.lr"])
-        assert config["init"] == wanted["model.init_args.init"]
-        assert config["seed"] == int(wanted["model.init_args.seed"])
+        config = {u.key: json.loads(u.value_json) for record in items for u in record.config.update}
+        expected = dict(
+            argument.removeprefix("--").split("=") for argument in command if argument.startswith("--model")
+        )
+        assert config["lr"] == float(expected["model.init_args.lr"])
+        assert config["init"] == expected["model.init_args.init"]
+        assert config["seed"] == int(expected["model.init_args.seed"])
         assert config["dataset"] == "digits"
         assert values["synthetic/images/count"] == 1
         for figure in ("confusion", "reliability", "recall"):
             assert values[f"val/{figure}/count"] == 1
         assert {"val/macro_f1", "val/ece", "val/brier", "val/nll", "val/worst_recall"} <= set(values)
-        artifacts = [record.artifact for record in found if record.HasField("artifact")]
+        artifacts = [record.artifact for record in items if record.HasField("artifact")]
         assert [artifact.name for artifact in artifacts] == ["distilled-digits"]
         assert {item.path for item in artifacts[0].manifest.contents} == {"card.json", "set.safetensors"}
 

@@ -229,9 +229,9 @@ def test_timm_models_work_by_name(name, shape):
 
 
 def test_timm_is_asked_first_where_the_prefix_says_so():
-    ours, theirs = build("resnet18", RGB32), build("timm/resnet18", RGB32)
-    assert type(ours).__module__.startswith("lightning_distill.networks.classic")
-    assert type(theirs.model).__module__.startswith("timm.")
+    own_network, timm_network = build("resnet18", RGB32), build("timm/resnet18", RGB32)
+    assert type(own_network).__module__.startswith("lightning_distill.networks.classic")
+    assert type(timm_network.model).__module__.startswith("timm.")
 
 
 @pytest.mark.parametrize(

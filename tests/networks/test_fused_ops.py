@@ -29,12 +29,12 @@ def coefficients(out):
 
 
 def fused(x, weight, bias):
-    given = [t.detach().clone().requires_grad_() for t in (x, weight, bias)]
-    out = norm_relu_pool(*given, EPS)
-    return out, torch.autograd.grad((out.double() * coefficients(out)).sum(), given)
+    inputs = [t.detach().clone().requires_grad_() for t in (x, weight, bias)]
+    out = norm_relu_pool(*inputs, EPS)
+    return out, torch.autograd.grad((out.double() * coefficients(out)).sum(), inputs)
 
 
-def given(shape, dtype=torch.float32):
+def make_inputs(shape, dtype=torch.float32):
     generator = torch.Generator().manual_seed(1)
     x = (2 * torch.randn(shape, generator=generator) + 1).to(dtype)
     weight, bias = (torch.randn(shape[1], generator=generator) for _ in range(2))
@@ -44,18 +44,18 @@ def given(shape, dtype=torch.float32):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_value_and_gradients_are_those_of_the_modules(shape, dtype):
-    x, weight, bias = given(shape, dtype)
-    (ours, by_ours), (theirs, by_theirs) = fused(x, weight, bias), plain(x, weight, bias)
+    x, weight, bias = make_inputs(shape, dtype)
+    (ours, gradients), (right, right_gradients) = fused(x, weight, bias), plain(x, weight, bias)
     assert ours.dtype == dtype
-    assert by_ours[0].dtype == dtype
+    assert gradients[0].dtype == dtype
     tolerance = 2e-2 if dtype == torch.bfloat16 else 1e-4
-    for a, b in zip((ours, *by_ours), (theirs, *by_theirs), strict=True):
+    for a, b in zip((ours, *gradients), (right, *right_gradients), strict=True):
         assert a.shape == b.shape
         torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=tolerance * b.abs().max().item())
 
 
 def test_gradients_are_difference_quotients():
-    x, weight, bias = (t.double() for t in given((2, 3, 4, 6)))
+    x, weight, bias = (t.double() for t in make_inputs((2, 3, 4, 6)))
     _, gradients = fused(x, weight, bias)
     for i, gradient in enumerate(gradients):
         direction = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(i), dtype=torch.float64)
@@ -81,15 +81,15 @@ def test_images_without_variance_have_finite_gradients(level, shift):
 
 
 def test_only_what_is_asked_for_needs_a_gradient():
-    x, weight, bias = given((2, 3, 4, 4))
+    x, weight, bias = make_inputs((2, 3, 4, 4))
     assert not norm_relu_pool(x, weight, bias, EPS).requires_grad
     out = norm_relu_pool(x.requires_grad_(), weight, bias, EPS)
     torch.testing.assert_close(torch.autograd.grad(out.square().sum(), x)[0], fused_by(x, weight, bias))
 
 
 def fused_by(x, weight, bias):
-    given = [t.detach().clone().requires_grad_() for t in (x, weight, bias)]
-    return torch.autograd.grad(norm_relu_pool(*given, EPS).square().sum(), given)[0]
+    inputs = [t.detach().clone().requires_grad_() for t in (x, weight, bias)]
+    return torch.autograd.grad(norm_relu_pool(*inputs, EPS).square().sum(), inputs)[0]
 
 
 @pytest.mark.parametrize(

@@ -180,8 +180,8 @@ def test_its_derivative_by_the_images_is_the_difference_quotient(distance):
 
     def value(images: torch.Tensor) -> torch.Tensor:
         loss = F.cross_entropy(network.eager(parameters, images), t)
-        found = torch.autograd.grad(loss, network.require_grad(parameters), create_graph=True)
-        return gradient_distance(target, found, distance)
+        gradients = torch.autograd.grad(loss, network.require_grad(parameters), create_graph=True)
+        return gradient_distance(target, gradients, distance)
 
     images = x.clone().requires_grad_()
     (by_images,) = torch.autograd.grad(value(images), images)
@@ -198,7 +198,7 @@ def test_the_gradients_it_compares_are_those_of_the_plain_network():
     parameters = {f"network.{name}": tensor.detach().clone() for name, tensor in plain.named_parameters()}
     batches = [(torch.randn(5, 1, 8, 8).double(), torch.tensor([0, 1, 2, 0, 1])) for _ in range(2)]
     ours = gradient_distance(*(loss_gradient(network, parameters, x, y) for x, y in batches)).item()
-    theirs = [torch.autograd.grad(F.cross_entropy(plain(x), y), list(plain.parameters())) for x, y in batches]
-    expected, rows = reference.rowwise(*theirs)
+    plain_gradients = [torch.autograd.grad(F.cross_entropy(plain(x), y), list(plain.parameters())) for x, y in batches]
+    expected, rows = reference.rowwise(*plain_gradients)
     assert rows == 3 * 16 + 3
     assert ours == pytest.approx(expected, rel=1e-9)

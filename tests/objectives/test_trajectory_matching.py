@@ -21,18 +21,18 @@ def three(dtype=torch.float64) -> tuple[list[torch.Tensor], ...]:
 
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_equals_plain_loops(dtype, close):
-    given = three(dtype)
-    value = trajectory_distance(*given)
+    weights_of = three(dtype)
+    value = trajectory_distance(*weights_of)
     assert value.dtype == dtype
     assert value.shape == ()
-    assert value.item() == pytest.approx(reference(*given), rel=close)
+    assert value.item() == pytest.approx(reference(*weights_of), rel=close)
 
 
 def test_all_parameters_share_one_denominator():
     # by hand: left is 4 + 1, the way 1 + 9; tensor by tensor it would be 4/1 + 1/9
     student, start, target = [[2.0], [1.0]], [[1.0], [3.0]], [[0.0], [0.0]]
-    given = ([torch.tensor(tensor) for tensor in side] for side in (student, start, target))
-    assert trajectory_distance(*given).item() == 0.5
+    inputs = ([torch.tensor(tensor) for tensor in side] for side in (student, start, target))
+    assert trajectory_distance(*inputs).item() == 0.5
 
 
 def test_zero_on_the_target_and_one_at_the_start():
@@ -49,11 +49,11 @@ def test_part_of_the_way_leaves_the_square_of_the_rest(share):
 
 
 def test_where_the_weights_lie_and_their_unit_do_not_matter():
-    given, offset = three(), weights(9)
-    expected = trajectory_distance(*given).item()
-    moved = [[w + o for w, o in zip(side, offset, strict=True)] for side in given]
+    inputs, offset = three(), weights(9)
+    expected = trajectory_distance(*inputs).item()
+    moved = [[w + o for w, o in zip(side, offset, strict=True)] for side in inputs]
     assert trajectory_distance(*moved).item() == pytest.approx(expected, rel=1e-12)
-    scaled = [[-300 * w for w in side] for side in given]
+    scaled = [[-300 * w for w in side] for side in inputs]
     assert trajectory_distance(*scaled).item() == pytest.approx(expected, rel=1e-12)
 
 
@@ -61,16 +61,16 @@ def test_gradient_is_the_derivative_and_reaches_only_the_student():
     student, start, target = ([w.requires_grad_() for w in side] for side in three())
     trajectory_distance(student, start, target).backward()
     assert [w.grad for w in (*start, *target)] == [None] * 2 * len(SHAPES)
-    way = sum(((a - b) ** 2).sum() for a, b in zip(start, target, strict=True)).item()
+    distance = sum(((a - b) ** 2).sum() for a, b in zip(start, target, strict=True)).item()
     for here, goal in zip(student, target, strict=True):
-        torch.testing.assert_close(here.grad, 2 * (here - goal).detach() / way)
+        torch.testing.assert_close(here.grad, 2 * (here - goal).detach() / distance)
 
 
 def test_sums_in_float32_when_weights_are_bf16():
-    given = [[w.expand(300, *w.shape).bfloat16() for w in side] for side in three()]
-    value = trajectory_distance(*given)
+    inputs = [[w.expand(300, *w.shape).bfloat16() for w in side] for side in three()]
+    value = trajectory_distance(*inputs)
     assert value.dtype == torch.float32
-    assert value.item() == pytest.approx(reference(*[[w.double() for w in side] for side in given]), rel=1e-2)
+    assert value.item() == pytest.approx(reference(*[[w.double() for w in side] for side in inputs]), rel=1e-2)
 
 
 def test_an_expert_that_stands_still_is_refused():

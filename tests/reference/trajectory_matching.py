@@ -7,10 +7,10 @@ import numpy as np
 
 def trajectory_distance(student, start, target) -> float:
     """Squared distance from student to target over that from start to target, all numbers of all tensors together."""
-    left = way = 0.0
+    left = covered = 0.0
     for s, a, b in zip(student, start, target, strict=True):
         numbers = (np.asarray(tensor, np.float64).ravel() for tensor in (s, a, b))
         for here, begun, goal in zip(*numbers, strict=True):
             left += (here - goal) ** 2
-            way += (begun - goal) ** 2
-    return left / way
+            covered += (begun - goal) ** 2
+    return left / covered

@@ -23,15 +23,15 @@ def test_the_nearest_image_is_found_in_every_part_of_the_pool(dtype, at_once):
     queries, pool = images(7, 0, dtype), images(30, 1, dtype)
     mean, std = np.reshape(SPEC.mean, (2, 1, 1)), np.reshape(SPEC.std, (2, 1, 1))
     ticks = []
-    found = nearest(torch.from_numpy(queries), pool, SPEC, lambda: ticks.append(1), at_once)
+    result = nearest(torch.from_numpy(queries), pool, SPEC, lambda: ticks.append(1), at_once)
     for m, query in enumerate(queries):
         distances = []
         for real in pool:
             difference = (query.astype(float) - mean) / std - (real.astype(float) - mean) / std
             distances.append(np.sqrt((difference**2).sum() / 24))
-        assert found.rows[m] == np.argmin(distances)
-        assert found.distances[m] == pytest.approx(min(distances), rel=1e-5)
-    assert found.pool == 30
+        assert result.rows[m] == np.argmin(distances)
+        assert result.distances[m] == pytest.approx(min(distances), rel=1e-5)
+    assert result.pool == 30
     assert len(ticks) == count_chunks(pool, at_once)
 
 
@@ -39,11 +39,11 @@ def test_a_copy_is_at_distance_zero_and_one_pixel_off_is_not():
     pool = images(200, 2, shape=(2, 4, 3))
     queries = pool[[5, 17, 3]].copy()
     queries[2, 0, 0, 0] ^= 1
-    found = nearest(torch.from_numpy(queries), pool, SPEC, chunk_elements=1000)
-    assert found.rows.tolist() == [5, 17, 3]
-    assert found.distances[:2].tolist() == [0, 0]
-    assert 0 < found.distances[2] < 0.01
-    assert found.equal == 2
+    result = nearest(torch.from_numpy(queries), pool, SPEC, chunk_elements=1000)
+    assert result.rows.tolist() == [5, 17, 3]
+    assert result.distances[:2].tolist() == [0, 0]
+    assert 0 < result.distances[2] < 0.01
+    assert result.equal == 2
 
 
 def test_a_pool_on_disk_that_cannot_be_written_is_read(tmp_path):

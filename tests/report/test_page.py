@@ -99,8 +99,8 @@ def write_predictions(folder, spec, name="DMDistiller", students=3, images=40):
     generator = torch.Generator().manual_seed(0)
     targets = torch.arange(images) % spec.num_classes
     logits = torch.randn(students, images, spec.num_classes, generator=generator)
-    given = Predictions(logits, targets, spec, list(range(students)), ["convnet_w16"] * students)
-    given.write(Path(folder) / "predictions" / f"{name}.safetensors")
+    predictions = Predictions(logits, targets, spec, list(range(students)), ["convnet_w16"] * students)
+    predictions.write(Path(folder) / "predictions" / f"{name}.safetensors")
 
 
 def test_committed_tables_become_one_file_with_every_row_and_command(tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_a_run_with_set_results_predictions_and_data(digits_run, capsys):
     assert "Predictions of students trained on DM" in reader.text
     alts = [attributes["alt"] for tag, attributes in reader.tags if tag == "img"]
     for alt in ("Confusion matrix", "Reliability diagram", "Recall of each class", "accuracy against images per class"):
-        assert any(alt in found for found in alts), alt
+        assert any(alt in text for text in alts), alt
     assert sum(alt.startswith("Images of the set, each above") for alt in alts) == 10
 
 

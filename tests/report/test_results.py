@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from lightning_distill._renamed import COLUMNS
+from lightning_distill._renamed import CELLS, COLUMNS
 from lightning_distill.report.redact import redact_command, redact_paths
 from lightning_distill.report.results import REQUIRED, Result, grouped, read_results
 from lightning_distill.utils.statistics import t_half_width
@@ -56,6 +56,7 @@ def test_committed_results_are_read_whole(name):
     with path.open() as file:
         rows = list(csv.DictReader(file))
     rows = [{COLUMNS.get(name, name): cell for name, cell in row.items()} for row in rows]  # written by version 0.1.0
+    rows = [{name: CELLS.get(name, {}).get(cell, cell) for name, cell in row.items()} for row in rows]
     assert [dict(result.cells) for result in results] == rows
     groups = grouped(results)
     assert sum(len(group.results) for group in groups) == len(rows)
@@ -136,18 +137,19 @@ def test_rows_are_compared_only_where_they_are_alike_baselines_first_and_each_on
 
 
 @pytest.mark.parametrize(
-    ("given", "name", "baseline"),
+    ("key", "name", "baseline"),
     [
         ("random", "random subset", "random"),
-        ("kmeans (embedding)", "k-means (embedding)", "kmeans"),
+        ("kmeans_embedding", "k-means (embedding)", "kmeans"),
         ("DMDistiller", "DM", None),
-        ("all real data, balanced", "all real data, balanced", None),
+        ("full", "all real data", None),
+        ("full_balanced", "all real data, balanced", None),
         ("Distiller", "Distiller", None),
         ("randomly", "randomly", None),
     ],
 )
-def test_what_was_trained_on_has_a_name_in_tables(given, name, baseline):
-    result = Result({**ROW, "trained_on": given})
+def test_what_was_trained_on_has_a_name_in_tables(key, name, baseline):
+    result = Result({**ROW, "trained_on": key})
     assert (result.name, result.baseline) == (name, baseline)
 
 
@@ -163,8 +165,8 @@ def test_scores_are_found_by_their_spread_and_put_in_themes(tmp_path):
         "kappa_std": "",
     }
     (group,) = grouped(read_results(write(tmp_path / "r.csv", [row])))
-    found = {theme: list(scores) for theme, scores in group.scores().items()}
-    assert found == {
+    themes = {theme: list(scores) for theme, scores in group.scores().items()}
+    assert themes == {
         "Scores": ["acc"],
         "Calibration, before and after temperature scaling on val": ["ece"],
         "Further columns": ["new"],

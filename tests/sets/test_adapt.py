@@ -32,13 +32,13 @@ FLOATS = replace(SITE, min_value=-1.0, max_value=1.0, mean=(0.1,), std=(0.3,), s
 def made(spec=SITE, labels=(0, 0, 1, 1), seed=0, soft=False, lr=None):
     random = torch.Generator().manual_seed(seed)
     pixels = torch.rand(len(labels), *spec.shape, generator=random) * (spec.max_value - spec.min_value) + spec.min_value
-    taught = torch.rand(len(labels), spec.num_classes, generator=random).softmax(1) if soft else None
-    return LabeledSet(to_stored_dtype(pixels, spec), torch.tensor(labels), spec, taught, lr)
+    soft_labels = torch.rand(len(labels), spec.num_classes, generator=random).softmax(1) if soft else None
+    return LabeledSet(to_stored_dtype(pixels, spec), torch.tensor(labels), spec, soft_labels, lr)
 
 
 def test_a_set_that_fits_comes_back_as_it_is():
-    given = made()
-    assert adapt_set(given, replace(SITE, name="site B", mean=(7.0,))) is given
+    original = made()
+    assert adapt_set(original, replace(SITE, name="site B", mean=(7.0,))) is original
 
 
 def test_another_size_and_other_classes_are_refused_with_the_way_out():
@@ -51,32 +51,32 @@ def test_another_size_and_other_classes_are_refused_with_the_way_out():
 
 
 def test_classes_are_renamed_and_reordered_with_their_images_and_probabilities():
-    given = made(labels=(0, 1, 0, 1, 1), soft=True)
+    original = made(labels=(0, 1, 0, 1, 1), soft=True)
     data = replace(SITE, class_names=("gesund", "krank"), mean=(1.0,))
-    fitted = adapt_set(given, data, {"ill": "krank", "well": "gesund"})
+    fitted = adapt_set(original, data, {"ill": "krank", "well": "gesund"})
     assert fitted.spec.class_names == data.class_names
     assert fitted.spec.mean == SITE.mean
     assert fitted.labels.tolist() == [0, 0, 0, 1, 1]
     for row, old in enumerate((1, 3, 4, 0, 2)):
-        assert torch.equal(fitted.pixels[row], given.pixels[old])
-        assert torch.equal(fitted.soft_labels[row], given.soft_labels[old].flip(0))
+        assert torch.equal(fitted.pixels[row], original.pixels[old])
+        assert torch.equal(fitted.soft_labels[row], original.soft_labels[old].flip(0))
 
 
 def test_two_classes_become_one_and_an_absent_one_is_named():
     spec = replace(SITE, class_names=("a", "b", "c"))
-    given = made(spec, labels=(0, 1, 2), soft=True)
+    original = made(spec, labels=(0, 1, 2), soft=True)
     data = replace(SITE, class_names=("x", "y", "z", "w"))
     with pytest.warns(UserWarning, match="the set has no images of 'y', 'w'"):
-        fitted = adapt_set(given, data, {"a": "z", "b": "x", "c": "z"})
+        fitted = adapt_set(original, data, {"a": "z", "b": "x", "c": "z"})
     assert fitted.labels.tolist() == [0, 2, 2]
     for row, old in enumerate((1, 0, 2)):
-        a, b, c = given.soft_labels[old].tolist()
+        a, b, c = original.soft_labels[old].tolist()
         assert fitted.soft_labels[row].tolist() == pytest.approx([b, 0, a + c, 0])
     assert fitted.spec.num_classes == 4
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("mapping", "message"),
     [
         ({"ill": "ill"}, "--map-classes lacks 'well'"),
         ({"ill": "ill", "well": "ill", "wel": "ill"}, "set has no class 'wel'; it has ill, well; did you mean 'well'"),
@@ -84,19 +84,19 @@ def test_two_classes_become_one_and_an_absent_one_is_named():
         ({}, "'ill', 'well'"),
     ],
 )
-def test_a_wrong_map_is_refused(given, message):
+def test_a_wrong_map_is_refused(mapping, message):
     with pytest.raises(ValueError, match=message):
-        adapt_set(made(), SITE, given)
+        adapt_set(made(), SITE, mapping)
 
 
 @pytest.mark.parametrize("size", [(1, 4, 4), (1, 16, 12), (1, 5, 8)], ids=str)
 def test_resizing_is_pillows_antialiased_bilinear(size):
-    given = made()
-    fitted = adapt_set(given, replace(SITE, shape=size), resize=True)
+    original = made()
+    fitted = adapt_set(original, replace(SITE, shape=size), resize=True)
     assert fitted.pixels.dtype == torch.uint8
     assert fitted.spec.shape == size
     assert (fitted.spec.mean, fitted.spec.std) == (SITE.mean, SITE.std)
-    for old, new in zip(given.pixels, fitted.pixels, strict=True):
+    for old, new in zip(original.pixels, fitted.pixels, strict=True):
         expected = np.asarray(Image.fromarray(old[0].numpy()).resize(size[:0:-1], Image.Resampling.BILINEAR))
         assert np.abs(new[0].numpy().astype(int) - expected.astype(int)).max() <= 1
 
@@ -119,14 +119,14 @@ def test_shipped_pixels_are_rounded_and_clipped():
 
 
 def test_grey_becomes_colour_and_back():
-    given = made()
-    colour = adapt_set(given, replace(SITE, shape=(3, 8, 8)), resize=True)
+    original = made()
+    colour = adapt_set(original, replace(SITE, shape=(3, 8, 8)), resize=True)
     assert colour.spec.mean == SITE.mean * 3
     assert colour.spec.std == SITE.std * 3
     for channel in range(3):
-        assert torch.equal(colour.pixels[:, channel], given.pixels[:, 0])
+        assert torch.equal(colour.pixels[:, channel], original.pixels[:, 0])
     back = resize_set(colour, (1, 8, 8))
-    assert torch.equal(back.pixels, given.pixels)
+    assert torch.equal(back.pixels, original.pixels)
     assert back.spec.mean == pytest.approx(SITE.mean)
     spec = replace(SITE, shape=(3, 8, 8), mean=(10.0, 20.0, 30.0), std=(1.0, 2.0, 3.0))
     grey = resize_set(coloured := made(spec), (1, 8, 8))
@@ -137,11 +137,13 @@ def test_grey_becomes_colour_and_back():
 
 def test_real_images_of_one_site_serve_students_of_another(make_data):
     data = make_data(2)
-    draw = coreset_sampler("random", data.train_arrays(), [2, 3], data.spec, 0)
-    there = replace(data.spec, name="B", shape=(3, 4, 4), class_names=("ill", "well"), mean=(0.0,) * 3, std=(1.0,) * 3)
-    fitted = adapted_sampler(draw, there, {"0": "well", "1": "ill"}, resize=True)
+    sampler = coreset_sampler("random", data.train_arrays(), [2, 3], data.spec, 0)
+    other_site = replace(
+        data.spec, name="B", shape=(3, 4, 4), class_names=("ill", "well"), mean=(0.0,) * 3, std=(1.0,) * 3
+    )
+    fitted = adapted_sampler(sampler, other_site, {"0": "well", "1": "ill"}, resize=True)
     for student in (0, 1):
-        expected = adapt_set(draw(student), there, {"0": "well", "1": "ill"}, resize=True)
+        expected = adapt_set(sampler(student), other_site, {"0": "well", "1": "ill"}, resize=True)
         assert torch.equal(fitted(student).pixels, expected.pixels)
     assert fitted(0).labels.tolist() == [0, 0, 0, 1, 1]
     assert fitted(0).spec.mean == data.spec.mean * 3
@@ -276,8 +278,8 @@ def test_real_images_are_counted_by_class_and_refused_where_there_are_too_few():
 def test_a_student_has_the_same_real_images_at_every_ratio(make_data):
     data = make_data()
     spec, real = data.spec, data.train_arrays()
-    given = made(replace(spec, mean=(1.0,), std=(2.0,)), labels=(0, 0, 1, 1), soft=True, lr=3.0)
-    drawn = {w: mix_real_and_synthetic(real, [4, 4], given, w, spec, 0) for w in (0, 0.5, 1)}
+    original = made(replace(spec, mean=(1.0,), std=(2.0,)), labels=(0, 0, 1, 1), soft=True, lr=3.0)
+    drawn = {w: mix_real_and_synthetic(real, [4, 4], original, w, spec, 0) for w in (0, 0.5, 1)}
     alone = drawn[0](0)
     assert alone.soft_labels is None
     assert not torch.equal(alone.pixels, drawn[0](1).pixels)
@@ -285,12 +287,12 @@ def test_a_student_has_the_same_real_images_at_every_ratio(make_data):
         mixture = drawn[w](0)
         assert (len(mixture.labels), mixture.spec, mixture.lr) == (8 + count, spec, None)
         for image, label in zip(alone.pixels, alone.labels, strict=True):
-            there = (mixture.pixels == image).flatten(1).all(1)
-            assert mixture.soft_labels[there].tolist() == [[1 - label, label]]
-        for image, taught in zip(given.pixels, given.soft_labels, strict=True):
-            there = (mixture.pixels == image).flatten(1).all(1)
-            assert int(there.sum()) == count // 4
-            assert torch.equal(mixture.soft_labels[there], taught.repeat(count // 4, 1))
+            matching = (mixture.pixels == image).flatten(1).all(1)
+            assert mixture.soft_labels[matching].tolist() == [[1 - label, label]]
+        for image, soft_label in zip(original.pixels, original.soft_labels, strict=True):
+            matching = (mixture.pixels == image).flatten(1).all(1)
+            assert int(matching.sum()) == count // 4
+            assert torch.equal(mixture.soft_labels[matching], soft_label.repeat(count // 4, 1))
 
 
 @pytest.mark.parametrize(("real", "images"), [(20, 220), (500, 500), (500, 550), (500, 5500), (3000, 3300)])

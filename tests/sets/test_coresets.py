@@ -138,11 +138,11 @@ def test_selection_respects_the_counts_is_ordered_by_class_and_repeats_only_when
     images, labels = pictures()
     chosen = select(method, images, labels, counts, spec(3), 0)
     assert labels[chosen].tolist() == sorted(itertools.chain(*([c] * n for c, n in enumerate(counts))))
-    for label, (count, there) in enumerate(zip(counts, (12, 7, 20), strict=True)):
+    for label, (count, available) in enumerate(zip(counts, (12, 7, 20), strict=True)):
         _, times = np.unique(chosen[labels[chosen] == label], return_counts=True)
-        assert len(times) == min(count, there)
-        assert times.min() >= count // there
-        assert times.max() <= -(-count // there)
+        assert len(times) == min(count, available)
+        assert times.min() >= count // available
+        assert times.max() <= -(-count // available)
 
 
 @pytest.mark.parametrize("method", ["herding", "kcenter"])
@@ -234,7 +234,7 @@ def test_counts_follow_the_classes_by_largest_remainder(sizes):
         counts = counts_for_ratio(labels, total, "natural")
         assert counts == slow_counts(sizes, total)
         assert sum(counts) == total
-        assert all(1 <= n <= there for n, there in zip(counts, sizes, strict=True))
+        assert all(1 <= n <= available for n, available in zip(counts, sizes, strict=True))
         equal = counts_for_ratio(labels, total, "balanced")
         assert sum(equal) == total
         assert max(equal) - min(equal) <= 1

@@ -66,10 +66,10 @@ def test_a_set_loads_as_normalised_images_and_labels(tmp_path, spec):
 
 
 def test_images_in_another_memory_layout_come_back_in_order(tmp_path):
-    given = data()
-    strided = LabeledSet(given.pixels.contiguous(memory_format=torch.channels_last), given.labels.int(), UINT8)
+    original = data()
+    strided = LabeledSet(original.pixels.contiguous(memory_format=torch.channels_last), original.labels.int(), UINT8)
     back, _ = read_set(save_set(tmp_path, strided, {}))
-    assert torch.equal(back.pixels, given.pixels)
+    assert torch.equal(back.pixels, original.pixels)
     assert back.labels.dtype == torch.int64
 
 

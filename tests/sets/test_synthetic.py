@@ -54,11 +54,11 @@ def test_the_view_of_a_class_holds_its_images_and_passes_gradients_to_them_alone
     for label in range(3):
         synthetic.zero_grad()
         view = synthetic.of_class(label)
-        mine = synthetic.labels == label
-        assert torch.equal(view, synthetic.images[mine])
+        members = synthetic.labels == label
+        assert torch.equal(view, synthetic.images[members])
         (view * 3).sum().backward()
-        assert (synthetic.images.grad[mine] == 3).all()
-        assert not synthetic.images.grad[~mine].any()
+        assert (synthetic.images.grad[members] == 3).all()
+        assert not synthetic.images.grad[~members].any()
 
 
 @pytest.mark.parametrize("channels", [1, 3])

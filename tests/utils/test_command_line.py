@@ -18,11 +18,11 @@ def mix(data=None, synthetic_set="", real=(), ratio=None, map_classes=None, resi
 
 
 def test_options_are_in_order_and_defaults_are_left_out():
-    given = {
+    arguments = {
         "data": Data(), "synthetic_set": "/home/somebody/runs/both", "real": [4, 10], "ratio": [0.1, 1.0],
         "map_classes": {"a b": "ü"}, "resize": True, "seed": 0, "out": "/tmp/x.csv",
     }  # fmt: skip
-    assert shlex.split(command_line(mix, given)) == [
+    assert shlex.split(command_line(mix, arguments)) == [
         "lightning-distill", "mix", "--data", "Data", "--data.name", "breastmnist", "--data.size", "28",
         "--set", "both", "--real", "[4,10]", "--ratio", "[0.1,1.0]", "--map_classes", '{"a b": "ü"}',
         "--resize", "true",

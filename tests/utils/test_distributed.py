@@ -121,8 +121,8 @@ def test_both_ranks_have_the_scores_of_one_process(case, results):
     one, *ranks = (result[case] for result in results)
     for rank in ranks:
         assert rank["who"] == one["who"]
-        for mine, expected in zip(rank["students"], one["students"], strict=True):
-            assert mine == pytest.approx(expected, abs=1e-6)
+        for actual, expected in zip(rank["students"], one["students"], strict=True):
+            assert actual == pytest.approx(expected, abs=1e-6)
         assert rank["logged"] == pytest.approx(one["logged"], abs=1e-6)
     assert ranks[0]["seconds"] == ranks[1]["seconds"] or case == "foreign"
 
@@ -132,8 +132,8 @@ def test_each_rank_trains_its_share_only(case, sittings, first, results):
     one, *ranks = (result[case]["trained"] for result in results)
     everyone = len(one) // sittings
     for rank, trained in enumerate(ranks):
-        mine = [one[start + i] for start in range(0, len(one), everyone) for i in range(everyone)][rank::2]
-        assert sorted(trained) == sorted(mine)
+        expected = [one[start + i] for start in range(0, len(one), everyone) for i in range(everyone)][rank::2]
+        assert sorted(trained) == sorted(expected)
     assert len(ranks[0]) == first * sittings
     assert len(ranks[0]) + len(ranks[1]) == len(one)
 
@@ -145,8 +145,8 @@ def test_where_ranks_see_different_images_each_trains_everyone(results):
 
 
 def test_an_absent_class_is_named_once(results):
-    said = [result["absent"]["absent"] for result in results]
-    assert said == [["no real images of '2' to score on: left out of balanced accuracy and AUROC"]] * 2 + [[]]
+    messages = [result["absent"]["absent"] for result in results]
+    assert messages == [["no real images of '2' to score on: left out of balanced accuracy and AUROC"]] * 2 + [[]]
     assert all(not result["many"]["absent"] for result in results)
 
 
@@ -167,8 +167,8 @@ def test_both_ranks_have_the_predictions_of_one_process(case, results):
 
 
 def test_groups_of_images_whose_order_is_lost_are_refused(results):
-    said = [result["foreign"]["refused"] for result in results]
-    assert said == [[], *[["groups of images spread over 2 ranks; show every rank all images"]] * 2]
+    messages = [result["foreign"]["refused"] for result in results]
+    assert messages == [[], *[["groups of images spread over 2 ranks; show every rank all images"]] * 2]
     assert all(not result["many"]["refused"] for result in results)
 
 

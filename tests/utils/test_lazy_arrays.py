@@ -86,16 +86,16 @@ def test_floats_of_any_byte_order_come_out_native_and_equal(tmp_path, dtype):
 
 def test_neighbours_are_read_at_once_and_no_more_than_is_good(stored, monkeypatch):
     array, mapped = stored
-    read, asked, original = from_memmap(mapped), [], FileArray._neighbours
+    read, requests, original = from_memmap(mapped), [], FileArray._neighbours
     monkeypatch.setattr(
-        FileArray, "_neighbours", lambda self, file, *run: asked.append(run) or original(self, file, *run)
+        FileArray, "_neighbours", lambda self, file, *run: requests.append(run) or original(self, file, *run)
     )
     np.testing.assert_array_equal(read[np.array([9, 3, 8, 4, 4])], array[[9, 3, 8, 4, 4]])
-    assert asked == [(3, 2), (4, 1), (8, 2)]
-    asked.clear()
+    assert requests == [(3, 2), (4, 1), (8, 2)]
+    requests.clear()
     monkeypatch.setattr(lazy, "CHUNK_BYTES", 8 * array[0].nbytes)
     np.testing.assert_array_equal(read[:], array)
-    assert asked == [(0, 8), (8, 8), (16, 4)]
+    assert requests == [(0, 8), (8, 8), (16, 4)]
 
 
 def test_what_differs_from_its_file_or_has_no_pieces_stays_a_map(stored, tmp_path):
@@ -136,14 +136,14 @@ def test_an_array_that_is_not_packed_is_mapped_where_it_is(tmp_path, monkeypatch
     images, labels = blobs(2, 30, channels=3)
     np.savez(tmp_path / "toy.npz", train_images=images, train_labels=labels, turned=np.asfortranarray(images))
     monkeypatch.setattr(npz, "MAP_PLAIN_ABOVE", labels.nbytes + 200)
-    found = read_npz(tmp_path / "toy.npz")
-    assert [isinstance(found[key], np.memmap) for key in ("train_images", "train_labels", "turned")] == [
+    splits = read_npz(tmp_path / "toy.npz")
+    assert [isinstance(splits[key], np.memmap) for key in ("train_images", "train_labels", "turned")] == [
         True,
         False,
         True,
     ]
-    np.testing.assert_array_equal(found["train_images"], images)
-    np.testing.assert_array_equal(found["turned"], images)
+    np.testing.assert_array_equal(splits["train_images"], images)
+    np.testing.assert_array_equal(splits["turned"], images)
     assert [path.name for path in tmp_path.iterdir()] == ["toy.npz"]
     data = NpzDataModule(str(tmp_path / "toy.npz"), real_per_class=4)
     assert isinstance(data.train_arrays()[0].array, FileArray)
@@ -221,10 +221,10 @@ def test_starts_and_picks_by_every_method(pair, largest, method):
     if method != "kmeans":
         sets = [SyntheticSet.from_real_data(*data.train_arrays(), data.spec, 2, start, 0) for data in (memory, disk)]
         same(*(synthetic.images.detach() for synthetic in sets))
-    draws = [coreset_sampler(method, data.train_arrays(), [3] * 4, data.spec, 0)(0) for data in (memory, disk)]
+    samples = [coreset_sampler(method, data.train_arrays(), [3] * 4, data.spec, 0)(0) for data in (memory, disk)]
     if method != "kmeans":  # whose centres are those of a sample here
-        assert torch.equal(*(draw.pixels for draw in draws))
-    assert torch.equal(*(draw.labels for draw in draws))
+        assert torch.equal(*(sample.pixels for sample in samples))
+    assert torch.equal(*(sample.labels for sample in samples))
     assert 0 < max(largest) <= 40
 
 
@@ -242,8 +242,8 @@ def test_students_of_all_data(pair, largest):
     memory, disk, _ = pair
     trained = []
     for data in (memory, disk):
-        school = StudentTrainer("convnet_w16", data.spec, FEW, 360, 1, compile="off")
-        trained.append(school.fit(class_weighted_full_data(data.all_train_arrays(), data.spec)(0), 0).parameters)
+        trainer = StudentTrainer("convnet_w16", data.spec, protocol=FEW, images=360, students=1, compile="off")
+        trained.append(trainer.fit(class_weighted_full_data(data.all_train_arrays(), data.spec)(0), 0).parameters)
         bigger = replace(data.spec, shape=(1, 16, 16), class_names=("3", "2", "1", "0"))
         turned = adapt_set(
             full_data(data.train_arrays(), data.spec)(0), bigger, dict(zip("0123", "0123", strict=True)), True
@@ -258,15 +258,17 @@ def test_students_of_all_data(pair, largest):
 
 def test_features_neighbours_predictors_and_the_audit(pair, largest):
     memory, disk, _ = pair
-    found = []
+    results = []
     for data in (memory, disk):
         real, spec = data.train_arrays(), data.spec
-        features = embed_features(real, spec, "convnet_w16", FEW, compile="off")
+        features = embed_features(real, spec, network="convnet_w16", protocol=FEW, compile="off")
         queries = torch.from_numpy(np.ascontiguousarray(data.splits["test"][0][:4]))
         near = nearest(queries, real[0], spec, chunk_elements=10 * 192)
-        cheap = measure_predictors(real, data.splits["test"], spec)
-        found.append((features, near.rows, near.distances, cheap.knn_acc, [str(f) for f in audit(data.load_splits())]))
-    for one, other in zip(*found, strict=True):
+        stats = measure_predictors(real, data.splits["test"], spec)
+        results.append(
+            (features, near.rows, near.distances, stats.knn_acc, [str(f) for f in audit(data.load_splits())])
+        )
+    for one, other in zip(*results, strict=True):
         assert np.array_equal(one, other)
     assert 0 < max(largest) <= 40
 

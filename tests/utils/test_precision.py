@@ -28,17 +28,17 @@ def test_emulation_is_said_once_a_process():
         "import lightning_distill.utils.precision as p; p.bf16_is_native = lambda device: False\n"
         "for _ in range(3): p.warn_if_emulated('cpu')"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
-    assert told.count("emulates bf16") == 1
-    assert "use precision 32-true" in told
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
+    assert output.count("emulates bf16") == 1
+    assert "use precision 32-true" in output
 
 
 def test_native_bf16_is_silent(monkeypatch):
     monkeypatch.setattr("lightning_distill.utils.precision.bf16_is_native", lambda device: True)
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         warn_if_emulated("cpu")
-    assert told == []
+    assert record == []
 
 
 def test_a_fit_and_its_students_warn_and_go_on(make_data, make_trainer, monkeypatch):

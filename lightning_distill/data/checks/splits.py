@@ -1,8 +1,9 @@
-"""Validate the splits against each other, and split a validation set off train."""
+"""Validate the splits against each other, select their rows, and split a validation set off train."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, tra
 
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import PATIENT
+from lightning_distill.utils.lazy_arrays import take
 
 Split = tuple[Array, NDArray[np.int64]]
 
@@ -36,7 +38,7 @@ class RawSplits:
     group_kind: str = PATIENT
 
 
-def check_alike(splits: dict[str, Split]) -> None:
+def check_alike(splits: Mapping[str, Split]) -> None:
     """Validate that all splits have the image size, pixel scale and kind of labels of train.
 
     Raises:
@@ -61,7 +63,7 @@ def check_alike(splits: dict[str, Split]) -> None:
             )
 
 
-def check_splits(splits: dict[str, Split], classes: int, names: tuple[str, ...]) -> None:
+def check_splits(splits: Mapping[str, Split], classes: int, names: tuple[str, ...]) -> None:
     """Validate the splits against each other and against the classes.
 
     Args:
@@ -83,6 +85,24 @@ def check_splits(splits: dict[str, Split], classes: int, names: tuple[str, ...])
     counts = np.bincount(labels, minlength=classes) if labels.ndim == 1 else np.ones(classes)
     if empty := [names[c] for c in np.flatnonzero(counts == 0)]:
         raise ValueError(f"no training images of the class {', '.join(map(repr, empty))}; drop it or add images")
+
+
+def select_rows(
+    splits: dict[str, Split], groups: dict[str, NDArray[np.int64]], split: str, source: str, rows: NDArray[np.int64]
+) -> None:
+    """Set a split to rows of another split, or reduce it to some of its own rows.
+
+    Args:
+        splits: Images and labels by split; changed in place.
+        groups: Group numbers ``(N,)`` by split, where groups are known; changed in place.
+        split: Name of the split that is set.
+        source: Name of the split that the rows are taken from, which may be the same one.
+        rows: Row numbers.
+    """
+    images, labels = splits[source]
+    splits[split] = take(images, rows), labels[rows]
+    if source in groups:
+        groups[split] = groups[source][rows]
 
 
 def carve_out(

@@ -1,5 +1,5 @@
 """Folders of image files: index, decode, resize, cache."""
 
-from lightning_distill.data.folder.index import Columns
+from lightning_distill.data.folder.table import Columns
 
 __all__ = ["Columns"]

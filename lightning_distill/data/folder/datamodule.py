@@ -16,18 +16,13 @@ from numpy.typing import NDArray
 from lightning_distill.augmentation.presets import valid_for
 from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
-from lightning_distill.data.checks.groups import PATIENT, OnOverlap
+from lightning_distill.data.checks.groups import PATIENT, SPLITS, OnOverlap
+from lightning_distill.data.folder.class_folders import list_folders
 from lightning_distill.data.folder.decode import DecodedFolder, DecodeOptions, OnError, decode
-from lightning_distill.data.folder.index import (
-    SPLITS,
-    Columns,
-    Entry,
-    list_folders,
-    list_table,
-    relative_permission_errors,
-    shorten_list,
-)
+from lightning_distill.data.folder.files import relative_permission_errors
+from lightning_distill.data.folder.index import Entry, shorten_list
 from lightning_distill.data.folder.resize import Color, Fit
+from lightning_distill.data.folder.table import Columns, list_table
 from lightning_distill.data.readers import ReadOptions, is_volume
 from lightning_distill.data.readers.windows import parse_windows
 from lightning_distill.spec import DataSpec

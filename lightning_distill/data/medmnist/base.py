@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_distill.augmentation.presets import valid_for
-from lightning_distill.data.base import ArrayDataModule, DataOptions
+from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.medmnist.file import MedMNISTFile
+from lightning_distill.data.options import DataOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # in `typing` from Python 3.11 on

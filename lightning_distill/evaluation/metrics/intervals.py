@@ -117,7 +117,7 @@ def bootstrap_interval(
     """
     _check_level(level)
     score = weighted_statistic(metric, predictions.logits, predictions.targets, predictions.spec)
-    units = _units(predictions.groups, len(predictions.targets))
+    units = resampling_units(predictions.groups, len(predictions.targets))
     drawn = bootstrap(
         score, units, get_metric(metric, predictions.spec).resamples if resamples is None else resamples, seed
     )
@@ -150,7 +150,7 @@ def paired_bootstrap(
         ValueError: Targets, classes, split or groups differ.
     """
     _check_level(level)
-    _check_same(a, b)
+    check_same_images(a, b)
     first = weighted_statistic(metric, a.logits, a.targets, a.spec)
     second = weighted_statistic(metric, b.logits, b.targets, b.spec)
 
@@ -158,7 +158,7 @@ def paired_bootstrap(
         return first(counts) - second(counts)
 
     groups = a.groups if a.groups is not None else b.groups
-    units = _units(groups, len(a.targets))
+    units = resampling_units(groups, len(a.targets))
     drawn = bootstrap(score, units, get_metric(metric, a.spec).resamples if resamples is None else resamples, seed)
     known = drawn[~np.isnan(drawn)]
     tail = min(int((known <= 0).sum()), int((known >= 0).sum()))
@@ -205,7 +205,8 @@ def small_split_warning(
     return f"{n} {SPLITS.get(split, split)} {over}: accuracy is known to ± {100 * half:.1f} points"
 
 
-def _units(groups: Tensor | None, images: int) -> Rows:
+def resampling_units(groups: Tensor | None, images: int) -> Rows:
+    """Return the unit ``(N,)`` that each image is resampled with: its group, or itself where groups are unknown."""
     return np.arange(images) if groups is None else np.unique(groups.numpy(), return_inverse=True)[1]
 
 
@@ -221,7 +222,7 @@ def _estimate(score: WeightedScore, drawn: Floats, units: Rows, grouped: bool, l
     return Estimate(mean, std, float(low), float(high), level, int(units.max()) + 1, over)
 
 
-def _check_same(a: Predictions, b: Predictions) -> None:
+def check_same_images(a: Predictions, b: Predictions) -> None:
     """Raise ValueError if two predictions are not on the same images."""
     if a.spec.class_names != b.spec.class_names or a.split != b.split:
         ours, theirs = (f"{len(of.spec.class_names)} classes on {of.split}" for of in (a, b))

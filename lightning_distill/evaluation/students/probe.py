@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol
+from lightning_distill.evaluation.students.protocol import Protocol
 from lightning_distill.evaluation.students.trainer import Student
 from lightning_distill.functional.build import build_functional_network, loss_for_task
 from lightning_distill.functional.network import Parameters
 from lightning_distill.networks.pretrained import is_pretrained
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec, Task
+from lightning_distill.utils.progress import ProgressCallback
 
 #: Bytes of features that are kept; the features used least recently are removed first.
 CACHE_BYTES = 2**28

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-#: Function that is called once for each student and epoch.
-ProgressCallback = Callable[[], object]
 
 
 @dataclass(frozen=True)

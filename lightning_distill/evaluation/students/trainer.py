@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_distill.augmentation.siamese import SiameseAugmentation
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol
+from lightning_distill.evaluation.students.protocol import Protocol
 from lightning_distill.evaluation.students.vectorized import VectorizedTrainer, can_vectorize, vectorize_error
 from lightning_distill.functional.build import build_functional_network
 from lightning_distill.functional.compile import CompileMode
@@ -19,6 +19,7 @@ from lightning_distill.functional.network import FunctionalNetwork, Parameters
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.precision import warn_if_emulated
+from lightning_distill.utils.progress import ProgressCallback
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 #: Function that is called with the number of epochs so far and the parameters.
@@ -81,6 +82,7 @@ class StudentTrainer:
         self,
         architecture: str,
         spec: DataSpec,
+        *,
         protocol: Protocol,
         images: int,
         students: int,
@@ -101,7 +103,7 @@ class StudentTrainer:
         self._vectorized_trainer_cache: VectorizedTrainer | None = None
 
     def fit_many(
-        self, data: Sequence[LabeledSet], seeds: Sequence[int], on_epoch: ProgressCallback = lambda: None
+        self, data: Sequence[LabeledSet], seeds: Sequence[int], *, on_epoch: ProgressCallback = lambda: None
     ) -> list[Student]:
         """Train one student on each set. The results equal those of `fit`, up to rounding if vectorized.
 
@@ -115,12 +117,13 @@ class StudentTrainer:
         """
         if len(seeds) > 1 and can_vectorize(data) and (vectorized := self._vectorized_trainer()) is not None:
             return list(map(self._to_student, seeds, vectorized.fit_many(data, seeds, on_epoch)))
-        return [self.fit(part, seed, on_epoch) for part, seed in zip(data, seeds, strict=True)]
+        return [self.fit(part, seed, on_epoch=on_epoch) for part, seed in zip(data, seeds, strict=True)]
 
     def fit(
         self,
         data: LabeledSet,
         seed: int,
+        *,
         on_epoch: ProgressCallback = lambda: None,
         on_epoch_parameters:
         #: Function that is called with the number of epochs so far and the parameters.
@@ -154,7 +157,13 @@ class StudentTrainer:
         if self._vectorized and self._vectorized_trainer_cache is None:
             if (reason := vectorize_error(self.network, self.spec.shape, self.device)) is None:
                 self._vectorized_trainer_cache = VectorizedTrainer(
-                    self.architecture, self.network, self.augment, self.spec, self.protocol, self.device, self.bf16
+                    architecture=self.architecture,
+                    network=self.network,
+                    augment=self.augment,
+                    spec=self.spec,
+                    protocol=self.protocol,
+                    device=self.device,
+                    bf16=self.bf16,
                 )
             else:
                 message = f"students of {self.architecture!r} are trained in turn, slower ({reason})"

@@ -12,17 +12,18 @@ from torch import Tensor
 from torch.func import vmap
 
 from lightning_distill.augmentation.siamese import SiameseAugmentation
-from lightning_distill.evaluation.students.protocol import ProgressCallback, Protocol
+from lightning_distill.evaluation.students.protocol import Protocol
 from lightning_distill.functional.network import FunctionalNetwork, Parameters
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.lazy_images import LazyImages
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.progress import ProgressCallback
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 Result = TypeVar("Result")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class VectorizedTrainer:
     """Trainer of several students at once. It trains fewer at once when memory runs out.
 

@@ -26,7 +26,7 @@ def split(patients, classes=2, seed=0):
 def module(**patients):
     """A data module with these patients by split; other keywords are its options."""
     options = {key: patients.pop(key) for key in list(patients) if key not in ("train", "val", "test")}
-    splits = {name: split(given, seed=seed) for seed, (name, given) in enumerate(patients.items())}
+    splits = {name: split(members, seed=seed) for seed, (name, members) in enumerate(patients.items())}
     return ArrayDataModule(**splits, groups=patients, **options)
 
 
@@ -44,8 +44,8 @@ def together(groups):
     "kind", [str, np.str_, str.encode, lambda name: ord(name[0]), lambda name: np.uint8(ord(name[0]))]
 )
 def test_one_patient_has_one_number_in_every_split_and_no_trace_of_a_name(kind):
-    given = {name: np.array([kind(patient) for patient in patients]) for name, patients in LEAKY.items()}
-    numbers = number_groups(given)
+    identifiers = {name: np.array([kind(patient) for patient in patients]) for name, patients in LEAKY.items()}
+    numbers = number_groups(identifiers)
     names = np.concatenate(list(LEAKY.values()))
     assert (together(numbers) == (names[:, None] == names)).all()
     assert numbers["train"].tolist() == [0, 0, 1, 1, 2, 2, 3]  # as they are met
@@ -66,7 +66,7 @@ def test_numbering_numbers_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "message"),
+    ("groups", "error", "message"),
     [
         ([1.0, 2.0], TypeError, "train groups are float64; give each image an integer or a string"),
         (np.array(["a", None], object), TypeError, "train groups hold NoneType; give each image an integer or a str"),
@@ -74,9 +74,9 @@ def test_numbering_numbers_changes_nothing():
         (np.zeros((3, 2), int), ValueError, r"train groups have the shape \(3, 2\)"),
     ],
 )
-def test_identifiers_that_are_none_are_refused(given, error, message):
+def test_identifiers_that_are_none_are_refused(groups, error, message):
     with pytest.raises(error, match=message):
-        number_groups({"train": given})
+        number_groups({"train": groups})
 
 
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
@@ -92,8 +92,8 @@ def test_a_clean_split_goes_through_and_keeps_its_groups(shape):
 
 
 def test_the_overlap_is_counted_pair_by_pair():
-    found = overlaps(number_groups(LEAKY))
-    assert [(o.splits, o.groups, [len(rows) for rows in o.rows]) for o in found] == [
+    counted = overlaps(number_groups(LEAKY))
+    assert [(o.splits, o.groups, [len(rows) for rows in o.rows]) for o in counted] == [
         (("train", "val"), 1, [2, 1]),
         (("train", "test"), 1, [2, 2]),
         (("val", "test"), 1, [1, 1]),
@@ -113,18 +113,18 @@ def test_a_patient_in_two_splits_stops_the_run_with_counts_and_no_names():
 
 def test_a_run_that_was_told_to_goes_on_with_one_warning():
     data = module(**LEAKY, on_overlap="warn")
-    with pytest.warns(UserWarning, match="train and test share 1 group .* too good") as told:
+    with pytest.warns(UserWarning, match="train and test share 1 group .* too good") as record:
         data.setup()
     data.setup()
-    assert len(told) == 1
+    assert len(record) == 1
     assert {name: len(labels) for name, (_, labels) in data.splits.items()} == {"train": 7, "val": 3, "test": 3}
 
 
 def test_dropping_leaves_later_splits_whole():
     data = module(**LEAKY, on_overlap="drop")
-    with pytest.warns(UserWarning, match=r"leaves out 4 of train's 7 and 1 of val's 3 images") as told:
+    with pytest.warns(UserWarning, match=r"leaves out 4 of train's 7 and 1 of val's 3 images") as record:
         data.setup()
-    assert len(told) == 1
+    assert len(record) == 1
     for name, rows in {"train": [4, 5, 6], "val": [0, 2], "test": [0, 1, 2]}.items():
         images, labels = split(LEAKY[name], seed=list(LEAKY).index(name))
         assert np.array_equal(data.splits[name][0][:, 0], images[rows])
@@ -252,9 +252,9 @@ def test_a_subclass_that_sets_numbers_in_load_is_held_to_them():
 
 def npz(folder, patients, kind="patient_id", **more):
     arrays = {}
-    for seed, (name, given) in enumerate(patients.items()):
-        arrays[f"{name}_images"], arrays[f"{name}_labels"] = split(given, seed=seed)
-        arrays[f"{name}_{kind}"] = np.array(given)
+    for seed, (name, members) in enumerate(patients.items()):
+        arrays[f"{name}_images"], arrays[f"{name}_labels"] = split(members, seed=seed)
+        arrays[f"{name}_{kind}"] = np.array(members)
     np.savez(folder / "p.npz", **arrays, **more)
     return str(folder / "p.npz")
 

@@ -98,8 +98,8 @@ def test_class_folders_become_classes(root):
     labels = np.concatenate([data.splits["train"][1], data.splits["val"][1]])
     expected = [grey(n) for n in range(20)]
     for image, label in zip(whole, labels, strict=True):
-        (found,) = (n for n in range(20) if np.array_equal(expected[n], image[0]))
-        assert label == found // 10
+        (number,) = (n for n in range(20) if np.array_equal(expected[n], image[0]))
+        assert label == number // 10
     assert np.bincount(data.splits["val"][1]).tolist() == [2, 2]
     x, y = data.train_dataloader().batch(0)
     assert x.shape == (6, 1, 6, 7)
@@ -131,11 +131,11 @@ def test_files_may_lie_deeper_and_hidden_ones_are_passed_over(root):
 def test_files_that_are_no_images_are_counted(root):
     (root / "ill" / "notes.txt").write_text("hello")
     save(root / "loose.png", grey())
-    with pytest.warns(UserWarning, match="left out") as heard:
+    with pytest.warns(UserWarning, match="left out") as record:
         FolderDataModule(str(root)).setup()
-    said = " ".join(str(warning.message) for warning in heard)
-    assert "1 files below the class folders are in unsupported formats or links to folders" in said
-    assert "1 images beside the class folders have no label" in said
+    messages = " ".join(str(warning.message) for warning in record)
+    assert "1 files below the class folders are in unsupported formats or links to folders" in messages
+    assert "1 images beside the class folders have no label" in messages
 
 
 def test_links_are_read_counted_or_missed_but_never_passed_over(root):
@@ -177,9 +177,9 @@ def test_a_folder_that_may_not_be_looked_into_is_named_and_no_empty_one(root, mo
     name = "root" if closed == "." else closed
     with pytest.raises(
         PermissionError, match=f"cannot access {name}: Permission denied; change its permissions"
-    ) as heard:
+    ) as caught:
         FolderDataModule(str(root)).setup()
-    assert str(root.parent) not in str(heard.value)
+    assert str(root.parent) not in str(caught.value)
 
 
 def arrange(root, what):
@@ -446,9 +446,9 @@ def test_damaged_files_are_named_or_left_out_and_counted(root):
     ):
         FolderDataModule(str(root)).setup()
     data = FolderDataModule(str(root), on_error="skip")
-    with pytest.warns(UserWarning, match="2 of 20 files cannot be read and are left out") as heard:
+    with pytest.warns(UserWarning, match="2 of 20 files cannot be read and are left out") as record:
         data.setup()
-    (message,) = (str(warning.message) for warning in heard if "cannot be read" in str(warning.message))
+    (message,) = (str(warning.message) for warning in record if "cannot be read" in str(warning.message))
     assert "png" not in message  # a file may be named for its patient, and warnings go into logs
     assert data.skipped == ["healthy/2.png", "ill/4.png"]
     assert np.bincount(np.concatenate([labels for _, labels in data.splits.values()])).tolist() == [9, 9]
@@ -670,8 +670,8 @@ def test_twelve_bits_in_sixteen_are_told_a_way_out_that_there_is(tmp_path, recwa
             save(tmp_path / str(factor) / "ab"[n % 2] / f"{n}.png", grey(n).astype(np.uint16) * 16 * factor)
         recwarn.clear()
         FolderDataModule(str(tmp_path / str(factor)), val_fraction=0.25).setup()
-        said = any("so that they use all bits (12 bits: times 16)" in str(one.message) for one in recwarn)
-        assert said == warned
+        advised = any("so that they use all bits (12 bits: times 16)" in str(one.message) for one in recwarn)
+        assert advised == warned
 
 
 def test_photometric_interpretations_do_not_mix_unless_accepted(scans):
@@ -808,16 +808,16 @@ def test_nothing_of_files_and_headers_reaches_card_set_log_or_cache(scans, tmp_p
     monkeypatch.chdir(tmp_path)
     scans(StudyInstanceUID=NAME)
     caplog.clear()
-    with warnings.catch_warnings(record=True) as heard:
+    with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         main(["coreset", "--ipc=1", "--data=FolderDataModule", "--data.root=scans", "--data.read.window=[lung,bone]",
               "--data.size=16", "--data.groups=dicom", "--data.cache=cache", "--data.val_fraction=0.5",
               "--out=c"])  # fmt: skip
-    said = "".join(capsys.readouterr()) + caplog.text + str([str(warning.message) for warning in heard])
+    printed = "".join(capsys.readouterr()) + caplog.text + str([str(warning.message) for warning in record])
     written = b"".join(
         path.read_bytes() for folder in ("c", "cache") for path in (tmp_path / folder).rglob("*") if path.is_file()
     )
-    assert "Mustermann" not in said
+    assert "Mustermann" not in printed
     assert b"Mustermann" not in written
     assert b"scans" not in written
     card = json.loads((tmp_path / "c" / "card.json").read_text())

@@ -122,9 +122,9 @@ def test_the_argument_wins_over_the_variable_when_reading(tmp_path, monkeypatch)
         (tmp_path / place).mkdir()
         write(tmp_path / place, "breastmnist", seed=seed)
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path / "variable"))
-    given = MedMNISTDataModule("breastmnist", root=str(tmp_path / "given"), download=False).train_arrays()[0]
+    images = MedMNISTDataModule("breastmnist", root=str(tmp_path / "given"), download=False).train_arrays()[0]
     variable = MedMNISTDataModule("breastmnist", download=False).train_arrays()[0]
-    assert not np.array_equal(given, variable)
+    assert not np.array_equal(images, variable)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ def test_a_missing_file_is_named_when_downloading_is_off(tmp_path):
 
 
 def test_a_missing_file_is_fetched_through_the_package_when_downloading_is_on(tmp_path, monkeypatch):
-    asked = []
+    requests = []
 
     def fetch(split, root, size, download):
-        asked.append((split, root, size, download))
+        requests.append((split, root, size, download))
         write(Path(root), "bloodmnist", size)
 
     monkeypatch.setattr(medmnist, medmnist.INFO["bloodmnist"]["python_class"], fetch)
@@ -163,7 +163,7 @@ def test_a_missing_file_is_fetched_through_the_package_when_downloading_is_on(tm
     data.prepare_data()
     data.prepare_data()
     assert data.spec.shape == (3, 64, 64)
-    assert asked == [("train", str(tmp_path / "new"), 64, True)]
+    assert requests == [("train", str(tmp_path / "new"), 64, True)]
 
 
 def test_a_download_that_fails_says_where_the_file_is_to_be_had(tmp_path, monkeypatch):

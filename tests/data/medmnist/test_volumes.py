@@ -192,17 +192,17 @@ def test_a_recipe_makes_the_same_data_again(tmp_path):
 
 
 def test_a_missing_file_is_fetched_through_the_package_when_downloading_is_on(tmp_path, monkeypatch):
-    asked = []
+    requests = []
 
     def fetch(split, root, size, download):
-        asked.append((split, root, size, download))
+        requests.append((split, root, size, download))
         write(Path(root), "vesselmnist3d", size)
 
     monkeypatch.setattr(medmnist, medmnist.INFO["vesselmnist3d"]["python_class"], fetch)
     data = MedMNIST3DDataModule("vesselmnist3d", size=64, root=str(tmp_path / "new"))
     data.prepare_data()
     assert data.spec.shape == (1, 64, 64)
-    assert asked == [("train", str(tmp_path / "new"), 64, True)]
+    assert requests == [("train", str(tmp_path / "new"), 64, True)]
 
 
 @pytest.mark.parametrize(

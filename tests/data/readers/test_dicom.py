@@ -482,18 +482,18 @@ def test_nothing_of_the_header_is_said_anywhere(edited, caplog, capsys, options,
                       SOPInstanceUID=NAME, AccessionNumber=NAME, StudyDate="2017-bad " + NAME, **damage)  # fmt: skip
     caplog.clear()
     caplog.set_level(logging.DEBUG)
-    said = ""
-    with warnings.catch_warnings(record=True) as heard:
+    output = ""
+    with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         try:
             picture = read_image(path, ReadOptions(**options), "ill/x.dcm")
-            said = f"{picture.scale} {picture.kind}"
+            output = f"{picture.scale} {picture.kind}"
         except ValueError as error:
-            said = f"{error} {error.__cause__}"
-            assert "ill/x.dcm" in said
-    assert "Mustermann" not in said
-    assert str(path.parent) not in said
-    assert (heard, caplog.text, "".join(capsys.readouterr())) == ([], "", "")
+            output = f"{error} {error.__cause__}"
+            assert "ill/x.dcm" in output
+    assert "Mustermann" not in output
+    assert str(path.parent) not in output
+    assert (record, caplog.text, "".join(capsys.readouterr())) == ([], "", "")
 
 
 def test_a_number_that_is_none_is_not_quoted(edited):

@@ -29,7 +29,7 @@ def stored(seed=0):
 
 def elements(seed=0, patient=b"P1", **changes):
     """Tags with representation and bytes of a CT slice, in ascending order; ``None`` leaves one out."""
-    given = {
+    tags = {
         "charset": ((0x0008, 0x0005), b"CS", b"ISO_IR 100"),
         "sop_class": ((0x0008, 0x0016), b"UI", CT),
         "modality": ((0x0008, 0x0060), b"CS", b"CT"),
@@ -47,14 +47,14 @@ def elements(seed=0, patient=b"P1", **changes):
         "pixels": (PIXELS, b"OW", stored(seed).tobytes()),
     }
     for key, value in changes.items():
-        given[key] = None if value is None else (*given[key][:2], value)
-    return [element for element in given.values() if element is not None]
+        tags[key] = None if value is None else (*tags[key][:2], value)
+    return [element for element in tags.values() if element is not None]
 
 
-def write(given, explicit=False):
+def write(tags, explicit=False):
     """A data set, little endian, as PS3.5 section 7.1 has it; odd values padded."""
     content = b""
-    for (group, number), kind, value in given:
+    for (group, number), kind, value in tags:
         value += (b"\0" if kind == b"UI" else b" ") * (len(value) % 2)
         content += struct.pack("<HH", group, number)
         if not explicit:

@@ -44,8 +44,8 @@ def test_a_new_format_is_one_reader_and_one_entry(root):
     data = FolderDataModule(str(root), val_fraction=0.25)
     assert data.spec.shape == (1, 4, 5)
     images = np.concatenate([data.splits[split][0][:, 0] for split in ("train", "val")])
-    found = sorted(next(n for n in range(8) if np.array_equal(image, pixels(n))) for image in images)
-    assert found == list(range(8))
+    numbers = sorted(next(n for n in range(8) if np.array_equal(image, pixels(n))) for image in images)
+    assert numbers == list(range(8))
 
 
 def test_a_truncated_file_of_a_new_format_is_named_and_may_be_skipped(root):

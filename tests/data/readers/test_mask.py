@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 
 from lightning_distill import FolderDataModule
 from lightning_distill.cli import main
-from lightning_distill.data.folder.index import Columns
+from lightning_distill.data.folder import Columns
 from lightning_distill.data.readers import InvalidReadOption, ReadOptions, UnreadableFile, read_image
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -44,8 +44,8 @@ def cut(values, axis, place):
 @pytest.mark.parametrize("axis", AXES)
 def test_the_slice_with_the_largest_area_is_read(tmp_path, axis):
     values, mask = volume_and_mask()
-    path, of_it = save(tmp_path / "v.nii.gz", values), save(tmp_path / "m.nii.gz", mask)
-    picture = read_image(path, ReadOptions(frames="mask", axis=axis), mask=of_it)
+    path, mask_path = save(tmp_path / "v.nii.gz", values), save(tmp_path / "m.nii.gz", mask)
+    picture = read_image(path, ReadOptions(frames="mask", axis=axis), mask=mask_path)
     areas = (mask != 0).sum(tuple(of for of in range(3) if of != AXES[axis]))
     place = int(areas.argmax())
     assert place == {"sagittal": 1, "coronal": 5, "axial": 2}[axis]
@@ -63,19 +63,19 @@ def test_however_volume_and_mask_are_stored_the_slice_is_the_same(tmp_path, orde
         affine[:, 3] = -100, 30, 7, 1
         stored = [np.ascontiguousarray(of[tuple(slice(None, None, sign) for sign in signs)].transpose(order))
                   for of in (upright, marked)]  # fmt: skip
-        path, of_it = save(tmp_path / "v.nii", stored[0], affine), save(tmp_path / "m.nii", stored[1], affine)
-        picture = read_image(path, ReadOptions(frames="mask"), mask=of_it)
+        path, mask_path = save(tmp_path / "v.nii", stored[0], affine), save(tmp_path / "m.nii", stored[1], affine)
+        picture = read_image(path, ReadOptions(frames="mask"), mask=mask_path)
         np.testing.assert_array_equal(picture.pixels[0], cut(upright, "axial", 2), err_msg=str(signs))
 
 
 @pytest.mark.parametrize("axis", AXES)
 def test_a_real_volume_is_cut_where_its_bright_voxels_are_most(tmp_path, axis):
     path = Path(data_path) / "anatomical.nii"  # its first axis runs to the left
-    given = nib.load(path)
-    values = np.asarray(given.dataobj)
-    of_it = save(tmp_path / "m.nii.gz", (values > 8000).astype(np.uint8), given.affine)
+    volume = nib.load(path)
+    values = np.asarray(volume.dataobj)
+    mask_path = save(tmp_path / "m.nii.gz", (values > 8000).astype(np.uint8), volume.affine)
     place = int((values > 8000).sum(tuple(of for of in range(3) if of != AXES[axis])).argmax())
-    picture = read_image(path, ReadOptions(frames="mask", axis=axis, window=(5000, 10000)), mask=of_it)
+    picture = read_image(path, ReadOptions(frames="mask", axis=axis, window=(5000, 10000)), mask=mask_path)
     expected = np.take(values[::-1], values.shape[0] - 1 - place if axis == "sagittal" else place, AXES[axis])
     np.testing.assert_allclose(picture.pixels[0], np.clip(expected[::-1, ::-1].T / 10000, 0, 1), atol=1e-6)
 
@@ -83,8 +83,8 @@ def test_a_real_volume_is_cut_where_its_bright_voxels_are_most(tmp_path, axis):
 def test_of_equal_areas_the_one_nearest_to_the_middle_is_read(tmp_path):
     values, mask = volume_and_mask()[0], np.zeros((6, 7, 9), np.float32)
     mask[2, 2, [0, 3, 8]] = 1
-    path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
-    picture = read_image(path, ReadOptions(frames="mask"), mask=of_it)
+    path, mask_path = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
+    picture = read_image(path, ReadOptions(frames="mask"), mask=mask_path)
     np.testing.assert_array_equal(picture.pixels[0], cut(values, "axial", 3))
 
 
@@ -106,19 +106,19 @@ def test_of_several_outlines_the_one_asked_for_counts(tmp_path, label, place, sl
 def test_a_label_that_a_mask_lacks_is_named_with_those_it_has(tmp_path):
     values, mask = volume_and_mask()
     mask[0, 0, 0] = 7
-    path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
+    path, mask_path = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
     with pytest.raises(
         UnreadableFile, match=r"cannot read v.nii: its mask has no label 2, only 3, 7; set mask_label to one"
     ):
-        read_image(path, ReadOptions(frames="mask", mask_label=2), mask=of_it)
-    save(of_it, np.arange(mask.size, dtype=np.int16).reshape(mask.shape) * 2)
+        read_image(path, ReadOptions(frames="mask", mask_label=2), mask=mask_path)
+    save(mask_path, np.arange(mask.size, dtype=np.int16).reshape(mask.shape) * 2)
     with pytest.raises(
         UnreadableFile, match=r"no label 3, only 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, \.\.\.; set mask_label"
     ):
-        read_image(path, ReadOptions(frames="mask", mask_label=3), mask=of_it)
-    save(of_it, np.full(mask.shape, 0.3, np.float32))
+        read_image(path, ReadOptions(frames="mask", mask_label=3), mask=mask_path)
+    save(mask_path, np.full(mask.shape, 0.3, np.float32))
     with pytest.raises(UnreadableFile, match="no label 3, only fractions; set mask_label to one of these"):
-        read_image(path, ReadOptions(frames="mask", mask_label=3), mask=of_it)
+        read_image(path, ReadOptions(frames="mask", mask_label=3), mask=mask_path)
 
 
 @pytest.mark.parametrize("options", [{"mask_label": 0, "frames": "mask"}, {"mask_label": 2}])
@@ -135,18 +135,18 @@ def test_a_resampled_volume_has_its_mask_resampled_with_it(tmp_path):
     values[:] = np.array([0, 100, 200, 300])
     mask[1:3, 1:3, 2] = 1
     affine = np.diag([2.0, 2.0, 2.0, 1.0])
-    path, of_it = save(tmp_path / "v.nii", values, affine), save(tmp_path / "m.nii", mask, affine)
+    path, mask_path = save(tmp_path / "v.nii", values, affine), save(tmp_path / "m.nii", mask, affine)
     options = ReadOptions(frames="mask", window=(150, 300), spacing=1)
-    picture = read_image(path, options, mask=of_it)
+    picture = read_image(path, options, mask=mask_path)
     assert picture.pixels.shape == (1, 7, 7)
     np.testing.assert_allclose(picture.pixels, 200 / 300, atol=1e-6)
     mask[:] = 0
     mask[1, 1, 1] = 1
-    save(of_it, mask, affine)
+    save(mask_path, mask, affine)
     with pytest.raises(
         UnreadableFile, match=r"v.nii: its mask falls between the voxels of spacing=6; give a smaller spacing"
     ):
-        read_image(path, ReadOptions(frames="mask", window=(150, 300), spacing=6), mask=of_it)
+        read_image(path, ReadOptions(frames="mask", window=(150, 300), spacing=6), mask=mask_path)
 
 
 @pytest.mark.parametrize(("shift", "fits"), [(0.0, True), (0.05, True), (0.5, False), (1000.0, False)])
@@ -155,12 +155,12 @@ def test_affines_may_differ_by_rounding_only(tmp_path, shift, fits):
     affine = np.diag([1.0, 1.0, 3.0, 1.0])
     moved = affine.copy()
     moved[0, 3] = shift
-    path, of_it = save(tmp_path / "v.nii", values, affine), save(tmp_path / "m.nii", mask, moved)
+    path, mask_path = save(tmp_path / "v.nii", values, affine), save(tmp_path / "m.nii", mask, moved)
     if fits:
-        assert read_image(path, ReadOptions(frames="mask"), mask=of_it).pixels.shape == (1, 7, 6)
+        assert read_image(path, ReadOptions(frames="mask"), mask=mask_path).pixels.shape == (1, 7, 6)
     else:
         with pytest.raises(UnreadableFile, match=rf"its mask is displaced by up to {shift:.2f} mm .*resample the mask"):
-            read_image(path, ReadOptions(frames="mask"), mask=of_it)
+            read_image(path, ReadOptions(frames="mask"), mask=mask_path)
 
 
 @pytest.mark.parametrize("turn", ["scaled", "flipped", "sheared"])
@@ -168,27 +168,27 @@ def test_masks_on_another_grid_are_unreadable(tmp_path, turn):
     values, mask = volume_and_mask()
     affine = {"scaled": np.diag([1.0, 1.0, 1.1, 1.0]), "flipped": np.diag([-1.0, 1.0, 1.0, 1.0]),
               "sheared": np.eye(4) + 0.1 * np.eye(4, k=1)}[turn]  # fmt: skip
-    path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask, affine)
+    path, mask_path = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask, affine)
     with pytest.raises(UnreadableFile, match=r"mm \(the affines differ\)"):
-        read_image(path, ReadOptions(frames="mask"), mask=of_it)
+        read_image(path, ReadOptions(frames="mask"), mask=mask_path)
 
 
-def spoil(of_it, what, mask):
+def spoil(mask_path, defect, mask):
     """Make a mask one that does not do."""
-    if what == "empty":
-        save(of_it, np.zeros_like(mask))
-    elif what == "shape":
-        save(of_it, mask[:, :, :8])
-    elif what == "truncated":
-        of_it.write_bytes(of_it.read_bytes()[:60])
-    elif what == "text":
-        of_it.write_text("no mask")
-    elif what == "gone":
-        of_it.unlink()
-    elif what == "nan":
-        save(of_it, np.full(mask.shape, np.nan, np.float32))
-    elif what == "series":
-        save(of_it, np.stack([mask, mask], -1))
+    if defect == "empty":
+        save(mask_path, np.zeros_like(mask))
+    elif defect == "shape":
+        save(mask_path, mask[:, :, :8])
+    elif defect == "truncated":
+        mask_path.write_bytes(mask_path.read_bytes()[:60])
+    elif defect == "text":
+        mask_path.write_text("no mask")
+    elif defect == "gone":
+        mask_path.unlink()
+    elif defect == "nan":
+        save(mask_path, np.full(mask.shape, np.nan, np.float32))
+    elif defect == "series":
+        save(mask_path, np.stack([mask, mask], -1))
 
 
 SPOILT = {
@@ -202,13 +202,13 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("what", SPOILT)
-def test_masks_that_do_not_do_are_unreadable(tmp_path, what):
+@pytest.mark.parametrize("defect", SPOILT)
+def test_masks_that_do_not_do_are_unreadable(tmp_path, defect):
     values, mask = volume_and_mask()
-    path, of_it = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
-    spoil(of_it, what, mask)
-    with pytest.raises(UnreadableFile, match=SPOILT[what]):
-        read_image(path, ReadOptions(frames="mask"), mask=of_it)
+    path, mask_path = save(tmp_path / "v.nii", values), save(tmp_path / "m.nii", mask)
+    spoil(mask_path, defect, mask)
+    with pytest.raises(UnreadableFile, match=SPOILT[defect]):
+        read_image(path, ReadOptions(frames="mask"), mask=mask_path)
 
 
 def test_a_choice_that_cannot_be_is_refused(tmp_path):
@@ -253,8 +253,8 @@ def test_a_table_names_the_masks_and_the_source_the_rule(root, column, recwarn):
     assert data.spec.shape == (1, 9, 6)
     images = np.concatenate([data.splits[split][0][:, 0] for split in ("train", "val")])
     expected = [cut(volume_and_mask(n)[0], "coronal", 5) for n in range(8)]
-    found = sorted(next(n for n in range(8) if np.array_equal(image, expected[n])) for image in images)
-    assert found == list(range(8))
+    numbers = sorted(next(n for n in range(8) if np.array_equal(image, expected[n])) for image in images)
+    assert numbers == list(range(8))
     assert data.groups == {}
     assert data.reproducible_args == {"read.frames": "mask", "read.axis": "coronal"}
     assert not [warning for warning in recwarn if "left out" in str(warning.message)]  # masks are no unlisted images
@@ -269,20 +269,20 @@ def test_the_label_stands_in_source_recipe_and_cache(root, tmp_path):
         load(folder, mask_label=4, cache=cache).setup()
 
 
-@pytest.mark.parametrize(("frames", "said"), [("middle", "middle axial slice"), ("all", "all axial slices")])
-def test_other_choices_are_named_too(root, frames, said):
+@pytest.mark.parametrize(("frames", "text"), [("middle", "middle axial slice"), ("all", "all axial slices")])
+def test_other_choices_are_named_too(root, frames, text):
     data = load(root(), frames=frames)
     with pytest.warns(UserWarning, match="8 images below root have no row"):  # the masks, which nobody asked for
         data.setup()
-    assert data.spec.source == f"user files, {said} of 3D volumes"
+    assert data.spec.source == f"user files, {text} of 3D volumes"
     assert data.group_kind == ("file" if frames == "all" else "patient or lesion")
 
 
 def test_volumes_whose_masks_do_not_do_are_named_or_left_out_and_counted(root):
     folder = root()
     _, mask = volume_and_mask()
-    for number, what in ((1, "empty"), (2, "shape"), (6, "truncated")):
-        spoil(folder / "masks" / f"{NAME}{number}.nii.gz", what, mask)
+    for number, defect in ((1, "empty"), (2, "shape"), (6, "truncated")):
+        spoil(folder / "masks" / f"{NAME}{number}.nii.gz", defect, mask)
     with pytest.raises(ValueError, match=r"1.nii.gz: its mask marks no voxel.*, or set on_error='skip' to leave such"):
         load(folder).setup()
     data = load(folder, on_error="skip")

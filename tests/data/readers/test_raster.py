@@ -132,7 +132,7 @@ def test_an_opaque_alpha_channel_is_dropped_and_a_real_one_refused(save):
 
 
 @pytest.mark.parametrize(
-    ("depth", "colour", "row", "there", "elsewhere"),
+    ("depth", "colour", "row", "occurring", "elsewhere"),
     [
         (1, 0, b"\xc0", b"\0\1", b"\0\0"),
         (8, 0, b"\5\6", b"\0\5", b"\0\7"),
@@ -140,13 +140,13 @@ def test_an_opaque_alpha_channel_is_dropped_and_a_real_one_refused(save):
         (8, 2, b"\5\6\7\1\2\3", b"\0\5\0\6\0\7", b"\0\5\0\6\0\1"),
     ],
 )
-def test_a_colour_that_means_transparent_is_refused_where_it_occurs(tmp_path, depth, colour, row, there, elsewhere):
+def test_a_colour_that_means_transparent_is_refused_where_it_occurs(tmp_path, depth, colour, row, occurring, elsewhere):
     path, pixels = tmp_path / "x.png", []
     for transparent in (b"", elsewhere):
         path.write_bytes(png(b"\0" + row, depth, colour, 2, 1, transparent))
         pixels.append(read_image(path).pixels)
     np.testing.assert_array_equal(*pixels)
-    path.write_bytes(png(b"\0" + row, depth, colour, 2, 1, there))
+    path.write_bytes(png(b"\0" + row, depth, colour, 2, 1, occurring))
     with pytest.raises(InvalidReadOption, match=r"x.png has transparent pixels; flatten it"):
         read_image(path)
 
@@ -170,11 +170,11 @@ UPRIGHT = {
 
 
 @pytest.mark.parametrize(("stored", "bits"), [(GREY8, 8), (GREY16, 16)])
-@pytest.mark.parametrize("way", UPRIGHT)
-def test_scans_that_lie_on_a_side_are_turned_upright(tmp_path, stored, bits, way):
-    (tmp_path / "x.tif").write_bytes(tiff(stored, 1, bits=bits, t274=way))
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_scans_that_lie_on_a_side_are_turned_upright(tmp_path, stored, bits, orientation):
+    (tmp_path / "x.tif").write_bytes(tiff(stored, 1, bits=bits, t274=orientation))
     expected = stored if bits == 8 else (stored / 65535).astype(np.float32)
-    np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels[0], UPRIGHT[way](expected))
+    np.testing.assert_array_equal(read_image(tmp_path / "x.tif").pixels[0], UPRIGHT[orientation](expected))
 
 
 def test_pages_of_a_tiff_are_chosen_by_name(save):

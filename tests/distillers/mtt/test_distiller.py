@@ -46,8 +46,8 @@ def plain_mtt(data, begun, folder, steps, seed, network, syn_steps=3, batch=2, s
             gradients = torch.autograd.grad(loss, list(student.values()), create_graph=True)
             student = {name: w - values[1] * g for (name, w), g in zip(student.items(), gradients, strict=True)}
         left = sum(((student[name] - target[name]) ** 2).sum() for name in student)
-        way = sum(((begin[name] - target[name]) ** 2).sum() for name in student)
-        gradients = torch.autograd.grad(left / way, values)
+        distance = sum(((begin[name] - target[name]) ** 2).sum() for name in student)
+        gradients = torch.autograd.grad(left / distance, values)
         velocity = [m * v + g for m, v, g in zip(momenta, velocity, gradients, strict=False)]
         values = [v - r * w for v, r, w in zip(values, rates, velocity, strict=False)]
     return [v.detach() for v in values]
@@ -74,8 +74,8 @@ def test_equals_a_plain_implementation_step_by_step(
     expected = plain_mtt(data, begun, folder, 4, 4, "convnet_w16", soft=soft)
     assert (expected[0] - begun.images).abs().max() > 1e-2
     ours = [distiller.synthetic.images, distiller.synthetic.lr, distiller.synthetic.soft_label_logits]
-    for mine, theirs in zip(ours, expected, strict=False):
-        torch.testing.assert_close(mine.detach(), theirs, rtol=2e-3, atol=1e-3)
+    for result, right in zip(ours, expected, strict=False):
+        torch.testing.assert_close(result.detach(), right, rtol=2e-3, atol=1e-3)
     assert distiller.synthetic.lr.item() != 0.01
     if soft_labels:
         assert (distiller.synthetic.soft_label_logits - begun.soft_label_logits).abs().max() > 1e-6
@@ -121,8 +121,10 @@ def test_soft_labels_begin_with_what_experts_that_are_right_say(make_data, make_
     x, y = (torch.from_numpy(a[::5].copy()) for a in data.train_arrays())
     logits = initial_soft_label_logits(experts, network, data.spec.normalize(x), y)
     for row, (image, label) in enumerate(zip(data.spec.normalize(x), y, strict=True)):
-        said = [functional_call(network, experts.parameters_at(e, 4), (image[None],))[0].detach() for e in range(3)]
-        right = [s for s in said if s.argmax() == label]
+        expert_logits = [
+            functional_call(network, experts.parameters_at(e, 4), (image[None],))[0].detach() for e in range(3)
+        ]
+        right = [s for s in expert_logits if s.argmax() == label]
         expected = sum(right) / len(right) if right else HARD_LABEL_LOGIT * F.one_hot(label, 3).float()
         torch.testing.assert_close(logits[row], expected, rtol=1e-4, atol=1e-5)
 

@@ -109,13 +109,13 @@ def test_what_test_says_does_not_change_the_temperature():
 @by_task
 @pytest.mark.parametrize("value", [0.05, 0.7, 30.0])
 def test_scaling_changes_no_decision(spec, value):
-    given = predictions(spec, [1.0, 2.0], 500)
-    scaled = given.with_temperatures([value, value])
+    original = predictions(spec, [1.0, 2.0], 500)
+    scaled = original.with_temperatures([value, value])
     if spec.task == "multi-label":
-        assert torch.equal(scaled.probabilities > 0.5, given.probabilities > 0.5)
+        assert torch.equal(scaled.probabilities > 0.5, original.probabilities > 0.5)
     else:
-        assert torch.equal(scaled.logits.argmax(2), given.logits.argmax(2))
-    assert not torch.allclose(scaled.probabilities, given.probabilities)
+        assert torch.equal(scaled.logits.argmax(2), original.logits.argmax(2))
+    assert not torch.allclose(scaled.probabilities, original.probabilities)
 
 
 def test_what_does_not_belong_together_is_refused():

@@ -97,7 +97,7 @@ def test_multi_label_equals_scikit_learn():
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(
-    ("task", "theirs", "num_classes"),
+    ("task", "package_task", "num_classes"),
     [
         ("multi-class", "multi-class", 2),
         ("multi-class", "multi-class", 5),
@@ -106,20 +106,20 @@ def test_multi_label_equals_scikit_learn():
         ("multi-label", "multi-label, binary-class", 6),
     ],
 )
-def test_auc_and_acc_are_those_of_the_medmnist_package(task, theirs, num_classes, seed):
+def test_auc_and_acc_are_those_of_the_medmnist_package(task, package_task, num_classes, seed):
     spec = make_spec(num_classes, task)
     if task == "multi-label":
         logits, y = random_labels(num_classes, seed=seed)
-        p, given = logits.sigmoid().numpy(), y.numpy()
+        p, targets = logits.sigmoid().numpy(), y.numpy()
     else:
         logits, y = random_predictions(num_classes, seed=seed)
-        p, given = logits.softmax(1).numpy(), y[:, None].numpy()  # labels of the package are (N, 1)
+        p, targets = logits.softmax(1).numpy(), y[:, None].numpy()  # labels of the package are (N, 1)
     scores = compute_metrics(logits, y, spec)
-    assert scores["auroc"] == pytest.approx(getAUC(given, p, theirs), abs=1e-6)
-    assert scores["acc"] == pytest.approx(getACC(given, p, theirs), abs=1e-6)
+    assert scores["auroc"] == pytest.approx(getAUC(targets, p, package_task), abs=1e-6)
+    assert scores["acc"] == pytest.approx(getACC(targets, p, package_task), abs=1e-6)
     if task == "binary":  # the package also takes the positive score alone
-        assert scores["auroc"] == pytest.approx(getAUC(given, p[:, 1], theirs), abs=1e-6)
-        assert scores["acc"] == pytest.approx(getACC(given, p[:, 1], theirs), abs=1e-6)
+        assert scores["auroc"] == pytest.approx(getAUC(targets, p[:, 1], package_task), abs=1e-6)
+        assert scores["acc"] == pytest.approx(getACC(targets, p[:, 1], package_task), abs=1e-6)
 
 
 def test_the_second_class_of_a_binary_task_is_the_positive_one():
@@ -234,8 +234,8 @@ def test_a_label_of_no_or_of_all_images_is_left_out_and_named(value):
         assert scores[name] == pytest.approx(compute_metrics(logits[:, rest], y[:, rest], fewer)[name], abs=1e-6)
     assert math.isnan(scores["auroc/c1"])
     assert set(class_recalls(logits, y, spec)) == {"c0", "c2"}
-    given = getACC(y.numpy(), logits.sigmoid().numpy(), "multi-label, binary-class")
-    assert scores["acc"] == pytest.approx(given, abs=1e-6)  # an accuracy needs no positives
+    package_acc = getACC(y.numpy(), logits.sigmoid().numpy(), "multi-label, binary-class")
+    assert scores["acc"] == pytest.approx(package_acc, abs=1e-6)  # an accuracy needs no positives
 
 
 def test_without_any_label_to_tell_there_is_no_score_but_an_accuracy():

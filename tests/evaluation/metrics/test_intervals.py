@@ -49,8 +49,8 @@ def from_hits(hits: np.ndarray, **more) -> Predictions:
     """Two-class predictions, ``(S, N)`` of them right or wrong as told; every target is class 0 or 1 in turn."""
     hits = np.atleast_2d(hits)
     targets = torch.arange(hits.shape[1]) % 2
-    said = torch.where(torch.from_numpy(hits.astype(bool)), targets, 1 - targets)
-    return predictions(torch.nn.functional.one_hot(said, 2) * 3.0, targets, **more)
+    predicted = torch.where(torch.from_numpy(hits.astype(bool)), targets, 1 - targets)
+    return predictions(torch.nn.functional.one_hot(predicted, 2) * 3.0, targets, **more)
 
 
 # --- over students --------------------------------------------------------------------------------------------------
@@ -135,11 +135,11 @@ def test_a_resample_against_scikit_learn():
     rows = np.random.default_rng(2).integers(0, 80, 80)
     counts = np.bincount(rows, minlength=80)[None].astype(float)
     y = p.targets.numpy()[rows]
-    said = [own.argmax(1).numpy()[rows] for own in p.logits]
+    predicted = [own.argmax(1).numpy()[rows] for own in p.logits]
     chances = [own.numpy()[rows] for own in p.probabilities]
     expected = {
-        "acc": np.mean([accuracy_score(y, s) for s in said]),
-        "balanced_acc": np.mean([balanced_accuracy_score(y, s) for s in said]),
+        "acc": np.mean([accuracy_score(y, s) for s in predicted]),
+        "balanced_acc": np.mean([balanced_accuracy_score(y, s) for s in predicted]),
         "auroc": np.mean([[roc_auc_score(y == k, c[:, k]) for k in range(3)] for c in chances]),
     }
     for metric, value in expected.items():

@@ -30,7 +30,7 @@ def make_spec(num_classes: int = 3, task="multi-class") -> DataSpec:
 def make(task="multi-class", grouped=True, **changes) -> Predictions:
     generator = torch.Generator().manual_seed(0)
     targets = torch.randint(0, 2, (5, 3)) if task == "multi-label" else torch.tensor([0, 1, 2, 1, 0])
-    given = {
+    fields = {
         "logits": torch.randn(2, 5, 3, generator=generator),
         "targets": targets,
         "spec": make_spec(task=task),
@@ -39,18 +39,18 @@ def make(task="multi-class", grouped=True, **changes) -> Predictions:
         "groups": torch.tensor([7, 7, 8, 9, 9]) if grouped else None,
         "split": "val",
     }
-    return Predictions(**{**given, **changes})
+    return Predictions(**{**fields, **changes})
 
 
 @pytest.mark.parametrize("groups", [True, False])
 @pytest.mark.parametrize("task", ["multi-class", "multi-label", "ordinal"])
 def test_a_file_gives_back_what_was_written(task, groups, tmp_path):
-    given = make(task, groups)
-    again = Predictions.read(given.write(tmp_path / "new" / "p.safetensors"))
-    assert torch.equal(again.logits, given.logits)
-    assert torch.equal(again.targets, given.targets)
-    assert torch.equal(again.groups, given.groups) if groups else again.groups is None
-    assert (again.spec, again.split) == (given.spec, "val")
+    written = make(task, groups)
+    again = Predictions.read(written.write(tmp_path / "new" / "p.safetensors"))
+    assert torch.equal(again.logits, written.logits)
+    assert torch.equal(again.targets, written.targets)
+    assert torch.equal(again.groups, written.groups) if groups else again.groups is None
+    assert (again.spec, again.split) == (written.spec, "val")
     assert (list(again.seeds), list(again.architectures)) == ([4, 5], ["mlp", "convnet_w16"])
     assert again.logits.dtype == torch.float32
     assert again.targets.dtype == torch.int64
@@ -112,10 +112,10 @@ def test_shapes_must_belong_together(changes, message):
         make(**changes)
 
 
-@pytest.mark.parametrize("given", [[1.0], [1.0, 0.0], [1.0, math.nan], [1.0, math.inf]])
-def test_temperatures_are_positive_and_one_a_student(given):
+@pytest.mark.parametrize("temperatures", [[1.0], [1.0, 0.0], [1.0, math.nan], [1.0, math.inf]])
+def test_temperatures_are_positive_and_one_a_student(temperatures):
     with pytest.raises(ValueError, match="give one per student"):
-        make().with_temperatures(given)
+        make().with_temperatures(temperatures)
 
 
 def test_probabilities():
@@ -127,36 +127,38 @@ def test_probabilities():
 
 
 @pytest.fixture(scope="module")
-def sitting():
+def trained_students():
     """Two students of two architectures each before 18 images in batches."""
     images, labels = blobs(3, 6)
     x, y = torch.from_numpy(images[:, None]), torch.from_numpy(labels).long()
     data = LabeledSet(x, y.flatten(), make_spec())
-    exam = StudentEvaluator(Protocol("p", 2), 2, ["mlp", "convnet_w16"], seed=3, compile="off")
-    sitting = exam.train(lambda i: data)
+    evaluator = StudentEvaluator(
+        Protocol("p", 2), students=2, architectures=["mlp", "convnet_w16"], seed=3, compile="off"
+    )
+    students = evaluator.train(lambda i: data)
     x = data.spec.normalize(x)
     for rows in torch.arange(18).split(7):
-        sitting.update(x[rows], y[rows])
-    return sitting, x, y.flatten()
+        students.update(x[rows], y[rows])
+    return students, x, y.flatten()
 
 
-def test_a_sitting_gives_the_predictions_its_scores_come_from(sitting):
-    trained, x, y = sitting
+def test_a_sitting_gives_the_predictions_its_scores_come_from(trained_students):
+    trained, x, y = trained_students
     groups = torch.arange(18) // 2
-    given, scores = trained.predictions("val", groups), trained.scores()
-    assert (given.split, given.spec, given.seeds) == ("val", make_spec(), [3, 4, 3, 4])
-    assert given.architectures == ["mlp", "mlp", "convnet_w16", "convnet_w16"]
-    assert torch.equal(given.targets, y)
-    assert torch.equal(given.groups, groups)
-    for student, logits in zip(trained.students, given.logits, strict=True):
+    predictions, scores = trained.predictions("val", groups), trained.scores()
+    assert (predictions.split, predictions.spec, predictions.seeds) == ("val", make_spec(), [3, 4, 3, 4])
+    assert predictions.architectures == ["mlp", "mlp", "convnet_w16", "convnet_w16"]
+    assert torch.equal(predictions.targets, y)
+    assert torch.equal(predictions.groups, groups)
+    for student, logits in zip(trained.students, predictions.logits, strict=True):
         torch.testing.assert_close(logits, student.predict(x), rtol=1e-4, atol=1e-5)
-    assert scores.students == [compute_metrics(logits, y, given.spec) for logits in given.logits]
-    assert scores.recalls == [class_recalls(logits, y, given.spec) for logits in given.logits]
+    assert scores.students == [compute_metrics(logits, y, predictions.spec) for logits in predictions.logits]
+    assert scores.recalls == [class_recalls(logits, y, predictions.spec) for logits in predictions.logits]
     assert scores.diverged == []
 
 
-def test_students_that_diverge_keep_their_place_and_are_named_once(sitting):
-    trained, x, y = sitting
+def test_students_that_diverge_keep_their_place_and_are_named_once(trained_students):
+    trained, x, y = trained_students
     gone = trained.students[1]
     broken = type(gone)(
         gone.architecture,
@@ -165,18 +167,18 @@ def test_students_that_diverge_keep_their_place_and_are_named_once(sitting):
         {name: tensor * math.nan for name, tensor in gone.parameters.items()},
         False,
     )
-    again = TrainedStudents([trained.students[0], broken], make_spec(), "cpu", 0.0)
+    again = TrainedStudents([trained.students[0], broken], make_spec(), device="cpu", started_at=0.0)
     again.update(x, y)
-    with pytest.warns(UserWarning, match=r"diverged.* \('mlp' with seed 4\): counted") as told:
-        scores, given = again.scores(), again.predictions("test")
-    assert len(told) == 1
+    with pytest.warns(UserWarning, match=r"diverged.* \('mlp' with seed 4\): counted") as record:
+        scores, predictions = again.scores(), again.predictions("test")
+    assert len(record) == 1
     assert scores.diverged == [4]
     assert scores.seeds == [3, 4]
     assert scores.values("nll")[1] == pytest.approx(math.log(3))
     assert scores.values("balanced_acc")[1] == pytest.approx(1 / 3)
-    assert torch.equal(given.logits[1], torch.zeros(18, 3))
+    assert torch.equal(predictions.logits[1], torch.zeros(18, 3))
     alone = trained.predictions("test").logits[0]
-    torch.testing.assert_close(given.logits[0], alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(predictions.logits[0], alone, rtol=1e-4, atol=1e-5)
 
 
 class Fixed:
@@ -194,19 +196,19 @@ class Fixed:
 def test_multi_label_batches_and_a_label_nobody_has():
     y = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], dtype=torch.uint8)
     spec = make_spec(task="multi-label")
-    sitting = TrainedStudents([Fixed(torch.randn(4, 3))], spec, "cpu", 0.0)
-    sitting.update(torch.zeros(4, 1, 8, 8), y)
+    students = TrainedStudents([Fixed(torch.randn(4, 3))], spec, device="cpu", started_at=0.0)
+    students.update(torch.zeros(4, 1, 8, 8), y)
     with pytest.warns(UserWarning, match="no real images with and without 'c2' to score on"):
-        scores = sitting.scores()
+        scores = students.scores()
     assert set(scores.recalls[0]) == {"c0", "c1"}
-    assert torch.equal(sitting.predictions("test").targets, y.long())
+    assert torch.equal(students.predictions("test").targets, y.long())
 
 
 def test_a_single_image_can_be_seen():
     for task, y in (("multi-class", torch.tensor([[2]])), ("multi-label", torch.tensor([[1, 0, 1]]))):
-        sitting = TrainedStudents([Fixed(torch.ones(1, 3))], make_spec(task=task), "cpu", 0.0)
-        sitting.update(torch.zeros(1, 1, 8, 8), y)
-        assert sitting.predictions("val").logits.shape == (1, 1, 3)
+        students = TrainedStudents([Fixed(torch.ones(1, 3))], make_spec(task=task), device="cpu", started_at=0.0)
+        students.update(torch.zeros(1, 1, 8, 8), y)
+        assert students.predictions("val").logits.shape == (1, 1, 3)
 
 
 def test_the_worst_class_is_that_of_the_mean_over_students():
@@ -223,17 +225,17 @@ def test_scores_apart_for_each_architecture():
 
 @pytest.mark.parametrize("task", ["multi-class", "multi-label"])
 def test_a_groups_prediction_is_the_mean_probability_over_its_images(task):
-    given = make(task, groups=torch.tensor([7, 9, 7, 8, 7]))
-    targets = given.targets.clone()
+    predictions = make(task, groups=torch.tensor([7, 9, 7, 8, 7]))
+    targets = predictions.targets.clone()
     targets[[2, 4]] = targets[0].clone()
-    pooled = (given := make(task, groups=given.groups, targets=targets)).by_group()
+    pooled = (predictions := make(task, groups=predictions.groups, targets=targets)).by_group()
     rows = {7: [0, 2, 4], 8: [3], 9: [1]}
     assert pooled.groups.tolist() == [7, 8, 9]
     assert pooled.logits.shape == (2, 3, 3)
     for place, images in enumerate(rows.values()):
         assert torch.equal(pooled.targets[place], targets[images[0]])
         for student in range(2):
-            logits = given.logits[student].numpy().astype(np.float64)
+            logits = predictions.logits[student].numpy().astype(np.float64)
             exp = np.exp(logits)
             each = 1 / (1 + np.exp(-logits)) if task == "multi-label" else exp / exp.sum(1, keepdims=True)
             expected = sum(each[image] for image in images) / len(images)
@@ -244,9 +246,9 @@ def test_a_groups_prediction_is_the_mean_probability_over_its_images(task):
 
 def test_certain_students_stay_finite_by_group():
     logits = torch.tensor([[[1000.0, -1000.0, 0.0], [1000.0, 0.0, -1000.0]]])
-    given = make(logits=logits, targets=torch.tensor([0, 0]), groups=torch.tensor([3, 3]), seeds=[0],
+    predictions = make(logits=logits, targets=torch.tensor([0, 0]), groups=torch.tensor([3, 3]), seeds=[0],
                  architectures=["mlp"])  # fmt: skip
-    pooled = given.by_group()
+    pooled = predictions.by_group()
     assert pooled.logits.isfinite().all()
     assert pooled.logits[0, 0].argmax() == 0
 

@@ -76,10 +76,10 @@ def test_a_share_of_nothing_has_no_value():
 def test_chance_is_what_a_blind_predictor_scores():
     y = np.random.default_rng(1).choice(4, 200, p=[0.5, 0.3, 0.15, 0.05])
     x, blind = np.zeros((200, 1)), DummyClassifier(strategy="most_frequent")
-    said = blind.fit(x, y).predict(x)
+    predicted = blind.fit(x, y).predict(x)
     targets, spec = torch.from_numpy(y), spec_of(4)
-    assert chance("acc", targets, spec) == pytest.approx(accuracy_score(y, said))
-    assert chance("balanced_acc", targets, spec) == pytest.approx(balanced_accuracy_score(y, said))
+    assert chance("acc", targets, spec) == pytest.approx(accuracy_score(y, predicted))
+    assert chance("balanced_acc", targets, spec) == pytest.approx(balanced_accuracy_score(y, predicted))
     assert chance("auroc", targets, spec) == roc_auc_score(y == 0, np.zeros(200))
 
 
@@ -231,9 +231,9 @@ def test_derive_is_its_parts():
     ],
 )
 def test_what_is_missing_is_nan_and_takes_nothing_else_with_it(missing, unknown):
-    given = {**WHOLE.scores, **WHOLE.rest}
-    del given[missing]
-    derived = relative_scores(**given)
+    values = {**WHOLE.scores, **WHOLE.rest}
+    del values[missing]
+    derived = relative_scores(**values)
     assert {name for name, value in derived.to_dict().items() if math.isnan(value)} == unknown
     assert len(derived.table_rows()) == 9 - len(unknown)
 

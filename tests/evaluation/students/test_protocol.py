@@ -17,8 +17,8 @@ def test_unknown_name_offers_the_known():
 
 
 def test_a_protocol_is_taken_as_it_is():
-    mine = Protocol("mine", 3)
-    assert get_protocol(mine) is mine
+    custom = Protocol("mine", 3)
+    assert get_protocol(custom) is custom
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(256, 300), (1077, 120), (7011, 22), (60_000, 20)])

@@ -61,7 +61,7 @@ def plain_student(data: LabeledSet, protocol: Protocol, seed: int) -> torch.nn.M
 @pytest.mark.parametrize("batch_size", [256, 7])
 def test_equals_a_plain_training_loop(training_set, batch_size):
     protocol = Protocol("p", 6, batch_size=batch_size, augmentation="dsa")
-    trainer = StudentTrainer("convnet_w16", training_set.spec, protocol, 24, 1, compile="off")
+    trainer = StudentTrainer("convnet_w16", training_set.spec, protocol=protocol, images=24, students=1, compile="off")
     student = trainer.fit(training_set, seed=3)
     expected = plain_student(training_set, protocol, 3)
     for name, parameter in expected.named_parameters():
@@ -76,13 +76,15 @@ def test_learns_what_can_be_learned_and_is_reproducible(data, training_set):
     assert first.mean("acc") > 0.9
     assert first.students == again.students
     other = evaluate_students(
-        StudentEvaluator(Protocol("p", 60), 2, ["convnet_w16"], seed=9), lambda i: training_set, data.test_dataloader()
+        StudentEvaluator(Protocol("p", 60), students=2, architectures=["convnet_w16"], seed=9),
+        lambda i: training_set,
+        data.test_dataloader(),
     )
     assert other.seeds == [9, 10]
 
 
 def test_trains_inside_inference_mode_and_leaves_the_random_stream_alone(training_set):
-    trainer = StudentTrainer("convnet_w16", training_set.spec, Protocol("p", 2), 24, 1)
+    trainer = StudentTrainer("convnet_w16", training_set.spec, protocol=Protocol("p", 2), images=24, students=1)
     torch.manual_seed(0)
     expected = torch.rand(2)
     torch.manual_seed(0)
@@ -99,7 +101,9 @@ def test_compiled_students_score_like_eager_ones(data, training_set):
     protocol = Protocol("p", 5, augmentation="none")
     scores = [
         evaluate_students(
-            StudentEvaluator(protocol, 1, ["convnet_w16"], compile=mode), lambda i: training_set, data.test_dataloader()
+            StudentEvaluator(protocol, students=1, architectures=["convnet_w16"], compile=mode),
+            lambda i: training_set,
+            data.test_dataloader(),
         )
         for mode in ("off", "max")
     ]
@@ -108,24 +112,26 @@ def test_compiled_students_score_like_eager_ones(data, training_set):
 
 @pytest.mark.parametrize("name", ["convnet_batch", "mlp", "test_resnet"])
 def test_any_architecture_can_be_a_student(name, data, training_set):
-    scores = evaluate_students(StudentEvaluator("tiny", 1, [name]), lambda i: training_set, data.test_dataloader())
+    scores = evaluate_students(
+        StudentEvaluator("tiny", students=1, architectures=[name]), lambda i: training_set, data.test_dataloader()
+    )
     assert scores.architectures == [name]
     assert 0 <= scores.mean("acc") <= 1
 
 
 def test_batch_norm_students_are_scored_with_running_statistics(data, training_set):
-    trainer = StudentTrainer("convnet_batch", training_set.spec, Protocol("p", 3), 24, 1)
+    trainer = StudentTrainer("convnet_batch", training_set.spec, protocol=Protocol("p", 3), images=24, students=1)
     student = trainer.fit(training_set, 0)
     x = training_set.spec.normalize(training_set.pixels)
     torch.testing.assert_close(student.predict(x)[:1], student.predict(x[:1]), rtol=1e-4, atol=1e-5)
 
 
 def test_random_baseline_draws_anew_for_every_student_and_keeps_counts(data):
-    draw = coreset_sampler("random", data.train_arrays(), [3, 2], data.spec, seed=0)
-    first, second = draw(0), draw(1)
+    sampler = coreset_sampler("random", data.train_arrays(), [3, 2], data.spec, seed=0)
+    first, second = sampler(0), sampler(1)
     assert first.labels.tolist() == [0, 0, 0, 1, 1]
     assert not torch.equal(first.pixels, second.pixels)
-    assert torch.equal(first.pixels, draw(0).pixels)
+    assert torch.equal(first.pixels, sampler(0).pixels)
     herded = coreset_sampler("herding", data.train_arrays(), [3, 2], data.spec, seed=0)
     assert torch.equal(herded(0).pixels, herded(1).pixels)
 
@@ -140,7 +146,9 @@ def test_absent_class_is_named(data, training_set):
     images, labels = blobs(2, 4)
     only = [(torch.from_numpy(images[:4, None]), torch.from_numpy(labels[:4]))]
     with pytest.warns(UserWarning, match="no real images of '1'"):
-        scores = evaluate_students(StudentEvaluator("tiny", 1, ["mlp"]), lambda i: training_set, only)
+        scores = evaluate_students(
+            StudentEvaluator("tiny", students=1, architectures=["mlp"]), lambda i: training_set, only
+        )
     assert scores.values("balanced_acc") == scores.values("acc")
 
 
@@ -187,17 +195,23 @@ def test_students_learn_from_what_a_set_has_learned(learned, decay, training_set
     changes = {"soft_labels": soft} if learned != "lr" else {}
     data = replace(training_set, **changes, **({"lr": 0.05} if learned != "soft" else {}))
     protocol = Protocol("short", 6, augmentation="none", decay=decay)
-    student = StudentTrainer("convnet_w16", data.spec, protocol, len(data.labels), 1).fit(data, 3)
+    student = StudentTrainer("convnet_w16", data.spec, protocol=protocol, images=len(data.labels), students=1).fit(
+        data, 3
+    )
     for name, expected in plain_learner(data, 3, protocol).named_parameters():
         torch.testing.assert_close(student.parameters[f"network.{name}"], expected.detach(), rtol=1e-4, atol=1e-5)
-    hard = StudentTrainer("convnet_w16", data.spec, protocol, len(data.labels), 1).fit(training_set, 3)
+    hard = StudentTrainer("convnet_w16", data.spec, protocol=protocol, images=len(data.labels), students=1).fit(
+        training_set, 3
+    )
     apart = [(hard.parameters[name] - tensor).abs().max() for name, tensor in student.parameters.items()]
     assert max(apart) > 1e-4
 
 
 def test_on_epoch_parameters_gets_the_parameters_before_and_after_every_epoch(training_set):
     seen: dict[int, torch.Tensor] = {}
-    trainer = StudentTrainer("convnet_w16", training_set.spec, Protocol("short", 2), len(training_set.labels), 1)
+    trainer = StudentTrainer(
+        "convnet_w16", training_set.spec, protocol=Protocol("short", 2), images=len(training_set.labels), students=1
+    )
 
     def record(epoch, parameters):
         seen[epoch] = parameters["network.head.weight"].detach().clone()

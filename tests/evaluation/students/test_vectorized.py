@@ -27,7 +27,14 @@ def soft(seed: int) -> torch.Tensor:
 
 
 def make_student_trainer(protocol=PROTOCOL, architecture="convnet_w16", **options):
-    return StudentTrainer(architecture, SPEC, protocol, 18, 4, **{"compile": "off", "vectorized": True, **options})
+    return StudentTrainer(
+        architecture,
+        SPEC,
+        protocol=protocol,
+        images=18,
+        students=4,
+        **{"compile": "off", "vectorized": True, **options},
+    )
 
 
 def in_turn(trainer, data):
@@ -38,10 +45,10 @@ def together(trainer, data, on_epoch=lambda: None):
     """Fails where a student is trained alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StudentTrainer, "fit", lambda *_, **__: pytest.fail("a student was trained alone"))
-        return trainer.fit_many(data, SEEDS[: len(data)], on_epoch)
+        return trainer.fit_many(data, SEEDS[: len(data)], on_epoch=on_epoch)
 
 
-def heard(*calls):
+def with_messages(*calls):
     """What the calls return, and every warning they give."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -122,8 +129,8 @@ def test_the_random_stream_and_inference_mode_outside_are_left_alone():
 def test_batch_norm_is_trained_in_turn_after_one_warning():
     trainer, data = make_student_trainer(architecture="convnet_batch"), [a_set(0)] * 2
     epochs = []
-    train = partial(trainer.fit_many, data, SEEDS[:2], lambda: epochs.append(1))
-    (students, again), messages = heard(train, train)
+    train = partial(trainer.fit_many, data, SEEDS[:2], on_epoch=lambda: epochs.append(1))
+    (students, again), messages = with_messages(train, train)
     assert messages == ["students of 'convnet_batch' are trained in turn, slower (batch norm keeps running statistics)"]
     assert len(epochs) == 2 * 2 * 4
     assert_equal(students, in_turn(trainer, data), rtol=0, atol=0)
@@ -145,7 +152,7 @@ def test_what_vmap_refuses_is_trained_in_turn_after_one_warning(monkeypatch):
     monkeypatch.setattr("lightning_distill.functional.build.create_network", lambda *_: Undecided())
     trainer, data = make_student_trainer(architecture="undecided"), [a_set(0)] * 2
     train = partial(trainer.fit_many, data, SEEDS[:2])
-    (students, _), messages = heard(train, train)
+    (students, _), messages = with_messages(train, train)
     assert len(messages) == 1
     assert "'undecided' are trained in turn, slower (vmap: " in messages[0]
     assert_equal(students, in_turn(trainer, data), rtol=0, atol=0)
@@ -180,7 +187,7 @@ def narrow_memory(monkeypatch, most: int, epoch: int):
 def test_fewer_at_once_where_memory_ends_same_result_same_epochs(most, tries, epoch, monkeypatch):
     trainer, data, epochs = make_student_trainer(), [a_set(i) for i in range(4)], []
     tried = narrow_memory(monkeypatch, most, epoch)
-    (students,), messages = heard(lambda: together(trainer, data, lambda: epochs.append(1)))
+    (students,), messages = with_messages(lambda: together(trainer, data, lambda: epochs.append(1)))
     once = ["4 students of 'convnet_w16' at once do not fit into memory; training fewer at once"]
     assert messages == (once if most < 4 else [])
     assert tried == tries

@@ -1,0 +1,131 @@
+"""One candidate of a portfolio: a recipe that is distilled further in every round."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from lightning_distill.callbacks.evaluated_set import exported_set
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers import Distiller
+from lightning_distill.portfolio.recipes import Recipe
+from lightning_distill.sets.labeled_set import LabeledSet
+
+#: Name of the checkpoint in a candidate's folder, without its ending.
+LAST = "last"
+
+
+class StepTimes(Callback):
+    """Measure the seconds of every step, and call a function after it.
+
+    Args:
+        on_step: Function that is called with the number of steps so far.
+
+    Attributes:
+        seconds: Seconds of each step of this fit.
+    """
+
+    def __init__(self, on_step: Callable[[int], object] = lambda step: None) -> None:
+        self.on_step = on_step
+        self.seconds: list[float] = []
+        self._began = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock."""
+        self._began = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        """Stop the clock."""
+        self.seconds.append(time.perf_counter() - self._began)
+        self.on_step(trainer.global_step)
+
+
+class CandidateRun:
+    """A recipe on its data, distilled to more and more steps.
+
+    A step depends on seed and step number alone, so that rounds, interruptions and timings do not change the images.
+
+    Args:
+        recipe: Method and options.
+        data: Data module.
+        folder: Folder of the candidate's checkpoint.
+        options: Keyword arguments of the distiller that hold for every recipe.
+        trainer: Keyword arguments of the Trainer, such as accelerator and precision.
+    """
+
+    def __init__(
+        self, recipe: Recipe, data: ArrayDataModule, folder: Path, options: dict[str, object], trainer: dict[str, Any]
+    ) -> None:
+        self.recipe, self.data, self.folder = recipe, data, folder
+        self.options, self.trainer_options = options, trainer
+
+    def distil(self, steps: int, on_step: Callable[[int], object] = lambda step: None) -> tuple[Distiller, list[float]]:
+        """Distil to a number of steps, from the checkpoint if there is one.
+
+        Args:
+            steps: Steps from the start.
+            on_step: Function that is called with the number of steps so far.
+
+        Returns:
+            The distiller, and the seconds of each step that was made now.
+        """
+        checkpoint = self.folder / f"{LAST}.ckpt"
+        distiller, times = self.recipe.build(**self.options), StepTimes(on_step)
+        saver = ModelCheckpoint(
+            self.folder, LAST, train_time_interval=timedelta(seconds=30), enable_version_counter=False
+        )
+        trainer = Trainer(
+            max_steps=steps,
+            devices=1,
+            logger=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            limit_val_batches=0,
+            num_sanity_val_steps=0,
+            callbacks=[times, saver],
+            **self.trainer_options,
+        )
+        with quiet():
+            trainer.fit(
+                distiller,
+                datamodule=self.data,
+                ckpt_path=str(checkpoint) if checkpoint.is_file() else None,
+                weights_only=True,
+            )
+            trainer.save_checkpoint(checkpoint)
+        return distiller, times.seconds
+
+    def start(self) -> LabeledSet:
+        """Return the set before the first step, as it would be exported."""
+        return exported_set(self.recipe.build(**self.options).init_synthetic(self.data))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Lightning's messages about each Trainer."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def median(seconds: list[float]) -> float:
+    """Return the median, without the first value: it contains the warm-up."""
+    return float(torch.tensor(seconds[1:] or seconds).median())

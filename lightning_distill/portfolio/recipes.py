@@ -1,0 +1,72 @@
+"""Recipes that `distill` tries: a method with the options that were measured to work within minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lightning_distill.distillers import Distiller, DMDistiller
+from lightning_distill.sets.formation import MIN_CELL
+from lightning_distill.spec import DataSpec
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method with its options.
+
+    Args:
+        name: Name in tables, folders and cards.
+        method: Class of the distiller.
+        options: Keyword arguments of the distiller beside ipc, network and seed.
+        formation: Number of sub-images along each side of a stored image.
+
+    Example:
+        >>> RECIPES["dm_f2"].build(ipc=1, network="convnet_w16", seed=0).formation
+        2
+    """
+
+    name: str
+    method: Callable[..., Distiller]
+    options: Mapping[str, object] = field(default_factory=dict)
+    formation: int = 1
+
+    def build(self, **options: object) -> Distiller:
+        """Return a new distiller.
+
+        Args:
+            options: Keyword arguments that hold for every recipe, such as ipc, network and seed.
+        """
+        return self.method(**{**options, **self.options, "formation": self.formation})
+
+
+def _by_name(*recipes: Recipe) -> dict[str, Recipe]:
+    return {recipe.name: recipe for recipe in recipes}
+
+
+#: Recipes in the order in which a short budget keeps them. `benchmarks/results/dm_formation.csv` has the measurements.
+RECIPES: dict[str, Recipe] = _by_name(
+    Recipe("dm_f2", DMDistiller, {"init": "herding", "lr": 4.0}, formation=2),
+    Recipe("dm", DMDistiller, {"init": "herding", "lr": 1.0}),
+)
+
+
+def select_recipes(names: Sequence[str] | None, spec: DataSpec) -> list[Recipe]:
+    """Return the recipes with the given names that fit the images.
+
+    Args:
+        names: Names of `RECIPES`; ``None`` takes all.
+        spec: Specification of the data.
+
+    Raises:
+        ValueError: A name is unknown, or no recipe fits the images.
+    """
+    if unknown := [name for name in names or () if name not in RECIPES]:
+        raise ValueError(f"unknown recipe {unknown[0]!r}; use any of {', '.join(RECIPES)}")
+    chosen = [RECIPES[name] for name in (names or RECIPES)]
+    fitting = [r for r in chosen if r.formation == 1 or min(spec.shape[1:]) // r.formation >= MIN_CELL]
+    if not fitting:
+        raise ValueError(
+            f"images of {spec.shape[1]} x {spec.shape[2]} pixels are too small for "
+            f"{', '.join(r.name for r in chosen)}; add a recipe without sub-images, such as dm"
+        )
+    return fitting

@@ -1,0 +1,99 @@
+"""Students of a portfolio: short ones that select, new ones for the final scores, and their costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation.scores import Scores
+from lightning_distill.evaluation.students.evaluator import StudentEvaluator
+from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
+from lightning_distill.evaluation.students.trained import TrainedStudents
+from lightning_distill.functional.compile import CompileMode
+from lightning_distill.sets.labeled_set import LabeledSet
+
+#: Students of a snapshot in the search, and the part of the final protocol's epochs that they are trained for.
+SEARCH_STUDENTS, SEARCH_SHARE = 2, 1 / 3
+#: Epochs from which the cost of students is estimated.
+PROBE_EPOCHS = 4
+
+
+class PortfolioStudents:
+    """Students that score sets on the validation split.
+
+    Search and final students have different seeds: scores of the students that selected a set are too high for it.
+
+    Args:
+        data: Data module with the validation images.
+        protocol: Protocol of the final students, by name.
+        students: Number of final students.
+        network: Network of all students.
+        seed: Seed of the first student of the search.
+        device: Device of training and scoring.
+        bf16: Whether to run the forward pass in bfloat16.
+        compile: Mode of compilation of the students.
+    """
+
+    def __init__(
+        self,
+        data: ArrayDataModule,
+        protocol: str,
+        students: int,
+        network: str,
+        seed: int,
+        device: str,
+        bf16: bool,
+        compile: CompileMode,
+    ) -> None:
+        self.data, self.device, self.bf16 = data, device, bf16
+        final = get_protocol(protocol)
+        short = replace(final, name=f"{final.name} / 3", epochs=max(2, round(final.epochs * SEARCH_SHARE)))
+        self.search = self._evaluator(short, SEARCH_STUDENTS, network, seed, compile)
+        self.final = self._evaluator(final, students, network, seed, compile)
+
+    def score(
+        self,
+        evaluator: StudentEvaluator,
+        make_set: Callable[[int], LabeledSet],
+        on_epoch: Callable[[], object] = lambda: None,
+    ) -> Scores:
+        """Train the students of an evaluator on a set and score them on the validation split."""
+        return self._train(evaluator, make_set, on_epoch).update_all(self.data.val_dataloader()).scores()
+
+    def full(self, students: int, real: LabeledSet, on_epoch: Callable[[], object] = lambda: None) -> Scores:
+        """Train students on all real images, and score them on the validation split."""
+        evaluator = self.for_real_data(students, len(real.labels))
+        return self.score(evaluator, lambda _: real, on_epoch)
+
+    def for_real_data(self, students: int, images: int) -> StudentEvaluator:
+        """Return an evaluator for all real images."""
+        final = self.final
+        protocol = final.protocol.for_real_data(images)
+        return self._evaluator(protocol, students, final.architectures[0], final.seeds[0], final.compile)
+
+    def epoch_seconds(self, data: LabeledSet) -> tuple[float, float]:
+        """Measure the seconds of a student's epoch on a set, and of scoring one student."""
+        protocol = replace(self.final.protocol, name="probe", epochs=PROBE_EPOCHS - 1)
+        evaluator = self._evaluator(protocol, 1, self.final.architectures[0], self.final.seeds[0], self.final.compile)
+        ends: list[float] = []
+        trained = self._train(evaluator, lambda _: data, lambda: ends.append(time.perf_counter()))
+        began = time.perf_counter()
+        trained.update_all(self.data.val_dataloader())
+        scoring = time.perf_counter() - began
+        return (ends[-1] - ends[0]) / (len(ends) - 1), scoring
+
+    def _train(
+        self,
+        evaluator: StudentEvaluator,
+        make_set: Callable[[int], LabeledSet],
+        on_epoch: Callable[[], object],
+    ) -> TrainedStudents:
+        return evaluator.train(make_set, device=self.device, bf16=self.bf16, on_epoch=on_epoch)
+
+    @staticmethod
+    def _evaluator(
+        protocol: Protocol, students: int, network: str, seed: int, compile: CompileMode
+    ) -> StudentEvaluator:
+        return StudentEvaluator(protocol, students=students, architectures=[network], seed=seed, compile=compile)

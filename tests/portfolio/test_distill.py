@@ -1,0 +1,110 @@
+"""The whole portfolio on tiny data: search, final scores, set, card, going on, and bad input."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from lightning_distill.portfolio import RECIPES, distill
+from lightning_distill.portfolio.budget import Costs
+from lightning_distill.portfolio.recipes import select_recipes
+from lightning_distill.portfolio.search import Search
+from lightning_distill.sets.storage import read_set
+
+SMALL = {"network": "convnet_w16", "protocol": "tiny", "students": 2, "accelerator": "cpu"}
+
+
+@pytest.fixture
+def known_costs(monkeypatch):
+    """Costs as on a slow machine, so that a minute holds few steps wherever the test runs."""
+
+    def costs(self):
+        names = list(self.candidates)
+        return Costs(dict.fromkeys(names, 0.5), dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), 1.0, 1.0)
+
+    monkeypatch.setattr(Search, "costs", costs)
+
+
+def run(data, out, **options):
+    return distill(data, 1, 2.0, out=out, **{**SMALL, **options})
+
+
+def test_a_set_a_card_and_one_sentence(known_costs, make_data, tmp_path):
+    messages: list[str] = []
+    result = run(make_data(), tmp_path, on_update=messages.append)
+    synthetic, card = read_set(tmp_path)
+    assert result.path == tmp_path / "set.safetensors"
+    assert result.bytes == result.path.stat().st_size
+    assert card["gain"] == json.loads(json.dumps(result.gain.to_dict()))
+    assert len(card["portfolio"]["snapshots"]) == len(result.snapshots) == 3  # two candidates, then one
+    assert [s.rung for s in result.snapshots] == [0, 0, 1]
+    assert result.snapshot.score == max(s.score for s in result.snapshots)
+    assert card["steps"] == result.snapshot.steps
+    assert synthetic.formation == RECIPES[result.snapshot.recipe].formation
+    assert f"{len(synthetic.labels)} images" in result.sentence()
+    assert "all data" in result.sentence()
+    assert any("step" in message for message in messages)
+
+
+def test_a_round_goes_on_where_the_last_one_ended(known_costs, make_data, tmp_path):
+    result = run(make_data(), tmp_path, recipes=["dm"])
+    assert len(result.snapshots) == 1
+    whole = RECIPES["dm"].build(ipc=1, network="convnet_w16", seed=0, on_small_class="repeat", compile="off")
+    from lightning import Trainer
+
+    trainer = Trainer(
+        max_steps=result.snapshot.steps, accelerator="cpu", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
+    )  # fmt: skip
+    trainer.fit(whole, datamodule=make_data())
+    assert torch.equal(read_set(tmp_path)[0].pixels, whole.synthetic.pixels())
+
+
+def test_an_interrupted_run_goes_on_to_the_same_set(known_costs, make_data, tmp_path):
+    whole = run(make_data(), tmp_path / "whole")
+
+    def interrupt(message):
+        if message.startswith("dm: step 30"):
+            raise KeyboardInterrupt
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(make_data(), tmp_path / "killed", on_update=interrupt)
+    steps = []
+    again = run(make_data(), tmp_path / "killed", on_update=steps.append)
+    assert not any(message.startswith("dm_f2: step 1 ") for message in steps), "the first candidate was distilled again"
+    assert [s.steps for s in again.snapshots] == [s.steps for s in whole.snapshots]
+    assert torch.equal(read_set(tmp_path / "killed")[0].pixels, read_set(tmp_path / "whole")[0].pixels)
+    finished = run(make_data(), tmp_path / "killed", on_update=lambda message: pytest.fail(message))
+    assert finished.sentence() == again.sentence()
+
+
+def test_bad_input_is_refused_before_work(make_data, tmp_path):
+    for options, match in [
+        ({"recipes": ["dn"]}, "unknown recipe 'dn'; use any of dm_f2"),
+        ({"network": "convnt"}, "convnt"),
+        ({"protocol": "fast"}, "unknown protocol 'fast'"),
+        ({"metric": "mAP"}, "unknown metric 'mAP'"),
+        ({"students": 0}, "students=0"),
+    ]:
+        with pytest.raises(ValueError, match=match):
+            run(make_data(), tmp_path / "new", **options)
+    with pytest.raises(ValueError, match="minutes=0"):
+        distill(make_data(), 1, 0, out=tmp_path / "new", **SMALL)
+    with pytest.raises(ValueError, match="ipc=0"):
+        distill(make_data(), 0, 1, out=tmp_path / "new", **SMALL)
+    assert not list((tmp_path / "new").glob("*"))
+
+
+def test_too_few_minutes_name_those_needed(make_data, tmp_path):
+    with pytest.raises(ValueError, match=r"minutes=0.0001 is too short.*it needs \d"):
+        distill(make_data(), 1, 0.0001, out=tmp_path, **SMALL)
+
+
+def test_recipes_that_do_not_fit_the_images_are_left_out(make_data):
+    data = make_data(size=7)
+    data.setup()
+    assert [recipe.name for recipe in select_recipes(None, data.spec)] == ["dm"]
+    with pytest.raises(ValueError, match="too small for dm_f2; add a recipe without sub-images"):
+        select_recipes(["dm_f2"], data.spec)
