@@ -28,7 +28,10 @@ from script import HERE, folder, listed, options
 from lightning_distill import DigitsDataModule, DMDistiller, MedMNISTDataModule, SyntheticSetExport, evaluate
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation.labels import coreset_baseline
 from lightning_distill.evaluation.result_table import ResultRow
+from lightning_distill.networks import resolve_networks
+from lightning_distill.sets.coresets import Space
 
 MODEL, SIDE = "tf_efficientnet_lite0", 112
 SOURCES = {
@@ -38,7 +41,7 @@ SOURCES = {
 }
 PARTS = ("picks", "dm")
 #: Baselines and the space of their distances.
-PICKS = (
+PICKS: tuple[tuple[str, Space], ...] = (
     ("random", "pixels"), ("herding", "pixels"), ("herding", "embedding"), ("kmeans", "embedding"), ("full", "pixels"),
     ("full_balanced", "pixels"),
 )  # fmt: skip
@@ -56,7 +59,7 @@ def put(book: ResumableCsv, dataset: str, trained_on: str, ipc: object, row: Res
     values = row.to_dict() | more | {"dataset": dataset, "trained_on": trained_on, "ipc": ipc}
     book.put(values | provenance("python benchmarks/pretrained.py"))
     cells = f"{100 * row.acc:.1f} / {100 * row.balanced_acc:.1f} %"
-    print(f"{dataset}, {trained_on}, {ipc}: {cells}, {row.seconds:.0f} s", flush=True)
+    print(f"{dataset}, {trained_on}, {ipc} {more.get('fit_network', '')}: {cells}, {row.seconds:.0f} s", flush=True)
 
 
 def measure_picks(
@@ -65,10 +68,10 @@ def measure_picks(
     """Add the missing rows of real images."""
     for ipc in sizes:
         for baseline, space in PICKS:
-            trained_on = f"{baseline} (embedding)" if space == "embedding" else baseline
+            trained_on = coreset_baseline(baseline, space)
             size = "all" if baseline.startswith("full") else ipc
-            if book.is_missing(name, trained_on, size):
-                (row,) = evaluate(data=data, ipc=ipc, baselines=[baseline], space=space, **scoring)  # type: ignore[arg-type]
+            if book.is_missing(name, trained_on, size, ""):
+                (row,) = evaluate(data=data, ipc=ipc, baselines=[baseline], space=space, **scoring)
                 put(book, name, trained_on, size, row)
 
 
@@ -78,16 +81,17 @@ def measure_dm(
     """Add the missing rows of distribution matching."""
     for ipc in sizes:
         for network, (steps, lr) in DM.items():
-            trained_on, here = f"dm ({network})", place / f"{name}-{network}-{ipc}"
-            if not book.is_missing(name, trained_on, ipc):
+            frozen, here = network == "encoder", place / f"{name}-{network}-{ipc}"
+            names = scoring["architectures"] if frozen else [network]
+            (fit_network,) = resolve_networks(names, scoring["weights"] if frozen else None)
+            if not book.is_missing(name, "DMDistiller", ipc, fit_network):
                 continue
-            frozen = network == "encoder"
             started_at = time.perf_counter()
             model = DMDistiller(
                 ipc,
                 lr=lr,
                 init="herding",
-                network=scoring["architectures"][0] if frozen else network,
+                network=names[0],
                 weights=scoring["weights"] if frozen else None,
                 compile="off",
             )
@@ -104,7 +108,8 @@ def measure_dm(
             trainer.fit(model, datamodule=data)
             seconds = time.perf_counter() - started_at
             (row,) = evaluate(here / "last", data, **scoring)
-            put(book, name, trained_on, ipc, row, fit_steps=steps, fit_lr=lr, fit_seconds=f"{seconds:.1f}")
+            fit = {"fit_network": fit_network, "fit_steps": steps, "fit_lr": lr, "fit_seconds": f"{seconds:.1f}"}
+            put(book, name, "DMDistiller", ipc, row, **fit)
 
 
 def random_weights(place: Path) -> Path:
@@ -149,7 +154,7 @@ def main(arguments: list[str] | None = None) -> None:
         "weights": {architecture.partition(":")[0]: str(weights)},
     }  # fmt: skip
     sizes = [1] if given.quick else [int(size) for size in given.ipc.split(",")]
-    keys = ("dataset", "trained_on", "ipc")
+    keys = ("dataset", "trained_on", "ipc", "fit_network")
     book = ResumableCsv(folder(given) / "pretrained.csv", keys, COLUMNS, overwrite=given.again)
     for name, make in makes.items():
         data = make()

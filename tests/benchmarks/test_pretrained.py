@@ -21,9 +21,10 @@ def test_all_rows_are_measured_once(script, tmp_path, capsys):
     script.main(["--quick", "--out", str(tmp_path)])
     with (tmp_path / "pretrained.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    picks = ["random", "herding", "herding (embedding)", "kmeans (embedding)", "full", "full_balanced"]
-    assert [row["trained_on"] for row in rows] == [*picks, "dm (encoder)", "dm (convnet_w32)"]
+    picks = ["random", "herding", "herding_embedding", "kmeans_embedding", "full", "full_balanced"]
+    assert [row["trained_on"] for row in rows] == [*picks, "DMDistiller", "DMDistiller"]
     assert {row["network"].partition("@")[0] for row in rows} == {"test_efficientnet:32"}
+    assert [row["fit_network"].partition("@")[0] for row in rows[-2:]] == ["test_efficientnet:32", "convnet_w32"]
     assert {row["split"] for row in rows} == {"val"}
     assert [row["ipc"] for row in rows] == ["1"] * 4 + ["all"] * 2 + ["1"] * 2
     assert str(tmp_path) not in (tmp_path / "pretrained.csv").read_text()

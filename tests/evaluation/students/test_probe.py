@@ -129,14 +129,14 @@ def test_images_are_embedded_once_in_an_evaluation(make_data, scoring, embedded)
     baselines = ["random", "herding", "kmeans", "full", "full_balanced"]
     rows = evaluate(data=data, ipc=3, baselines=baselines, space="embedding", **scoring)
     assert sum(embedded) == sum(len(labels) for _, labels in data.splits.values())
-    assert [row.trained_on for row in rows][:2] == ["random", "herding (embedding)"]
+    assert [row.trained_on for row in rows][:2] == ["random", "herding_embedding"]
     assert rows[1].acc_std == 0  # two students of one set are equal
     assert rows[-1].epochs == 1
 
 
 def test_predictions_are_those_of_the_whole_network(make_data, encoder_weights):
     data = make_data(num_classes=3)
-    evaluator = StudentEvaluator("probe", 1, [NAME], weights=encoder_weights)
+    evaluator = StudentEvaluator("probe", students=1, architectures=[NAME], weights=encoder_weights)
     trained = evaluator.train(full_data(data.all_train_arrays(), data.spec))
     student = trained.students[0]
     x = data.spec.normalize(torch.from_numpy(data.splits["test"][0]))
@@ -153,7 +153,7 @@ def test_embedding_selects_by_features_of_the_frozen_encoder(make_data, encoder_
     (name,) = resolve_networks([NAME], encoder_weights)
     images, labels = data.train_arrays()
     counted = []
-    features = embed_features((images, labels), data.spec, name, on_epoch=lambda: counted.append(1))
+    features = embed_features((images, labels), data.spec, network=name, on_epoch=lambda: counted.append(1))
     encoder = FrozenEncoder(name, data.spec, cache=FeatureCache())
     expected = encoder(data.spec.normalize(torch.from_numpy(images))).numpy()
     np.testing.assert_allclose(features, expected, atol=1e-5)
@@ -228,7 +228,7 @@ def test_in_lightning_with_a_random_baseline(make_data, make_trainer, encoder_we
 
 def test_finetune_trains_all_weights_and_no_running_statistics(make_data, encoder_weights, monkeypatch):
     data = make_data()
-    evaluator = StudentEvaluator("finetune", 1, [NAME], weights=encoder_weights)
+    evaluator = StudentEvaluator("finetune", students=1, architectures=[NAME], weights=encoder_weights)
     evaluator.protocol = replace(evaluator.protocol, epochs=1)
     (student,) = evaluator.train(full_data(data.all_train_arrays(), data.spec)).students
     pretrained = student.network.init_params()
