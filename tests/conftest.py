@@ -91,3 +91,22 @@ def known_costs(monkeypatch):
         return Costs(dict.fromkeys(names, 0.5), dict.fromkeys(names, 1.0), dict.fromkeys(names, 1.0), 1.0, 1.0)
 
     monkeypatch.setattr(Search, "costs", costs)
+
+
+@pytest.fixture
+def encoder_weights(tmp_path):
+    """A weights file of an untrained timm model with drawn running statistics, in a folder with a telltale name."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model = timm.create_model("test_efficientnet").eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    folder = tmp_path / "telltale_folder"
+    folder.mkdir()
+    save_file(model.state_dict(), folder / "telltale.safetensors")
+    return {"test_efficientnet": str(folder / "telltale.safetensors")}

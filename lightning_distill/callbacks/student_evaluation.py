@@ -41,9 +41,12 @@ class StudentEvaluation(RenamedArguments, Callback):
     of `ArrayDataModule` do. For a ``DataLoader``, Lightning divides the images, and every rank trains all students.
 
     Args:
-        protocol: Training protocol of the students: ``reference`` (1000 epochs), ``quick`` (300) or ``tiny`` (10).
+        protocol: Training protocol of the students: ``reference`` (1000 epochs), ``quick`` (300) or ``tiny`` (10); for
+            networks with weights also ``probe`` (a linear layer on the frozen network) and ``finetune`` (all weights).
         students: Number of students of each architecture.
         architectures: Names of networks in this package or in timm; default ``["convnet"]``.
+        weights: Path of a local weights file for each timm model among the architectures that is pretrained, see
+            `networks.resolve_networks`.
         seed: Seed of the first student; student i has the seed ``seed + i``.
         random_baseline: Whether to measure students of random real images too.
         synthetic_set: Set to evaluate. Default: the set of the `Distiller` that is trained. Else the path of a set file
@@ -72,6 +75,7 @@ class StudentEvaluation(RenamedArguments, Callback):
         students: int = 3,
         *,
         architectures: list[str] | None = None,
+        weights: dict[str, str] | None = None,
         seed: int = 0,
         random_baseline: bool = True,
         synthetic_set: str | os.PathLike[str] | tuple[Tensor, Tensor] | None = None,
@@ -80,7 +84,12 @@ class StudentEvaluation(RenamedArguments, Callback):
         figures: bool = True,
     ) -> None:
         self.evaluator = StudentEvaluator(
-            protocol, students=students, architectures=architectures or ["convnet"], seed=seed, compile=compile
+            protocol,
+            students=students,
+            architectures=architectures or ["convnet"],
+            seed=seed,
+            compile=compile,
+            weights=weights,
         )
         self.random_baseline, self.figures, self.metrics = random_baseline, figures, metrics
         self.scores: dict[str, Scores] = {}

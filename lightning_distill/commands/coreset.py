@@ -24,6 +24,8 @@ from lightning_distill.evaluation.features import embed_features, embedding_epoc
 from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.relabel import get_teachers, record_text, relabel
 from lightning_distill.functional.compile import CompileMode
+from lightning_distill.networks.pretrained import weights_digests
+from lightning_distill.networks.resolve import resolve_networks
 from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.card import REDUCED, UNCHANGED, make_card
 from lightning_distill.sets.coresets import Ratio, Space, check_labels, check_method, counts_for_ratio
@@ -43,6 +45,7 @@ def coreset(
     ratio: Ratio = "balanced",
     on_small_class: SmallClass = "error",
     network: str = "convnet",
+    weights: dict[str, str] | None = None,
     protocol: str = "reference",
     labels: Labels = "hard",
     teachers: int | str = 3,
@@ -61,11 +64,13 @@ def coreset(
         formation: Number f of sub-images along each side of an image: f * f selected images are reduced in size and
             stored as one.
         out: Folder for ``set.safetensors`` and ``card.json``.
-        space: Space of the distances: ``pixels``, or ``embedding`` of a network trained on the data.
+        space: Space of the distances: ``pixels``, or ``embedding`` of a network trained on the data or pretrained.
         ratio: Class ratio: ``balanced`` takes ipc images of each class, ``natural`` the same total in the class
             ratio of the data.
         on_small_class: Policy where a class has fewer images than ipc: ``error``, ``fewer`` or ``repeat``.
         network: Name of the network of the embedding and of the teachers, of this package or of timm.
+        weights: Path of a local weights file for a timm ``network``, which is then not trained:
+            ``{"resnet18": "resnet18.safetensors"}``. The card holds its sha256, not its path.
         protocol: Training protocol of these networks: ``reference``, ``quick`` or ``tiny`` (for tests).
         labels: ``hard``, or ``soft`` for additional probabilities by networks trained on the data (see ``relabel``).
         teachers: Teachers of the soft labels: a number to train, or a file written by ``relabel --save_teachers``.
@@ -83,6 +88,7 @@ def coreset(
         OSError: The folder cannot be written.
     """
     check_method(method)
+    (resolved,) = resolve_networks([network], weights)
     check_writable(out)
     real, spec = data.train_arrays(), data.spec
     check_labels(real[1])
@@ -98,14 +104,15 @@ def coreset(
     features = None
     if space == "embedding":
         hyper_parameters |= {"network": network, "protocol": protocol}
+        hyper_parameters |= {"weights": weights_digests([resolved], weights)} if weights else {}
         device = resolve_device(accelerator)
         with progress_bar() as bar:
-            task = bar.add_task(f"embedding by {network}", total=embedding_epochs(protocol, len(real[1])))
+            task = bar.add_task(f"embedding by {network}", total=embedding_epochs(protocol, len(real[1]), resolved))
             on_epoch, bf16 = partial(bar.advance, task), precision == "bf16-mixed"
             features = embed_features(
                 real,
                 spec,
-                network=network,
+                network=resolved,
                 protocol=protocol,
                 seed=seed,
                 device=device,

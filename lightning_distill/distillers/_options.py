@@ -30,6 +30,7 @@ class DistillerOptions(TypedDict, total=False):
     momentum: float
     formation: int
     network: str
+    weights: dict[str, str] | None
     seed: int
     on_small_class: SmallClass
     class_ratio: Ratio

@@ -28,6 +28,8 @@ from lightning_distill.functional.build import build_functional_network, estimat
 from lightning_distill.functional.chunking import retry_with_smaller_chunk
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.functional.gradients import accumulate_gradients
+from lightning_distill.networks.pretrained import model_of, weights_digests
+from lightning_distill.networks.resolve import resolve_networks
 from lightning_distill.sets.coresets import Ratio
 from lightning_distill.sets.synthetic import SmallClass, SyntheticSet
 from lightning_distill.utils.rng import derive_seed, isolated_rng
@@ -47,6 +49,9 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         formation: Number f of sub-images along each side of a stored image; f * f sub-images are trained on and cost
             the bytes of one image, see `sets.formation.decode`.
         network: Name of the surrogate network, from `networks.list_networks` or timm.
+        weights: Path of a local weights file for a timm ``network``: ``{"resnet18": "resnet18.safetensors"}``, see
+            `networks.resolve_networks`. Every step then uses the pretrained weights in place of random ones.
+            Checkpoints and cards hold the sha256 of the file, not its path.
         augmentation: Preset of `augmentation.presets.PRESETS`; ``None`` takes the data set's.
         seed: Seed of everything that is drawn.
         on_small_class: Handling of a class with fewer training images than ipc: ``error``, ``fewer`` or ``repeat``.
@@ -82,6 +87,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         init: str = "real",
         formation: int = 1,
         network: str = "convnet",
+        weights: dict[str, str] | None = None,
         augmentation: str | None = None,
         seed: int = 0,
         on_small_class: SmallClass = "error",
@@ -92,13 +98,16 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         chunk: int | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=self.local_path_args)
+        self.save_hyperparameters(ignore=[*self.local_path_args, "weights"])
         self.automatic_optimization = False  # global_step then counts the steps of the one optimizer, the images'
-        validate_options(ipc, network)
+        validate_options(ipc, model_of(network))
+        (resolved,) = resolve_networks([network], weights)
+        if weights:
+            self.save_hyperparameters({"weights": weights_digests([resolved], weights)})
         self.ipc, self.class_ratio, self.on_small_class = ipc, class_ratio, on_small_class
         self.init, self.formation, self.augmentation, self.seed = init, formation, augmentation, seed
         self.lr, self.momentum, self.lr_schedule, self.gradient_clip = lr, momentum, lr_schedule, gradient_clip
-        self.network_name, self.compile_mode, self.chunk = network, compile, chunk
+        self.network_name, self.compile_mode, self.chunk = resolved, compile, chunk
 
     @abstractmethod
     def losses(self, real: RealBatch) -> Iterator[Tensor]:

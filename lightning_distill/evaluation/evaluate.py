@@ -30,6 +30,7 @@ from lightning_distill.evaluation.soft_candidates import EvaluationLabels, label
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
+from lightning_distill.networks.pretrained import weights_digests
 from lightning_distill.sets.coresets import METHODS, Space
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
 from lightning_distill.utils.command_line import command_line
@@ -99,6 +100,7 @@ def evaluate(
     augmentation: str | None = None,
     students: int = 5,
     architectures: list[str] | None = None,
+    weights: dict[str, str] | None = None,
     seed: int = 0,
     space: Space = "pixels",
     ars: bool = False,
@@ -123,7 +125,8 @@ def evaluate(
         synthetic_set: Path of ``set.safetensors`` or of its folder (``--set`` on the command line). Without a set,
             ``ipc`` gives the size of the baselines.
         data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
-        protocol: Training protocol of the students: ``reference``, ``quick`` or ``tiny`` (for tests).
+        protocol: Training protocol of the students: ``reference``, ``quick`` or ``tiny`` (for tests); for networks with
+            weights also ``probe`` (a linear layer on the frozen network) and ``finetune`` (all weights).
         baselines: Any of ``random``, ``herding``, ``kcenter``, ``kmeans`` (as many real images as the set has),
             ``full`` (all real images), ``full_weighted`` (all, with class weights) and ``full_balanced`` (each class
             reduced to the size of the rarest). Default: none.
@@ -137,9 +140,12 @@ def evaluate(
         students: Number of students of each architecture. Each has its own random subset as baseline.
         architectures: Names of networks of this package or of timm. Default: ``convnet``. The first of several is the
             matched one.
+        weights: Path of a local weights file (safetensors, or a torch checkpoint without pickled objects) for each
+            timm model of ``architectures`` that is pretrained: ``{"resnet18": "resnet18.safetensors"}``. An
+            architecture ``resnet18:112`` resizes images to 112 px. Results record the sha256 of the file, not its path.
         seed: Seed of the first student; the others count up from it.
-        space: Space of the distances of herding, k-center and k-means: ``pixels``, or ``embedding`` of a network
-            trained on the real data.
+        space: Space of the distances of herding, k-center and k-means: ``pixels``, or ``embedding`` of the first
+            architecture, trained on the real data unless it has weights.
         ars: Also train without augmentation, for the augmentation-robust score of DD-Ranking.
         prior_correction: Shift the students' logits to the class frequencies of the real training data.
         labels: Labels that students are trained on: ``hard`` (soft labels of the file are ignored), ``soft`` (the set
@@ -164,17 +170,16 @@ def evaluate(
 
     Raises:
         ValueError: A baseline is unknown, the set does not fit the data, neither or both of ``synthetic_set`` and
-            ``ipc`` are given, ``labels`` asks for soft labels that the set does not have, or ``prior_correction`` is
-            combined with multi-label data or ``map_classes``.
-        FileNotFoundError: The set file does not exist.
+            ``ipc`` are given, ``labels`` asks for soft labels that the set does not have, a weights file does not fit
+            its model, or ``prior_correction`` is combined with multi-label data or ``map_classes``.
+        FileNotFoundError: The set file or a weights file does not exist.
 
     Example:
         >>> from lightning_distill import DigitsDataModule, evaluate
         >>> results = evaluate("runs/digits/best", DigitsDataModule(), protocol="quick")  # doctest: +SKIP
         >>> results.to_frame()  # doctest: +SKIP
     """
-    command = command_line(evaluate, locals())
-    baselines = baselines or []
+    arguments, baselines = {**locals()}, baselines or []
     if data is None:
         raise ValueError("no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module")
     _check(synthetic_set, ipc, baselines, students)
@@ -183,8 +188,15 @@ def evaluate(
     on_start = on_start or (lambda text, epochs: lambda: None)
     training = replace(get_protocol(protocol), augmentation=augmentation)
     evaluator = StudentEvaluator(
-        training, students=students, architectures=architectures or ["convnet"], seed=seed, compile=compile
+        training,
+        students=students,
+        architectures=architectures or ["convnet"],
+        seed=seed,
+        compile=compile,
+        weights=weights,
     )
+    digests = weights_digests(evaluator.architectures, weights) if weights else None
+    command = command_line(evaluate, {**arguments, "weights": digests})
     device, bf16, scored = resolve_device(accelerator), precision == "bf16-mixed", test_data or data
     distilled: list[Candidate] = []
     if synthetic_set is not None:
@@ -194,7 +206,7 @@ def evaluate(
     features = None
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
         real, network = data.train_arrays(), evaluator.architectures[0]
-        on_epoch = on_start("feature network", embedding_epochs(training, len(real[1])))
+        on_epoch = on_start("feature network", embedding_epochs(training, len(real[1]), network))
         features = embed_features(
             real,
             data.spec,

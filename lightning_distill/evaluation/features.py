@@ -6,10 +6,12 @@ import numpy as np
 import torch
 
 from lightning_distill.evaluation.baselines import Arrays, full_data
+from lightning_distill.evaluation.students.probe import FrozenEncoder
 from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.evaluation.students.trainer import StudentTrainer
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks import check_network
+from lightning_distill.networks.pretrained import is_pretrained
 from lightning_distill.sets.coresets import Features, check_labels
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.progress import ProgressCallback
@@ -28,15 +30,16 @@ def embed_features(
     compile: CompileMode = "auto",
     on_epoch: ProgressCallback = lambda: None,
 ) -> Features:
-    """Train one network on all real training images and return its features of these images.
+    """Return features of all real training images from a network trained on them, or from a pretrained network.
 
     ``f_i = embed(theta, (x_i - mean) / std)`` is the input of the last linear layer, neither scaled nor centred. The
-    initial weights differ from those of every evaluated student. No validation or test image is used.
+    initial weights differ from those of every evaluated student. No validation or test image is used. A network with
+    pretrained weights is not trained.
 
     Args:
         real: Training images ``(N, C, H, W)`` in pixel units and labels ``(N,)``.
         spec: Specification of the data.
-        network: Network name of this package or timm.
+        network: Network name of this package or timm, or a name of `networks.resolve_networks` with weights.
         protocol: Training protocol, shortened by `Protocol.for_real_data`.
         seed: Seed of the network.
         device: Device of the training.
@@ -53,6 +56,9 @@ def embed_features(
     check_network(network)
     images, labels = real
     check_labels(labels)
+    if is_pretrained(network):
+        on_epoch()
+        return _frozen_features(real, spec, network, device, bf16)
     epochs_protocol = get_protocol(protocol).for_real_data(len(labels))
     trainer = StudentTrainer(
         network,
@@ -75,6 +81,15 @@ def embed_features(
     return np.concatenate(chunks)
 
 
-def embedding_epochs(protocol: str | Protocol, images: int) -> int:
-    """Return the number of epochs of `embed_features`."""
+def _frozen_features(real: Arrays, spec: DataSpec, network: str, device: torch.device | str, bf16: bool) -> Features:
+    """Return the features of a pretrained network."""
+    encoder, data = FrozenEncoder(network, spec, device, bf16), full_data(real, spec)(0)
+    chunks = torch.arange(len(data.labels)).split(256)
+    return np.concatenate([encoder(spec.normalize(data.pixels[rows].to(device))).numpy() for rows in chunks])
+
+
+def embedding_epochs(protocol: str | Protocol, images: int, network: str = "convnet") -> int:
+    """Return the number of epochs of `embed_features`; a pretrained network counts as one."""
+    if is_pretrained(network):
+        return 1
     return get_protocol(protocol).for_real_data(images).epochs + 1

@@ -8,11 +8,13 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from lightning_distill.functional.chunking import auto_chunk_size
 from lightning_distill.functional.compile import CompileMode, PerSampleLoss
 from lightning_distill.functional.network import FunctionalNetwork, count_flops
 from lightning_distill.networks.factory import create_network
+from lightning_distill.networks.pretrained import PixelStatistics, create_pretrained, is_pretrained
 from lightning_distill.objectives.multi_label import label_entropy
 from lightning_distill.spec import DataSpec, Task
 
@@ -39,6 +41,22 @@ def estimate_image_passes(steps: int, real_images: int, synthetic_images: int) -
     return max(steps, 0) * (real_images + 3 * synthetic_images)
 
 
+def create_for_data(name: str, spec: DataSpec) -> nn.Module:
+    """Build the network of a name for images that are normalised by the statistics of a data set.
+
+    Args:
+        name: Name of the network, see `networks.create_network`.
+        spec: Description of the data: channels, image size, classes, statistics and pixel range.
+
+    Raises:
+        ValueError: The name is unknown, or the network does not take the images.
+    """
+    if is_pretrained(name):
+        statistics = PixelStatistics(spec.mean, spec.std, spec.min_value, spec.max_value)
+        return create_pretrained(name, spec.shape[0], spec.num_classes, statistics)
+    return create_network(name, spec.shape[0], spec.num_classes, spec.shape[1:])
+
+
 def build_functional_network(
     name: str,
     spec: DataSpec,
@@ -62,7 +80,7 @@ def build_functional_network(
     Raises:
         ValueError: The name is unknown, or the images are too small for the network.
     """
-    build = partial(create_network, name, spec.shape[0], spec.num_classes, spec.shape[1:])
+    build = partial(create_for_data, name, spec)
     chunk = chunk or auto_chunk_size(build, spec.shape, device)
     flops = image_passes * count_flops(build, spec.shape)
     return FunctionalNetwork(build, loss_for_task(spec.task), flops=flops, compile=compile, sizes=sizes, chunk=chunk)

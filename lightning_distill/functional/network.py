@@ -26,6 +26,7 @@ from lightning_distill.functional.compile import (
     PerSampleLoss,
     compiler_available,
 )
+from lightning_distill.networks.pretrained import PretrainedNetwork
 from lightning_distill.utils.private_apis import is_batch_norm
 
 __all__ = ["Embedder", "FunctionalNetwork", "Parameters", "count_flops", "uncached_autocast"]
@@ -95,7 +96,10 @@ class FunctionalNetwork:
         self.build, self._loss = build, loss
         with torch.random.fork_rng(devices=[]):
             self._module = _Head(build())
-        self.batch_norm = any(is_batch_norm(module) for module in self._module.modules())
+        #: Whether images depend on the others of their batch. Pretrained networks keep their running statistics.
+        self.batch_norm = not isinstance(self._module.network, PretrainedNetwork) and any(
+            is_batch_norm(module) for module in self._module.modules()
+        )
         self.chunk = None if self.batch_norm else chunk
         #: Names of the trained parameters; the other parameters are buffers, such as running statistics.
         self.weight_names = tuple(name for name, _ in self._module.named_parameters())
@@ -130,8 +134,12 @@ class FunctionalNetwork:
         return self._compiled.compiled.warm_up
 
     def init_params(self, device: torch.device | str = "cpu") -> Parameters:
-        """Return new parameters and buffers, drawn from torch's current CPU random stream and moved to ``device``."""
-        network = self.build()
+        """Return new parameters and buffers, drawn from torch's current CPU random stream and moved to ``device``.
+
+        Those of a pretrained network are its pretrained weights, with a new linear layer.
+        """
+        pretrained = self._module.network
+        network = pretrained.renew() if isinstance(pretrained, PretrainedNetwork) else self.build()
         state = [*network.named_parameters(), *network.named_buffers()]
         return {f"network.{name}": tensor.detach().to(device) for name, tensor in state}
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_distill.networks.classic import MLP, VGG11, AlexNet, LeNet, ResNet18
 from lightning_distill.networks.convnet import ConvNet
+from lightning_distill.networks.pretrained import create_pretrained, is_pretrained, model_of
 
 #: Words in a ConvNet's name and the option they set. Default: depth 3, width 128, instance norm, ReLU, average pooling.
 _WORDS: dict[str, tuple[str, Any]] = {
@@ -80,7 +81,8 @@ def create_network(name: str, in_channels: int, num_classes: int, image_size: tu
 
     Args:
         name: Name from `list_networks`, a ConvNet with several options such as ``convnet_w64_d5_batch``, or a timm
-            name. ``timm/NAME`` takes the timm model of a name that exists in both.
+            name. ``timm/NAME`` takes the timm model of a name that exists in both. A name with the digest of pretrained
+            weights, see `resolve_networks`, takes images between 0 and 1.
         in_channels: Number of image channels C.
         num_classes: Number of classes K.
         image_size: Image size ``(H, W)`` in pixels.
@@ -91,6 +93,8 @@ def create_network(name: str, in_channels: int, num_classes: int, image_size: tu
     Example:
         >>> network = create_network("convnet_w16", in_channels=1, num_classes=2, image_size=(28, 28))
     """
+    if is_pretrained(name):
+        return create_pretrained(name, in_channels, num_classes)
     if (ours := _ours(name)) is not None:
         return ours(in_channels, num_classes, image_size)
     check_network(name)
@@ -103,7 +107,7 @@ def check_network(name: str) -> None:
         return
     import timm
 
-    if timm.is_model(name.removeprefix("timm/")):
+    if timm.is_model(model_of(name) if is_pretrained(name) else name.removeprefix("timm/")):
         return
     known = list(dict.fromkeys([*NETWORKS, *timm.list_models()]))
     close = difflib.get_close_matches(name, known, n=5, cutoff=0.4) or list(NETWORKS)[:5]

@@ -21,9 +21,9 @@ from lightning_distill.distillers.mtt.schedule import (
     window_end,
 )
 from lightning_distill.distillers.real_batch import RealBatch
+from lightning_distill.functional.build import create_for_data
 from lightning_distill.functional.network import Parameters
 from lightning_distill.functional.unroll import unroll_constant_memory, unroll_stored
-from lightning_distill.networks import create_network
 from lightning_distill.objectives import trajectory_distance
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
@@ -108,7 +108,7 @@ class MTTDistiller(Distiller):
         spec, synthetic, logits = datamodule.spec, super().init_synthetic(datamodule), None
         if self.soft_labels:
             with isolated_rng(self.seed):
-                network = create_network(self.network_name, spec.shape[0], spec.num_classes, spec.shape[1:])
+                network = create_for_data(self.network_name, spec)
             experts = self._open_experts(dict(network.named_parameters()), spec)
             logits = initial_soft_label_logits(experts, network, synthetic.decoded(), synthetic.targets())
         return synthetic.add_learnables(logits, self.student_lr)

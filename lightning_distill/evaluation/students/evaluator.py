@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from lightning_distill.evaluation.scores import Scores
+from lightning_distill.evaluation.students.probe import ProbeTrainer, check_probe
 from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.evaluation.students.trained import TrainedStudents
 from lightning_distill.evaluation.students.trainer import StudentTrainer
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.networks import check_network
+from lightning_distill.networks.pretrained import is_pretrained, require_loaded
+from lightning_distill.networks.resolve import Weights, resolve_networks
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.distributed import shard
@@ -29,9 +31,13 @@ class StudentEvaluator:
         architectures: Names of networks in this package or in timm.
         seed: Seed of the first student; student i has the seed ``seed + i``.
         compile: When to compile the networks, see `functional.FunctionalNetwork`.
+        weights: Path of a local weights file by name of a timm model, see `networks.resolve_networks`. The attribute
+            ``architectures`` then holds names with the digest of the file.
 
     Raises:
-        ValueError: Unknown protocol or architecture, fewer than one student.
+        ValueError: Unknown protocol or architecture, fewer than one student, a weights file that does not fit, or the
+            protocol ``probe`` with a network without weights.
+        FileNotFoundError: A weights file does not exist.
 
     Example:
         >>> StudentEvaluator("tiny", students=2, architectures=["convnet_w16"]).epochs
@@ -46,16 +52,19 @@ class StudentEvaluator:
         architectures: Sequence[str] = ("convnet",),
         seed: int = 0,
         compile: CompileMode = "auto",
+        weights: Weights | None = None,
     ) -> None:
         if students < 1:
             raise ValueError(f"students={students}; at least one is needed for a score")
-        for name in architectures:
-            check_network(name)
         self.protocol = get_protocol(protocol)
+        self.architectures = resolve_networks(architectures, weights)
+        for name in filter(is_pretrained, self.architectures):
+            require_loaded(name)
+        if self.protocol.head_only:
+            check_probe(self.architectures)
         self.seeds = list(range(seed, seed + students))
-        self.architectures = list(architectures)
         self.compile = compile
-        self._trainers: dict[tuple[str, int, str, bool, DataSpec], StudentTrainer] = {}
+        self._trainers: dict[tuple[str, int, str, bool, DataSpec], StudentTrainer | ProbeTrainer] = {}
 
     @property
     def epochs(self) -> int:
@@ -108,10 +117,14 @@ class StudentEvaluator:
         students = [(name, i) for name in self.architectures for i in range(len(self.seeds))]
         return shard(students) if sharded else students
 
-    def _student_trainer(self, name: str, images: int, device: str, bf16: bool, spec: DataSpec) -> StudentTrainer:
+    def _student_trainer(
+        self, name: str, images: int, device: str, bf16: bool, spec: DataSpec
+    ) -> StudentTrainer | ProbeTrainer:
         """Return a trainer that is kept, so that a network is compiled once for all validations."""
         key = (name, images, device, bf16, spec)
-        if key not in self._trainers:
+        if key not in self._trainers and self.protocol.head_only:
+            self._trainers[key] = ProbeTrainer(name, spec, self.protocol, device, bf16)
+        elif key not in self._trainers:
             count = len(self.seeds)
             self._trainers[key] = StudentTrainer(
                 name,

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 class Protocol:
     """Hyper-parameters of a student's training: SGD for ``epochs + 1`` epochs. The last epoch is scored, not the best.
 
+    With ``head_only`` the network is a frozen pretrained encoder, and its linear layer is fitted to the optimum on
+    features of images without augmentation, see `probe.fit_linear`; the other hyper-parameters then play no part.
+
     Args:
         name: Name in tables.
         epochs: Number of epochs E, minus one. The learning rate is divided by 10 once, after the epoch of index
@@ -19,6 +22,7 @@ class Protocol:
         batch_size: Number of images in a step; a smaller set is one batch.
         augmentation: Name of a preset in `presets.PRESETS`; default: the preset of the data set.
         decay: Whether the learning rate is divided by 10; for experts it is not.
+        head_only: Whether only a linear layer on a frozen pretrained network is fitted.
 
     Example:
         >>> Protocol("short", epochs=20).lr_at(epoch=12)
@@ -36,6 +40,7 @@ class Protocol:
     batch_size: int = 256
     augmentation: str | None = None
     decay: bool = True
+    head_only: bool = False
 
     def lr_at(self, epoch: int, lr: float | None = None) -> float:
         """Return the learning rate in an epoch.
@@ -61,8 +66,15 @@ class Protocol:
 
 
 #: ``reference``: published tables. ``quick``: selection of a checkpoint on val, and first results. ``tiny``: tests and
-#: trials; its scores are not comparable.
-PROTOCOLS = {"reference": Protocol("reference", 1000), "quick": Protocol("quick", 300), "tiny": Protocol("tiny", 10)}
+#: trials; its scores are not comparable. For pretrained networks: ``probe`` fits a linear layer on the frozen encoder,
+#: ``finetune`` trains all weights with a small learning rate.
+PROTOCOLS = {
+    "reference": Protocol("reference", 1000),
+    "quick": Protocol("quick", 300),
+    "tiny": Protocol("tiny", 10),
+    "probe": Protocol("probe", 0, head_only=True),
+    "finetune": Protocol("finetune", 30, lr=0.003),
+}
 
 
 def get_protocol(protocol: str | Protocol) -> Protocol:
