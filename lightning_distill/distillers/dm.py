@@ -16,12 +16,15 @@ from lightning_distill.objectives import mean_embedding_distance
 class DMDistiller(Distiller):
     """DM: match the mean embeddings of real and synthetic images of a class in a new random network every step.
 
-    The paper and its code run 20,000 steps with lr 1 (10 from ipc 100 on), momentum 0.5 and 256 real images per class.
-    With batch norm all classes go through one forward pass, so that batch statistics cover all of them. The arguments
-    are those of `Distiller`.
+    By default each stored image holds four sub-images that start from herding picks, and lr is 4: the best recipe of
+    `benchmarks/results/dm_formation.csv`. The paper and its code run 20,000 steps from random real images with lr 1
+    (10 from ipc 100 on), momentum 0.5 and 256 real images per class: ``preset="paper"``. With batch norm all classes go
+    through one forward pass, so that batch statistics cover all of them. The arguments are those of `Distiller`.
 
     Example:
-        >>> DMDistiller(ipc=1, network="convnet_w16").lr
+        >>> DMDistiller(ipc=1, network="convnet_w16").formation
+        2
+        >>> DMDistiller(ipc=1, network="convnet_w16", preset="paper").lr
         1.0
 
     Reference:
