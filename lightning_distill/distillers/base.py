@@ -43,15 +43,16 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
 
     Args:
         ipc: Images per class, one number or one for each class.
-        preset: Values of ``lr``, ``init`` and ``formation`` where they are ``None``: ``default`` (those of the best recipe
-            that was measured) or ``paper`` (those of the method's paper), see `distillers.presets.PRESETS`.
-        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes the preset's.
+        preset: Source of ``lr``, ``init`` and ``formation`` where they are ``None``: ``default`` (the best recipe that
+            was measured) or ``paper`` (the settings of the method's paper), see `distillers.presets.PRESETS`.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes that of the
+            preset.
         momentum: Momentum of the SGD optimizer for the synthetic images.
         init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``; ``None`` takes
-            the preset's.
+            that of the preset.
         formation: Number f of sub-images along each side of a stored image; f * f sub-images are trained on and cost
-            the bytes of one image, see `sets.formation.decode`. ``None`` takes the preset's, or 1 where images or
-            classes are too small for it.
+            the bytes of one image, see `sets.formation.decode`. ``None`` takes that of the preset, or 1 where images
+            or classes are too small for it.
         network: Name of the surrogate network, from `networks.list_networks` or timm.
         augmentation: Preset of `augmentation.presets.PRESETS`; ``None`` takes the data set's.
         seed: Seed of everything that is drawn.

@@ -75,10 +75,10 @@ class DCDistiller(Distiller):
 
     Args:
         ipc: Images per class, one number or one for each class.
-        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes the preset's,
-            which is proportional to the pixels of an image by default and 0.1 with ``preset="paper"``.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes that of the
+            preset: proportional to the pixels of an image by default, and 0.1 with ``preset="paper"``.
         init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``; ``None`` takes
-            the preset's, ``real`` by default and ``noise`` with ``preset="paper"``.
+            that of the preset: ``real`` by default, and ``noise`` with ``preset="paper"``.
         augmentation: Preset of `augmentation.presets.PRESETS` for matching and for training the network; ``none`` in
             the paper, and ``None`` takes the data set's.
         distance: Distance of gradients: ``rowwise`` (the paper's), ``mse`` or ``cosine``, see
@@ -186,10 +186,10 @@ class DSADistiller(DCDistiller):
 
     Args:
         ipc: Images per class, one number or one for each class.
-        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes the preset's,
-            which is proportional to the pixels of an image by default and 0.1 with ``preset="paper"``.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes that of the
+            preset: proportional to the pixels of an image by default, and 0.1 with ``preset="paper"``.
         init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``; ``None`` takes
-            the preset's, ``real``.
+            that of the preset, ``real``.
         augmentation: Preset of `augmentation.presets.PRESETS`; ``None`` takes the data set's.
         options: Other arguments of `DCDistiller` and `Distiller`.
 
