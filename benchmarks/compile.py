@@ -57,7 +57,7 @@ def measure(data: ArrayDataModule, compile: Compile, precision: Precision) -> tu
         max_steps=STEPS, accelerator="auto", devices=1, precision=precision, logger=False, callbacks=[clock],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
     )  # fmt: skip
-    distiller = DMDistiller(ipc=10, compile=compile)
+    distiller = DMDistiller(ipc=10, preset="paper", compile=compile)
     trainer.fit(distiller, datamodule=data)
     steps = [b - a for a, b in zip(clock.ends, clock.ends[1:], strict=False)]
     return clock.ends[2] - clock.ends[0], statistics.median(steps[2:]), distiller.synthetic.images.detach().cpu()

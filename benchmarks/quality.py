@@ -3,27 +3,33 @@
     python benchmarks/quality.py                                     # all missing rows of grids/quality.yaml
     python benchmarks/quality.py --only 'dermamnist-10-*-0-*'        # data-ipc-method-seed-labels, as a pattern
     python benchmarks/quality.py --list
+    python benchmarks/quality.py --jobs 8                            # eight processes, e.g. on one GPU
     python benchmarks/quality.py --quick                             # scikit-learn's digits, as a test
 
 A job distils (or picks) one set with one seed and trains students on it; they are scored on the validation and on the
 test split, one row each. Nothing is selected: the set of the last step is scored. A killed run goes on at the first job
-without rows; finished sets are kept in ``runs/quality``. Jobs are ordered by seed, so that a table is complete with one
-seed before it has several.
+without rows; finished sets and teachers are kept in ``runs/quality``. Jobs are ordered by seed, so that a table is
+complete with one seed before it has several. Labels are ``hard``, ``soft_natural`` or ``soft_balanced``: probabilities
+by teachers that were trained on the real data, with its class frequencies or with equal ones.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
+import json
 import logging
+import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -36,8 +42,15 @@ from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedStudents
 from lightning_distill.evaluation.baselines import coreset_sampler, full_data
+from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.metrics.intervals import bootstrap_interval
+from lightning_distill.evaluation.relabel import soft_sampler
+from lightning_distill.evaluation.teacher_file import load_teachers, save_teachers
+from lightning_distill.evaluation.teachers import TeacherEnsemble, train_teachers
+from lightning_distill.evaluation.students.protocol import get_protocol
+from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.storage import read_set
+from lightning_distill.utils.hardware import Accelerator, resolve_device
 
 KEYS = ("dataset", "ipc", "method", "seed", "labels", "split")
 METRICS = ("acc", "balanced_acc", "auroc")
@@ -63,89 +76,172 @@ class Job:
 
 
 def jobs_of(grid: dict[str, Any]) -> Iterator[Job]:
-    """Yield the jobs of a grid, the first seed of everything first; all real data once."""
-    for seed, ipc, labels in itertools.product(grid["seeds"], grid["ipc"], grid["labels"]):
+    """Yield the jobs of a grid, the first seed of everything first; all real data once, and with hard labels."""
+    for seed, labels, ipc in itertools.product(grid["seeds"], grid["labels"], grid["ipc"]):
         for dataset, (method, about) in itertools.product(grid["data"], grid["methods"].items()):
-            first = (seed, ipc) == (grid["seeds"][0], grid["ipc"][0]) and labels == "hard"
-            wanted = about.get("ipc", grid["ipc"])
-            if (about.get("pick") != "full" or first) and ipc in wanted and dataset not in about.get("skip", []):
+            once = (seed, ipc, labels) == (grid["seeds"][0], grid["ipc"][0], "hard")
+            wanted = ipc in about.get("ipc", grid["ipc"]) and dataset in about.get("only", grid["data"])
+            wanted = wanted and dataset not in about.get("skip", []) and labels in about.get("labels", grid["labels"])
+            if wanted and seed < about.get("seeds", 1000) and (about.get("pick") != "full" or once):
                 yield Job(dataset, ipc, method, seed, labels)
 
 
-def open_data(about: dict[str, Any], real_per_class: int) -> ArrayDataModule:
-    """Return the data module of a grid entry, ready to use. ``$NAME`` in an argument is an environment variable."""
-    module, _, name = about["class_path"].rpartition(".")
-    arguments = {key: os.path.expandvars(v) if isinstance(v, str) else v for key, v in about["init_args"].items()}
+@functools.cache
+def open_data(about: str, real_per_class: int) -> ArrayDataModule:
+    """Return the data module of a grid entry in JSON, ready to use. ``$NAME`` stands for an environment variable."""
+    entry = json.loads(about)
+    module, _, name = entry["class_path"].rpartition(".")
+    arguments = {key: os.path.expandvars(v) if isinstance(v, str) else v for key, v in entry["init_args"].items()}
     data: ArrayDataModule = getattr(import_module(module), name)(**arguments, real_per_class=real_per_class)
     data.prepare_data()
     data.setup()
     return data
 
 
-def distil(job: Job, about: dict[str, Any], data: ArrayDataModule, network: str, place: Path) -> LabeledSet:
-    """Distil the set of a job, or read it if it exists."""
-    if not (place / "last" / "set.safetensors").is_file():
-        module, _, name = about["class_path"].rpartition(".")
-        arguments = {"network": network, "seed": job.seed, "on_small_class": "fewer", **about.get("init_args", {})}
-        trainer = Trainer(
-            max_steps=about["steps"],
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            limit_val_batches=0,
-            callbacks=[SyntheticSetExport(str(place))],
-        )
-        trainer.fit(getattr(import_module(module), name)(ipc=job.ipc, **arguments), datamodule=data)
-    return read_set(place / "last")[0]
+@dataclass(frozen=True)
+class Runner:
+    """Runs jobs of a grid in any process.
+
+    Args:
+        grid: Contents of the grid file.
+        place: Folder of sets and teachers.
+        device: Device to compute on.
+        compile: Mode of ``torch.compile``.
+    """
+
+    grid: dict[str, Any]
+    place: Path
+    device: str
+    compile: CompileMode
+
+    def data(self, dataset: str) -> ArrayDataModule:
+        """Return the data module of a data set; a process opens it once."""
+        return open_data(json.dumps(self.grid["data"][dataset]), self.grid["real_per_class"])
+
+    def network(self, dataset: str) -> str:
+        """Return the network of a data set."""
+        return str(self.grid["data"][dataset].get("network", self.grid["network"]))
+
+    def teachers(self, dataset: str) -> TeacherEnsemble:
+        """Read the teachers of a data set, or train them."""
+        path = self.place / f"teachers-{dataset}.safetensors"
+        if not path.is_file():
+            ensemble = train_teachers(
+                self.data(dataset),
+                self.grid.get("teachers", 3),
+                network=self.network(dataset),
+                protocol=self.grid["protocol"],
+                device=self.device,
+                compile=self.compile,
+            )
+            save_teachers(path, ensemble)
+        return load_teachers(path)
+
+    def distil(self, job: Job) -> LabeledSet:
+        """Distil the set of a job, or read it if it exists."""
+        about, place = self.grid["methods"][job.method], self.place / str(job).removesuffix(f"-{job.labels}")
+        if not (place / "last" / "set.safetensors").is_file():
+            module, _, name = about["class_path"].rpartition(".")
+            arguments = {"network": self.network(job.dataset), "seed": job.seed, "on_small_class": "fewer"}
+            arguments |= {"compile": self.compile, **about.get("init_args", {})}
+            trainer = Trainer(
+                max_steps=about["steps"],
+                accelerator="gpu" if self.device == "cuda" else "cpu",
+                devices=1,
+                precision="32-true",
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=False,
+                limit_val_batches=0,
+                callbacks=[SyntheticSetExport(str(place), yardsticks=[])],
+            )
+            trainer.fit(getattr(import_module(module), name)(ipc=job.ipc, **arguments), datamodule=self.data(job.dataset))
+        return read_set(place / "last")[0]
+
+    def sampler(self, job: Job) -> Callable[[int], LabeledSet]:
+        """Return the function from the number of a student to its training set."""
+        about, data = self.grid["methods"][job.method], self.data(job.dataset)
+        if about.get("pick") == "full":
+            return full_data(data.all_train_arrays(), data.spec)
+        if "pick" in about:
+            formation, (images, labels) = about.get("formation", 1), data.train_arrays()
+            counts = np.minimum(job.ipc, np.maximum(1, np.bincount(labels) // formation**2)).tolist()
+            sampler = coreset_sampler(about["pick"], (images, labels), counts, data.spec, job.seed, formation=formation)
+        else:
+            distilled = self.distil(job)
+            sampler = lambda student: distilled  # noqa: E731
+        if job.labels == "hard":
+            return sampler
+        prior: Prior = "balanced" if job.labels == "soft_balanced" else "natural"
+        return soft_sampler(sampler, self.teachers(job.dataset), prior=prior, device=self.device)
+
+    def run(self, job: Job) -> list[dict[str, object]]:
+        """Make the set of a job, train students on it, and return one row for the validation and the test split."""
+        torch.set_num_threads(1)
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore")
+        about, data, began = self.grid["methods"][job.method], self.data(job.dataset), time.perf_counter()
+        sample = self.sampler(job)
+        first = sample(0)
+        made = time.perf_counter() - began
+        protocol = get_protocol(self.grid["protocol"])
+        if about.get("pick") == "full":
+            protocol = protocol.for_real_data(len(first.labels))
+        count, network = self.grid["students"], self.network(job.dataset)
+        evaluator = StudentEvaluator(protocol, students=count, architectures=[network], compile=self.compile)
+        trained = evaluator.train(sample, device=self.device)
+        rows = []
+        for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
+            groups = data.groups.get(split)
+            numbers = None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1].reshape(-1))
+            scored = TrainedStudents(trained.students, spec=first.spec, device=self.device, started_at=began)
+            scored = scored.update_all(loader)
+            scores, predictions = scored.scores(), scored.predictions(split, numbers)
+            cells: dict[str, object] = {}
+            for metric in METRICS:
+                interval = bootstrap_interval(predictions, metric)
+                values = scores.mean(metric), scores.std(metric), interval.low, interval.high
+                ends = ("", "_std", "_ci95_low", "_ci95_high")
+                cells |= {f"{metric}{end}": f"{v:.5f}" for end, v in zip(ends, values, strict=True)}
+            soft_bytes = 0 if first.soft_labels is None else 4 * first.soft_labels.numel()
+            rows.append({
+                **vars(job), "split": split, "source": data.spec.source, "formation": first.formation,
+                "options": yaml.safe_dump(about, default_flow_style=True, width=1000).strip(), "network": network,
+                "protocol": evaluator.protocol.name, "epochs": evaluator.protocol.epochs + 1,
+                "students": len(scores.students), "images": len(first.labels),
+                "bytes": first.pixels.numel() * (1 if data.spec.storage_dtype == "uint8" else 2)
+                + 8 * len(first.labels) + soft_bytes,
+                "steps": about.get("steps", 0), **cells, "set_seconds": f"{made:.1f}",
+                "student_seconds": f"{trained.training_seconds:.1f}",
+                **provenance(f"python benchmarks/quality.py --grid {self.grid['name']}"),
+            })  # fmt: skip
+        return rows
 
 
-def measure(job: Job, grid: dict[str, Any], data: ArrayDataModule, rows: Path, place: Path) -> None:
-    """Make the set of a job, train students on it, and add its rows."""
-    about, began = grid["methods"][job.method], time.perf_counter()
-    network = grid["data"][job.dataset].get("network", grid["network"])
-    evaluator = StudentEvaluator(grid["protocol"], students=grid["students"], architectures=[network])
-    formation = about.get("formation", about.get("init_args", {}).get("formation", 1))
-    if about.get("pick") == "full":
-        sample = full_data(data.all_train_arrays(), data.spec)
-        protocol = evaluator.protocol.for_real_data(len(sample(0).labels))
-        evaluator = StudentEvaluator(protocol, students=grid["students"], architectures=[network])
-    elif "pick" in about:
-        labels = data.train_arrays()[1]
-        counts = np.minimum(job.ipc, np.maximum(1, np.bincount(labels) // formation**2)).tolist()
-        sample = coreset_sampler(about["pick"], data.train_arrays(), counts, data.spec, job.seed, formation=formation)
-    else:
-        distilled = distil(job, about, data, network, place)
-        sample = lambda student: distilled  # noqa: E731
-    first = sample(0)
-    made = time.perf_counter() - began
-    trained = evaluator.train(sample)
-    for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
-        groups = data.groups.get(split)
-        numbers = None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1].reshape(-1))
-        scored = TrainedStudents(trained.students, spec=first.spec, device="cpu", started_at=began).update_all(loader)
-        scores, predictions = scored.scores(), scored.predictions(split, numbers)
-        cells: dict[str, object] = {}
-        for metric in METRICS:
-            interval = bootstrap_interval(predictions, metric)
-            values = scores.mean(metric), scores.std(metric), interval.low, interval.high
-            ends = ("", "_std", "_ci95_low", "_ci95_high")
-            cells |= {f"{metric}{end}": f"{v:.5f}" for end, v in zip(ends, values, strict=True)}
-        row = {
-            **vars(job), "split": split, "source": data.spec.source, "formation": formation,
-            "options": yaml.safe_dump(about, default_flow_style=True, width=1000).strip(), "network": network,
-            "protocol": evaluator.protocol.name, "epochs": evaluator.protocol.epochs + 1,
-            "students": len(scores.students), "images": len(first.labels),
-            "bytes": first.pixels.numel() * (1 if data.spec.storage_dtype == "uint8" else 2) + 8 * len(first.labels),
-            "steps": about.get("steps", 0), **cells, "set_seconds": f"{made:.1f}",
-            "student_seconds": f"{trained.training_seconds:.1f}",
-            **provenance("python benchmarks/quality.py"),
-        }  # fmt: skip
-        ResumableCsv(rows, KEYS, COLUMNS).put(row)
-        print(
-            f"  {split}: {100 * scores.mean('acc'):.1f} / {100 * scores.mean('balanced_acc'):.1f} balanced", flush=True
-        )
+def run_all(runner: Runner, jobs: list[Job], processes: int) -> Iterator[tuple[Job, list[dict[str, object]]]]:
+    """Yield the rows of the jobs as they are done.
+
+    With several processes, the soft labels of a data set wait for its teachers, and a job that fails is printed and
+    left without rows.
+    """
+    if processes == 1:
+        yield from ((job, runner.run(job)) for job in jobs)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        soft = {dataset: [job for job in jobs if job.dataset == dataset and job.labels != "hard"]
+                for dataset in dict.fromkeys(job.dataset for job in jobs)}  # fmt: skip
+        pending: dict[Future[Any], Job | str] = {pool.submit(runner.teachers, name): name for name in soft if soft[name]}
+        pending |= {pool.submit(runner.run, job): job for job in jobs if job.labels == "hard"}
+        while pending:
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                ended = pending.pop(future)
+                if error := future.exception():
+                    print(f"{ended}: {type(error).__name__}: {error}", flush=True)
+                elif isinstance(ended, str):
+                    pending |= {pool.submit(runner.run, job): job for job in soft[ended]}
+                else:
+                    yield ended, future.result()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -153,29 +249,32 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--grid", type=Path, default=HERE / "grids" / "quality.yaml", help="grid file")
     parser.add_argument("--only", default="*", help="pattern of jobs, data-ipc-method-seed-labels")
     parser.add_argument("--list", action="store_true", help="list the jobs without rows")
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes")
+    parser.add_argument("--accelerator", default="cpu", choices=get_args(Accelerator), help="device")
+    parser.add_argument("--compile", default="auto", choices=get_args(CompileMode), help="mode of torch.compile")
     given = parser.parse_args(arguments)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning")
-    grid: dict[str, Any] = yaml.safe_load(given.grid.read_text())
+    grid: dict[str, Any] = {**yaml.safe_load(given.grid.read_text()), "name": f"benchmarks/grids/{given.grid.name}"}
     if given.quick:
         quick = {"class_path": "lightning_distill.DigitsDataModule", "init_args": {}, "network": "convnet_w16"}
-        grid |= {"data": {"digits": quick}, "seeds": [0], "ipc": [1], "students": 2, "protocol": "tiny"}
+        grid |= {"data": {"digits": quick}, "seeds": [0], "ipc": [1], "students": 2, "protocol": "tiny", "teachers": 1}
         grid["methods"] = {
             name: about | ({"steps": 2} if "steps" in about else {}) for name, about in grid["methods"].items()
         }
-    rows = folder(given) / f"{given.grid.stem}.csv"
+    book = ResumableCsv(folder(given) / f"{given.grid.stem}.csv", KEYS, COLUMNS, given.again)
     place = (folder(given) if given.quick else HERE.parent / "runs") / given.grid.stem
     jobs = [job for job in jobs_of(grid) if any(fnmatch(str(job), one) for one in given.only.split(","))]
-    opened: dict[str, ArrayDataModule] = {}
-    for number, job in enumerate(jobs, 1):
-        if not ResumableCsv(rows, KEYS, COLUMNS, given.again).is_missing(*vars(job).values(), "test"):
-            continue
-        print(f"[{number}/{len(jobs)}] {job}", flush=True)
-        if given.list:
-            continue
-        if job.dataset not in opened:
-            opened = {job.dataset: open_data(grid["data"][job.dataset], grid["real_per_class"])}
-        measure(job, grid, opened[job.dataset], rows, place / str(job).removesuffix(f"-{job.labels}"))
+    missing = [job for job in jobs if book.is_missing(*vars(job).values(), "test")]
+    print(f"{len(missing)} of {len(jobs)} jobs have no rows", flush=True)
+    if given.list:
+        print(*missing, sep="\n")
+        return
+    runner = Runner(grid, place, resolve_device(given.accelerator), given.compile)
+    for number, (job, rows) in enumerate(run_all(runner, missing, given.jobs), 1):
+        for row in rows:
+            book.put(row)
+        val = {name: 100 * float(str(rows[0][name])) for name in ("acc", "balanced_acc")}
+        seconds = f"{rows[0]['set_seconds']} + {rows[0]['student_seconds']} s"
+        print(f"[{number}/{len(missing)}] {job}: {val['acc']:.1f} / {val['balanced_acc']:.1f} balanced, {seconds}", flush=True)
 
 
 if __name__ == "__main__":

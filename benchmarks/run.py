@@ -71,8 +71,12 @@ class Job:
     @property
     def settings(self) -> str:
         """Digest of all settings that the row depends on."""
-        experts = self.experts if "experts" in self.model["model"]["init_args"] else {}
-        trained = [self.model, self.fit, experts] if self.baseline is None else [self.model["data"]]
+        model = self.model
+        options = model["model"]["init_args"]
+        experts = self.experts if "experts" in options else {}
+        if options.get("preset") == "paper":  # the only settings when the first rows were made
+            del options["preset"]
+        trained = [model, self.fit, experts] if self.baseline is None else [model["data"]]
         text = json.dumps([self.ipc, self.baseline, self.evaluate, *trained], sort_keys=True)
         for new, old in DIGEST_NAMES.items():
             text = text.replace(f'"{new}"', f'"{old}"')

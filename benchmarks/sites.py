@@ -76,7 +76,7 @@ def distilled_set(site: SitesDataModule, steps: int, place: Path) -> LabeledSet:
             callbacks=[SyntheticSetExport(str(place))],
         )
         ipc = [min(IPC, int(count)) for count in counts]
-        trainer.fit(DMDistiller(ipc=ipc, network=NETWORK, compile="off"), datamodule=site)
+        trainer.fit(DMDistiller(ipc=ipc, preset="paper", network=NETWORK, compile="off"), datamodule=site)
     return read_set(place / "last")[0]
 
 

@@ -168,6 +168,7 @@ def make_distiller(case: BenchmarkCase, compile: CompileMode, **overrides: objec
     }  # fmt: skip
     return METHODS[case.path](
         ipc=size.ipc,
+        preset="paper",
         lr=IMAGE_LR[case.path],
         network=size.network,
         seed=case.seed,

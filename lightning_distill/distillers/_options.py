@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from lightning_distill.distillers.presets import PresetName
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.objectives import Distance
 from lightning_distill.sets.coresets import Ratio
@@ -27,8 +28,9 @@ else:
 class DistillerOptions(TypedDict, total=False):
     """Options of `Distiller` that no method changes."""
 
+    preset: PresetName
     momentum: float
-    formation: int
+    formation: int | None
     network: str
     weights: dict[str, str] | None
     seed: int
@@ -58,7 +60,7 @@ class KRROptions(TypedDict, total=False):
 class MTTOptions(DistillerOptions, total=False):
     """Options of `Distiller` that `MTTDistiller` does not change."""
 
-    init: str
+    init: str | None
     augmentation: str | None
 
 

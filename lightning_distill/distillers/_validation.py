@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning import Trainer
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from lightning_distill.distillers.presets import find_preset
 from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks import check_network
 from lightning_distill.sets.synthetic import SyntheticSet
@@ -56,3 +57,23 @@ def log_performance_hints(network: FunctionalNetwork, trainer: Trainer) -> None:
         rank_zero_info(
             "compiling the network: the first steps take up to a minute longer, less where it was done before"
         )
+
+
+def warn_if_few_steps(method: type, preset: str, ipc: int | Sequence[int], spec: DataSpec, trainer: Trainer) -> None:
+    """Warn where a run has fewer steps than the least useful number of `distillers.presets.PRESETS`.
+
+    Args:
+        method: Class of the distiller.
+        preset: Preset of the distiller.
+        ipc: Images per class.
+        spec: Specification of the data.
+        trainer: Trainer of the run.
+    """
+    row, steps = find_preset(method, preset, ipc, spec), trainer.estimated_stepping_batches
+    if row is None or steps >= row.min_steps or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return
+    way_out = "or use preset='default'" if preset == "paper" else "or use `coreset` where real images may be shared"
+    rank_zero_warn(
+        f"{int(steps)} steps are far fewer than the {row.min_steps} that {method.__name__} with preset={preset!r} needs "
+        f"({row.evidence}): the set may be no better than its start; raise trainer.max_steps, {way_out}"
+    )

@@ -22,7 +22,9 @@ from lightning_distill.distillers._validation import (
     validate_data,
     validate_finite,
     validate_options,
+    warn_if_few_steps,
 )
+from lightning_distill.distillers.presets import PresetName, fitting_formation, preset_arguments
 from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.functional.build import build_functional_network, estimate_image_passes
 from lightning_distill.functional.chunking import retry_with_smaller_chunk
@@ -43,11 +45,16 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
 
     Args:
         ipc: Images per class, one number or one for each class.
-        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units.
+        preset: Source of ``lr``, ``init`` and ``formation`` where they are ``None``: ``default`` (the best recipe that
+            was measured) or ``paper`` (the settings of the method's paper), see `distillers.presets.PRESETS`.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes that of the
+            preset.
         momentum: Momentum of the SGD optimizer for the synthetic images.
-        init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
+        init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``; ``None`` takes
+            that of the preset.
         formation: Number f of sub-images along each side of a stored image; f * f sub-images are trained on and cost
-            the bytes of one image, see `sets.formation.decode`.
+            the bytes of one image, see `sets.formation.decode`. ``None`` takes that of the preset, or 1 where images
+            or classes are too small for it.
         network: Name of the surrogate network, from `networks.list_networks` or timm.
         weights: Path of a local weights file for a timm ``network``: ``{"resnet18": "resnet18.safetensors"}``, see
             `networks.resolve_networks`. Every step then uses the pretrained weights in place of random ones.
@@ -82,10 +89,11 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         self,
         ipc: int | list[int] = 10,
         *,
-        lr: float = 1.0,
+        preset: PresetName = "default",
+        lr: float | None = None,
         momentum: float = 0.5,
-        init: str = "real",
-        formation: int = 1,
+        init: str | None = None,
+        formation: int | None = None,
         network: str = "convnet",
         weights: dict[str, str] | None = None,
         augmentation: str | None = None,
@@ -105,9 +113,12 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         if weights:
             self.save_hyperparameters({"weights": weights_digests([resolved], weights)})
         self.ipc, self.class_ratio, self.on_small_class = ipc, class_ratio, on_small_class
-        self.init, self.formation, self.augmentation, self.seed = init, formation, augmentation, seed
-        self.lr, self.momentum, self.lr_schedule, self.gradient_clip = lr, momentum, lr_schedule, gradient_clip
+        self.augmentation, self.seed = augmentation, seed
+        self.momentum, self.lr_schedule, self.gradient_clip = momentum, lr_schedule, gradient_clip
         self.network_name, self.compile_mode, self.chunk = resolved, compile, chunk
+        given = {"lr": lr, "init": init, "formation": formation}
+        self.preset, self.explicit = preset, {name: value for name, value in given.items() if value is not None}
+        self.set_preset_arguments(preset_arguments(type(self), preset, ipc))
 
     @abstractmethod
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
@@ -125,8 +136,16 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
     def after_step(self, real: RealBatch) -> None:
         """Update the state of the method after the step of the images, e.g. train an online network."""
 
+    def resolve_preset(self, datamodule: ArrayDataModule) -> None:
+        """Set the arguments that the preset makes depend on the data."""
+        values = preset_arguments(type(self), self.preset, self.ipc, datamodule.spec)
+        if "formation" not in self.explicit:
+            values["formation"] = fitting_formation(values["formation"], self.ipc, self.class_ratio, datamodule)
+        self.set_preset_arguments(values)
+
     def init_synthetic(self, datamodule: ArrayDataModule) -> SyntheticSet:
         """Return the initial synthetic set."""
+        self.resolve_preset(datamodule)
         return SyntheticSet.from_real_data(
             *datamodule.train_arrays(),
             datamodule.spec,
@@ -142,6 +161,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         """Read shape, classes and statistics from the data, and make the set unless a checkpoint brought it."""
         datamodule = require_array_datamodule(self.trainer.datamodule)  # type: ignore[attr-defined]
         validate_data(datamodule.spec, self.trainer.precision, getattr(self, "synthetic", None))
+        self.resolve_preset(datamodule)
         if not hasattr(self, "synthetic"):
             self.synthetic = self.init_synthetic(datamodule)
         if stage == "fit":
@@ -167,6 +187,11 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         )
         log_performance_hints(self.network, self.trainer)
         self.augment = SiameseAugmentation(self.augmentation or spec.augmentation, spec.shape[1:])
+
+    def on_train_start(self) -> None:
+        """Warn where the run is far too short for the method."""
+        super().on_train_start()
+        warn_if_few_steps(type(self), self.preset, self.ipc, self.synthetic.spec, self.trainer)
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Differentiate every loss, sum the gradients, and step the images once."""

@@ -75,8 +75,10 @@ class DCDistiller(Distiller):
 
     Args:
         ipc: Images per class, one number or one for each class.
-        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units.
-        init: Initialisation of the images: ``noise`` (the paper's), ``real``, ``kmeans``, ``herding`` or ``kcenter``.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes that of the
+            preset: proportional to the pixels of an image by default, and 0.1 with ``preset="paper"``.
+        init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``; ``None`` takes
+            that of the preset: ``real`` by default, and ``noise`` with ``preset="paper"``.
         augmentation: Preset of `augmentation.presets.PRESETS` for matching and for training the network; ``none`` in
             the paper, and ``None`` takes the data set's.
         distance: Distance of gradients: ``rowwise`` (the paper's), ``mse`` or ``cosine``, see
@@ -103,8 +105,8 @@ class DCDistiller(Distiller):
         self,
         ipc: int | list[int] = 10,
         *,
-        lr: float = 0.1,
-        init: str = "noise",
+        lr: float | None = None,
+        init: str | None = None,
         augmentation: str | None = "none",
         distance: Distance = "rowwise",
         collective: bool = False,
@@ -184,8 +186,10 @@ class DSADistiller(DCDistiller):
 
     Args:
         ipc: Images per class, one number or one for each class.
-        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units.
-        init: Initialisation of the images: ``real`` (the paper's), ``noise``, ``kmeans``, ``herding`` or ``kcenter``.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes that of the
+            preset: proportional to the pixels of an image by default, and 0.1 with ``preset="paper"``.
+        init: Initialisation of the images: ``real``, ``noise``, ``kmeans``, ``herding`` or ``kcenter``; ``None`` takes
+            that of the preset, ``real``.
         augmentation: Preset of `augmentation.presets.PRESETS`; ``None`` takes the data set's.
         options: Other arguments of `DCDistiller` and `Distiller`.
 
@@ -201,8 +205,8 @@ class DSADistiller(DCDistiller):
         self,
         ipc: int | list[int] = 10,
         *,
-        lr: float = 0.1,
-        init: str = "real",
+        lr: float | None = None,
+        init: str | None = None,
         augmentation: str | None = None,
         **options: Unpack[DSAOptions],
     ) -> None:

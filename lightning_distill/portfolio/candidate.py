@@ -120,6 +120,7 @@ def quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
+            warnings.filterwarnings("ignore", message=".* steps are far fewer than")  # a round is a part of a run
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

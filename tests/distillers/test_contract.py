@@ -68,8 +68,8 @@ def test_fit_validate_test_export(method, ipc, channels, num_classes, network, m
     (tested,) = trainer.test(distiller, datamodule=data, verbose=False)
     assert 0 <= tested["test/acc"] <= 1
     images, labels = load_set(tmp_path / "last").tensors
-    assert images.shape == (sum(counts), channels, 8, 8)
-    assert labels.tolist() == distiller.synthetic.labels.tolist()
+    assert images.shape == (sum(counts) * distiller.formation**2, channels, 8, 8)
+    assert labels.tolist() == distiller.synthetic.labels.repeat_interleave(distiller.formation**2).tolist()
     torch.testing.assert_close(images, distiller.synthetic.exported_images())
 
 

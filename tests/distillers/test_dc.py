@@ -67,7 +67,7 @@ def plain_dc(data, begun, steps, outer, inner, network, seed, collective=False) 
 def test_equals_a_plain_implementation_step_by_step(network, collective, make_data, make_trainer):
     data = make_data(num_classes=3, channels=3)
     options = {"outer_loop": 3, "inner_loop": 2, "collective": collective, "network": network}
-    distiller = DCDistiller(ipc=[2, 1, 3], init="real", seed=4, **options)
+    distiller = DCDistiller(preset="paper", ipc=[2, 1, 3], init="real", seed=4, **options)
     begun = distiller.init_synthetic(data)
     make_trainer(max_steps=5).fit(distiller, datamodule=data)
     expected = plain_dc(data, begun, 5, 3, 2, network, 4, collective)
@@ -76,12 +76,15 @@ def test_equals_a_plain_implementation_step_by_step(network, collective, make_da
 
 
 def test_dsa_is_dc_with_other_beginnings():
-    dc, dsa = DCDistiller(), DSADistiller()
+    dc, dsa = DCDistiller(preset="paper"), DSADistiller(preset="paper")
     assert isinstance(dsa, DCDistiller)
     assert (dc.hparams["init"], dc.hparams["augmentation"], dc.hparams["lr"]) == ("noise", "none", 0.1)
     assert (dsa.hparams["init"], dsa.hparams["augmentation"], dsa.hparams["lr"]) == ("real", None, 0.1)
     assert (dc.outer_loop, dc.inner_loop) == (dsa.outer_loop, dsa.inner_loop) == (10, 50)
-    assert (DCDistiller(ipc=1).outer_loop, DSADistiller(ipc=[1, 20]).outer_loop) == (1, 20)
+    assert (DCDistiller(preset="paper", ipc=1).outer_loop, DSADistiller(preset="paper", ipc=[1, 20]).outer_loop) == (
+        1,
+        20,
+    )
 
 
 def networks(distiller, data, trainer, monkeypatch):
@@ -101,7 +104,7 @@ def test_with_one_image_step_a_network_is_never_trained(make_data, make_trainer,
     from lightning_distill.distillers import dc as gradient_matching
 
     monkeypatch.setattr(gradient_matching, "optimizer_step", lambda *_: pytest.fail("the network was trained"))
-    distiller = DCDistiller(ipc=1, network="convnet_w16")
+    distiller = DCDistiller(preset="paper", ipc=1, network="convnet_w16")
     assert len(set(networks(distiller, make_data(), make_trainer(max_steps=3), monkeypatch))) == 3
 
 
@@ -112,7 +115,7 @@ def test_a_network_learns_between_its_image_steps_and_not_after_the_last(make_da
     monkeypatch.setattr(
         gradient_matching, "optimizer_step", lambda *args: steps.append(len(args[3])) or original(*args)
     )
-    distiller = DCDistiller(ipc=2, network="convnet_w16", outer_loop=3, inner_loop=4)
+    distiller = DCDistiller(preset="paper", ipc=2, network="convnet_w16", outer_loop=3, inner_loop=4)
     seen = networks(distiller, make_data(), make_trainer(max_steps=6), monkeypatch)
     assert len(set(seen)) == 6
     assert steps == [4] * (2 * 2 * 4)  # two networks, trained twice, four epochs of one batch of four images
@@ -125,7 +128,7 @@ def test_inner_training_augments_for_dsa_and_not_for_dc(make_data, make_trainer,
     monkeypatch.setattr(SiameseAugmentation, "plain", lambda self, x: calls.append(self.preset) or plain(self, x))
     for method in (DCDistiller, DSADistiller):
         make_trainer(max_steps=2).fit(
-            method(ipc=2, network="convnet_w16", outer_loop=2, inner_loop=1), datamodule=make_data()
+            method(preset="paper", ipc=2, network="convnet_w16", outer_loop=2, inner_loop=1), datamodule=make_data()
         )
     assert calls == ["none", "dsa"]
 
@@ -144,7 +147,7 @@ def test_every_distance_falls_on_a_network_that_stays_as_it_is(distance, make_da
     losses = []
     for steps in (1, 20):
         trainer = make_trainer(max_steps=steps)
-        trainer.fit(DCDistiller(ipc=1, seed=1, **options), datamodule=make_data(real_per_class=12))
+        trainer.fit(DCDistiller(preset="paper", ipc=1, seed=1, **options), datamodule=make_data(real_per_class=12))
         losses.append(trainer.callback_metrics["distill/loss"].item())
     assert losses[1] < losses[0]
 
@@ -155,7 +158,7 @@ def test_chunks_change_nothing(chunk, steps, collective, make_data, make_trainer
     images = []
     for size in (chunk, None):
         distiller = DCDistiller(
-            ipc=2, network="convnet_w16", outer_loop=2, inner_loop=2, collective=collective, chunk=size
+            preset="paper", ipc=2, network="convnet_w16", outer_loop=2, inner_loop=2, collective=collective, chunk=size
         )
         make_trainer(max_steps=steps).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach())
@@ -165,7 +168,7 @@ def test_chunks_change_nothing(chunk, steps, collective, make_data, make_trainer
 def test_bf16_follows_float32(make_data, make_trainer):
     images = []
     for precision in ("32-true", "bf16-mixed"):
-        distiller = DSADistiller(ipc=2, network="convnet_w16", outer_loop=2, inner_loop=2, seed=2)
+        distiller = DSADistiller(preset="paper", ipc=2, network="convnet_w16", outer_loop=2, inner_loop=2, seed=2)
         make_trainer(max_steps=1, precision=precision).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach())
     begun = distiller.init_synthetic(make_data()).images.detach()
@@ -205,7 +208,7 @@ def test_matched_gradients_have_a_precision_of_their_own(
     for name in ("loss_gradient", "mixed_derivative", "optimizer_step"):
         noted(name)
     distiller = DCDistiller(
-        ipc=2, network="convnet_w16", outer_loop=2, inner_loop=1, gradient_precision=gradient_precision
+        preset="paper", ipc=2, network="convnet_w16", outer_loop=2, inner_loop=1, gradient_precision=gradient_precision
     )
     make_trainer(max_steps=2, precision=precision).fit(distiller, datamodule=make_data())
     assert seen == {"loss_gradient": {matching}, "mixed_derivative": {matching}, "optimizer_step": {training}}
@@ -215,7 +218,7 @@ def test_float32_gradients_under_bf16_are_those_of_a_float32_run(make_data, make
     images = []
     for precision, gradient_precision in (("32-true", None), ("bf16-mixed", "32-true"), ("bf16-mixed", None)):
         distiller = DSADistiller(
-            ipc=2, network="convnet_w16", outer_loop=1, seed=2, gradient_precision=gradient_precision
+            preset="paper", ipc=2, network="convnet_w16", outer_loop=1, seed=2, gradient_precision=gradient_precision
         )
         make_trainer(max_steps=3, precision=precision).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach())
@@ -226,17 +229,17 @@ def test_float32_gradients_under_bf16_are_those_of_a_float32_run(make_data, make
 @pytest.mark.parametrize("network", ["lenet", "test_resnet", "convnet_layer", "resnet18_batch"])
 def test_other_networks(network, make_data, make_trainer):
     data = make_data(channels=3, size=32)
-    distiller = DCDistiller(ipc=1, network=network)
+    distiller = DCDistiller(preset="paper", ipc=1, network=network)
     make_trainer(max_steps=1).fit(distiller, datamodule=data)
     assert (distiller.synthetic.images - distiller.init_synthetic(data).images).abs().amax((1, 2, 3)).min() > 0
 
 
 def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
     with pytest.raises(ValueError, match=r"unknown distance 'l1'; use one of rowwise, mse, cosine"):
-        DCDistiller(distance="l1")
+        DCDistiller(preset="paper", distance="l1")
     with pytest.raises(ValueError, match=r"outer_loop=0; it must be at least 1, or null"):
-        DSADistiller(outer_loop=0)
+        DSADistiller(preset="paper", outer_loop=0)
     with pytest.raises(ValueError, match=r"inner_loop=-1"):
-        DSADistiller(inner_loop=-1)
+        DSADistiller(preset="paper", inner_loop=-1)
     with pytest.raises(TypeError, match="no_such_option"):
-        DCDistiller(no_such_option=1)
+        DCDistiller(preset="paper", no_such_option=1)

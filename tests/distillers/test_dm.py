@@ -21,7 +21,11 @@ def plain_dm(data, ipc: int, steps: int, network: str, seed: int, distance=mean_
     spec, draws = data.spec, data.train_dataloader()
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (spec.mean, spec.std))
     images = (
-        DMDistiller(ipc=ipc, network=network, seed=seed).init_synthetic(data).images.detach().clone().requires_grad_()
+        DMDistiller(preset="paper", ipc=ipc, network=network, seed=seed)
+        .init_synthetic(data)
+        .images.detach()
+        .clone()
+        .requires_grad_()
     )
     velocity = torch.zeros_like(images)
     for step in range(steps):
@@ -43,7 +47,7 @@ def plain_dm(data, ipc: int, steps: int, network: str, seed: int, distance=mean_
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_equals_a_plain_implementation_step_by_step(channels, make_data, make_trainer):
-    distiller = DMDistiller(ipc=2, network="convnet_w16", augmentation="none", seed=4)
+    distiller = DMDistiller(preset="paper", ipc=2, network="convnet_w16", augmentation="none", seed=4)
     data = make_data(num_classes=3, channels=channels)
     make_trainer(max_steps=4).fit(distiller, datamodule=data)
     expected = plain_dm(data, 2, 4, "convnet_w16", 4)
@@ -83,7 +87,7 @@ def test_other_objectives_equal_a_plain_implementation_step_by_step(objective, d
 
 def test_logged_loss_is_the_sum_over_classes(make_data, make_trainer):
     data = make_data()
-    distiller = DMDistiller(ipc=2, network="convnet_w16", augmentation="none")
+    distiller = DMDistiller(preset="paper", ipc=2, network="convnet_w16", augmentation="none")
     trainer = make_trainer(max_steps=1)
     trainer.fit(distiller, datamodule=data)
     x, y = data.train_dataloader().batch(0)
@@ -97,7 +101,7 @@ def test_logged_loss_is_the_sum_over_classes(make_data, make_trainer):
 
 
 def test_batch_norm_sees_all_classes_in_one_forward(make_data, make_trainer, monkeypatch):
-    distiller = DMDistiller(ipc=2, network="convnet_batch")
+    distiller = DMDistiller(preset="paper", ipc=2, network="convnet_batch")
     rows = []
     trainer = make_trainer(max_steps=1)
     original = DMDistiller.configure_network
@@ -126,7 +130,9 @@ def test_batch_norm_sees_all_classes_in_one_forward(make_data, make_trainer, mon
 def test_chunks_change_nothing(options, make_data, make_trainer):
     images = []
     for chunk in (1, 5, 16, None):
-        distiller = DMDistiller(**{"ipc": [2, 1, 3], "network": "convnet_w16", "chunk": chunk, "seed": 4, **options})
+        distiller = DMDistiller(
+            preset="paper", **{"ipc": [2, 1, 3], "network": "convnet_w16", "chunk": chunk, "seed": 4, **options}
+        )
         make_trainer(max_steps=3).fit(distiller, datamodule=make_data(num_classes=3))
         images.append(distiller.synthetic.images.detach())
     for other in images[1:]:
@@ -155,7 +161,7 @@ def test_groups_hold_every_class_once_and_no_more_than_a_chunk(counts, chunk, wo
 
 
 def test_timm_network_and_bf16(make_data, make_trainer):
-    distiller = DMDistiller(ipc=1, network="test_resnet")
+    distiller = DMDistiller(preset="paper", ipc=1, network="test_resnet")
     make_trainer(max_steps=2, precision="bf16-mixed").fit(distiller, datamodule=make_data(channels=3))
     assert distiller.synthetic.images.dtype == torch.float32
     assert distiller.synthetic.images.isfinite().all()
@@ -164,7 +170,7 @@ def test_timm_network_and_bf16(make_data, make_trainer):
 def test_same_seed_same_images_other_seed_others(make_data, make_trainer):
     images = []
     for seed in (1, 1, 2):
-        distiller = DMDistiller(ipc=1, network="convnet_w16", seed=seed)
+        distiller = DMDistiller(preset="paper", ipc=1, network="convnet_w16", seed=seed)
         make_trainer(max_steps=2).fit(distiller, datamodule=make_data())
         images.append(distiller.synthetic.images.detach().clone())
     assert torch.equal(images[0], images[1])
@@ -172,7 +178,11 @@ def test_same_seed_same_images_other_seed_others(make_data, make_trainer):
 
 
 def test_runs_do_not_touch_the_users_random_stream(make_data, make_trainer):
-    distiller, trainer, data = DMDistiller(ipc=1, network="convnet_w16"), make_trainer(max_steps=2), make_data()
+    distiller, trainer, data = (
+        DMDistiller(preset="paper", ipc=1, network="convnet_w16"),
+        make_trainer(max_steps=2),
+        make_data(),
+    )
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
@@ -181,8 +191,10 @@ def test_runs_do_not_touch_the_users_random_stream(make_data, make_trainer):
 
 
 def test_gradient_clip_and_cosine_schedule_take_hold(make_data, make_trainer):
-    plain, clipped = (DMDistiller(ipc=1, network="convnet_w16", gradient_clip=g, momentum=0.0) for g in (None, 1e-3))
-    cosine = DMDistiller(ipc=1, network="convnet_w16", lr_schedule="cosine")
+    plain, clipped = (
+        DMDistiller(preset="paper", ipc=1, network="convnet_w16", gradient_clip=g, momentum=0.0) for g in (None, 1e-3)
+    )
+    cosine = DMDistiller(preset="paper", ipc=1, network="convnet_w16", lr_schedule="cosine")
     for distiller in (plain, clipped, cosine):
         make_trainer(max_steps=1 if distiller is not cosine else 4).fit(distiller, datamodule=make_data())
     moved = (clipped.synthetic.images - clipped.init_synthetic(make_data()).images).norm()
@@ -193,7 +205,7 @@ def test_gradient_clip_and_cosine_schedule_take_hold(make_data, make_trainer):
 
 @pytest.mark.parametrize("start", ["real", "noise", "kmeans", "herding", "kcenter"])
 def test_every_start(start, make_data, make_trainer):
-    distiller = DMDistiller(ipc=3, network="convnet_w16", init=start)
+    distiller = DMDistiller(preset="paper", ipc=3, network="convnet_w16", init=start)
     make_trainer(max_steps=1).fit(distiller, datamodule=make_data())
     assert len(distiller.synthetic) == 6
 
@@ -201,7 +213,7 @@ def test_every_start(start, make_data, make_trainer):
 def refused(make_trainer, data, match, error=ValueError, precision="32-true", **options):
     with pytest.raises(error, match=match):
         make_trainer(max_steps=1, precision=precision).fit(
-            DMDistiller(**{"network": "convnet_w16", "ipc": 1, **options}), datamodule=data
+            DMDistiller(preset="paper", **{"network": "convnet_w16", "ipc": 1, **options}), datamodule=data
         )
 
 
@@ -233,7 +245,7 @@ def test_float16_is_refused_with_bf16_offered(make_data):
 
 def test_small_classes_repeat_or_take_fewer(make_data, make_trainer):
     for policy, count in (("repeat", 20), ("fewer", 12)):
-        distiller = DMDistiller(ipc=20, network="convnet_w16", on_small_class=policy)
+        distiller = DMDistiller(preset="paper", ipc=20, network="convnet_w16", on_small_class=policy)
         make_trainer(max_steps=1).fit(distiller, datamodule=make_data())
         assert distiller.synthetic.counts == [count, count]
 
@@ -247,7 +259,7 @@ def test_nan_loss_stops_with_the_step_and_keeps_the_checkpoint(make_data, make_t
                 yield loss * (float("nan") if self.global_step == 2 else 1.0)
 
     keep = ModelCheckpoint(tmp_path, every_n_train_steps=1, save_last=True)
-    distiller = Diverging(ipc=1, network="convnet_w16")
+    distiller = Diverging(preset="paper", ipc=1, network="convnet_w16")
     trainer = make_trainer(max_steps=5, callbacks=[keep], enable_checkpointing=True)
     with pytest.raises(FloatingPointError, match=r"at step 2 .*nan.*lr=1\.0"):
         trainer.fit(distiller, datamodule=make_data())
@@ -258,7 +270,7 @@ def test_nan_loss_stops_with_the_step_and_keeps_the_checkpoint(make_data, make_t
 
 
 def test_a_set_of_other_data_is_refused(make_data, make_trainer):
-    distiller = DMDistiller(ipc=1, network="convnet_w16")
+    distiller = DMDistiller(preset="paper", ipc=1, network="convnet_w16")
     make_trainer(max_steps=1).fit(distiller, datamodule=make_data())
     with pytest.raises(ValueError, match=r"holds a set for blobs \(1, 8, 8\), not for blobs \(3, 8, 8\)"):
         make_trainer(max_steps=1).fit(distiller, datamodule=make_data(channels=3))

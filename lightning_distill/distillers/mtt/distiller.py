@@ -43,8 +43,8 @@ class MTTDistiller(Distiller):
 
     Args:
         ipc: Images per class, one number or one for each class.
-        lr: Learning rate of the SGD optimizer for the synthetic images. The paper's 1000 saturates the pixels of very
-            small sets; with one image in each of two classes try 1 to 100.
+        lr: Learning rate of the SGD optimizer for the synthetic images; ``None`` takes that of the preset, 1000 as
+            in the paper. It saturates the pixels of very small sets; with one image in each of two classes try 1 to 100.
         experts: Folder of the expert trajectories.
         syn_steps: Steps N of the student on the synthetic set.
         expert_epochs: Epochs M of the expert between start and target.
@@ -77,7 +77,7 @@ class MTTDistiller(Distiller):
         self,
         ipc: int | list[int] = 10,
         *,
-        lr: float = 1000.0,
+        lr: float | None = None,
         experts: str = "experts",
         syn_steps: int = 20,
         expert_epochs: int = 3,
