@@ -45,9 +45,9 @@ from lightning_distill.evaluation.baselines import coreset_sampler, full_data
 from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.metrics.intervals import bootstrap_interval
 from lightning_distill.evaluation.relabel import soft_sampler
+from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.evaluation.teacher_file import load_teachers, save_teachers
 from lightning_distill.evaluation.teachers import TeacherEnsemble, train_teachers
-from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.storage import read_set
 from lightning_distill.utils.hardware import Accelerator, resolve_device
@@ -156,7 +156,9 @@ class Runner:
                 limit_val_batches=0,
                 callbacks=[SyntheticSetExport(str(place), yardsticks=[])],
             )
-            trainer.fit(getattr(import_module(module), name)(ipc=job.ipc, **arguments), datamodule=self.data(job.dataset))
+            trainer.fit(
+                getattr(import_module(module), name)(ipc=job.ipc, **arguments), datamodule=self.data(job.dataset)
+            )
         return read_set(place / "last")[0]
 
     def sampler(self, job: Job) -> Callable[[int], LabeledSet]:
@@ -194,7 +196,9 @@ class Runner:
         rows = []
         for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
             groups = data.groups.get(split)
-            numbers = None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1].reshape(-1))
+            numbers = (
+                None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1].reshape(-1))
+            )
             scored = TrainedStudents(trained.students, spec=first.spec, device=self.device, started_at=began)
             scored = scored.update_all(loader)
             scores, predictions = scored.scores(), scored.predictions(split, numbers)
@@ -231,7 +235,9 @@ def run_all(runner: Runner, jobs: list[Job], processes: int) -> Iterator[tuple[J
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         soft = {dataset: [job for job in jobs if job.dataset == dataset and job.labels != "hard"]
                 for dataset in dict.fromkeys(job.dataset for job in jobs)}  # fmt: skip
-        pending: dict[Future[Any], Job | str] = {pool.submit(runner.teachers, name): name for name in soft if soft[name]}
+        pending: dict[Future[Any], Job | str] = {
+            pool.submit(runner.teachers, name): name for name in soft if soft[name]
+        }
         pending |= {pool.submit(runner.run, job): job for job in jobs if job.labels == "hard"}
         while pending:
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
@@ -247,7 +253,9 @@ def run_all(runner: Runner, jobs: list[Job], processes: int) -> Iterator[tuple[J
 def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--grid", type=Path, default=HERE / "grids" / "quality.yaml", help="grid file")
-    parser.add_argument("--only", default="*", help="pattern of jobs, data-ipc-method-seed-labels")
+    parser.add_argument(
+        "--only", default="*", help="patterns of jobs, data-ipc-method-seed-labels, the first ones first"
+    )
     parser.add_argument("--list", action="store_true", help="list the jobs without rows")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     parser.add_argument("--accelerator", default="cpu", choices=get_args(Accelerator), help="device")
@@ -262,7 +270,8 @@ def main(arguments: list[str] | None = None) -> None:
         }
     book = ResumableCsv(folder(given) / f"{given.grid.stem}.csv", KEYS, COLUMNS, given.again)
     place = (folder(given) if given.quick else HERE.parent / "runs") / given.grid.stem
-    jobs = [job for job in jobs_of(grid) if any(fnmatch(str(job), one) for one in given.only.split(","))]
+    patterns, jobs = given.only.split(","), list(jobs_of(grid))
+    jobs = list(dict.fromkeys(job for pattern in patterns for job in jobs if fnmatch(str(job), pattern)))
     missing = [job for job in jobs if book.is_missing(*vars(job).values(), "test")]
     print(f"{len(missing)} of {len(jobs)} jobs have no rows", flush=True)
     if given.list:
@@ -274,7 +283,10 @@ def main(arguments: list[str] | None = None) -> None:
             book.put(row)
         val = {name: 100 * float(str(rows[0][name])) for name in ("acc", "balanced_acc")}
         seconds = f"{rows[0]['set_seconds']} + {rows[0]['student_seconds']} s"
-        print(f"[{number}/{len(missing)}] {job}: {val['acc']:.1f} / {val['balanced_acc']:.1f} balanced, {seconds}", flush=True)
+        print(
+            f"[{number}/{len(missing)}] {job}: {val['acc']:.1f} / {val['balanced_acc']:.1f} balanced, {seconds}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -130,10 +130,7 @@ def preset_arguments(method: type, name: str, ipc: int | Sequence[int], spec: Da
     if row is None:
         return dict.fromkeys(("lr", "init", "formation"))
     lr: float | None
-    if isinstance(row.lr, PerPixel):
-        lr = None if spec is None else row.lr(spec)
-    else:
-        lr = row.lr
+    lr = (None if spec is None else row.lr(spec)) if isinstance(row.lr, PerPixel) else row.lr
     return {"lr": lr, "init": row.init, "formation": row.formation}
 
 

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
+from lightning_distill._version import __version__
 from lightning_distill.sets.storage import Card
 
 #: Value of the card key ``start`` for real images that were selected and not changed.
@@ -23,7 +24,7 @@ USE = {
 }
 #: Start of the sentence on soft labels in a warning.
 SOFT_LABELS = " The soft labels "
-PACKAGES = ("lightning_distill", "torch", "lightning", "kornia", "torchmetrics")
+PACKAGES = ("torch", "lightning", "kornia", "torchmetrics")
 
 
 def make_card(
@@ -57,7 +58,11 @@ def make_card(
         "scores": dict(scores),
         "start": init,
         "warning": privacy_warning(init),
-        "versions": {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()},
+        "versions": {
+            "lightning_distill": __version__,  # also where the package runs from its folder, not installed
+            **{name: version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+        },
         "date": datetime.date.today().isoformat(),
         "use": "; ".join(["train on (images - mean) / std", *(USE[name] for name in learned)]),
     }

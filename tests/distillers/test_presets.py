@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import warnings
@@ -92,7 +93,7 @@ def test_turn_of_an_image_by_gradient_matching_falls_with_its_pixels():
             (gradient,) = torch.autograd.grad(gradient_distance(a, b, "rowwise"), synthetic)
             total += (gradient.norm() / synthetic.norm()).item()
         turns.append(total)
-    slopes = [math.log2(a / b) for a, b in zip(turns, turns[1:], strict=False)]
+    slopes = [math.log2(a / b) for a, b in itertools.pairwise(turns)]
     assert all(1 < slope < 3 for slope in slopes), slopes  # PerPixel assumes 2: four times the pixels, a quarter
 
 
