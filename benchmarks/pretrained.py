@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from lightning import Trainer
 from safetensors.torch import save_file
 from script import HERE, folder, listed, options
@@ -115,6 +116,7 @@ def measure_dm(
 def random_weights(place: Path) -> Path:
     """Write the weights of an untrained network, for ``--quick``."""
     place.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)  # a second run finds the rows of the same file
     save_file(timm.create_model("test_efficientnet").state_dict(), place / "random.safetensors")
     return place / "random.safetensors"
 

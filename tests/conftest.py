@@ -79,6 +79,17 @@ def make_trainer(tmp_path):
     return make
 
 
+@pytest.fixture(autouse=True)
+def level_of_lightning():
+    """Scripts lower the level of Lightning's logger; the next test finds it as it was."""
+    import logging
+
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
+
 @pytest.fixture
 def known_costs(monkeypatch):
     """Costs as on a slow machine, so that a minute holds few steps wherever the test runs."""

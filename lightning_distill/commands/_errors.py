@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import isabstract
 
 from lightning_distill._renamed import renamed_argument, renamed_attribute, renamed_module
 
@@ -76,15 +77,16 @@ def _known_classes(name: str, keys: Sequence[str], command: str) -> str:
     bases: dict[str, type] = {"model": Distiller, "data": ArrayDataModule, "test_data": ArrayDataModule}
     if keys[-1] not in bases:
         return f"`lightning-distill {command} --help` lists the classes"
-    names = sorted(kind.__name__ for kind in _leaf_classes(bases[keys[-1]]))
+    names = sorted(kind.__name__ for kind in _concrete_subclasses(bases[keys[-1]]))
     close = get_close_matches(name, names, cutoff=0.4) or names
     return f"use {', '.join(close)}, or the dotted path of another class"
 
 
-def _leaf_classes(base: type) -> set[type]:
-    """Return the imported subclasses that have no subclasses themselves."""
+def _concrete_subclasses(base: type) -> set[type]:
+    """Return the imported subclasses that can be instantiated, subclasses of subclasses too."""
     direct: list[type] = base.__subclasses__()
-    return {kind for one in direct for kind in ({one} if not one.__subclasses__() else _leaf_classes(one))}
+    found = {kind for one in direct for kind in (one, *_concrete_subclasses(one))}
+    return {kind for kind in found if not isabstract(kind)}
 
 
 def _with_bases(class_path: str) -> list[str]:

@@ -139,7 +139,9 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
     def resolve_preset(self, datamodule: ArrayDataModule) -> None:
         """Set the arguments that the preset makes depend on the data."""
         values = preset_arguments(type(self), self.preset, self.ipc, datamodule.spec)
-        if "formation" not in self.explicit:
+        if hasattr(self, "synthetic"):
+            values["formation"] = self.synthetic.formation
+        elif "formation" not in self.explicit:
             values["formation"] = fitting_formation(values["formation"], self.ipc, self.class_ratio, datamodule)
         self.set_preset_arguments(values)
 
@@ -161,8 +163,9 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         """Read shape, classes and statistics from the data, and make the set unless a checkpoint brought it."""
         datamodule = require_array_datamodule(self.trainer.datamodule)  # type: ignore[attr-defined]
         validate_data(datamodule.spec, self.trainer.precision, getattr(self, "synthetic", None))
-        self.resolve_preset(datamodule)
-        if not hasattr(self, "synthetic"):
+        if hasattr(self, "synthetic"):
+            self.resolve_preset(datamodule)
+        else:
             self.synthetic = self.init_synthetic(datamodule)
         if stage == "fit":
             self.configure_network(datamodule)

@@ -65,8 +65,8 @@ def regression_targets(targets: Tensor, spec: DataSpec) -> Tensor:
         Targets ``(N, K)``, for ordinal labels ``(N, K - 1)``, float32.
 
     >>> spec = DataSpec("toy", (1, 8, 8), ("a", "b", "c"), (0.0,), (1.0,), task="ordinal")
-    >>> regression_targets(torch.tensor([0, 2]), spec).round(decimals=2).tolist()
-    [[-0.67, -0.33], [0.33, 0.67]]
+    >>> (3 * regression_targets(torch.tensor([0, 2]), spec)).round().tolist()
+    [[-2.0, -1.0], [1.0, 2.0]]
     """
 
     def rows(values: Tensor) -> Tensor:

@@ -1,0 +1,74 @@
+"""The grid of methods and picks, with hard and with soft labels."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+import yaml
+from conftest import ROOT
+
+GRIDS = sorted(path for path in (ROOT / "benchmarks/grids").glob("*.yaml") if "\nmethods:" in path.read_text())
+QUICK = ["--quick", "--only", "*-dm_f2-*-soft_balanced,*-herding-*-hard,*-herding-*-soft_natural", "--out"]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import quality
+
+    return quality
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=lambda path: path.stem)
+def test_shipped_grids_can_be_read_and_their_rows_belong_to_jobs(grid, script):
+    about = yaml.safe_load(grid.read_text())
+    jobs = list(script.jobs_of(about))
+    assert len(set(map(str, jobs))) == len(jobs) > 0
+    results = ROOT / "benchmarks" / "results" / f"{grid.stem}.csv"
+    for row in read(results) if results.is_file() else []:
+        assert f"{row['dataset']}-{row['ipc']}-{row['method']}-{row['seed']}-{row['labels']}" in map(str, jobs)
+        assert (
+            row["options"]
+            == yaml.safe_dump(about["methods"][row["method"]], default_flow_style=True, width=1000).strip()
+        ), f"{row['method']}: made with other settings"
+
+
+def test_jobs_run_in_the_order_of_the_patterns_and_once(script, tmp_path, capsys):
+    script.main([*QUICK, str(tmp_path)])
+    rows = read(tmp_path / "quality.csv")
+    order = [("dm_f2", "soft_balanced"), ("herding", "hard"), ("herding", "soft_natural")]
+    assert [(row["method"], row["labels"]) for row in rows[::2]] == order
+    assert [row["split"] for row in rows] == ["val", "test"] * 3
+    assert [row["formation"] for row in rows[::2]] == ["2", "1", "1"]
+    assert int(rows[2]["bytes"]) == 10 * 64 + 10 * 8  # uint8 pixels and int64 labels
+    assert int(rows[4]["bytes"]) == 10 * 64 + 10 * 8 + 10 * 10 * 4  # and float32 probabilities
+    assert {row["machine"] for row in rows} != {""}
+    capsys.readouterr()
+    script.main([*QUICK, str(tmp_path)])
+    assert "0 of 3 jobs have no rows" in capsys.readouterr().out
+
+
+def test_processes_give_the_rows_of_one_and_name_a_job_that_fails(script, tmp_path, capsys, monkeypatch):
+    script.main([*QUICK, str(tmp_path / "one")])
+    script.main([*QUICK, str(tmp_path / "two"), "--jobs", "2"])
+    plain = ("method", "labels", "split", "acc", "balanced_acc")
+    one, two = [
+        sorted(tuple(row[key] for key in plain) for row in read(tmp_path / name / "quality.csv"))
+        for name in ("one", "two")
+    ]
+    assert one == two
+    grid = yaml.safe_load((ROOT / "benchmarks/grids/quality.yaml").read_text())
+    grid["methods"] = {"herding": {"pick": "herding"}, "bad": {"pick": "nothing"}}
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(grid))
+    capsys.readouterr()
+    script.main(
+        ["--quick", "--jobs", "2", "--grid", str(tmp_path / "bad.yaml"), "--out", str(tmp_path), "--only", "*-hard"]
+    )
+    assert "digits-1-bad-0-hard: " in capsys.readouterr().out
+    assert [row["method"] for row in read(tmp_path / "bad.csv")] == ["herding", "herding"]
