@@ -4,7 +4,7 @@
     python benchmarks/small_budgets.py --only 'digits-dc-*' # data-method-ipc-lr-seed, as a pattern
     python benchmarks/small_budgets.py --quick              # scikit-learn's digits, as a test
 
-One run of a method is scored after several numbers of steps, on the validation split, with the same student seeds as its
+One run of a method is scored after several numbers of steps, on the validation split, with the student seeds of its
 start (0 steps). ``relative_step`` is the norm of the first step over the norm of an image in normalised units, a mean
 over images; ``moved`` is the same for the whole way. The rates of DC and DSA in `distillers.presets` and the least
 useful steps follow from the rows.
@@ -49,10 +49,14 @@ class Snapshots(Callback):
         self.relative_step = 0.0
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Keep the start."""
+        assert isinstance(module, Distiller)
         self.start = module.synthetic.images.detach().clone()
         self._keep(0, module)
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: object) -> None:
+        """Keep the set after the numbers of steps, and the length of the first step."""
+        assert isinstance(module, Distiller)
         if trainer.global_step == 1:
             self.relative_step = self._moved(module.synthetic.images)
         if trainer.global_step in self.steps:
@@ -60,7 +64,7 @@ class Snapshots(Callback):
 
     def _moved(self, images: Tensor) -> float:
         norms = (images.detach() - self.start).flatten(1).norm(dim=1) / self.start.flatten(1).norm(dim=1)
-        return norms.mean().item()
+        return float(norms.mean())
 
     def _keep(self, step: int, module: Distiller) -> None:
         synthetic = module.synthetic
@@ -112,9 +116,16 @@ def main(arguments: list[str] | None = None) -> None:
                 opened[name].prepare_data()
                 opened[name].setup()
             data, snapshots, began = opened[name], Snapshots(steps), time.perf_counter()
-            plain = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False}
-            trainer = Trainer(max_steps=steps[-1], accelerator="cpu", enable_progress_bar=False, limit_val_batches=0,
-                              callbacks=[snapshots], **plain)  # fmt: skip
+            trainer = Trainer(
+                max_steps=steps[-1],
+                accelerator="cpu",
+                logger=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
+                enable_progress_bar=False,
+                limit_val_batches=0,
+                callbacks=[snapshots],
+            )
             options_ = {"init": given.init, "formation": given.formation, "lr": lr, "seed": seed, "network": NETWORK}
             trainer.fit(METHODS[method](ipc=ipc, compile="off", **options_), datamodule=data)
             seconds = time.perf_counter() - began

@@ -78,8 +78,9 @@ def _known_classes(name: str, keys: Sequence[str], command: str) -> str:
     if keys[-1] not in bases:
         return f"`lightning-distill {command} --help` lists the classes"
     names = sorted(kind.__name__ for kind in _concrete_subclasses(bases[keys[-1]]))
-    close = get_close_matches(name, names, cutoff=0.4) or names
-    return f"use {', '.join(close)}, or the dotted path of another class"
+    stems = {re.sub("(Distiller|DataModule)$", "", known): known for known in names}
+    close = get_close_matches(re.sub("(Distiller|DataModule)$", "", name), stems, cutoff=0.5)
+    return f"use {', '.join(map(stems.__getitem__, close)) or ', '.join(names)}, or the dotted path of another class"
 
 
 def _concrete_subclasses(base: type) -> set[type]:

@@ -45,8 +45,9 @@ class DistillerOptions(TypedDict, total=False):
 class KRROptions(TypedDict, total=False):
     """Options of `Distiller` that `KRRDistiller` does not change."""
 
+    preset: PresetName
     momentum: float
-    formation: int
+    formation: int | None
     network: str
     augmentation: str | None
     seed: int
@@ -67,8 +68,8 @@ class MTTOptions(DistillerOptions, total=False):
 class DMOptions(DistillerOptions, total=False):
     """Options of `Distiller` that `DMDistiller` does not change."""
 
-    lr: float
-    init: str
+    lr: float | None
+    init: str | None
     augmentation: str | None
 
 
@@ -76,7 +77,7 @@ class IDMOptions(DistillerOptions, total=False):
     """Options of `DMDistiller` and `Distiller` that `IDMDistiller` does not change."""
 
     objective: str
-    init: str
+    init: str | None
     augmentation: str | None
 
 

@@ -74,6 +74,6 @@ def warn_if_few_steps(method: type, preset: str, ipc: int | Sequence[int], spec:
         return
     way_out = "or use preset='default'" if preset == "paper" else "or use `coreset` where real images may be shared"
     rank_zero_warn(
-        f"{int(steps)} steps are far fewer than the {row.min_steps} that {method.__name__} with preset={preset!r} needs "
-        f"({row.evidence}): the set may be no better than its start; raise trainer.max_steps, {way_out}"
+        f"{int(steps)} steps are far fewer than the {row.min_steps} that {method.__name__} with preset={preset!r} "
+        f"needs ({row.evidence}): the set may be no better than its start; raise trainer.max_steps, {way_out}"
     )

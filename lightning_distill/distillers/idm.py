@@ -36,7 +36,8 @@ class IDMDistiller(DMDistiller):
 
     Args:
         ipc: Images per class, one number or one for each class.
-        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units.
+        lr: Learning rate of the SGD optimizer for the synthetic images, in normalised units; ``None`` takes that of the
+            preset: 1 by default, and 0.2 with ``preset="paper"``.
         ce_weight: Weight of the cross-entropy, the paper's 0.1 to 0.8; 0 leaves it out.
         queue_size: Largest number of networks in the queue; each is kept in memory and in the checkpoint.
         push_every: Number of steps between two new networks; the paper has 30, and 5 for one image per class.
@@ -60,7 +61,7 @@ class IDMDistiller(DMDistiller):
         self,
         ipc: int | list[int] = 10,
         *,
-        lr: float = 0.2,
+        lr: float | None = None,
         ce_weight: float = 0.5,
         queue_size: int = 100,
         push_every: int = 30,

@@ -88,8 +88,10 @@ class KRRDistiller(Distiller):
 
     Args:
         ipc: Images per class, one number or one for each class.
-        lr: Learning rate of the optimizer for the synthetic images, in normalised units.
-        init: Initialisation of the images: ``herding``, ``kmeans``, ``kcenter``, ``real`` or ``noise``.
+        lr: Learning rate of the optimizer for the synthetic images, in normalised units; ``None`` takes the preset's
+            0.01.
+        init: Initialisation of the images: ``herding``, ``kmeans``, ``kcenter``, ``real`` or ``noise``; ``None`` takes
+            the preset's ``herding``.
         optimizer: Optimizer of images and labels: ``adam``, or ``sgd`` with the momentum 0.5.
         lr_schedule: Schedule of ``lr``: ``cosine`` (to zero at ``Trainer(max_steps)``) or ``constant``.
         ridge: Regularisation of the regression relative to the mean diagonal of the kernel; it is raised, with a
@@ -116,8 +118,8 @@ class KRRDistiller(Distiller):
         self,
         ipc: int | list[int] = 10,
         *,
-        lr: float = 0.01,
-        init: str = "herding",
+        lr: float | None = None,
+        init: str | None = None,
         optimizer: ImageOptimizer = "adam",
         lr_schedule: Literal["constant", "cosine"] = "cosine",
         ridge: float = 0.1,

@@ -11,11 +11,12 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.sets.coresets import Ratio, counts_for_ratio
-from lightning_distill.sets.formation import MIN_CELL
 from lightning_distill.sets.synthetic import images_per_class
 from lightning_distill.spec import DataSpec
 
 PresetName = Literal["default", "paper"]
+#: Least side of a sub-image of a default formation in pixels. Smaller ones lose more than their number gains.
+MIN_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,9 @@ PRESETS = (
     Preset("DSADistiller", "paper", 0.1, "real", 1, 1000, "arXiv 2102.08259"),
     Preset("MTTDistiller", "default", 1000.0, "real", 1, 100, "medical.csv"),
     Preset("MTTDistiller", "paper", 1000.0, "real", 1, 100, "arXiv 2203.11932"),
+    Preset("KRRDistiller", "default", 0.01, "herding", 2, 100, "quality.csv"),
+    Preset("IDMDistiller", "default", 1.0, "herding", 2, 50, "objectives.csv"),
+    Preset("IDMDistiller", "paper", 0.2, "real", 2, 1000, "arXiv 2307.09742"),
     Preset("Distiller", "default", 1.0, "real", 1, 0, ""),
     Preset("Distiller", "paper", 1.0, "real", 1, 0, ""),
 )  # fmt: skip
@@ -149,7 +153,7 @@ def fitting_formation(formation: int, ipc: int | Sequence[int], class_ratio: Rat
     counts, problem = images_per_class(ipc, spec), ""
     if class_ratio != "balanced":
         counts = counts_for_ratio(labels, sum(counts), class_ratio)
-    if min(spec.shape[1:]) // formation < MIN_CELL:
+    if min(spec.shape[1:]) // formation < MIN_SIDE:
         problem = f"images of {spec.shape[1]} x {spec.shape[2]} pixels are too small for"
     for name, count, real in zip(spec.balance_groups, counts, np.bincount(labels, minlength=len(counts)), strict=True):
         if real < count * formation**2:

@@ -221,7 +221,7 @@ def test_a_mix_that_was_killed_goes_on(small, here, capsys, monkeypatch):
     capsys.readouterr()
     trained = []
     examine = measure.evaluate_students
-    monkeypatch.setattr(measure, "evaluate_students", lambda *a: trained.append(a) or examine(*a))
+    monkeypatch.setattr(measure, "evaluate_students", lambda *a, **k: trained.append(a) or examine(*a, **k))
     main(command)
     shown = " ".join(capsys.readouterr().out.split())
     assert len(trained) == 2

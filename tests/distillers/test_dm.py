@@ -77,7 +77,8 @@ def kernel_distance(real: torch.Tensor, synthetic: torch.Tensor) -> torch.Tensor
     ("objective", "distance", "lr"), [("characteristic", complex_distance, 1e-3), ("mmd", kernel_distance, 1.0)]
 )
 def test_other_objectives_equal_a_plain_implementation_step_by_step(objective, distance, lr, make_data, make_trainer):
-    distiller = DMDistiller(ipc=2, lr=lr, network="convnet_w16", augmentation="none", seed=4, objective=objective)
+    options = {"network": "convnet_w16", "augmentation": "none", "seed": 4, "objective": objective}
+    distiller = DMDistiller(preset="paper", ipc=2, lr=lr, **options)
     data = make_data(num_classes=3)
     make_trainer(max_steps=3).fit(distiller, datamodule=data)
     expected = plain_dm(data, 2, 3, "convnet_w16", 4, distance, lr)

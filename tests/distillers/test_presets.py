@@ -160,9 +160,9 @@ def test_checkpoint_with_another_formation_than_the_given_one_is_refused(make_da
 @pytest.mark.parametrize(
     ("data", "ipc", "reason"),
     [
-        ({"size": 7}, 1, "images of 7 x 7 pixels are too small for the default formation=2; formation=1 is used"),
-        ({"per_class": 7}, 2, "class '0' has 7 training images, fewer than the 8 of the default formation=2"),
-        ({"per_class": 8}, 2, None),
+        ({"size": 15}, 1, "images of 15 x 15 pixels are too small for the default formation=2; formation=1 is used"),
+        ({"per_class": 7, "size": 16}, 2, "class '0' has 7 training images, fewer than the 8 of the default formation=2"),
+        ({"per_class": 8, "size": 16}, 2, None),
     ],
     ids=str,
 )

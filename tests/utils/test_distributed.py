@@ -23,8 +23,8 @@ from lightning_distill.evaluation import Protocol, StudentTrainer, TrainedStuden
 
 folder, devices = sys.argv[1], int(sys.argv[2])
 trained, fit = [], StudentTrainer.fit
-StudentTrainer.fit = lambda self, data, seed, *rest: (
-    trained.append((self.architecture, seed, float(data.pixels.sum()))) or fit(self, data, seed, *rest)
+StudentTrainer.fit = lambda self, data, seed, **rest: (
+    trained.append((self.architecture, seed, float(data.pixels.sum()))) or fit(self, data, seed, **rest)
 )
 said, refused, score = [], [], TrainedStudents.scores
 

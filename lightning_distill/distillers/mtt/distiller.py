@@ -44,7 +44,8 @@ class MTTDistiller(Distiller):
     Args:
         ipc: Images per class, one number or one for each class.
         lr: Learning rate of the SGD optimizer for the synthetic images; ``None`` takes that of the preset, 1000 as
-            in the paper. It saturates the pixels of very small sets; with one image in each of two classes try 1 to 100.
+            in the paper. It saturates the pixels of very small sets; with one image in each of two classes try 1 to
+            100.
         experts: Folder of the expert trajectories.
         syn_steps: Steps N of the student on the synthetic set.
         expert_epochs: Epochs M of the expert between start and target.

@@ -73,7 +73,7 @@ class StudentTrainer:
     Example:
         >>> spec = DataSpec("example", (1, 8, 8), ("a", "b"), (0.0,), (1.0,))
         >>> data = LabeledSet(torch.rand(4, 1, 8, 8), torch.tensor([0, 0, 1, 1]), spec)
-        >>> trainer = StudentTrainer("convnet_w16", spec, Protocol("short", 1), images=4, students=1, compile="off")
+        >>> trainer = StudentTrainer("convnet_w16", spec, protocol=Protocol("short", 1), images=4, students=1)
         >>> trainer.fit(data, seed=0).predict(torch.rand(3, 1, 8, 8)).shape
         torch.Size([3, 2])
     """
