@@ -15,6 +15,7 @@ from lightning_distill.audit.resemblance import measure_resemblance
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.baselines import coreset_sampler, full_data
 from lightning_distill.evaluation.guard import GainCheck, check_gain
+from lightning_distill.evaluation.label_prior import Prior, check_label_options
 from lightning_distill.evaluation.metrics.registry import get_metric
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
@@ -23,7 +24,9 @@ from lightning_distill.portfolio.candidate import CandidateRun
 from lightning_distill.portfolio.recipes import select_recipes
 from lightning_distill.portfolio.scoring import PortfolioStudents
 from lightning_distill.portfolio.search import OnUpdate, Search
+from lightning_distill.portfolio.soft_labels import SoftLabels
 from lightning_distill.portfolio.state import PortfolioState, Snapshot
+from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import SET, check_writable, read_set, save_set
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
 from lightning_distill.utils.hardware import resolve_device
@@ -79,6 +82,9 @@ def distill(
     *,
     out: str | os.PathLike[str] = "distilled",
     recipes: list[str] | None = None,
+    labels: Literal["hard", "soft"] = "hard",
+    teachers: int | str = 3,
+    prior: Prior = "balanced",
     metric: str | None = None,
     network: str | None = None,
     protocol: str = "quick",
@@ -106,6 +112,10 @@ def distill(
         minutes: Time budget in minutes.
         out: Folder for the set and the state of the run.
         recipes: Names of `portfolio.RECIPES`, the most promising first. Default: all that fit the images.
+        labels: ``hard``, or ``soft`` for additional probabilities by networks that are trained on the real data first.
+            All scored sets then have soft labels, the picks too.
+        teachers: Teachers of the soft labels: a number to train, or a file written by ``relabel --save_teachers``.
+        prior: Class frequencies of the soft labels: ``balanced`` or ``natural``.
         metric: Metric that selects. Default: ``balanced_acc``, or ``auroc`` for multi-label data.
         network: Network of distillation and students, of this package or of timm. Default: ``convnet_w32`` on a CPU,
             ``convnet`` on a GPU.
@@ -124,7 +134,7 @@ def distill(
 
     Raises:
         ValueError: A name is unknown, the budget does not hold one candidate (the message names the minutes needed),
-            or ``out`` holds a run with other arguments.
+            the teachers are not better than chance, or ``out`` holds a run with other arguments.
         OSError: The folder cannot be written.
 
     Example:
@@ -143,6 +153,9 @@ def distill(
     spec = data.spec
     metric = metric or ("auroc" if spec.multi_label else "balanced_acc")
     get_metric(metric, spec)
+    if labels not in ("hard", "soft"):
+        raise ValueError(f"unknown labels {labels!r}; use 'hard' or 'soft'")
+    check_label_options(prior)
     chosen = select_recipes(recipes, spec)
     images_per_class(ipc, spec)
     check_writable(out)
@@ -150,6 +163,7 @@ def distill(
         "data": f"{spec.name}, {spec.source}", "ipc": ipc, "minutes": minutes, "recipes": [r.name for r in chosen],
         "metric": metric, "network": network, "protocol": protocol, "students": students, "seed": seed,
         "on_small_class": on_small_class, "precision": precision, "device": device, "compile": compile,
+        "labels": labels, "prior": prior, "teachers": teachers if isinstance(teachers, int) else "a file",
     }  # fmt: skip
     state = PortfolioState.open(out, settings)
     on_state(state)
@@ -166,6 +180,21 @@ def distill(
     judge = PortfolioStudents(data, protocol, students, network, seed, device, bf16, compile)
     real = full_data(data.all_train_arrays(), spec)(0)
     search = Search(candidates, judge, state, metric, 60 * minutes, real, len(PICKS), on_update)
+    if labels == "soft" and state.final is None:
+        search.on_update("teachers of the soft labels")
+        judge.label = SoftLabels.of_run(
+            folder,
+            teachers,
+            data,
+            prior=prior,
+            network=network,
+            protocol=protocol,
+            seed=seed,
+            device=device,
+            bf16=bf16,
+            compile=compile,
+        )
+        search.save("the teachers are trained")
     best = search.run()
     if state.final is None:
         state.final = _final_scores(search, best)
@@ -175,6 +204,13 @@ def distill(
     return DistillResult(
         path, best, tuple(state.snapshots), gain, state.full, path.stat().st_size, round(state.seconds, 1)
     )
+
+
+def labelled(
+    sampler: Callable[[int], LabeledSet], label: Callable[[LabeledSet], LabeledSet]
+) -> Callable[[int], LabeledSet]:
+    """Return a sampler of the same sets with other labels."""
+    return lambda student: label(sampler(student))
 
 
 def _final_scores(search: Search, best: Snapshot) -> dict[str, object]:
@@ -197,10 +233,12 @@ def _final_scores(search: Search, best: Snapshot) -> dict[str, object]:
     groups = data.groups.get("val")
     search.on_update("final scores: the set, its start and picked images")
     start = candidate.start()
+    if isinstance(students.label, SoftLabels):
+        exported, card = students.label.with_card(exported, card)
     gain = check_gain(
         exported,
-        start,
-        picks,
+        students.label(start),
+        {name: labelled(sampler, students.label) for name, sampler in picks.items()},
         final,
         data.val_dataloader(),
         students.device,

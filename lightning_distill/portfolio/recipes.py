@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lightning_distill.distillers import Distiller, DMDistiller
-from lightning_distill.sets.formation import MIN_CELL
+from lightning_distill.distillers import Distiller, DMDistiller, KRRDistiller
+from lightning_distill.distillers.presets import MIN_SIDE
 from lightning_distill.spec import DataSpec
 
 
@@ -43,10 +43,13 @@ def _by_name(*recipes: Recipe) -> dict[str, Recipe]:
     return {recipe.name: recipe for recipe in recipes}
 
 
-#: Recipes in the order in which a short budget keeps them. `benchmarks/results/dm_formation.csv` has the measurements.
+#: Recipes in the order in which a short budget keeps them, as measured in `benchmarks/results/dm_formation.csv` and
+#: `quality.csv` there. Rounds lengthen a run, so KRR's rate is constant.
 RECIPES: dict[str, Recipe] = _by_name(
     Recipe("dm_f2", DMDistiller, {"init": "herding", "lr": 4.0}, formation=2),
+    Recipe("krr_f2", KRRDistiller, {"init": "herding", "lr_schedule": "constant"}, formation=2),
     Recipe("dm", DMDistiller, {"init": "herding", "lr": 1.0}),
+    Recipe("krr", KRRDistiller, {"init": "herding", "lr_schedule": "constant"}),
 )
 
 
@@ -63,7 +66,7 @@ def select_recipes(names: Sequence[str] | None, spec: DataSpec) -> list[Recipe]:
     if unknown := [name for name in names or () if name not in RECIPES]:
         raise ValueError(f"unknown recipe {unknown[0]!r}; use any of {', '.join(RECIPES)}")
     chosen = [RECIPES[name] for name in (names or RECIPES)]
-    fitting = [r for r in chosen if r.formation == 1 or min(spec.shape[1:]) // r.formation >= MIN_CELL]
+    fitting = [r for r in chosen if r.formation == 1 or min(spec.shape[1:]) // r.formation >= MIN_SIDE]
     if not fitting:
         raise ValueError(
             f"images of {spec.shape[1]} x {spec.shape[2]} pixels are too small for "

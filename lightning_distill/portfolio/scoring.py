@@ -35,7 +35,13 @@ class PortfolioStudents:
         device: Device of training and scoring.
         bf16: Whether to run the forward pass in bfloat16.
         compile: Mode of compilation of the students.
+
+    Attributes:
+        label: Function from a set to the set with the labels that students are trained on. Students of all real images
+            keep the real labels.
     """
+
+    label: Callable[[LabeledSet], LabeledSet] = staticmethod(lambda labeled_set: labeled_set)
 
     def __init__(
         self,
@@ -70,13 +76,13 @@ class PortfolioStudents:
         make_set: Callable[[int], LabeledSet],
         on_epoch: Callable[[], object] = lambda: None,
     ) -> Scores:
-        """Train the students of an evaluator on a set and score them on the validation split."""
-        return self._train(evaluator, make_set, on_epoch).update_all(self.data.val_dataloader()).scores()
+        """Train the students of an evaluator on a set with its labels, and score them on the validation split."""
+        return self._score(evaluator, lambda student: self.label(make_set(student)), on_epoch)
 
     def full(self, students: int, real: LabeledSet, on_epoch: Callable[[], object] = lambda: None) -> Scores:
         """Train students on all real images, and score them on the validation split."""
         evaluator = self.for_real_data(students, len(real.labels))
-        return self.score(evaluator, lambda _: real, on_epoch)
+        return self._score(evaluator, lambda _: real, on_epoch)
 
     def for_real_data(self, students: int, images: int) -> StudentEvaluator:
         """Return an evaluator for all real images."""
@@ -94,6 +100,14 @@ class PortfolioStudents:
         trained.update_all(self.data.val_dataloader())
         scoring = time.perf_counter() - began
         return (ends[-1] - ends[0]) / (len(ends) - 1), scoring
+
+    def _score(
+        self,
+        evaluator: StudentEvaluator,
+        make_set: Callable[[int], LabeledSet],
+        on_epoch: Callable[[], object],
+    ) -> Scores:
+        return self._train(evaluator, make_set, on_epoch).update_all(self.data.val_dataloader()).scores()
 
     def _train(
         self,

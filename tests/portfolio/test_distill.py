@@ -12,6 +12,7 @@ from lightning_distill.portfolio.recipes import select_recipes
 from lightning_distill.sets.storage import read_set
 
 SMALL = {"network": "convnet_w16", "protocol": "tiny", "students": 2, "accelerator": "cpu"}
+TWO = ["dm_f2", "dm"]
 
 
 def run(data, out, **options):
@@ -20,7 +21,7 @@ def run(data, out, **options):
 
 def test_a_set_a_card_and_one_sentence(known_costs, make_data, tmp_path):
     messages: list[str] = []
-    result = run(make_data(), tmp_path, on_update=messages.append)
+    result = run(make_data(size=16), tmp_path, recipes=TWO, on_update=messages.append)
     synthetic, card = read_set(tmp_path)
     assert result.path == tmp_path / "set.safetensors"
     assert result.bytes == result.path.stat().st_size
@@ -51,20 +52,20 @@ def test_a_round_goes_on_where_the_last_one_ended(known_costs, make_data, tmp_pa
 
 
 def test_an_interrupted_run_goes_on_to_the_same_set(known_costs, make_data, tmp_path):
-    whole = run(make_data(), tmp_path / "whole")
+    whole = run(make_data(size=16), tmp_path / "whole", recipes=TWO)
 
     def interrupt(message):
         if message.startswith("dm: step 30"):
             raise KeyboardInterrupt
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        run(make_data(), tmp_path / "killed", on_update=interrupt)
+        run(make_data(size=16), tmp_path / "killed", recipes=TWO, on_update=interrupt)
     steps = []
-    again = run(make_data(), tmp_path / "killed", on_update=steps.append)
+    again = run(make_data(size=16), tmp_path / "killed", recipes=TWO, on_update=steps.append)
     assert not any(message.startswith("dm_f2: step 1 ") for message in steps), "the first candidate was distilled again"
     assert [s.steps for s in again.snapshots] == [s.steps for s in whole.snapshots]
     assert torch.equal(read_set(tmp_path / "killed")[0].pixels, read_set(tmp_path / "whole")[0].pixels)
-    finished = run(make_data(), tmp_path / "killed", on_update=lambda message: pytest.fail(message))
+    finished = run(make_data(size=16), tmp_path / "killed", recipes=TWO, on_update=lambda message: pytest.fail(message))
     assert finished.sentence() == again.sentence()
 
 
@@ -75,6 +76,8 @@ def test_bad_input_is_refused_before_work(make_data, tmp_path):
         ({"protocol": "fast"}, "unknown protocol 'fast'"),
         ({"metric": "mAP"}, "unknown metric 'mAP'"),
         ({"students": 0}, "students=0"),
+        ({"labels": "softer"}, "unknown labels 'softer'; use 'hard' or 'soft'"),
+        ({"labels": "soft", "prior": "real"}, "unknown prior 'real'"),
     ]:
         with pytest.raises(ValueError, match=match):
             run(make_data(), tmp_path / "new", **options)
@@ -91,8 +94,32 @@ def test_too_few_minutes_name_those_needed(make_data, tmp_path):
 
 
 def test_recipes_that_do_not_fit_the_images_are_left_out(make_data):
-    data = make_data(size=7)
+    data = make_data(size=15)
     data.setup()
-    assert [recipe.name for recipe in select_recipes(None, data.spec)] == ["dm"]
+    assert [recipe.name for recipe in select_recipes(None, data.spec)] == ["dm", "krr"]
     with pytest.raises(ValueError, match="too small for dm_f2; add a recipe without sub-images"):
         select_recipes(["dm_f2"], data.spec)
+
+
+def test_soft_labels_are_those_of_every_scored_set_and_of_the_file(known_costs, make_data, tmp_path, monkeypatch):
+    from lightning_distill.portfolio import soft_labels
+
+    labelled = []
+    relabel = soft_labels.relabel
+    monkeypatch.setattr(soft_labels, "relabel", lambda s, **k: labelled.append(s) or relabel(s, **k))
+    options = {"recipes": ["dm"], "labels": "soft", "teachers": 1, "prior": "balanced"}
+    result = run(make_data(size=16), tmp_path, **options)
+    synthetic, card = read_set(result.path)
+    assert synthetic.soft_labels.shape == (2, 2)
+    assert torch.allclose(synthetic.soft_labels.sum(1), torch.ones(2))
+    assert card["soft_labels"]["prior"] == "balanced"
+    assert card["soft_labels"]["teachers"] == 1
+    assert "soft labels" in card["warning"]
+    assert card["gain"] == json.loads(json.dumps(result.gain.to_dict()))
+    assert len(labelled) >= 2 + 1 + 1 + 2  # two students of the search, the set, its start, two picks
+    finished = run(make_data(size=16), tmp_path, **options, on_update=lambda message: pytest.fail(message))
+    assert finished.sentence() == result.sentence()
+    with pytest.raises(ValueError, match="holds a run with labels=soft, not hard"):
+        run(make_data(size=16), tmp_path, recipes=["dm"])
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
+        run(make_data(), tmp_path / "new", labels="soft", teachers="nowhere.safetensors")
