@@ -52,6 +52,8 @@ from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.storage import read_set
 from lightning_distill.utils.hardware import Accelerator, resolve_device
 
+#: File with the seconds of a distillation, beside its set.
+SECONDS = "seconds.txt"
 KEYS = ("dataset", "ipc", "method", "seed", "labels", "split")
 METRICS = ("acc", "balanced_acc", "auroc")
 COLUMNS = (
@@ -137,9 +139,20 @@ class Runner:
             save_teachers(path, ensemble)
         return load_teachers(path)
 
+    def place_of(self, job: Job) -> Path:
+        """Return the folder of the set of a job; jobs that differ in the labels share it."""
+        return self.place / str(job).removesuffix(f"-{job.labels}")
+
+    def set_seconds(self, job: Job, measured: float) -> str:
+        """Return the seconds of a pick, or of a distillation; empty where they are not known."""
+        if "pick" in self.grid["methods"][job.method]:
+            return f"{measured:.1f}"
+        path = self.place_of(job) / SECONDS
+        return path.read_text() if path.is_file() else ""
+
     def distil(self, job: Job) -> LabeledSet:
-        """Distil the set of a job, or read it if it exists."""
-        about, place = self.grid["methods"][job.method], self.place / str(job).removesuffix(f"-{job.labels}")
+        """Distil the set of a job, or read it if it exists; a file beside it keeps the seconds."""
+        about, place = self.grid["methods"][job.method], self.place_of(job)
         if not (place / "last" / "set.safetensors").is_file():
             module, _, name = about["class_path"].rpartition(".")
             arguments = {"network": self.network(job.dataset), "seed": job.seed, "on_small_class": "fewer"}
@@ -156,9 +169,9 @@ class Runner:
                 limit_val_batches=0,
                 callbacks=[SyntheticSetExport(str(place), yardsticks=[])],
             )
-            trainer.fit(
-                getattr(import_module(module), name)(ipc=job.ipc, **arguments), datamodule=self.data(job.dataset)
-            )
+            distiller, began = getattr(import_module(module), name)(ipc=job.ipc, **arguments), time.perf_counter()
+            trainer.fit(distiller, datamodule=self.data(job.dataset))
+            (place / SECONDS).write_text(f"{time.perf_counter() - began:.1f}")
         return read_set(place / "last")[0]
 
     def sampler(self, job: Job) -> Callable[[int], LabeledSet]:
@@ -216,7 +229,7 @@ class Runner:
                 "students": len(scores.students), "images": len(first.labels),
                 "bytes": first.pixels.numel() * (1 if data.spec.storage_dtype == "uint8" else 2)
                 + 8 * len(first.labels) + soft_bytes,
-                "steps": about.get("steps", 0), **cells, "set_seconds": f"{made:.1f}",
+                "steps": about.get("steps", 0), **cells, "set_seconds": self.set_seconds(job, made),
                 "student_seconds": f"{trained.training_seconds:.1f}",
                 **provenance(f"python benchmarks/quality.py --grid {self.grid['name']}"),
             })  # fmt: skip
@@ -282,7 +295,7 @@ def main(arguments: list[str] | None = None) -> None:
         for row in rows:
             book.put(row)
         val = {name: 100 * float(str(rows[0][name])) for name in ("acc", "balanced_acc")}
-        seconds = f"{rows[0]['set_seconds']} + {rows[0]['student_seconds']} s"
+        seconds = f"{rows[0]['set_seconds'] or '?'} + {rows[0]['student_seconds']} s"
         print(
             f"[{number}/{len(missing)}] {job}: {val['acc']:.1f} / {val['balanced_acc']:.1f} balanced, {seconds}",
             flush=True,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import mean, stdev
 
 from lightning_distill.evaluation.labels import LABELS, display_name
 from lightning_distill.utils.csv_rows import read_csv
@@ -329,30 +330,114 @@ def large_table() -> str:
     return markdown(head, lines)
 
 
-#: CSV files that `dm_overview_table` reads, preferred files first.
-OVERVIEW_FILES = ("selection", "fashionmnist")
-PICKS = ("herding", "kcenter", "kmeans")
+#: Methods of quality.csv -> captions, picks and distilled sets.
+QUALITY_PICKS = {
+    "random": "random", "herding": "herding", "kmeans": "k-means", "kcenter": "k-center", "random_f2": "random, 2 x 2",
+    "herding_f2": "herding, 2 x 2", "kmeans_f2": "k-means, 2 x 2",
+}  # fmt: skip
+QUALITY_METHODS = {
+    "dm": "DM, paper", "dm_f2": "DM, 2 x 2", "dm_f3": "DM, 3 x 3", "krr": "KRR", "krr_f2": "KRR, 2 x 2",
+    "idm_f2": "IDM, 2 x 2", "dsa": "DSA",
+}  # fmt: skip
+#: Methods in the overview; the others are in the whole table.
+OVERVIEW = ("dm", "dm_f2", "krr_f2")
 
 
-def dm_overview_table() -> str:
-    """Report DM at ipc 10 on each data set, beside the baselines of the same CSV file.
+def quality_groups(labels: str, split: str) -> dict[tuple[str, int], dict[str, Rows]]:
+    """Return the rows of quality.csv by data set and ipc, and by method: one row for each distillation seed."""
+    groups: dict[tuple[str, int], dict[str, Rows]] = {}
+    for row in read("quality"):
+        if (row["labels"], row["split"]) == (labels, split):
+            groups.setdefault((row["dataset"], int(row["ipc"])), {}).setdefault(row["method"], []).append(row)
+    return groups
 
-    The row is chosen by a fixed rule: the first file of `OVERVIEW_FILES` with a DM row of the data set.
-    """
-    rows: dict[tuple[str, str], dict[str, Row]] = {}
-    for name in OVERVIEW_FILES:
-        for row in read(name):
-            if row["trained_on"] == "full" or row["ipc"] == "10":
-                rows.setdefault((row["dataset"], name), {})[row["trained_on"]] = row
+
+def seeds_cell(rows: Rows | None, metric: str = "balanced_acc") -> str:
+    """Format mean ± standard deviation over distillation seeds (their number behind it), or over students of one."""
+    if not rows or len(rows) == 1:
+        return cell(rows[0] if rows else None, metric)
+    values = [100 * float(row[metric]) for row in rows]
+    return f"{mean(values):.1f} ± {stdev(values):.1f} ({len(values)})"
+
+
+def mean_score(rows: Rows) -> float:
+    """Return the mean balanced accuracy over distillation seeds."""
+    return mean(float(row["balanced_acc"]) for row in rows)
+
+
+def best_pick(val: dict[str, Rows]) -> str | None:
+    """Return the pick with the best balanced accuracy on the validation split, with or without sub-images."""
+    return max((name for name in QUALITY_PICKS if name in val), key=lambda name: mean_score(val[name]), default=None)
+
+
+def full_rows(split: str) -> dict[str, Rows]:
+    """Return the rows of all real data by data set."""
+    groups = quality_groups("hard", split).items()
+    return {dataset: rows["full"] for (dataset, _), rows in groups if "full" in rows}
+
+
+def quality_table(methods: tuple[str, ...] = tuple(QUALITY_METHODS), ipcs: tuple[int, ...] = ()) -> str:
+    """Report balanced accuracy on val and test: random images, the pick that is best on val, and the methods."""
     lines = []
-    for dataset in sorted({dataset for dataset, _ in rows}):
-        name = next(name for name in OVERVIEW_FILES if "DMDistiller" in rows.get((dataset, name), {}))
-        found = rows[dataset, name]
-        dm = found["DMDistiller"]
-        columns = [cell(found.get(key), "balanced_acc") for key in ("random", *PICKS)]
-        columns += [f"**{cell(dm, 'balanced_acc')}**", cell(found.get("full"), "balanced_acc")]
-        lines.append([f"{dataset} ({dm['source']})", dm["images"], *columns, dm["network"], f"{name}.csv"])
-    head = ["data", "images", *map(display_name, ("random", *PICKS, "DMDistiller", "full")), "network", "rows"]
+    for (dataset, ipc), val in sorted(quality_groups("hard", "val").items()):
+        present = [name for name in methods if name in val]
+        if not present or (ipcs and ipc not in ipcs):
+            continue
+        pick, best = best_pick(val), max(present, key=lambda name: mean_score(val[name]))
+        start = [f"{dataset} ({val[best][0]['source']})", val[best][0]["images"]]
+        for split in ("val", "test"):
+            rows = quality_groups("hard", split)[dataset, ipc]
+            cells = [f"**{seeds_cell(rows.get(n))}**" if n == best else seeds_cell(rows.get(n)) for n in methods]
+            named = f"{seeds_cell(rows.get(pick))} ({QUALITY_PICKS[pick]})" if pick else "-"
+            all_data = seeds_cell(full_rows(split).get(dataset))
+            lines.append([*start, split, seeds_cell(rows.get("random")), named, *cells, all_data])
+            start = ["", ""]
+    head = ["data", "images", "", "random", "best pick", *(QUALITY_METHODS[name] for name in methods), "all data"]
+    return markdown(head, lines)
+
+
+def dm_formation_table() -> str:
+    """Report balanced accuracy on val of DM with and without sub-images, by rate, start and steps."""
+    rows = [row for row in read("dm_formation") if row["split"] == "val" and row["ipc"] == "10"]
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows if row["method"] == "dm_f2"))
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        found = {row["dataset"]: row for row in rows if row["method"] == method}
+        settings = next(iter(found.values()))["options"].replace("class_path: lightning_distill.DMDistiller, ", "DM, ")
+        settings = settings.replace("init_args: ", "").replace("{", "").replace("}", "")
+        lines.append([settings, *(cell(found.get(dataset), "balanced_acc") for dataset in datasets)])
+    return markdown(["settings", *datasets], lines)
+
+
+def objectives_table() -> str:
+    """Report accuracy on val of objectives at equal processor seconds."""
+    lines, previous = [], ""
+    for row in read("objectives"):
+        start = ["" if row["data"] == previous else row["data"], row["method"], row["steps"], row["processor_s"]]
+        lines.append([*start, cell(row, "acc"), cell(row, "balanced_acc")])
+        previous = row["data"]
+    return markdown(["data", "objective", "steps", "processor seconds", "accuracy", "balanced accuracy"], lines)
+
+
+def small_budgets_table() -> str:
+    """Report balanced accuracy on val of short runs of DC, DSA and DM by rate, beside their start."""
+    groups: dict[tuple[str, str, str, str], dict[str, dict[str, Row]]] = {}
+    starts: dict[tuple[str, str, str, str], Row] = {}
+    for row in read("small_budgets"):
+        key = row["dataset"], row["method"], row["ipc"], row["seed"]
+        if row["steps"] == "0":
+            starts[key] = row
+        else:
+            groups.setdefault(key, {}).setdefault(row["lr"], {})[row["steps"]] = row
+    steps = sorted({int(step) for rates in groups.values() for rows in rates.values() for step in rows})
+    lines = []
+    for key, rates in sorted(groups.items()):
+        start = [f"{key[0]}, {key[1].upper()}, {key[2]} per class", cell(starts.get(key), "balanced_acc")]
+        for lr, rows in sorted(rates.items(), key=lambda item: -float(item[0])):
+            turn = next(iter(rows.values()))["relative_step"]
+            lines.append([*start, lr, turn, *(cell(rows.get(str(step)), "balanced_acc") for step in steps)])
+            start = ["", ""]
+    head = ["data, method", "start", "lr", "first step / norm of an image", *(f"{step} steps" for step in steps)]
     return markdown(head, lines)
 
 
@@ -360,7 +445,11 @@ RESULTS = "benchmarks/results/README.md"
 TIMINGS = "benchmarks/README.md"
 #: Name of a table -> the file it stands in, and the function that makes it.
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
-    "overview": ("README.md", dm_overview_table),
+    "overview": ("README.md", lambda: quality_table(methods=OVERVIEW, ipcs=(10,))),
+    "quality": (RESULTS, quality_table),
+    "dm_formation": (RESULTS, dm_formation_table),
+    "objectives": (RESULTS, objectives_table),
+    "small_budgets": (RESULTS, small_budgets_table),
     "dm": (RESULTS, dm_table),
     "reference": (RESULTS, reference_table),
     "fashionmnist": (RESULTS, fashionmnist_table),
