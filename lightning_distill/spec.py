@@ -71,6 +71,9 @@ class DataSpec:
         """Raise ValueError for a description that cannot be true."""
         if self.task not in get_args(Task):
             raise ValueError(f"unknown task {self.task!r}; use one of {', '.join(get_args(Task))}")
+        for text in (self.name, self.source, self.license, self.intensity_scale, *self.class_names):
+            if not text.isprintable():
+                raise ValueError(f"the name {text!r} has characters that cannot be printed; rename it")
         if not self.class_names:
             raise ValueError(f"{self.name} has no class_names; at least one is needed")
         for name, values in (("mean", self.mean), ("std", self.std)):
