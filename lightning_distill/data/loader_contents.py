@@ -105,15 +105,15 @@ def isolated_streams(seed: int) -> Iterator[None]:
     Args:
         seed: Seed of the streams inside the block.
     """
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with isolated_rng(seed):
             random.seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
+            np.random.seed(seed % 2**32)
             yield
     finally:
         random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)
 
 
 def copy_or_same(thing: Any) -> tuple[Any, bool]:
