@@ -28,9 +28,7 @@ def class_labels(labels: Tensor, spec: DataSpec, split: str) -> Tensor:
     source = f"the {split} loader's labels"
     if spec.multi_label:
         if labels.ndim != 2 or shape[1] != classes:
-            raise ValueError(
-                f"{source} have the shape {shape}, the set has 0/1 targets (N, {classes}); make them equal"
-            )
+            raise ValueError(f"{source} have the shape {shape}, the set's (N, {classes}); give 0/1 targets")
         top = 1
     else:
         if labels.ndim > 2 or (labels.ndim == 2 and shape[1] != 1):

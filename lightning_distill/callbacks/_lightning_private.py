@@ -39,6 +39,12 @@ def step_fetches_batches(trainer: Trainer) -> bool:
     return isinstance(trainer._evaluation_loop._data_fetcher, _DataLoaderIterDataFetcher)
 
 
+def logged_names(trainer: Trainer) -> set[str]:
+    """Return the names that were logged so far in the running validation or test."""
+    results = trainer._results
+    return set() if results is None else {item.meta.name for _, item in results.valid_items()}
+
+
 def as_transferred(trainer: Trainer, pl_module: LightningModule, batch: Any) -> Any:
     """Return a batch as the transfer hooks of the project change it, e.g. normalised; unchanged without such hooks."""
     hooks = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")

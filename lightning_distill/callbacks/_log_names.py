@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from lightning import Trainer
 
@@ -49,20 +49,32 @@ def loader_suffix(number: int, loaders: int) -> str:
     return f"dataloader_idx_{number}" if loaders > 1 else ""
 
 
-def refuse_shared_names(trainer: Trainer, logged: Mapping[str, float], module: str) -> None:
-    """Raise ValueError if the project logged values under the same names: Lightning would mix them.
+def refuse_names(names: Collection[str], taken: Collection[str], module: str) -> None:
+    """Raise ValueError if the project has logged values under these names: one of the two would be hidden.
+
+    Args:
+        names: Log keys of the callback.
+        taken: Log keys of the project in this validation or test.
+        module: Class name of the module.
+    """
+    if both := [name for name in names if name in taken]:
+        raise ValueError(
+            f"{module} and StudentEvaluation both log {both[0]!r}; use StudentEvaluation(prefix='{DEFAULT_PREFIX}') "
+            "or another prefix"
+        )
+
+
+def refuse_mixed_values(trainer: Trainer, logged: Mapping[str, float], module: str) -> None:
+    """Raise ValueError if the project logged under the same names after the callback: Lightning mixed the values.
 
     Args:
         trainer: Trainer at the end of a validation or test.
         logged: Values that the callback logged.
         module: Class name of the module.
     """
-    for name, value in logged.items():
-        result = float(trainer.callback_metrics.get(name, value))
-        if not math.isclose(result, value, rel_tol=1e-5, abs_tol=1e-6) and not (
-            math.isnan(value) and math.isnan(result)
-        ):
-            raise ValueError(
-                f"{module} and StudentEvaluation both log {name!r}; use StudentEvaluation(prefix='{DEFAULT_PREFIX}') "
-                "or another prefix"
-            )
+    results = {name: float(trainer.callback_metrics.get(name, value)) for name, value in logged.items()}
+    refuse_names(logged, [name for name, value in logged.items() if not _equal(value, results[name])], module)
+
+
+def _equal(a: float, b: float) -> bool:
+    return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-6)

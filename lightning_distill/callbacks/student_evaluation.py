@@ -13,8 +13,8 @@ from torchmetrics import MetricCollection
 from lightning_distill._renamed import RenamedArguments
 from lightning_distill.callbacks._data_source import real_spec
 from lightning_distill.callbacks._evaluation_run import EvaluationRun
-from lightning_distill.callbacks._lightning_private import step_fetches_batches
-from lightning_distill.callbacks._log_names import log_key, log_prefixes, refuse_shared_names
+from lightning_distill.callbacks._lightning_private import logged_names, step_fetches_batches
+from lightning_distill.callbacks._log_names import log_key, log_prefixes, refuse_mixed_values, refuse_names
 from lightning_distill.callbacks._loggers import log_figures, wandb_loggers
 from lightning_distill.callbacks._random_baseline import RandomBaseline
 from lightning_distill.callbacks.evaluated_set import EvaluatedSet, exported_set, read_given_set
@@ -173,7 +173,7 @@ class StudentEvaluation(RenamedArguments, Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check that the project has not logged other values under the same keys."""
         logged, self._logged = self._logged, {}
-        refuse_shared_names(trainer, logged, type(pl_module).__name__)
+        refuse_mixed_values(trainer, logged, type(pl_module).__name__)
 
     on_test_end = on_validation_end
 
@@ -248,7 +248,8 @@ class StudentEvaluation(RenamedArguments, Callback):
                 raise ValueError(f"metrics: {taken} are logged already; use MetricCollection(..., prefix='my_')")
             values.update(added)
             logged = {log_key(prefix, run.stage, name, suffix): value for name, value in values.items()}
-            pl_module.log_dict(logged, prog_bar=False)
+            refuse_names(logged, logged_names(trainer), type(pl_module).__name__)
+            pl_module.log_dict(logged, prog_bar=False, add_dataloader_idx=False)
             self._logged.update(logged)
             gain = f", {values['acc_gain_over_random']:+.4f} over random" if "acc_gain_over_random" in values else ""
             cost = f"{len(scores.students)} students, {scores.seconds:.0f} s"

@@ -193,9 +193,10 @@ def _origin(loader: Any) -> tuple[object, Rows] | None:
     """Return the data set below all subsets, and the rows of it that a loader reads."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
-    dataset, rows = loader.dataset, _rows(loader, "")
+    dataset: Any = loader.dataset
+    rows = _rows(loader, "")
     while isinstance(dataset, Subset):
-        dataset, rows = dataset.dataset, np.asarray(dataset.indices)[rows]
+        rows, dataset = np.asarray(dataset.indices)[rows], dataset.dataset
     return dataset, rows
 
 
