@@ -14,6 +14,7 @@ from lightning_distill.networks import check_network
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.precision import warn_if_emulated
+from lightning_distill.utils.private_apis import searches_learning_rate
 
 
 def validate_options(ipc: int | Sequence[int], network: str) -> None:
@@ -21,6 +22,21 @@ def validate_options(ipc: int | Sequence[int], network: str) -> None:
     if min([ipc] if isinstance(ipc, int) else ipc) < 1:
         raise ValueError(f"ipc={ipc}; every class needs at least 1 image")
     check_network(network)
+
+
+def validate_trainer(trainer: Trainer) -> None:
+    """Raise a ValueError for a tool or precision of Lightning that a distiller does not support.
+
+    Args:
+        trainer: Trainer of the run.
+    """
+    if searches_learning_rate(trainer.callbacks):  # type: ignore[attr-defined]
+        raise ValueError(
+            "lr_find cannot set the learning rate of a distiller, which optimises manually; compare a few values of lr "
+            "by val/acc, e.g. by `lightning-distill distill`"
+        )
+    if str(trainer.precision) == "bf16-true":
+        raise ValueError("precision=bf16-true rounds the synthetic images themselves; use bf16-mixed or 32-true")
 
 
 def validate_data(spec: DataSpec, precision: object, present: SyntheticSet | None) -> None:
