@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning import Trainer
+from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from lightning_distill.networks import check_network
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.precision import warn_if_emulated
-from lightning_distill.utils.private_apis import searches_learning_rate
 
 
 def validate_options(ipc: int | Sequence[int], network: str) -> None:
@@ -30,13 +30,16 @@ def validate_trainer(trainer: Trainer) -> None:
     Args:
         trainer: Trainer of the run.
     """
-    if searches_learning_rate(trainer.callbacks):  # type: ignore[attr-defined]
+    callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, LearningRateFinder) for callback in callbacks):
         raise ValueError(
             "lr_find cannot set the learning rate of a distiller, which optimises manually; compare a few values of lr "
             "by val/acc, e.g. by `lightning-distill distill`"
         )
-    if str(trainer.precision) == "bf16-true":
-        raise ValueError("precision=bf16-true rounds the synthetic images themselves; use bf16-mixed or 32-true")
+    if str(trainer.precision) in ("64-true", "bf16-true"):
+        raise ValueError(
+            f"precision={trainer.precision}: the images of a distiller are float32; use 32-true or bf16-mixed"
+        )
 
 
 def validate_data(spec: DataSpec, precision: object, present: SyntheticSet | None) -> None:

@@ -95,11 +95,3 @@ def sampler_of_distributed_wrapper(sampler: object) -> object:
     """
     wrapped = getattr(getattr(sampler, "dataset", None), "_sampler", None)
     return sampler if wrapped is None else wrapped
-
-
-def searches_learning_rate(callbacks: Sequence[object]) -> bool:
-    """Return whether a Trainer runs Lightning's learning rate finder.
-
-    ``lightning.pytorch.tuner.lr_finder._LRCallback``, checked on Lightning 2.6.
-    """
-    return any(type(callback).__name__ == "_LRCallback" for callback in callbacks)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from collections import namedtuple
 
 import numpy as np
 import pytest
 import torch
+from conftest import TESTS
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, StochasticWeightAveraging, WeightAveraging
 from torch.utils.data import (
@@ -570,3 +574,64 @@ def test_a_large_training_set_is_not_read_whole(make_trainer, monkeypatch):
     trainer.fit(Net(), loader(Counted(), batch_size=N), loader())
     assert len(read) - 3 * N == 1 + 15  # three epochs of the project; an image for its size, then 15 of 264 bytes
     assert "students/val/acc_gain_over_random" in trainer.callback_metrics
+
+
+RANKS = """
+import sys, warnings
+warnings.filterwarnings("ignore")
+sys.path[:0] = [TESTS, TESTS + "/callbacks"]
+import torch
+from lightning import Trainer
+from test_guest import Net, loader, students
+
+if __name__ == "__main__":
+    torch.manual_seed(1)
+    guests = [students(), students(prefix="b")] if sys.argv[1] == "guest" else []
+    trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False, callbacks=guests,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    model = Net()
+    trainer.fit(model, loader(shuffle=True), loader())
+    seen = [None, None]
+    torch.distributed.all_gather_object(seen, model.seen)
+    if trainer.is_global_zero:
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        weights = [weight.tolist() for weight in model.parameters()]
+        state = {"seen": seen, "weights": weights, "metrics": metrics, "random": torch.random.get_rng_state()}
+        torch.save(state, sys.argv[2])
+"""
+
+
+def test_a_run_of_two_processes_is_the_same_too(tmp_path):
+    script, states = tmp_path / "run.py", {}
+    script.write_text(RANKS.replace("TESTS", repr(str(TESTS))))
+    for name in ("alone", "guest"):
+        done = subprocess.run(
+            [sys.executable, str(script), name, str(tmp_path / name)],
+            capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        states[name] = torch.load(tmp_path / name, weights_only=False)
+    alone, guest = states["alone"], states["guest"]
+    assert alone["seen"] == guest["seen"]
+    assert alone["weights"] == guest["weights"]
+    assert torch.equal(alone["random"], guest["random"])
+    assert alone["metrics"].items() <= guest["metrics"].items()
+    assert guest["metrics"]["students/val/acc"] == guest["metrics"]["b/val/acc"]
+    assert "students/val/acc_gain_over_random" in guest["metrics"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_resumed_run_is_the_same(tmp_path):
+    """A run of one epoch and its second one after resuming, with and without the callback."""
+    options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    seen = []
+    for name in ("alone", "guest"):
+        model = Net()
+        for epochs in (1, 2):
+            torch.manual_seed(epochs)
+            guests = [students()] if name == "guest" else []
+            trainer = Trainer(default_root_dir=tmp_path / name, max_epochs=epochs, callbacks=guests, **options)
+            path = next((tmp_path / name).rglob("*.ckpt"), None)
+            trainer.fit(model, loader(shuffle=True), loader(), ckpt_path=path)
+        seen.append((model.seen, [weight.tolist() for weight in model.parameters()], trainer.global_step))
+    assert seen[0] == seen[1]

@@ -98,7 +98,7 @@ class Sized(Stream):
 
 def test_a_stream_with_a_length_is_read_up_to_it():
     stream = Sized()
-    assert len(sum(splits(DataLoader(stream, 10)).values(), [])) == 30
+    assert sum(map(len, splits(DataLoader(stream, 10)).values())) == 30
     assert stream.asked == 0  # a copy was read
 
 
