@@ -626,6 +626,7 @@ def test_a_resumed_run_is_the_same(tmp_path):
     options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     seen = []
     for name in ("alone", "guest"):
+        torch.manual_seed(0)
         model = Net()
         for epochs in (1, 2):
             torch.manual_seed(epochs)
