@@ -45,6 +45,7 @@ class BalancedDataModule(ArrayDataModule):
         ValueError: If a loader yields no batches, or two splits read the same rows of one data set (on first use).
 
     Example:
+        >>> import torch
         >>> from lightning import LightningDataModule
         >>> dataset = torch.utils.data.TensorDataset(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
         >>> data = BalancedDataModule(LightningDataModule.from_datasets(dataset, num_workers=0), name="noise")
