@@ -67,6 +67,7 @@ def _summary(command: str) -> str:
 
 def _run(argv: list[str]) -> None:
     from lightning_distill.commands._errors import format_parser_error
+    from lightning_distill.commands._lightning_errors import explain_lightning_error
 
     try:
         if argv[0] not in (*COMMANDS, *LIGHTNING_COMMANDS) and not argv[0].startswith("-"):
@@ -93,6 +94,12 @@ def _run(argv: list[str]) -> None:
     except NoGainError as error:
         print(f"lightning-distill: {error}", file=sys.stderr)
         raise SystemExit(3) from error
+    except Exception as error:
+        message = explain_lightning_error(error)
+        if message is None or os.environ.get("LIGHTNING_DISTILL_DEBUG"):
+            raise
+        print(f"lightning-distill: {message}", file=sys.stderr)
+        raise SystemExit(2) from error
     except KeyboardInterrupt:
         print("lightning-distill: stopped", file=sys.stderr)
         raise SystemExit(130) from None
@@ -104,6 +111,7 @@ def _lightning(argv: list[str]) -> None:
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
     from lightning_distill.callbacks import SyntheticSetExport
+    from lightning_distill.callbacks.monitors import check_monitors
     from lightning_distill.data import ArrayDataModule
     from lightning_distill.distillers import Distiller
 
@@ -133,6 +141,7 @@ def _lightning(argv: list[str]) -> None:
                 )
 
         def before_fit(self) -> None:
+            check_monitors(self.trainer, self.model)
             if not self.config["fit"].require_gain:
                 return
             callbacks: list[object] = self.trainer.callbacks  # type: ignore[attr-defined]

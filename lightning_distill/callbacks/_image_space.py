@@ -1,8 +1,8 @@
 """The one rule for the space of images: students see normalised images, and only `StudentEvaluation` normalises.
 
 Images are in one of two spaces: in pixel units (the numbers of a data set, see `DataSpec`), or normalised already.
-A data module with a ``spec`` gives pixel units, and uint8 images are pixel units everywhere. Float images of any other
-source are normalised. Pixel units are normalised by the mean and std that the student was trained with.
+A data module with a ``spec`` gives pixel units, and integer images are pixel units everywhere. Float images of any
+other source are normalised. Pixel units are normalised by the mean and std that the student was trained with.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def batch_space(x: Tensor, in_pixel_units: bool = False) -> ImageSpace:
     """Return the space of images ``(B, C, H, W)``.
 
     Args:
-        x: Images, uint8 or float.
+        x: Images, integers or floats.
         in_pixel_units: Whether their source is known to give pixel units, as a data module with a ``spec`` does.
     """
-    return "pixels" if in_pixel_units or x.dtype == torch.uint8 else "normalized"
+    return "pixels" if in_pixel_units or not x.is_floating_point() else "normalized"
 
 
 def to_student_space(x: Tensor, space: ImageSpace, train_spec: DataSpec) -> Tensor:

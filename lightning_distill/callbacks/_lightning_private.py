@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning import LightningDataModule, Trainer
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 
 def current_evaluation_loader(trainer: Trainer) -> Any | None:
@@ -16,6 +17,12 @@ def current_evaluation_loader(trainer: Trainer) -> Any | None:
     return None if loader is None else loader.iterables
 
 
+def number_of_evaluation_loaders(trainer: Trainer) -> int:
+    """Return the number of loaders that the running validation or test loop reads one after the other."""
+    loop = trainer._evaluation_loop
+    return loop.num_dataloaders if loop._is_sequential else 1
+
+
 def current_datamodule(trainer: Trainer) -> LightningDataModule | None:
     """Return the data module that the loaders of the running validation or test come from.
 
@@ -23,3 +30,26 @@ def current_datamodule(trainer: Trainer) -> LightningDataModule | None:
     """
     source = trainer._evaluation_loop._data_source.instance
     return source if isinstance(source, LightningDataModule) else None
+
+
+def step_fetches_batches(trainer: Trainer) -> bool:
+    """Return whether the steps take a ``dataloader_iter``: hooks get the batch only after the step."""
+    from lightning.pytorch.loops.fetchers import _DataLoaderIterDataFetcher
+
+    return isinstance(trainer._evaluation_loop._data_fetcher, _DataLoaderIterDataFetcher)
+
+
+def logged_names(trainer: Trainer) -> set[str]:
+    """Return the names that were logged so far in the running validation or test."""
+    results = trainer._results
+    return set() if results is None else {item.meta.name for _, item in results.valid_items()}
+
+
+def as_transferred(trainer: Trainer, pl_module: LightningModule, batch: Any) -> Any:
+    """Return a batch as the transfer hooks of the project change it, e.g. normalised; unchanged without such hooks."""
+    hooks = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+    owners = (pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+    if not any(is_overridden(hook, owner) for owner in owners if owner is not None for hook in hooks):
+        return batch
+    batch = pl_module._on_before_batch_transfer(batch, dataloader_idx=0)
+    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)

@@ -1,14 +1,16 @@
-"""``RandomBaseline``: students of random real images, measured once for each stage and kept in checkpoints."""
+"""``RandomBaseline``: students of random real images, measured once for each loader and kept in checkpoints."""
 
 from __future__ import annotations
 
 import torch
-from lightning import Trainer
+from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_distill.callbacks._data_source import training_images
 from lightning_distill.callbacks._image_space import statistics_for
 from lightning_distill.callbacks.evaluated_set import EvaluatedSet
 from lightning_distill.callbacks.progress import student_progress
+from lightning_distill.data.batches import BatchFormat
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedStudents, coreset_sampler
 from lightning_distill.spec import DataSpec
 
@@ -18,75 +20,81 @@ class RandomBaseline:
 
     Attributes:
         accs: Mean accuracy over students, by all that it depends on.
-        trained: Students that are trained and not scored completely yet.
     """
 
     def __init__(self) -> None:
         self.accs: dict[str, float] = {}
-        self.trained: TrainedStudents | None = None
-        self._key = ""
+        self._warned = False
 
-    @property
-    def acc(self) -> float | None:
-        """Accuracy for the evaluation that was selected last; ``None`` if it is not measured."""
-        return self.accs.get(self._key)
-
-    def select(self, stage: str, evaluated: EvaluatedSet, evaluator: StudentEvaluator) -> None:
-        """Select the baseline of an evaluation.
+    def acc(self, source: str, evaluated: EvaluatedSet, evaluator: StudentEvaluator) -> float | None:
+        """Return the mean accuracy over students; ``None`` if it is not measured.
 
         Args:
-            stage: ``val`` or ``test``.
+            source: Stage, and number of the loader if there are several.
             evaluated: Evaluated set.
             evaluator: Evaluator of the set.
         """
-        self._key = f"{stage}, {_key(evaluated.data, evaluated.train_spec, evaluator)}"
+        return self.accs.get(_key(source, evaluated, evaluator))
+
+    def store(self, source: str, evaluated: EvaluatedSet, evaluator: StudentEvaluator, acc: float) -> None:
+        """Store the mean accuracy over students, see `acc`."""
+        self.accs[_key(source, evaluated, evaluator)] = acc
 
     def train(
         self,
         trainer: Trainer,
+        pl_module: LightningModule,
         evaluated: EvaluatedSet,
         evaluator: StudentEvaluator,
-        device: torch.device | str,
+        *,
+        batch_format: BatchFormat,
         bf16: bool,
         sharded: bool,
-    ) -> None:
-        """Train the students of the selected baseline, unless it is measured already or there are no training data.
+    ) -> TrainedStudents | None:
+        """Train the students. Without training data that can be read, warn once and return ``None``.
 
         Args:
             trainer: Trainer in a validation or test.
+            pl_module: Module of the run.
             evaluated: Evaluated set.
             evaluator: Evaluator of the set.
-            device: Device to compute on.
+            batch_format: Place of images and labels in a batch.
             bf16: Whether to run the forward pass in bfloat16.
             sharded: Whether each rank trains its share of the students.
         """
-        if self.acc is not None:
-            return
-        real = training_images(trainer, evaluated.train_spec)
-        if real is None:
-            return
-        arrays, space = real
-        spec = statistics_for(space, evaluated.train_spec)
-        sampler = coreset_sampler("random", arrays, _counts(evaluated.data), spec, evaluator.seeds[0])
+        try:
+            arrays, space = training_images(trainer, pl_module, evaluated.train_spec, batch_format)
+            evaluated.check_space(space)
+            counts, spec = _counts(evaluated.data), statistics_for(space, evaluated.train_spec)
+            _refuse_empty_groups(arrays[1], counts, spec)
+        except (ValueError, TypeError) as error:
+            if not self._warned:
+                rank_zero_warn(f"acc_gain_over_random is not measured: {error}; random_baseline=False turns it off")
+            self._warned = True
+            return None
+        sampler = coreset_sampler("random", arrays, counts, spec, evaluator.seeds[0])
         epochs = evaluator.epochs_on_this_rank(sharded)
         with student_progress(trainer, epochs, "students of random subsets") as on_epoch:
-            self.trained = evaluator.train(sampler, device=device, bf16=bf16, on_epoch=on_epoch, sharded=sharded)
-
-    def finish(self) -> None:
-        """Store the accuracy of the trained students and free them."""
-        if self.trained is not None:
-            self.accs[self._key] = self.trained.scores().mean("acc")
-        self.trained = None
+            return evaluator.train(sampler, device=pl_module.device, bf16=bf16, on_epoch=on_epoch, sharded=sharded)
 
 
-def _key(data: LabeledSet, train_spec: DataSpec, evaluator: StudentEvaluator) -> str:
-    """Return all that the score of a random subset depends on, except the stage, as text."""
+def _key(source: str, evaluated: EvaluatedSet, evaluator: StudentEvaluator) -> str:
+    """Return all that the score of a random subset depends on as text."""
+    data, train_spec = evaluated.data, evaluated.train_spec
     statistics = f"mean {train_spec.mean}, std {train_spec.std}"
     students = f"{evaluator.protocol}, {evaluator.architectures}, {evaluator.seeds}"
-    return f"{data.spec.name} {_counts(data)}, {statistics}, {students}"
+    return f"{source}, {data.spec.name} {_counts(data)}, {statistics}, {students}"
 
 
 def _counts(data: LabeledSet) -> list[int]:
     """Return the number of images of each balance group."""
     counts: list[int] = torch.bincount(data.labels, minlength=len(data.spec.balance_groups)).tolist()
     return counts
+
+
+def _refuse_empty_groups(labels: object, counts: list[int], spec: DataSpec) -> None:
+    """Raise ValueError for a group of the set without training images."""
+    available = torch.bincount(torch.as_tensor(labels), minlength=len(counts)).tolist()
+    names = spec.balance_groups
+    if empty := [name for name, wanted, has in zip(names, counts, available, strict=False) if wanted > 0 and has == 0]:
+        raise ValueError(f"no training images of {empty[0]!r}")

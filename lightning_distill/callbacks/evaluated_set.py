@@ -34,12 +34,26 @@ class EvaluatedSet:
     Args:
         data: Training set.
         train_spec: Spec with the mean and std that map pixel units to the students' space.
-        units_known: Whether these statistics are known to be those of the loader's pixel units.
+        only_space: The only space of real images that the statistics are known for; ``None`` if they fit both.
     """
 
     data: LabeledSet
     train_spec: DataSpec
-    units_known: bool = True
+    only_space: ImageSpace | None = None
+
+    def check_space(self, space: ImageSpace) -> None:
+        """Raise ValueError for real images of a space that the set cannot be compared in.
+
+        Args:
+            space: Space of the real images.
+        """
+        if self.only_space is None or self.only_space == space:
+            return
+        kinds: dict[ImageSpace, str] = {"pixels": "uint8", "normalized": "float"}
+        raise ValueError(
+            f"synthetic_set holds {kinds[self.only_space]} images, the loader gives {kinds[space]} images: their "
+            "units may differ; give the set in the dtype and space of the loader, or use batch_transform="
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,7 @@ class GivenSet:
         if real_spec is not None:
             spec = replace(spec, mean=real_spec.mean, std=real_spec.std)
         data = replace(data, spec=statistics_for(self.space, spec))
-        return EvaluatedSet(data, spec, units_known=self.space == "normalized" or real_spec is not None)
+        return EvaluatedSet(data, spec, only_space=self.space if real_spec is None else None)
 
 
 def read_given_set(source: SetSource) -> GivenSet:
@@ -106,7 +120,7 @@ def read_given_set(source: SetSource) -> GivenSet:
     if classes < 2:
         raise ValueError("synthetic_set has one class only; students need at least two")
     space = batch_space(images)
-    images = images if space == "pixels" else images.float()
+    images = images if images.dtype == torch.uint8 else images.float()
     mean, std = image_statistics(images)
     spec = DataSpec(
         name="given set",

@@ -11,29 +11,42 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lightning_distill._renamed import RenamedArguments
-from lightning_distill.callbacks._data_source import gives_pixel_units, real_spec
-from lightning_distill.callbacks._image_space import batch_space, to_student_space
-from lightning_distill.callbacks._lightning_private import current_evaluation_loader
+from lightning_distill.callbacks._data_source import real_spec
+from lightning_distill.callbacks._evaluation_run import EvaluationRun
+from lightning_distill.callbacks._lightning_private import logged_names, step_fetches_batches
+from lightning_distill.callbacks._log_names import log_key, log_prefixes, refuse_mixed_values, refuse_names
 from lightning_distill.callbacks._loggers import log_figures, wandb_loggers
 from lightning_distill.callbacks._random_baseline import RandomBaseline
-from lightning_distill.callbacks.evaluated_set import EvaluatedSet, exported_set, raise_shape, read_given_set
-from lightning_distill.callbacks.progress import student_progress
-from lightning_distill.data.loaders import SequentialLoader
-from lightning_distill.evaluation import Scores, StudentEvaluator, TrainedStudents
+from lightning_distill.callbacks.evaluated_set import EvaluatedSet, exported_set, read_given_set
+from lightning_distill.data.batches import BatchFormat, BatchKeys, BatchTransform
+from lightning_distill.distillers import Distiller
+from lightning_distill.evaluation import Scores, StudentEvaluator
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.synthetic import SyntheticSet
+
+#: Key of the accuracy of random baselines in checkpoints, shared by all `StudentEvaluation` callbacks.
+CHECKPOINT_KEY = "student_evaluation_random_acc"
 
 
 class StudentEvaluation(RenamedArguments, Callback):
     """Train fresh students on a set in Lightning's validation and test loops, and log their scores.
 
-    Logs the mean over students of every metric of `compute_metrics` (``val/acc``, ``val/auroc``, ``val/balanced_acc``,
-    ``val/worst_recall``, ``val/macro_f1``, ``val/ece``, ...; ``test/...`` in a test), ``val/acc_std`` over students,
-    and ``val/acc_gain_over_random``: the accuracy minus that of students of random real images, equally many per class.
-    The random baseline is measured once and kept in checkpoints. ``ModelCheckpoint(monitor="val/acc")``,
+    Logs the mean over students of every metric of `compute_metrics` (``acc``, ``auroc``, ``balanced_acc``,
+    ``worst_recall``, ``macro_f1``, ``ece``, ...), ``acc_std`` over students, and ``acc_gain_over_random``: the accuracy
+    minus that of students of random real images, equally many per class. The random baseline is measured once and kept
+    in checkpoints.
+
+    Of a `Distiller` the log keys are ``val/acc``, ``test/acc``, .... In any other project they are
+    ``students/val/acc``, ..., so that its own metrics keep their names; ``prefix`` sets the first part. Of several
+    loaders each is scored apart: ``students/val/acc/dataloader_idx_1``. ``ModelCheckpoint(monitor=...)``,
     ``EarlyStopping`` and ``trainer.test(ckpt_path="best")`` work unchanged.
 
-    Batches of a data module with a ``spec``, such as `ArrayDataModule`, and uint8 batches are in pixel units; the
+    Steps, batches, random streams and metrics of the project are those without the callback. Its training loader is
+    not iterated: the random baseline reads the data set behind it, with transforms, on a copy and at most 1 GiB. Where
+    that is not possible (an ``IterableDataset`` without a length, several training loaders), a warning says why and the
+    gain is not logged.
+
+    Batches of a data module with a ``spec``, such as `ArrayDataModule`, and integer batches are in pixel units; the
     callback normalises them by the statistics that the students were trained with. Float batches of any other loader
     are taken as normalised.
 
@@ -56,11 +69,19 @@ class StudentEvaluation(RenamedArguments, Callback):
             logits ``(B, K)`` and labels ``(B,)`` or 0/1 targets ``(B, L)``; each metric must return a single number.
         compile: When to compile the networks, see `functional.FunctionalNetwork`.
         figures: Whether to log the confusion matrix, the reliability diagram and the recall of each class to W&B.
+        prefix: First part of the log keys. Default: none for a `Distiller`, ``students`` in any other project, and
+            ``students_2``, ... for further callbacks.
+        batch_keys: Keys of images and labels in a batch, e.g. ``("image", "label")`` for a dict, or two field names or
+            positions in a tuple. Default: batches are pairs of images and labels.
+        batch_transform: Function that returns images and labels of a batch, instead of ``batch_keys``. It also sees the
+            training batches.
 
     Raises:
-        ValueError: Unknown protocol or architecture; no set; images of another shape or unit than the loader's; a set
-            file with other classes than the data module's;
+        ValueError: Unknown protocol or architecture; no set; images of another shape or unit, or labels of another
+            form, than the loader's; a set file with other classes than the data module's; two callbacks with one
+            ``prefix``; log keys that the project logs too;
             ``metrics`` that share a name with the metrics that are always logged, or return more than one number.
+        TypeError: Batches that are no pairs of tensors, without ``batch_keys`` or ``batch_transform``.
         FileNotFoundError: No set file at the path.
 
     Example:
@@ -82,6 +103,9 @@ class StudentEvaluation(RenamedArguments, Callback):
         metrics: MetricCollection | None = None,
         compile: CompileMode = "auto",
         figures: bool = True,
+        prefix: str | None = None,
+        batch_keys: BatchKeys | None = None,
+        batch_transform: BatchTransform | None = None,
     ) -> None:
         self.evaluator = StudentEvaluator(
             protocol,
@@ -92,53 +116,79 @@ class StudentEvaluation(RenamedArguments, Callback):
             weights=weights,
         )
         self.random_baseline, self.figures, self.metrics = random_baseline, figures, metrics
+        self.prefix, self._format = prefix, BatchFormat(batch_keys, batch_transform)
         self.scores: dict[str, Scores] = {}
         self._given = None if synthetic_set is None else read_given_set(synthetic_set)
-        self._evaluated: EvaluatedSet | None = None
-        self._trained: TrainedStudents | None = None
+        self._run: EvaluationRun | None = None
+        self._logged: dict[str, float] = {}
         self._baseline = RandomBaseline()
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that there is a set, and that no other callback has the same prefix, before the run."""
+        self._resolve_prefix(trainer, pl_module)
+        has_set = isinstance(pl_module, Distiller) or isinstance(getattr(pl_module, "synthetic", None), SyntheticSet)
+        if self._given is None and not has_set:
+            name = type(pl_module).__name__
+            raise ValueError(f"{name} has no synthetic set; use StudentEvaluation(synthetic_set=...)")
+
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Train the students, except before Lightning's sanity check."""
-        if not trainer.sanity_checking:
-            self._train(trainer, pl_module, "val")
+        """Take the set as it is now, except before Lightning's sanity check."""
+        self._run = None if trainer.sanity_checking else self._new_run(trainer, pl_module, "val")
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Train the students."""
-        self._train(trainer, pl_module, "test")
+        """Take the set as it is now."""
+        self._run = self._new_run(trainer, pl_module, "test")
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Train the students before the first real batch, and score them on each one, before a step can change it."""
+        if self._run is not None and not step_fetches_batches(trainer):
+            self._run.update(trainer, pl_module, batch, dataloader_idx)
+
+    on_test_batch_start = on_validation_batch_start
 
     def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: int, **__: int
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        """Score the students on a real batch."""
-        self._update(trainer, batch)
+        """Score the students on a batch that the step took from a ``dataloader_iter``."""
+        if self._run is not None and step_fetches_batches(trainer):
+            self._run.update(trainer, pl_module, batch, dataloader_idx)
 
-    def on_test_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: int, **__: int
-    ) -> None:
-        """Score the students on a real batch."""
-        self._update(trainer, batch)
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the scores."""
-        if self._trained is not None:
-            self._log(trainer, pl_module, "val")
+        if self._run is not None:
+            self._log(trainer, pl_module, self._run)
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the scores."""
-        self._log(trainer, pl_module, "test")
+    on_test_epoch_end = on_validation_epoch_end
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that the project has not logged other values under the same keys."""
+        logged, self._logged = self._logged, {}
+        refuse_mixed_values(trainer, logged, type(pl_module).__name__)
+
+    on_test_end = on_validation_end
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Free the students."""
-        self._trained = self._baseline.trained = None
+        self._run = None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the accuracy of the random baselines, so that a resumed run does not measure them again."""
-        return {"random_acc": self._baseline.accs}
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Store the accuracy of the random baselines, so that a resumed run does not measure them again."""
+        checkpoint.setdefault(CHECKPOINT_KEY, {}).update(self._baseline.accs)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the accuracy of the random baselines."""
-        self._baseline.accs = dict(state_dict["random_acc"])
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Restore the accuracy of the random baselines, also from checkpoints of version 0.1.0."""
+        old = checkpoint.get("callbacks", {}).get(type(self).__name__, {})
+        self._baseline.accs = {**old.get("random_acc", {}), **checkpoint.get(CHECKPOINT_KEY, {})}
 
     def describe(self, stage: str) -> dict[str, object]:
         """Return the last scores of a stage and their protocol as plain data for a card; empty before the first.
@@ -158,73 +208,60 @@ class StudentEvaluation(RenamedArguments, Callback):
             "seeds": self.evaluator.seeds,
         }
 
-    def _train(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._evaluated = evaluated = self._resolve_set(trainer, pl_module)
-        device, bf16 = pl_module.device, "bf16" in str(trainer.precision)
-        sharded = isinstance(current_evaluation_loader(trainer), SequentialLoader)  # all ranks see all images
-        epochs = self.evaluator.epochs_on_this_rank(sharded)
-        with student_progress(trainer, epochs, f"{len(self.evaluator.seeds)} students") as on_epoch:
-            self._trained = self.evaluator.train(
-                lambda _: evaluated.data, device=device, bf16=bf16, on_epoch=on_epoch, sharded=sharded
-            )
-        if self.metrics is not None:
-            self._trained.add_metrics(self.metrics)
-        self._baseline.select(stage, evaluated, self.evaluator)
-        if self.random_baseline:
-            self._baseline.train(trainer, evaluated, self.evaluator, device, bf16, sharded)
+    def _resolve_prefix(self, trainer: Trainer, pl_module: LightningModule) -> str:
+        callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]
+        evaluations = [each for each in callbacks if isinstance(each, StudentEvaluation)]
+        prefixes = log_prefixes([each.prefix for each in evaluations], isinstance(pl_module, Distiller))
+        return next(prefix for each, prefix in zip(evaluations, prefixes, strict=True) if each is self)
+
+    def _new_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> EvaluationRun:
+        return EvaluationRun(
+            trainer,
+            stage,
+            self._resolve_set(trainer, pl_module),
+            self.evaluator,
+            baseline=self._baseline,
+            measure_baseline=self.random_baseline,
+            metrics=self.metrics,
+            batch_format=self._format,
+        )
 
     def _resolve_set(self, trainer: Trainer, pl_module: LightningModule) -> EvaluatedSet:
         synthetic = getattr(pl_module, "synthetic", None)
         if self._given is not None:
             return self._given.for_data(real_spec(trainer, synthetic))
-        if not isinstance(synthetic, SyntheticSet):
-            name = type(pl_module).__name__
-            raise ValueError(f"{name} has no synthetic set; use StudentEvaluation(synthetic_set=...)")
+        assert isinstance(synthetic, SyntheticSet)
         data = exported_set(synthetic)
         return EvaluatedSet(data, data.spec)
 
-    def _update(self, trainer: Trainer, batch: Any) -> None:
-        if self._trained is None or self._evaluated is None:
-            return
-        x, y = batch
-        train_spec = self._evaluated.train_spec
-        if tuple(x.shape[1:]) != train_spec.shape:
-            raise_shape(train_spec, tuple(x.shape[1:]))
-        space = batch_space(x, gives_pixel_units(trainer))
-        if space == "normalized" and not self._evaluated.units_known:
-            raise ValueError(
-                "synthetic_set holds uint8 images, the loader gives float images: their units may differ; "
-                "give the set as floats in the space of the loader"
-            )
-        images = to_student_space(x, space, train_spec)
-        for trained in (self._trained, self._baseline.trained):
-            if trained is not None:
-                trained.update(images, y)
+    def _log(self, trainer: Trainer, pl_module: LightningModule, run: EvaluationRun) -> None:
+        prefix, self._run = self._resolve_prefix(trainer, pl_module), None
+        for number, suffix in enumerate(run.suffixes):
+            trained = run.students(trainer, pl_module, number)
+            scores = trained.scores()
+            self.scores[f"{run.stage}/{suffix}" if suffix else run.stage] = scores
+            if self.figures and (loggers := wandb_loggers(trainer.loggers)):
+                name = log_key(prefix, run.stage, suffix)
+                log_figures(loggers, name, trained.predictions(run.stage), trainer.global_step)
+            added, values = trained.added_scores(), self._values_to_log(scores, run.random_acc(number))
+            if taken := sorted(values.keys() & added.keys()):
+                raise ValueError(f"metrics: {taken} are logged already; use MetricCollection(..., prefix='my_')")
+            values.update(added)
+            logged = {log_key(prefix, run.stage, name, suffix): value for name, value in values.items()}
+            refuse_names(logged, logged_names(trainer), type(pl_module).__name__)
+            pl_module.log_dict(logged, prog_bar=False, add_dataloader_idx=False)
+            self._logged.update(logged)
+            gain = f", {values['acc_gain_over_random']:+.4f} over random" if "acc_gain_over_random" in values else ""
+            cost = f"{len(scores.students)} students, {scores.seconds:.0f} s"
+            rank_zero_info(f"{log_key(prefix, run.stage, 'acc', suffix)} {values['acc']:.4f}{gain} ({cost})")
 
-    def _log(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        assert self._trained is not None
-        self.scores[stage] = scores = self._trained.scores()
-        if self.figures and (loggers := wandb_loggers(trainer.loggers)):
-            log_figures(loggers, stage, self._trained.predictions(stage), trainer.global_step)
-        added = self._trained.added_scores()
-        self._trained = None
-        self._baseline.finish()
-        values = self._values_to_log(scores)
-        if taken := sorted(values.keys() & added.keys()):
-            raise ValueError(f"metrics: {taken} are logged already; use MetricCollection(..., prefix='my_')")
-        values.update(added)
-        pl_module.log_dict({f"{stage}/{name}": value for name, value in values.items()}, prog_bar=False)
-        gain = f", {values['acc_gain_over_random']:+.4f} over random" if "acc_gain_over_random" in values else ""
-        cost = f"{len(scores.students)} students, {scores.seconds:.0f} s"
-        rank_zero_info(f"{stage}/acc {values['acc']:.4f}{gain} ({cost})")
-
-    def _values_to_log(self, scores: Scores) -> dict[str, float]:
+    def _values_to_log(self, scores: Scores, random_acc: float | None) -> dict[str, float]:
         """Return means over students, their spread, the gain over random images, and the accuracy by architecture."""
         values = {name: scores.mean(name) for name in scores.students[0]}
         if len(scores.students) > 1:
             values["acc_std"] = scores.std("acc")
-        if self._baseline.acc is not None:
-            values["acc_gain_over_random"] = values["acc"] - self._baseline.acc
+        if random_acc is not None:
+            values["acc_gain_over_random"] = values["acc"] - random_acc
         if len(self.evaluator.architectures) > 1:
             values.update({f"acc/{name}": scores.mean("acc", name) for name in self.evaluator.architectures})
         return values

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import torch
 from lightning import LightningDataModule
-from torch import Tensor
 
 from lightning_distill.data.base import ArrayDataModule
+from lightning_distill.data.batches import BatchFormat, BatchKeys, BatchTransform
 from lightning_distill.data.checks.arrays import Array, Channels
-from lightning_distill.utils.rng import isolated_rng
+from lightning_distill.data.loader_contents import isolated_streams, read_loader, refuse_overlap
 
 
 class BalancedDataModule(ArrayDataModule):
-    """Wrapper of a data module with ``(images, labels)`` batches, which makes it usable for distillation.
+    """Wrapper of any data module that makes it usable for distillation.
 
-    The loaders of the wrapped module are read once into memory, in the dtype of their batches, and normalized per batch
-    as all other data. Random transforms in the wrapped training loader are therefore applied once, seeded by ``seed``.
+    The data set behind each loader is read once into memory, every image once, in the dtype of the batches: samplers,
+    ``shuffle`` and ``drop_last`` are not used, except for samplers of a part of the data set. Images are normalized per
+    batch as all other data. Random transforms of the wrapped module are therefore applied once, seeded by ``seed``.
 
     Args:
         datamodule: Data module with a ``train_dataloader`` that yields images ``(B, C, H, W)`` and integer labels
-            ``(B,)``. Its validation and test loaders are used if it has them; without a validation loader a split is
-            taken from the training images.
+            ``(B,)``, or other batches and ``batch_keys``. Its validation and test loaders are used if it has them;
+            without a validation loader a split is taken from the training images.
         name: Name of the data set in cards and tables. ``None`` takes the class name of ``datamodule``.
         class_names: Name of each class. ``None`` takes ``datamodule.class_names`` if it exists, else numbers.
         augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
@@ -34,13 +34,18 @@ class BalancedDataModule(ArrayDataModule):
         batch_size: Number of images in a validation or test batch.
         steps_per_epoch: Number of training batches between two validations. ``None`` validates five times in
             ``Trainer(max_steps=n)`` if n is divisible by 5, else once, at the end.
-        seed: Seed of the wrapped loaders, the batches and the validation split.
+        seed: Seed of random transforms, the batches and the validation split.
+        batch_keys: Keys of images and labels in a batch, e.g. ``("image", "label")`` for a dict, or two field names or
+            positions in a tuple. ``None`` takes batches of two tensors.
+        batch_transform: Function that returns images and labels of a batch, instead of ``batch_keys``.
 
     Raises:
-        TypeError: If a loader yields anything else than pairs of tensors (on first use).
-        ValueError: If a loader yields no batches (on first use).
+        TypeError: If a loader yields anything else than pairs of tensors, there are several loaders for a split, or a
+            data set that can only be iterated has no length (on first use).
+        ValueError: If a loader yields no batches, or two splits read the same rows of one data set (on first use).
 
     Example:
+        >>> import torch
         >>> from lightning import LightningDataModule
         >>> dataset = torch.utils.data.TensorDataset(torch.rand(20, 1, 8, 8), torch.arange(20) % 2)
         >>> data = BalancedDataModule(LightningDataModule.from_datasets(dataset, num_workers=0), name="noise")
@@ -63,6 +68,8 @@ class BalancedDataModule(ArrayDataModule):
         batch_size: int = 256,
         steps_per_epoch: int | None = None,
         seed: int = 0,
+        batch_keys: BatchKeys | None = None,
+        batch_transform: BatchTransform | None = None,
     ) -> None:
         super().__init__(
             class_names=class_names or getattr(datamodule, "class_names", None),
@@ -77,7 +84,7 @@ class BalancedDataModule(ArrayDataModule):
             steps_per_epoch=steps_per_epoch,
             seed=seed,
         )
-        self.wrapped = datamodule
+        self.wrapped, self._format = datamodule, BatchFormat(batch_keys, batch_transform)
 
     def prepare_data(self) -> None:
         """Run ``prepare_data`` of the wrapped module."""
@@ -87,35 +94,27 @@ class BalancedDataModule(ArrayDataModule):
         """Read every split that the wrapped module has a loader for.
 
         Returns:
-            Images and labels by split; ``None`` for splits without a loader.
+            Images and labels by split; splits without a loader are absent.
         """
         self.wrapped.trainer = self.trainer
         self.wrapped.prepare_data()
         self.wrapped.setup("fit")
         self.wrapped.setup("test")
-        return {split: self._read(split) for split in ("train", "val", "test")}
+        loaders = {split: self._loader(split) for split in ("train", "val", "test")}
+        loaders = {split: loader for split, loader in loaders.items() if loader is not None}
+        refuse_overlap(loaders)
+        arrays: dict[str, tuple[Array, Array] | None] = {}
+        for split, loader in loaders.items():
+            images, labels = read_loader(loader, split, self._format, seed=self.seed)
+            arrays[split] = images.numpy(), labels.numpy()
+        return arrays
 
-    def _read(self, split: str) -> tuple[Array, Array] | None:
-        """Images and labels of one loader, or ``None`` if the wrapped module does not define it."""
+    def _loader(self, split: str) -> object | None:
+        """Loader of the wrapped module, or ``None`` if the module does not define one or returns none."""
         hook = f"{split}_dataloader"
-        loader = getattr(self.wrapped, hook)
-        if getattr(loader, "__func__", loader) is getattr(LightningDataModule, hook):
+        make = getattr(self.wrapped, hook)
+        if getattr(make, "__func__", make) is getattr(LightningDataModule, hook):
             return None
-        with isolated_rng(self.seed):
-            batches = [_to_pair(batch, split) for batch in loader()]
-        if not batches:
-            raise ValueError(f"{type(self.wrapped).__name__}.{hook}() yields no batches; check its data set")
-        return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
-
-
-def _to_pair(batch: object, split: str) -> tuple[Tensor, Tensor]:
-    """Images and labels of a batch on the CPU.
-
-    Raises:
-        TypeError: If the batch is not a pair of tensors.
-    """
-    if isinstance(batch, Iterable) and not isinstance(batch, (dict, Tensor)):
-        items = tuple(batch)
-        if len(items) == 2 and all(isinstance(item, Tensor) for item in items):
-            return items[0].cpu(), items[1].cpu()
-    raise TypeError(f"the {split} loader yields {type(batch).__name__}; it must yield (images, labels) as two tensors")
+        with isolated_streams(self.seed):
+            loader: object = make()
+        return loader

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import Trainer
+from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
@@ -49,6 +50,24 @@ def validate_options(method: type, options: Mapping[str, Any], network: str) -> 
             check_number(name, options[name], 1, integer=True)
     check_number("seed", options.get("seed", 0), 0, integer=True)
     check_network(network)
+
+
+def validate_trainer(trainer: Trainer) -> None:
+    """Raise a ValueError for a tool or precision of Lightning that a distiller does not support.
+
+    Args:
+        trainer: Trainer of the run.
+    """
+    callbacks: list[object] = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, LearningRateFinder) for callback in callbacks):
+        raise ValueError(
+            "lr_find cannot set the learning rate of a distiller, which optimises manually; compare a few values of lr "
+            "by val/acc, e.g. by `lightning-distill distill`"
+        )
+    if str(trainer.precision) in ("64-true", "bf16-true"):
+        raise ValueError(
+            f"precision={trainer.precision}: the images of a distiller are float32; use 32-true or bf16-mixed"
+        )
 
 
 def validate_data(spec: DataSpec, precision: object, present: SyntheticSet | None) -> None:

@@ -22,6 +22,7 @@ from lightning_distill.distillers._validation import (
     validate_data,
     validate_finite,
     validate_options,
+    validate_trainer,
     warn_if_few_steps,
 )
 from lightning_distill.distillers.presets import PresetName, fitting_formation, preset_arguments
@@ -162,6 +163,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
     def setup(self, stage: str) -> None:
         """Read shape, classes and statistics from the data, and make the set unless a checkpoint brought it."""
         datamodule = require_array_datamodule(self.trainer.datamodule)  # type: ignore[attr-defined]
+        validate_trainer(self.trainer)
         validate_data(datamodule.spec, self.trainer.precision, getattr(self, "synthetic", None))
         if hasattr(self, "synthetic"):
             self.resolve_preset(datamodule)

@@ -86,3 +86,12 @@ def add_to_each(totals: Sequence[Tensor], values: Sequence[Tensor]) -> None:
     ``torch._foreach_add_``, checked on PyTorch 2.11 and 2.14.
     """
     torch._foreach_add_(list(totals), list(values))
+
+
+def sampler_of_distributed_wrapper(sampler: object) -> object:
+    """Return the sampler that Lightning wrapped for several processes, or the sampler itself.
+
+    ``_DatasetSamplerWrapper._sampler``, checked on Lightning 2.6.
+    """
+    wrapped = getattr(getattr(sampler, "dataset", None), "_sampler", None)
+    return sampler if wrapped is None else wrapped

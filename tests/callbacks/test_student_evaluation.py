@@ -49,11 +49,14 @@ def test_random_subset_is_measured_once_and_survives_a_checkpoint(make_data, mak
     trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=make_data())
     assert len(calls) == 5 + 1  # five validations and one random baseline
     trainer.save_checkpoint(tmp_path / "a.ckpt")
+    stored = torch.load(tmp_path / "a.ckpt", weights_only=True)["student_evaluation_random_acc"]
     other = tiny()
-    other.load_state_dict(callback.state_dict())
-    assert other.state_dict() == callback.state_dict()
+    other.evaluator.train = lambda *args, **kw: calls.append(1) or train(*args, **kw)
+    fresh = make_trainer(max_steps=10, callbacks=[other])
+    fresh.validate(DMDistiller(ipc=1, network="convnet_w16"), make_data(), ckpt_path=tmp_path / "a.ckpt", verbose=False)
+    assert len(calls) == 5 + 1 + 1  # the baseline is in the checkpoint
     gain, acc = (trainer.callback_metrics[f"val/{name}"].item() for name in ("acc_gain_over_random", "acc"))
-    (random_acc,) = callback.state_dict()["random_acc"].values()
+    (random_acc,) = stored.values()
     assert gain == pytest.approx(acc - random_acc, abs=1e-6)
 
 
@@ -126,9 +129,11 @@ def test_drops_into_a_project_that_is_not_ours(make_trainer):
     trainer, model = make_trainer(max_steps=6, callbacks=[callback]), Classifier()
     trainer.fit(model, datamodule=Blobs())
     logged = trainer.callback_metrics
-    assert {"their/loss", "val/acc", "val/auroc", "val/balanced_acc", "val/acc_gain_over_random"} <= set(logged)
+    ours = {f"students/val/{name}" for name in ("acc", "auroc", "balanced_acc", "acc_gain_over_random")}
+    assert {"their/loss", *ours} <= set(logged)
+    assert not any(name.startswith("val/") for name in logged)
     (result,) = trainer.test(model, datamodule=Blobs(), verbose=False)
-    assert {"their/loss", "test/acc", "test/acc_gain_over_random"} <= set(result)
+    assert {"their/loss", "students/test/acc", "students/test/acc_gain_over_random"} <= set(result)
 
 
 def test_their_training_is_not_changed_by_the_callback(make_trainer):
@@ -146,8 +151,8 @@ def test_without_training_data_there_is_no_baseline_but_a_word(make_trainer):
     trainer = make_trainer(callbacks=[callback])
     with pytest.warns(UserWarning, match="acc_gain_over_random is not measured"):
         (result,) = trainer.validate(Classifier(), dataloaders=Blobs().val_dataloader(), verbose=False)
-    assert "val/acc" in result
-    assert "val/acc_gain_over_random" not in result
+    assert "students/val/acc" in result
+    assert "students/val/acc_gain_over_random" not in result
 
 
 def test_bad_sets_are_refused(make_trainer, tmp_path):
@@ -196,7 +201,9 @@ def test_metrics_of_torchmetrics_are_logged_as_means_over_students(make_data, ma
     own = torchmetrics.MetricCollection({"f1": f1, "logit": MeanLogit()})
     callback, keep = tiny(metrics=own, random_baseline=False), {}
     log = callback._log
-    callback._log = lambda *args: keep.update(predictions=callback._trained.predictions("val")) or log(*args)
+    callback._log = lambda *args: (
+        keep.update(predictions=callback._run.students(*args[:2], 0).predictions("val")) or log(*args)
+    )
     trainer = make_trainer(max_steps=1, callbacks=[callback])
     trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=make_data(num_classes=3))
     predictions = keep["predictions"]

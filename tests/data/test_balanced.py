@@ -92,13 +92,13 @@ def test_names_come_from_the_arguments_then_from_the_wrapped_module():
     assert BalancedDataModule(Whole(), name="mine").spec.name == "mine"
 
 
-def test_a_shuffling_loader_is_read_alike_for_equal_seeds_and_leaves_the_global_stream_alone():
+def test_a_shuffling_loader_is_read_in_order_and_leaves_the_global_stream_alone():
     torch.manual_seed(11)
     before = torch.random.get_rng_state()
-    read = [BalancedDataModule(Whole(shuffle=True), seed=seed).train_arrays()[0] for seed in (0, 0, 1)]
+    for seed in (0, 1):
+        read = BalancedDataModule(Whole(shuffle=True, drop_last=True), seed=seed).train_arrays()[0]
+        np.testing.assert_array_equal(read, X.numpy())
     assert torch.equal(before, torch.random.get_rng_state())
-    np.testing.assert_array_equal(read[0], read[1])
-    assert not np.array_equal(read[0], read[2])
 
 
 class Other(Plain):
@@ -133,7 +133,7 @@ def test_batches_that_are_not_two_tensors_are_refused(batch, kind):
 
 
 def test_an_empty_loader_is_refused():
-    with pytest.raises(ValueError, match=r"Other.train_dataloader\(\) yields no batches"):
+    with pytest.raises(ValueError, match="the train loader yields no batches"):
         BalancedDataModule(Other([])).setup()
 
 
