@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -113,13 +115,13 @@ def append_csv(path: Path, new_rows: Iterable[DataclassInstance]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file against other processes, also on other machines with the same disk.
+    """Hold the lock of a file against other processes of this machine.
 
     Args:
-        path: File that is read, changed and written inside the block. The lock is a hidden file beside it.
+        path: File that is read, changed and written inside the block. The lock is a file in the temporary folder.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
+    with FileLock(Path(tempfile.gettempdir()) / f"lightning_distill-{name}.lock"):
         yield
 
 
