@@ -122,7 +122,7 @@ def test_several_windows_are_channels():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("functional.nii", {}, "functional.nii is 17 x 21 x 3 x 20, not one volume"),
+        ("functional.nii", {}, "functional.nii has 17 x 21 x 3 x 20 voxels, 20 volumes and not one"),
         ("reoriented_anat_moved.nii", {}, "stores floats, which have no fixed range; give window="),
         ("anatomical.nii", {"window": "lung"}, "does not declare its unit; set assume_hu=True"),
         (
