@@ -1,0 +1,175 @@
+"""Find the split and class folders below a root, and refuse folders that only look like classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning_distill.data.checks.groups import SPLITS
+from lightning_distill.data.folder.files import hidden, subfolders
+from lightning_distill.data.folder.index import shorten_list
+from lightning_distill.data.folder.names import (
+    affixed_split_of,
+    are_cases,
+    are_folds,
+    are_parts,
+    is_container,
+    is_mask_folder,
+    split_of,
+)
+from lightning_distill.data.readers import is_image
+
+
+class ClassFolder(NamedTuple):
+    """Folder with the images of one class in one split.
+
+    Args:
+        path: Path of the folder.
+        split: Split: ``train``, ``val`` or ``test``.
+        label: Name of the class.
+    """
+
+    path: Path
+    split: str
+    label: str
+
+
+def find_class_folders(root: Path) -> list[ClassFolder]:
+    """Find ``root/train/ill``, ``root/ill/train`` or ``root/ill``; see `names` for the accepted names of splits.
+
+    Single folders around the data set, containers such as ``images``, and folders of masks are passed over.
+
+    Raises:
+        ValueError: There are no class folders, the folders are something else, or the split folders are inconsistent.
+    """
+    folder = _unwrap(root)
+    by_split = _splits(root, folder)
+    if not by_split:
+        return _of_classes(root, _classes(root, folder, "root"))
+    if "train" not in by_split:
+        names = shorten_list([f.name for f in by_split.values()])
+        raise ValueError(f"there is a folder {names} but no folder train; add it")
+    found = []
+    for split in (split for split in SPLITS if split in by_split):
+        folder = _unwrap(by_split[split], split)
+        classes = _classes(root, folder, folder.relative_to(root).as_posix())
+        found += [ClassFolder(path, split, path.name) for path in classes]
+    return found
+
+
+def find_tables(root: Path) -> list[str]:
+    """Return the paths below the root of CSV tables in the root and its folders, for error messages."""
+    tables = [path for pattern in ("*.csv", "*/*.csv", "*.tsv") for path in sorted(root.glob(pattern))]
+    return [path.relative_to(root).as_posix() for path in tables if not hidden(path.name)]
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Return the folders in a folder without those of masks, unless all are."""
+    folders = subfolders(folder)
+    return [path for path in folders if not is_mask_folder(path.name)] or folders
+
+
+def _has_images(folder: Path) -> bool:
+    return any(path.is_file() and not hidden(path.name) and is_image(path) for path in folder.iterdir())
+
+
+def _unwrap(folder: Path, split: str | None = None) -> Path:
+    """Descend through folders that hold nothing but one folder of folders."""
+    while len(inner := _visible(folder)) == 1 and not _has_images(folder) and not _has_images(inner[0]):
+        name, deeper = inner[0].name, _visible(inner[0])
+        wrapper = is_container(name) or split_of(name) == split if split else split_of(name) is None and len(deeper) > 1
+        if not deeper or not (wrapper or (is_container(name) and split_of(name) is None)):
+            break
+        folder = inner[0]
+    return folder
+
+
+def _splits(root: Path, folder: Path) -> dict[str, Path]:
+    folders = _visible(folder)
+    named = [(split, path) for path in folders if (split := split_of(path.name))]
+    if not named:
+        affixed = {path: found for path in folders if (found := affixed_split_of(path.name))}
+        rests = {rest for _, rest in affixed.values()}
+        if len(rests) == 1 and len({split for split, _ in affixed.values()}) > 1:
+            named = [(split, path) for path, (split, _) in affixed.items()]
+            if are_cases([path.name for path in folders]):
+                named = []
+    by_split: dict[str, Path] = {}
+    for split, path in named:
+        if split in by_split:
+            raise ValueError(f"the folders {by_split[split].name} and {path.name} are both {split}; keep one")
+        by_split[split] = path
+    others = [path for path in folders if path not in by_split.values()]
+    if by_split and others and "train" in by_split:
+        names = shorten_list([path.name for path in others])
+        copies = [path.name for path in others if {split_of(inner.name) for inner in subfolders(path)} >= {*by_split}]
+        advice = f"{copies[0]} holds a copy of them; remove it" if copies else "move it out of root or into the splits"
+        raise ValueError(f"there is a folder {names} beside the split folders; {advice}")
+    return by_split
+
+
+def _classes(root: Path, folder: Path, name: str) -> list[Path]:
+    """Return the class folders in a folder."""
+    folders = _visible(folder)
+    if len(folders) == 1 and is_container(folders[0].name) and _visible(folders[0]) and not _has_images(folders[0]):
+        folder, name = folders[0], folders[0].relative_to(root).as_posix()
+        folders = _visible(folder)
+    tables = find_tables(root)
+    table = f"table, e.g. {shorten_list(tables[:1])}" if tables else "table"
+    if not folders:
+        raise ValueError(f"{name} has no class folders; put the images into one folder per class, or give {table}")
+    names = [path.name for path in folders]
+    if all(is_container(one) or is_mask_folder(one) for one in names):
+        numbered = all(one.isdecimal() for one in names)
+        if not numbered:
+            raise ValueError(
+                f"{name} has the folder {shorten_list(names)} and no class folders; put the images into one folder per "
+                f"class, or give {table}"
+            )
+    if are_folds(names):
+        raise ValueError(f"the folders {shorten_list(names)} are folds of a cross-validation; set root to one of them")
+    if are_parts(names):
+        raise ValueError(f"the folders {shorten_list(names)} are parts of one set of images, not classes; give {table}")
+    if are_cases(names):
+        raise ValueError(
+            f"the folders {shorten_list(names)} are patients, not classes; put them into one folder per class, or give "
+            f"{table}"
+        )
+    _check_nesting(folders)
+    return folders
+
+
+def _check_nesting(folders: list[Path]) -> None:
+    names = {path.name for path in folders}
+    inside = {path.name: {inner.name for inner in subfolders(path)} for path in folders}
+    for name, inner in inside.items():
+        if len(names) > 2 and inner >= names - {name}:
+            raise ValueError(f"the folder {name!r} holds a copy of the class folders beside it; remove it")
+    shared = set.intersection(*inside.values())
+    if len(folders) > 1 and len(shared) > 1 and all(name.isdecimal() for name in names):
+        raise ValueError(
+            f"each of the folders {shorten_list(sorted(names))} has the folders {shorten_list(sorted(shared))}; put "
+            f"these on top (one folder per class), or give a table with a patient column"
+        )
+
+
+def _of_classes(root: Path, folders: list[Path]) -> list[ClassFolder]:
+    """Return class folders without splits, or with split folders inside of each class."""
+    inside = {path: _visible(path) for path in folders}
+    split_inside = {path: all(split_of(inner.name) for inner in inner_folders) and bool(inner_folders)
+                    for path, inner_folders in inside.items()}  # fmt: skip
+    if not any(split_inside.values()):
+        return [ClassFolder(path, "train", path.name) for path in folders]
+    for path in folders:
+        if not split_inside[path] or _has_images(path):
+            known = next(one.name for one in folders if split_inside[one])
+            raise ValueError(
+                f"the class folder {known} has split folders and {path.name} has other files or folders; give each "
+                "class the same split folders"
+            )
+    found = [ClassFolder(inner, split_of(inner.name) or "", path.name) for path in folders for inner in inside[path]]
+    if not any(one.split == "train" for one in found):
+        raise ValueError(
+            f"the class folders have no folder train, only {shorten_list(sorted({one.split for one in found}))}; add it"
+        )
+    return sorted(found, key=lambda one: SPLITS.index(one.split))
