@@ -51,7 +51,7 @@ def find_class_folders(root: Path) -> list[ClassFolder]:
         raise ValueError(f"there is a folder {names} but no folder train; add it")
     found = []
     for split in (split for split in SPLITS if split in by_split):
-        folder = _unwrap(by_split[split], split)
+        folder = _unwrap_split(by_split[split], split)
         classes = _classes(root, folder, folder.relative_to(root).as_posix())
         found += [ClassFolder(path, split, path.name) for path in classes]
     return found
@@ -73,12 +73,21 @@ def _has_images(folder: Path) -> bool:
     return any(path.is_file() and not hidden(path.name) and is_image(path) for path in folder.iterdir())
 
 
-def _unwrap(folder: Path, split: str | None = None) -> Path:
-    """Descend through folders that hold nothing but one folder of folders."""
-    while len(inner := _visible(folder)) == 1 and not _has_images(folder) and not _has_images(inner[0]):
-        name, deeper = inner[0].name, _visible(inner[0])
-        wrapper = is_container(name) or split_of(name) == split if split else split_of(name) is None and len(deeper) > 1
-        if not deeper or not (wrapper or (is_container(name) and split_of(name) is None)):
+def _unwrap(root: Path) -> Path:
+    """Descend through single folders around the data set, up to a folder of splits, of classes, or of one class."""
+    folder = root
+    while len(inner := _visible(folder)) == 1 and not _has_images(folder):
+        if split_of(inner[0].name) or _has_images(inner[0]) or not _visible(inner[0]):
+            break
+        folder = inner[0]
+    return folder
+
+
+def _unwrap_split(folder: Path, split: str) -> Path:
+    """Descend through containers (``train/images``) and repeated names (``seg_train/seg_train``) in a split."""
+    while len(inner := _visible(folder)) == 1 and not _has_images(folder) and _visible(inner[0]):
+        named = affixed_split_of(inner[0].name)
+        if _has_images(inner[0]) or not (is_container(inner[0].name) or (named and named[0] == split)):
             break
         folder = inner[0]
     return folder
@@ -111,21 +120,11 @@ def _splits(root: Path, folder: Path) -> dict[str, Path]:
 def _classes(root: Path, folder: Path, name: str) -> list[Path]:
     """Return the class folders in a folder."""
     folders = _visible(folder)
-    if len(folders) == 1 and is_container(folders[0].name) and _visible(folders[0]) and not _has_images(folders[0]):
-        folder, name = folders[0], folders[0].relative_to(root).as_posix()
-        folders = _visible(folder)
     tables = find_tables(root)
     table = f"table, e.g. {shorten_list(tables[:1])}" if tables else "table"
     if not folders:
         raise ValueError(f"{name} has no class folders; put the images into one folder per class, or give {table}")
     names = [path.name for path in folders]
-    if all(is_container(one) or is_mask_folder(one) for one in names):
-        numbered = all(one.isdecimal() for one in names)
-        if not numbered:
-            raise ValueError(
-                f"{name} has the folder {shorten_list(names)} and no class folders; put the images into one folder per "
-                f"class, or give {table}"
-            )
     if are_folds(names):
         raise ValueError(f"the folders {shorten_list(names)} are folds of a cross-validation; set root to one of them")
     if are_parts(names):
@@ -134,6 +133,11 @@ def _classes(root: Path, folder: Path, name: str) -> list[Path]:
         raise ValueError(
             f"the folders {shorten_list(names)} are patients, not classes; put them into one folder per class, or give "
             f"{table}"
+        )
+    if all(is_container(one) or is_mask_folder(one) for one in names) and not all(map(str.isdecimal, names)):
+        raise ValueError(
+            f"{name} has the folder {shorten_list(names)} and no class folders; put the images into one folder per "
+            f"class, or give {table}"
         )
     _check_nesting(folders)
     return folders

@@ -31,7 +31,7 @@ _FOLD = {"fold", "cv", "kfold", "folds"}
 
 def words(name: str) -> list[str]:
     """Return the words and numbers of a name in lower case: ``TrainSet_01`` gives ``train``, ``set``, ``01``."""
-    return re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    return re.findall(r"[^\W\d_]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])(?<!Bra(?=TS))", "_", name).lower())
 
 
 def split_of(name: str) -> str | None:

@@ -36,19 +36,17 @@ def find_named_files(root: Path, cells: Sequence[str], table: Path) -> list[str]
     shared = 0
     while all(len(parts) > shared for parts in leading) and len({parts[shared] for parts in leading}) == 1:
         shared += 1
-    best: list[str] = []
-    for dropped in range(shared + 1):
-        paths = [
-            _find(root, PurePosixPath(*PurePosixPath(cell).parts[dropped:]), by_stem, table.name) for cell in cells
-        ]
-        missing = [cell for cell, path in zip(cells, paths, strict=True) if path is None]
-        if not missing:
-            return [path for path in paths if path is not None]
-        best = missing if not best or len(missing) < len(best) else best
-    raise ValueError(
-        f"{table.name} lists {shorten_list(sorted(best))}, not found below root, in no folder and with no suffix of an "
-        "image; correct root or the paths"
-    )
+    for dropped in range(1, shared + 1):
+        shorter = [PurePosixPath(*PurePosixPath(cell).parts[dropped:]).as_posix() for cell in cells]
+        if all(is_file(root / cell) for cell in shorter):
+            return shorter
+    paths = [_find(root, PurePosixPath(cell), by_stem, table.name) for cell in cells]
+    if missing := [cell for cell, path in zip(cells, paths, strict=True) if path is None]:
+        raise ValueError(
+            f"{table.name} lists {shorten_list(sorted(missing))}, not found below root, in no folder and with no suffix "
+            "of an image; correct root or the paths"
+        )
+    return [path for path in paths if path is not None]
 
 
 def _find(root: Path, cell: PurePosixPath, by_stem: dict[str, list[str]], table: str) -> str | None:

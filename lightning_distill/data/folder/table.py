@@ -60,7 +60,7 @@ def list_table(
 ) -> list[Entry]:
     """List the files of a CSV table with a path and a label in each row, and optionally patient, split and mask.
 
-    Files are found as `find_named_files` describes. Columns are separated by commas, semicolons or tabs. Labels in
+    `find_named_files` describes the search for the files. Columns are separated by commas, semicolons or tabs. Labels in
     one cell are separated by ``|``; in multi-label data an empty cell and ``No Finding`` mean no label.
 
     Args:
@@ -72,7 +72,7 @@ def list_table(
 
     Raises:
         FileNotFoundError: The table or the root does not exist.
-        ValueError: The table is not UTF-8 or lacks a column, a path is absolute, outside of the root, missing, ambiguous
+        ValueError: The table is not UTF-8 or lacks a column, a path is absolute, outside of root, missing, ambiguous
             or duplicated, a row has no label or patient, or a split is unknown.
     """
     check_root(root)
