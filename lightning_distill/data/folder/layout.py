@@ -134,7 +134,8 @@ def _classes(root: Path, folder: Path, name: str) -> list[Path]:
             f"the folders {shorten_list(names)} are patients, not classes; put them into one folder per class, or give "
             f"{table}"
         )
-    if all(is_container(one) or is_mask_folder(one) for one in names) and not all(map(str.isdecimal, names)):
+    containers = all(is_container(one) or is_mask_folder(one) for one in names) and not all(map(str.isdecimal, names))
+    if containers or (len(folders) == 1 and len(subfolders(folder)) > 1):  # one folder, and masks beside it
         raise ValueError(
             f"{name} has the folder {shorten_list(names)} and no class folders; put the images into one folder per "
             f"class, or give {table}"

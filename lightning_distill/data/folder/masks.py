@@ -14,7 +14,7 @@ from lightning_distill.data.readers.dispatch import READERS
 _STRONG = r"masks?|segmentations?|superpixels|ground[ _-]?truth"
 _WORDS = rf"{_STRONG}|seg|segm|gt|labels?|annotations?|annotated|contours?"
 _BEHIND = re.compile(rf"(?P<base>.+?)[ _.-]+(?P<word>{_WORDS})(?:[ _.-]*\(?\d+\)?)*", re.IGNORECASE)
-_BEFORE = re.compile(rf"(?P<word>{_WORDS})[ _.-]+(?P<base>.+)", re.IGNORECASE)
+_BEFORE = re.compile(rf"(?P<word>{_WORDS})(?:[ _.-]+(?P<base>.+))?", re.IGNORECASE)
 _SEQUENCE = re.compile(
     r"(?P<base>.+)(?P<mark>[_-])(?P<word>flair|t1(?:w|ce|c|n|gd)?|t2(?:w|f)?|dwi|adc|pd|swi|bold)", re.IGNORECASE
 )
@@ -29,8 +29,9 @@ def find_masks(paths: Sequence[str], depth: int) -> set[str]:
     """Return the paths that are masks, by their folder or by their name and the image that they belong to.
 
     A name such as ``x_mask_1.png``, ``x_seg.nii.gz`` or ``mask_x.png`` is a mask if there is an image ``x`` or, beside
-    it, an image with a name that begins like ``x_``. Names with ``mask``, ``segmentation``, ``superpixels`` or
-    ``ground truth`` need no image, unless the folder of the class has such a word, too (``with_mask``).
+    it, an image with a name that begins like ``x_``. A file ``mask.png`` needs any image beside it. Names with
+    ``mask``, ``segmentation``, ``superpixels`` or ``ground truth`` need no image, unless the folder of the class has
+    such a word, too (``with_mask``).
 
     Args:
         paths: Paths of image files.
@@ -42,14 +43,14 @@ def find_masks(paths: Sequence[str], depth: int) -> set[str]:
     for path in paths:
         stem = stem_of(path)
         if path not in masks and (match := _BEHIND.fullmatch(stem) or _BEFORE.fullmatch(stem)):
-            likely[path] = match["base"], match["word"]
+            likely[path] = match["base"] or "", match["word"]
         elif path not in masks:
             stems.add(stem)
             beside[str(PurePosixPath(path).parent)].append(stem)
     for path, (base, word) in likely.items():
         folder = PurePosixPath(path).parent
         named = any(re.fullmatch(_WORDS, part) for name in folder.parts for part in words(name))
-        begins = tuple(base + mark for mark in " _.-")
+        begins = tuple(base + mark for mark in " _.-") if base else ""
         if (
             base in stems
             or (re.fullmatch(_STRONG, word, re.IGNORECASE) and not named)

@@ -9,17 +9,17 @@ from lightning_distill.data.folder.index import SPLIT_NAMES
 #: Words that add nothing to the name of a split: ``train_set``, ``TRAIN_images``.
 _GENERIC = {
     "set", "sets", "data", "dataset", "image", "images", "img", "imgs", "folder", "split", "files", "input", "inputs",
-    "png", "jpg", "jpeg", "dicom", "dcm", "photos", "pictures", "scans",
+    "png", "jpg", "jpeg", "dicom", "dcm", "photos", "pictures", "scans", "original", "raw",
 }  # fmt: skip
 #: Words that name a container of images, or a numbered part of one.
 _CONTAINER = _GENERIC - {"split"} | {"part", "parts", "batch", "volume", "shard", "jpegimages", "tr", "ts"}
 _MASK = {
     "mask", "masks", "segmentation", "segmentations", "seg", "groundtruth", "truth", "gt", "annotation", "annotations",
-    "label", "labels", "superpixels", "contours",
+    "label", "labels", "superpixels", "contours", "groundtruths", "manual",
 }  # fmt: skip
 _MASK_DETAIL = _GENERIC | _MASK | {
-    "ground", "class", "object", "lung", "lungs", "infection", "lesion", "tumor", "tumour", "manual", "binary", "left",
-    "right", "roi", "tr", "ts",
+    "ground", "class", "object", "lung", "lungs", "infection", "lesion", "tumor", "tumour", "binary", "left", "right",
+    "roi", "tr", "ts", "st", "nd",
 }  # fmt: skip
 _CASE = {
     "patient", "patients", "pat", "pid", "case", "subject", "subj", "sub", "study", "series", "session", "ses", "visit",
@@ -52,7 +52,7 @@ def _split_and_rest(name: str) -> tuple[str | None, tuple[str, ...]]:
         joined = re.fullmatch(rf"({'|'.join(SPLIT_NAMES)})({'|'.join(_GENERIC)})", word)
         if split := SPLIT_NAMES.get(joined[1] if joined else word):
             splits.add(split)
-        elif word not in _GENERIC and not word.isdecimal():
+        elif word not in _GENERIC and not word.isdecimal() and len(word) > 1:
             rest.append(word)
     return (splits.pop() if len(splits) == 1 else None), tuple(rest)
 
@@ -60,7 +60,8 @@ def _split_and_rest(name: str) -> tuple[str | None, tuple[str, ...]]:
 def is_mask_folder(name: str) -> bool:
     """Return whether a folder name means masks: ``masks``, ``lung masks``; not ``no_mask``."""
     parts = {word for word in words(name) if not word.isdecimal()}
-    return bool(parts & _MASK) and parts <= _MASK_DETAIL
+    numbered_label = parts == {"label"} and len(words(name)) > 1  # classes
+    return bool(parts & _MASK) and parts <= _MASK_DETAIL and not numbered_label
 
 
 def is_container(name: str) -> bool:

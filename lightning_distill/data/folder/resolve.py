@@ -43,8 +43,8 @@ def find_named_files(root: Path, cells: Sequence[str], table: Path) -> list[str]
     paths = [_find(root, PurePosixPath(cell), by_stem, table.name) for cell in cells]
     if missing := [cell for cell, path in zip(cells, paths, strict=True) if path is None]:
         raise ValueError(
-            f"{table.name} lists {shorten_list(sorted(missing))}, not found below root, in no folder and with no suffix "
-            "of an image; correct root or the paths"
+            f"{table.name} lists {shorten_list(sorted(missing))}, not found below root, in no folder and with no "
+            "suffix of an image; correct root or the paths"
         )
     return [path for path in paths if path is not None]
 

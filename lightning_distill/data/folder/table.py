@@ -60,8 +60,8 @@ def list_table(
 ) -> list[Entry]:
     """List the files of a CSV table with a path and a label in each row, and optionally patient, split and mask.
 
-    `find_named_files` describes the search for the files. Columns are separated by commas, semicolons or tabs. Labels in
-    one cell are separated by ``|``; in multi-label data an empty cell and ``No Finding`` mean no label.
+    `find_named_files` describes the search for the files. Columns are separated by commas, semicolons or tabs. Labels
+    in one cell are separated by ``|``; in multi-label data an empty cell and ``No Finding`` mean no label.
 
     Args:
         root: Folder that the paths are relative to.

@@ -104,6 +104,14 @@ READ = {
     "faces with and without a mask": (
         times(2, "with_mask/with_mask_{}.jpg", "without_mask/without_mask_{}.jpg"),
         {("train", "with_mask"): 2, ("train", "without_mask"): 2}),
+    "labels as numbers": (times(2, "label_0/{}.png", "label_1/{}.png"),
+                          {("train", "label_0"): 2, ("train", "label_1"): 2}),
+    "a folder for each image and mask": (
+        times(2, "ill/{0}/image.png", "ill/{0}/mask.png", "healthy/{0}/image.png", "healthy/{0}/label.png"),
+        {("train", "ill"): 2, ("train", "healthy"): 2}),
+    "volumes and segmentations": (
+        times(2, "ill/volume-{}.nii", "ill/segmentation-{}.nii", "healthy/volume-7{}.nii"),
+        {("train", "ill"): 2, ("train", "healthy"): 2}),
     "grades as numbers": (times(2, "0/{}.png", "1/{}.png", "2/{}.png"), {("train", str(n)): 2 for n in range(3)}),
     "grades with a word": (times(2, "Grade 0/{}.png", "Grade 1/{}.png"),
                            {("train", "Grade 0"): 2, ("train", "Grade 1"): 2}),
@@ -154,13 +162,13 @@ REFUSED = {
         r"cases have several volumes each \(flair, t1, t1ce, t2\); choose one of them with pattern='\*_flair.nii\*'"),
     "BraTS 2020": (
         times(2, *(f"MICCAI_BraTS2020_TrainingData/BraTS20_Training_00{{0}}/BraTS20_Training_00{{0}}_{s}.nii"
-                   for s in ("flair", "t1", "seg"))) + ["MICCAI_BraTS2020_TrainingData/survival_info.csv"],
+                   for s in ("flair", "t1", "seg"))) + times(1, "MICCAI_BraTS2020_TrainingData/survival_info.csv"),
         "the folders 'BraTS20_Training_001', 'BraTS20_Training_002' are patients, not classes; .* give table, e.g. "
         "'MICCAI_BraTS2020_TrainingData/survival_info.csv'"),
     "BraTS 2023": (times(2, "BraTS-GLI-0000{0}-000/BraTS-GLI-0000{0}-000-t1c.nii.gz"), "are patients, not classes"),
     "patients": (times(3, "patient{:03d}/1.dcm"), "'patient001', 'patient002', 'patient003' are patients, not classes"),
     "HAM10000": (
-        [*times(1, "HAM10000_images_part_1/ISIC_{}.jpg", "HAM10000_images_part_2/ISIC_9{}.jpg"), "HAM10000_metadata.csv"],
+        times(1, "HAM10000_images_part_1/ISIC_{}.jpg", "HAM10000_images_part_2/ISIC_9{}.jpg", "HAM10000_metadata.csv"),
         "'HAM10000_images_part_1', 'HAM10000_images_part_2' are parts of one set of images, not classes; give table, "
         "e.g. 'HAM10000_metadata.csv'"),
     "NIH ChestX-ray14": (
@@ -188,6 +196,17 @@ REFUSED = {
     "breast histopathology": (
         times(1, "8863/0/{}.png", "8863/1/{}.png", "8864/0/{}.png", "8864/1/{}.png"),
         "each of the folders '8863', '8864' has the folders '0', '1'; put these on top"),
+    "DRIVE": (times(1, *(f"DRIVE/{split}/{kind}/{{}}.tif" for split in ("training", "test")
+                         for kind in ("images", "mask", "1st_manual"))),
+              "DRIVE/training has the folder 'images' and no class folders"),
+    "Shenzhen chest X-ray": (times(2, "CXR_png/CHNCXR_{}_0.png", "masks/CHNCXR_{}_0.png"),
+                             "root has the folder 'CXR_png' and no class folders"),
+    "IDRiD": (["B. Disease Grading/1. Original Images/a. Training Set/IDRiD_001.jpg",
+               "B. Disease Grading/1. Original Images/b. Testing Set/IDRiD_001.jpg",
+               "B. Disease Grading/2. Groundtruths/a. IDRiD_Disease Grading_Training Labels.csv"],
+              "a. Training Set has no class folders"),
+    "KiTS": (times(2, "case_0000{0}/imaging.nii.gz", "case_0000{0}/segmentation.nii.gz"), "are patients, not classes"),
+    "TCGA": (times(2, "kaggle_3m/TCGA_CS_494{0}_19960909/TCGA_CS_494{0}_19960909_1.tif"), "are patients, not classes"),
     "folds": (times(1, "fold1/a/{}.png", "fold2/a/{}.png"), "are folds of a cross-validation; set root to one of them"),
     "splits of one class only": (times(1, "ill/train/{}.png", "healthy/{}.png"),
                                  "the class folder ill has split folders and healthy has other files"),
@@ -214,7 +233,7 @@ def test_a_sequence_and_masks_are_read_when_asked_for(tmp_path):
         assert counts(root, pattern) == expected
         word = pattern[2:].split(".")[0].lower()
         assert all(entry.path.endswith(f"_{word}.nii.gz") for entry in list_folders(root, pattern))
-    with pytest.raises(ValueError, match="has no images that match pattern='\\*_pd.nii'; correct pattern"):
+    with pytest.raises(ValueError, match=r"has no images that match pattern='\*_pd.nii'; correct pattern"):
         list_folders(root, "*_pd.nii")
     busi = fill(tmp_path / "busi", *BUSI)
     assert counts(busi, "*_mask*") == {("train", "benign"): 4, ("train", "malignant"): 2, ("train", "normal"): 2}

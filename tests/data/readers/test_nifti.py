@@ -137,6 +137,13 @@ def test_what_cannot_be_read_as_asked_is_refused(name, options, message):
         read(name, **options)
 
 
+def test_one_image_is_told_from_many_volumes(write):
+    message = "has 3 x 4 voxels, one image and not a volume; store it with the shape 3 x 4 x 1, or as PNG"
+    with pytest.raises(InvalidReadOption, match=message):
+        read_image(write(np.zeros((3, 4), np.uint8)))
+    assert read_image(write(np.zeros((3, 4, 1), np.uint8))).pixels.shape == (1, 4, 3)
+
+
 def test_one_time_point_is_one_volume(write):
     values = np.zeros((3, 4, 5, 1), np.uint8)
     assert read_image(write(values), ReadOptions(frames="all")).pixels.shape == (5, 4, 3)
