@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +12,7 @@ from lightning_distill.data.folder.files import check_root, hidden, list_files
 from lightning_distill.data.folder.index import Entry
 from lightning_distill.data.folder.layout import find_class_folders, find_tables
 from lightning_distill.data.folder.masks import asks_for_masks, check_sequences, find_masks
+from lightning_distill.data.folder.names import are_cases
 from lightning_distill.data.readers import is_image
 
 
@@ -18,7 +20,7 @@ def list_folders(root: Path, pattern: str | None = None) -> list[Entry]:
     """List the files of ``root/train/ill/x.png``, ``root/ill/train/x.png`` or, without splits, ``root/ill/x.png``.
 
     Class folders may have subfolders. Hidden files are ignored. Masks, files in other formats and links to folders
-    below a class are counted in a warning.
+    below a class are counted in a warning. Patient folders below all classes number the patients.
 
     Args:
         root: Folder of the data set.
@@ -45,6 +47,7 @@ def list_folders(root: Path, pattern: str | None = None) -> list[Entry]:
         loose |= {path for path in beside if path not in loose and is_image(path)}
     entries = _without_masks(root, entries, pattern)
     check_sequences([entry.path for entry in entries])
+    entries = _with_patients(entries)
     if loose:
         rank_zero_warn(f"{len(loose)} images beside the class folders have no label and are left out")
     if others:
@@ -71,6 +74,20 @@ def _without_masks(root: Path, entries: list[Entry], pattern: str | None) -> lis
     if masks:
         rank_zero_warn(f"{len(masks)} masks are left out; pattern='*mask*' (or the word in their names) reads masks")
     return [entry for entry in entries if entry.path not in masks]
+
+
+def _with_patients(entries: list[Entry]) -> list[Entry]:
+    """Set the patients if all files lie in patient folders below their class, e.g. ``ill/patient_01/x.dcm``."""
+    folders = [_patient_folder(entry) for entry in entries]
+    numbers = {name: number for number, name in enumerate(sorted(set(folders)))}
+    if "" in numbers or len(numbers) < 2:
+        return entries
+    return [replace(entry, patient=numbers[name]) for entry, name in zip(entries, folders, strict=True)]
+
+
+def _patient_folder(entry: Entry) -> str:
+    folders = (name for name in PurePosixPath(entry.path).parts[:-1] if name not in entry.labels)
+    return next((name for name in folders if are_cases([name, name])), "")
 
 
 def _no_images(root: Path, folder: Path, pattern: str | None) -> str:

@@ -56,7 +56,7 @@ class FolderDataModule(ArrayDataModule):
     names do.
 
     ``groups[split]`` has a number for each image, equal for images of one patient, if the table has a patient column,
-    if ``groups="dicom"``, or if one file contains several images.
+    if the files of all classes lie in patient folders (``ill/patient_01/x.dcm``), if ``groups="dicom"``, or if one file contains several images.
 
     Args:
         root: Path of the folder.
@@ -233,6 +233,8 @@ class FolderDataModule(ArrayDataModule):
         with relative_permission_errors(self.root):
             if self.table is None:
                 entries = list_folders(self.root, self.pattern)
+                if self.options.patients:  # identifiers of DICOM files are preferred to folder names
+                    entries = [replace(entry, patient=None) for entry in entries]
             else:
                 table = self.table if self.table.is_file() or self.table.is_absolute() else self.root / self.table
                 entries = list_table(self.root, table, self.columns, self.multi_label, masks)

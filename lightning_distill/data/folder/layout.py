@@ -8,11 +8,13 @@ from typing import NamedTuple
 from lightning_distill.data.checks.groups import SPLITS
 from lightning_distill.data.folder.files import hidden, subfolders
 from lightning_distill.data.folder.index import shorten_list
+from lightning_distill.data.folder.masks import image_name
 from lightning_distill.data.folder.names import (
     affixed_split_of,
     are_cases,
     are_folds,
     are_parts,
+    are_sources,
     is_container,
     is_mask_folder,
     split_of,
@@ -66,7 +68,9 @@ def find_tables(root: Path) -> list[str]:
 def _visible(folder: Path) -> list[Path]:
     """Return the folders in a folder without those of masks, unless all are."""
     folders = subfolders(folder)
-    return [path for path in folders if not is_mask_folder(path.name)] or folders
+    names = {path.name.lower() for path in folders}
+    masks = {path for path in folders if is_mask_folder(path.name) or image_name(path.name).lower() in names}
+    return [path for path in folders if path not in masks] or folders
 
 
 def _has_images(folder: Path) -> bool:
@@ -99,6 +103,12 @@ def _splits(root: Path, folder: Path) -> dict[str, Path]:
     if not named:
         affixed = {path: found for path in folders if (found := affixed_split_of(path.name))}
         rests = {rest for _, rest in affixed.values()}
+        crossed = len(set(affixed.values())) > len(rests) > 1
+        if crossed and len(affixed) == len(folders):
+            names = shorten_list([path.name for path in folders])
+            raise ValueError(
+                f"the folders {names} name a split and a class each; make a folder per split with folders of classes"
+            )
         if len(rests) == 1 and len({split for split, _ in affixed.values()}) > 1:
             named = [(split, path) for path, (split, _) in affixed.items()]
             if are_cases([path.name for path in folders]):
@@ -134,7 +144,8 @@ def _classes(root: Path, folder: Path, name: str) -> list[Path]:
             f"the folders {shorten_list(names)} are patients, not classes; put them into one folder per class, or give "
             f"{table}"
         )
-    containers = all(is_container(one) or is_mask_folder(one) for one in names) and not all(map(str.isdecimal, names))
+    containers = all(is_container(one) or is_mask_folder(one) or split_of(one) for one in names)
+    containers = containers and not all(map(str.isdecimal, names))
     if containers or (len(folders) == 1 and len(subfolders(folder)) > 1):  # one folder, and masks beside it
         raise ValueError(
             f"{name} has the folder {shorten_list(names)} and no class folders; put the images into one folder per "
@@ -151,7 +162,7 @@ def _check_nesting(folders: list[Path]) -> None:
         if len(names) > 2 and inner >= names - {name}:
             raise ValueError(f"the folder {name!r} holds a copy of the class folders beside it; remove it")
     shared = set.intersection(*inside.values())
-    if len(folders) > 1 and len(shared) > 1 and all(name.isdecimal() for name in names):
+    if len(folders) > 1 and len(shared) > 1 and are_sources(sorted(names)):
         raise ValueError(
             f"each of the folders {shorten_list(sorted(names))} has the folders {shorten_list(sorted(shared))}; put "
             f"these on top (one folder per class), or give a table with a patient column"

@@ -25,6 +25,12 @@ def asks_for_masks(pattern: str | None) -> bool:
     return pattern is not None and any(re.fullmatch(_WORDS, word) for word in words(pattern))
 
 
+def image_name(mask: str) -> str:
+    """Return the name of the image that a mask name belongs to: ``benign`` for ``benign_mask``; empty if none."""
+    match = _BEHIND.fullmatch(mask) or _BEFORE.fullmatch(mask)
+    return "" if match is None else match["base"] or ""
+
+
 def find_masks(paths: Sequence[str], depth: int) -> set[str]:
     """Return the paths that are masks, by their folder or by their name and the image that they belong to.
 

@@ -26,6 +26,10 @@ _CASE = {
     "exam", "scan", "id",
 }  # fmt: skip
 _COLLECTION = {"brats", "tcga", "lidc", "lndb", "upenn"}  # beginnings of patient folders of public collections
+_SOURCE = {
+    "original", "augmented", "internal", "external", "site", "hospital", "center", "centre", "cohort", "scanner",
+}  # fmt: skip
+_SPLITS = SPLIT_NAMES | {"tr": "train", "te": "test", "ts": "test"}
 _FOLD = {"fold", "cv", "kfold", "folds"}
 
 
@@ -50,7 +54,7 @@ def _split_and_rest(name: str) -> tuple[str | None, tuple[str, ...]]:
     splits, rest = set[str](), list[str]()
     for word in words(name):
         joined = re.fullmatch(rf"({'|'.join(SPLIT_NAMES)})({'|'.join(_GENERIC)})", word)
-        if split := SPLIT_NAMES.get(joined[1] if joined else word):
+        if split := _SPLITS.get(joined[1] if joined else word):
             splits.add(split)
         elif word not in _GENERIC and not word.isdecimal() and len(word) > 1:
             rest.append(word)
@@ -61,7 +65,8 @@ def is_mask_folder(name: str) -> bool:
     """Return whether a folder name means masks: ``masks``, ``lung masks``; not ``no_mask``."""
     parts = {word for word in words(name) if not word.isdecimal()}
     numbered_label = parts == {"label"} and len(words(name)) > 1  # classes
-    return bool(parts & _MASK) and parts <= _MASK_DETAIL and not numbered_label
+    known = _MASK_DETAIL if "seg" in parts else _MASK_DETAIL | SPLIT_NAMES.keys()
+    return bool(parts & _MASK) and parts <= known and not numbered_label
 
 
 def is_container(name: str) -> bool:
@@ -86,6 +91,13 @@ def are_cases(names: list[str]) -> bool:
     return len(names) > 1 and all(
         _numbered(name, _CASE) or (words(name)[:1] and words(name)[0] in _COLLECTION and words(name)[-1].isdecimal())
         for name in names
+    )
+
+
+def are_sources(names: list[str]) -> bool:
+    """Return whether names are numbers, magnifications or sources of images: ``8863``, ``40X``, ``external``."""
+    return len(names) > 1 and all(
+        name.isdecimal() or re.fullmatch(r"\d+x", name.lower()) or set(words(name)) & _SOURCE for name in names
     )
 
 

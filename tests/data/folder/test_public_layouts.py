@@ -104,6 +104,17 @@ READ = {
     "faces with and without a mask": (
         times(2, "with_mask/with_mask_{}.jpg", "without_mask/without_mask_{}.jpg"),
         {("train", "with_mask"): 2, ("train", "without_mask"): 2}),
+    "masks of each class beside it": (
+        times(2, "benign/{}.png", "benign_mask/{}.png", "malignant/{}.png", "malignant_mask/{}.png"),
+        {("train", "benign"): 2, ("train", "malignant"): 2}),
+    "train_images beside train_masks": (
+        times(2, *(f"{split}/{name}/{{}}.png" for split in ("train_images", "train_masks", "test_images")
+                   for name in ("a", "b"))),
+        {(split, name): 2 for split in ("train", "test") for name in ("a", "b")}),
+    "tr and te": (times(1, "tr/a/{}.png", "te/a/{}.png"), {("train", "a"): 1, ("test", "a"): 1}),
+    "magnifications inside classes": (
+        times(1, "ill/40X/{}.png", "ill/100X/{}.png", "well/40X/{}.png", "well/100X/{}.png"),
+        {("train", "ill"): 2, ("train", "well"): 2}),
     "labels as numbers": (times(2, "label_0/{}.png", "label_1/{}.png"),
                           {("train", "label_0"): 2, ("train", "label_1"): 2}),
     "a folder for each image and mask": (
@@ -184,7 +195,7 @@ REFUSED = {
     "APTOS": (["train_images/a.png", "test_images/b.png", "train.csv"],
               "train_images has no class folders; .* or give table, e.g. 'train.csv'"),
     "Kvasir-SEG": (times(2, "images/{}.jpg", "masks/{}.jpg"), "root has the folder 'images' and no class folders"),
-    "medical decathlon": (times(2, "imagesTr/la_{}.nii.gz", "labelsTr/la_{}.nii.gz"), "and no class folders"),
+    "medical decathlon": (times(2, "imagesTr/la_{}.nii.gz", "labelsTr/la_{}.nii.gz"), "imagesTr has no class folders"),
     "YOLO": (times(1, "train/images/{}.jpg", "train/labels/{}.txt"), "train has the folder 'images' and no class"),
     "malaria": (
         times(1, "Parasitized/{}.png", "Uninfected/{}.png", "cell_images/Parasitized/{}.png",
@@ -207,6 +218,20 @@ REFUSED = {
               "a. Training Set has no class folders"),
     "KiTS": (times(2, "case_0000{0}/imaging.nii.gz", "case_0000{0}/segmentation.nii.gz"), "are patients, not classes"),
     "TCGA": (times(2, "kaggle_3m/TCGA_CS_494{0}_19960909/TCGA_CS_494{0}_19960909_1.tif"), "are patients, not classes"),
+    "ChestXDet": (["train_data/train_data/36.png", "test_data/test_data/1.png"],
+                  "train_data has the folder 'train_data' and no class folders"),
+    "splits and classes in one name": (
+        times(1, "train_ill/{}.png", "train_well/{}.png", "test_ill/{}.png", "test_well/{}.png"),
+        "'test_ill', 'test_well', 'train_ill' and 1 more name a split and a class each; make a folder per split"),
+    "magnifications": (times(1, "40X/ill/{}.png", "40X/well/{}.png", "100X/ill/{}.png", "100X/well/{}.png"),
+                       "each of the folders '100X', '40X' has the folders 'ill', 'well'; put these on top"),
+    "sources": (times(1, "Original/ill/{}.png", "Original/well/{}.png", "Augmented/ill/{}.png", "Augmented/well/{}.png"),
+                "each of the folders 'Augmented', 'Original' has the folders 'ill', 'well'; put these on top"),
+    "LIDC": (times(2, "LIDC-IDRI/LIDC-IDRI-000{}/1.dcm"), "are patients, not classes"),
+    "ACDC": (times(2, "training/patient00{0}/patient00{0}_frame01.nii.gz", "testing/patient10{0}/a.nii.gz"),
+             "'patient001', 'patient002' are patients, not classes"),
+    "C-NMC leukemia": (times(1, "C-NMC_Leukemia/training_data/fold_0/all/{}.png",
+                             "C-NMC_Leukemia/training_data/fold_1/hem/{}.png"), "'fold_0', 'fold_1' are folds"),
     "folds": (times(1, "fold1/a/{}.png", "fold2/a/{}.png"), "are folds of a cross-validation; set root to one of them"),
     "splits of one class only": (times(1, "ill/train/{}.png", "healthy/{}.png"),
                                  "the class folder ill has split folders and healthy has other files"),
@@ -240,6 +265,15 @@ def test_a_sequence_and_masks_are_read_when_asked_for(tmp_path):
     assert counts(busi, "*.png") == BUSI_COUNTS
     with pytest.warns(UserWarning, match=r"8 masks are left out; pattern='\*mask\*'"):
         list_folders(busi)
+
+
+def test_patient_folders_below_classes_are_patients(tmp_path):
+    fill(tmp_path, *times(2, "ill/patient_{}/series_1/1.dcm", "well/patient_{}/2.dcm"), "well/patient_7/3.dcm")
+    patients = {entry.path: entry.patient for entry in list_folders(tmp_path)}
+    assert patients == {"ill/patient_1/series_1/1.dcm": 0, "well/patient_1/2.dcm": 0, "well/patient_7/3.dcm": 2,
+                        "ill/patient_2/series_1/1.dcm": 1, "well/patient_2/2.dcm": 1}  # fmt: skip
+    fill(tmp_path, "well/loose.dcm")
+    assert {entry.patient for entry in list_folders(tmp_path)} == {None}
 
 
 def test_masks_are_known_by_their_image():
