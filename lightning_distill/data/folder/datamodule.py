@@ -56,7 +56,8 @@ class FolderDataModule(ArrayDataModule):
     names do.
 
     ``groups[split]`` has a number for each image, equal for images of one patient, if the table has a patient column,
-    if the files of all classes lie in patient folders (``ill/patient_01/x.dcm``), if ``groups="dicom"``, or if one file contains several images.
+    if the files of all classes lie in patient folders (``ill/patient_01/x.dcm``), if ``groups="dicom"``, or if one
+    file contains several images.
 
     Args:
         root: Path of the folder.
