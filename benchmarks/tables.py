@@ -340,7 +340,7 @@ QUALITY_METHODS = {
     "idm_f2": "IDM, 2 x 2", "dsa": "DSA",
 }  # fmt: skip
 #: Methods in the overview; the others are in the whole table.
-OVERVIEW = ("dm", "dm_f2", "krr_f2")
+OVERVIEW = ("dm", "dm_f2", "krr", "krr_f2")
 
 
 def quality_groups(labels: str, split: str) -> dict[tuple[str, int], dict[str, Rows]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -65,6 +66,19 @@ class DataSpec:
     source: str = "user arrays"
     intensity_scale: str = ""
     combinations: tuple[tuple[int, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a description that cannot be true."""
+        if self.task not in get_args(Task):
+            raise ValueError(f"unknown task {self.task!r}; use one of {', '.join(get_args(Task))}")
+        for text in (self.name, self.source, self.license, self.intensity_scale, *self.class_names):
+            if not text.isprintable():
+                raise ValueError(f"the name {text!r} has characters that cannot be printed; rename it")
+        if not self.class_names:
+            raise ValueError(f"{self.name} has no class_names; at least one is needed")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if not all(map(math.isfinite, values)) or (name == "std" and min(values, default=1.0) <= 0):
+                raise ValueError(f"{name}={values} of {self.name}; every channel needs a finite {name}, std above 0")
 
     @property
     def num_classes(self) -> int:

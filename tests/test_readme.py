@@ -12,9 +12,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, blobs
 
+from lightning_distill import load_set, save_set
 from lightning_distill.commands._options import command_parameters
+from lightning_distill.sets.card import make_card
+from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.spec import DataSpec
 
 TOP = ROOT / "README.md"
 FILES = [
@@ -78,12 +83,24 @@ def test_examples_are_made_small():
         assert re.search(large, code) or "reference" in large or "MTT" in large, large
 
 
-def test_reading_the_file_takes_four_lines_and_neither_torch_nor_this_package():
+def test_reading_the_file_needs_numpy_alone_and_gives_the_images_of_load_set(folder):
     (block,) = [block for block in BLOCKS["README.md"] if "safe_open" in block]
-    lines = [line for line in block.strip().splitlines() if not line.startswith(("import", "from"))]
-    assert len(lines) <= 4
+    lines = [line for line in block.strip().splitlines() if line and not line.startswith(("import", "from"))]
+    assert len(lines[: [line.startswith("f = ") for line in lines].index(True)]) <= 3, "reading without sub-images"
     assert "torch" not in block
     assert "lightning_distill" not in block
+    for formation, shape in ((1, (3, 9, 10)), (2, (3, 9, 10)), (3, (1, 13, 12))):
+        spec = DataSpec("odd", shape, ("a", "b"), (0.4,) * shape[0], (0.2,) * shape[0])
+        pixels = torch.randint(0, 256, (4, *shape), dtype=torch.uint8)
+        stored = LabeledSet(pixels, torch.tensor([0, 0, 1, 1]), spec, formation=formation)
+        save_set("runs/digits/best", stored, make_card("DMDistiller", {}, {}, "herding", 1))
+        code = folder / "read.py"
+        code.write_text(block)
+        read = runpy.run_path(str(code))
+        images, labels = load_set("runs/digits/best").tensors
+        assert len(images) == 4 * formation**2
+        np.testing.assert_allclose(read["x"], images.numpy(), rtol=1e-5, atol=1e-5)
+        assert (read["labels"] == labels.numpy()).all()
 
 
 def test_the_first_page_is_short():

@@ -18,13 +18,15 @@ from torch import Tensor, nn
 from lightning_distill.augmentation.ops import Params, RandomContrast, RandomCutout, RandomGridScale, RandomSaturation
 from lightning_distill.augmentation.presets import PRESETS
 
+#: Number of draws that are kept, at least those of the classes of a step.
+KEPT_DRAWS = 1024
+
 
 class SiameseAugmentation:
     """Random augmentation of normalised images by one group of a preset, zero filled and not clamped.
 
     The siamese form, for matching, draws one group and one set of parameters for all images of a class. The plain form,
-    for training students, draws one group for a batch and parameters for each image. The class has no state and is no
-    ``nn.Module``.
+    for training students, draws one group for a batch and parameters for each image. The class is no ``nn.Module``.
 
     Args:
         preset: Name of a preset in `presets.PRESETS`.
@@ -45,6 +47,7 @@ class SiameseAugmentation:
             raise ValueError(f"unknown augmentation {preset!r}; use one of {', '.join(PRESETS)}")
         self.preset = preset
         self._groups = [_operations(image_size, same_on_batch=True)[group]() for group in PRESETS[preset]]
+        self._drawn: dict[tuple[int, torch.Size], tuple[tuple[int, list[Params]], Tensor]] = {}
         plain = _one_for_each if preset == "dc_students" else _one_of
         self._plain = plain(PRESETS[preset], image_size, same_on_batch=False)
 
@@ -91,8 +94,24 @@ class SiameseAugmentation:
             return cast(Tensor, self._plain(images.float()))
 
     def _draw(self, seed: int | None, shape: torch.Size) -> tuple[int, list[Params]]:
-        if seed is not None:
-            torch.manual_seed(seed)
+        """Draw group and parameters; the draw of a seed is kept, for the synthetic images follow the real ones.
+
+        Parameters are drawn on the CPU. ``torch.manual_seed`` would also seed every GPU, which takes longer than the
+        draw.
+        """
+        if seed is None:
+            return self._draw_now(shape)
+        if (kept := self._drawn.get((seed, shape))) is not None:
+            torch.set_rng_state(kept[1])  # later draws are those after a new draw
+            return kept[0]
+        torch.default_generator.manual_seed(seed)
+        drawn = self._draw_now(shape)
+        if len(self._drawn) >= KEPT_DRAWS:
+            self._drawn.clear()
+        self._drawn[seed, shape] = drawn, torch.get_rng_state()
+        return drawn
+
+    def _draw_now(self, shape: torch.Size) -> tuple[int, list[Params]]:
         group = int(torch.randint(len(self._groups), ()))
         one = torch.Size((1, *shape))
         return group, [cast(Params, operation.forward_parameters(one)) for operation in self._groups[group]]  # type: ignore[operator]

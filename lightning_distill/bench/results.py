@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lightning_distill._version import __version__
-from lightning_distill.utils.csv_rows import read_csv, write_csv
+from lightning_distill.utils.csv_rows import locked, read_csv, write_csv
 from lightning_distill.utils.hardware import machine_description
 
 Row = dict[str, str]
@@ -64,11 +64,13 @@ class ResumableCsv:
     def put(self, row: Mapping[str, object]) -> None:
         """Add a row, or replace the row with its key, and write the file."""
         text = {name: str(row.get(name, "")) for name in self.columns}
-        key, keys = self._key(text), [self._key(old) for old in self.rows]
-        place = keys.index(key) if key in keys else len(keys)
-        self.rows[place : place + 1] = [text]
-        self._done.add(key)
-        write_csv(self.path, self.columns, self.rows)
+        with locked(self.path):
+            self.rows = read_csv(self.path)  # another process may have added rows
+            key, keys = self._key(text), [self._key(old) for old in self.rows]
+            place = keys.index(key) if key in keys else len(keys)
+            self.rows[place : place + 1] = [text]
+            self._done.add(key)
+            write_csv(self.path, self.columns, self.rows)
 
     def _key(self, row: Row) -> tuple[str, ...]:
         return tuple(row[name] for name in self.keys)

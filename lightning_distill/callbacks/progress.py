@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from lightning import Trainer
 from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
+from rich.markup import escape
 from tqdm.auto import tqdm
 
 
@@ -21,7 +22,7 @@ def student_progress(trainer: Trainer, total: int, text: str) -> Iterator[Callab
     """
     bar = trainer.progress_bar_callback
     if isinstance(bar, RichProgressBar) and bar.is_enabled and bar.progress is not None:
-        task = bar.progress.add_task(f"[white]{text}", total=total)
+        task = bar.progress.add_task(f"[white]{escape(text)}", total=total)
         try:
             yield lambda: bar.progress.update(task, advance=1) if bar.progress else None
         finally:

@@ -86,7 +86,7 @@ class StudentEvaluation(RenamedArguments, Callback):
         self.evaluator = StudentEvaluator(
             protocol,
             students=students,
-            architectures=architectures or ["convnet"],
+            architectures=["convnet"] if architectures is None else architectures,
             seed=seed,
             compile=compile,
             weights=weights,

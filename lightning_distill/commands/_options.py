@@ -51,7 +51,9 @@ def command_parameters(command: Callable[..., object]) -> Mapping[str, inspect.P
 
 def progress_bar() -> Progress:
     """Return a progress bar with description, finished and total count, and time left."""
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )
 
 
 def start_task(bar: Progress, description: str, total: int) -> ProgressCallback:

@@ -14,6 +14,7 @@ from lightning_distill._version import __version__
 from lightning_distill.audit import Finding, Place, audit, total_work
 from lightning_distill.audit.classes import class_counts, class_names
 from lightning_distill.audit.run import MAX_NEAR, NEAR
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import command_line, progress_bar
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.groups import PATIENT
@@ -82,7 +83,7 @@ def audit_data(
         task = bar.add_task("checking images", total=total_work(splits))
         findings = audit(splits, near, max_near, lambda images: bar.advance(task, images))
         bar.update(task, completed=total_work(splits))
-    print_findings(findings, splits, Console())
+    print_findings(findings, splits, plain_console())
     if out is not None:
         append_csv(Path(out), rows_of(findings, splits, near, max_near, command))
     if any(finding.status == "blocks" for finding in findings):

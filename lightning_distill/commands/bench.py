@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -13,6 +12,7 @@ from lightning_distill.bench.cases import PATHS, Size, check_paths
 from lightning_distill.bench.measure import Accelerator
 from lightning_distill.bench.results import PROVENANCE_COLUMNS, TIME_COLUMNS, provenance
 from lightning_distill.bench.schedule import NAMES, Result, measure_within
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import command_line, report_to
 from lightning_distill.networks import check_network
 from lightning_distill.sets.storage import check_writable
@@ -68,7 +68,7 @@ def bench(
     if out is not None:
         check_writable(Path(out).parent)
     size = Size(classes, channels, side, ipc, real_per_class, None, network, None, inner, syn_steps)
-    console = Console()
+    console = plain_console()
     console.print(f"{machine_description()}: {size}")
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True) as bar:

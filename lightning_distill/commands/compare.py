@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from statistics import fmean
 
-from rich.console import Console
 from rich.table import Table
 
+from lightning_distill.commands._console import plain_console
 from lightning_distill.evaluation.metrics.classification import compute_metrics
 from lightning_distill.evaluation.metrics.intervals import Comparison, paired_bootstrap
 from lightning_distill.evaluation.metrics.predictions import Predictions
@@ -53,7 +53,7 @@ def compare(
     first, second = pair
     names = metrics or ["acc", "balanced_acc", "auroc"]
     comparisons = {name: paired_bootstrap(first, second, name, resamples=resamples, seed=seed) for name in names}
-    Console().print(comparison_table(comparisons, first, second, distinct_names(files)))
+    plain_console().print(comparison_table(comparisons, first, second, distinct_names(files)))
     return comparisons
 
 

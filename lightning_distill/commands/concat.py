@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
-from rich.console import Console
 
+from lightning_distill.commands._console import plain_console
 from lightning_distill.sets.card import SOFT_LABELS, UNCHANGED, make_card, privacy_warning, strictest_warning
 from lightning_distill.sets.merge import merge_sets
 from lightning_distill.sets.storage import check_writable, read_set, save_set
@@ -60,5 +60,5 @@ def concat(sets: list[str], *, out: str = "concat", lr: float | None = None) -> 
         rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
     counts = torch.bincount(both.labels, minlength=len(both.spec.balance_groups)).tolist()
     summary = ", ".join(f"{name} {n}" for name, n in zip(both.spec.balance_groups, counts, strict=True))
-    Console().print(f"{len(both.labels)} images of {len(parts)} sets ({summary}): {path}", soft_wrap=True)
+    plain_console().print(f"{len(both.labels)} images of {len(parts)} sets ({summary}): {path}", soft_wrap=True)
     return path

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from lightning_utilities.core.rank_zero import rank_zero_warn
-from rich.console import Console
 
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import (
     Accelerator,
     Labels,
@@ -142,5 +142,5 @@ def coreset(
     rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
     labelled = f", labelled by {record_text(record)}" if record else ""
     count = f"{len(selected.targets)} real images of {spec.name}"
-    Console().print(f"{count}, {card['start']}, selected by {method}{labelled}: {path}", soft_wrap=True)
+    plain_console().print(f"{count}, {card['start']}, selected by {method}{labelled}: {path}", soft_wrap=True)
     return path

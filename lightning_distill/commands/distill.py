@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from lightning_distill import portfolio
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands.report import report
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.portfolio import DistillResult
@@ -42,7 +43,7 @@ def distill(
         OSError: The folder cannot be written.
         NoGainError: ``require_gain`` is set and the set is no better than its start.
     """
-    console = Console()
+    console = plain_console()
     table = LiveTable(console)
     with Live(table, console=console, refresh_per_second=2) if console.is_terminal else nullcontext():
         result = portfolio.distill(data, out=out, on_update=table.update, on_state=table.watch, **options)

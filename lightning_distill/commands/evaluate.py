@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import progress_bar, start_task
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import evaluate as library
@@ -67,7 +68,7 @@ def evaluate(
         results = library.evaluate(
             synthetic_set, data, test_data=test_data, on_start=partial(start_task, bar), on_result=save, **options
         )
-    print_results(results, Console())
+    print_results(results, plain_console())
     return results
 
 

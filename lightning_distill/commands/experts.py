@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import progress_bar, report_to
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers.mtt.train_experts import train_experts
@@ -36,5 +35,5 @@ def experts(data: ArrayDataModule, out: str = "experts", **options: Any) -> list
             bar.console.print(f"expert {folder.name}: val accuracy {100 * accuracy:.1f} %")
 
         folders = train_experts(data, out, on_progress=report_to(bar), on_expert=show, **options)
-    Console().print(f"{len(folders)} experts in {out}: MTTDistiller(experts={out!r})")
+    plain_console().print(f"{len(folders)} experts in {out}: MTTDistiller(experts={out!r})")
     return folders

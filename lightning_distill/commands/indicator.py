@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import report_to
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.labels import LABELS
@@ -50,7 +51,7 @@ def indicator(
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns) as bar:
         result = predict.predict_accuracies(data, ipc, on_progress=report_to(bar), **options)
-    print_result(result, Console())
+    print_result(result, plain_console())
     if out is not None:
         write_csv(Path(out), [column.name for column in fields(IndicatorRow)], [asdict(row) for row in result.rows])
     return result.rows

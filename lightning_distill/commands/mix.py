@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import progress_bar, report_to
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import mixing
@@ -55,7 +56,7 @@ def mix(data: ArrayDataModule, synthetic_set: str, *, out: str | None = None, **
         rows = mixing.measure_mixtures(
             data, synthetic_set, known=known, on_progress=report_to(bar), on_result=save, **options
         )
-    console = Console()
+    console = plain_console()
     if kept := len(rows) - len(measured):
         console.print(f"{kept} of {len(rows)} rows were already in {out} and are kept", highlight=False)
     print_rows(rows, console)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands.distill import distill
 from lightning_distill.commands.evaluate import evaluate
 from lightning_distill.data import DigitsDataModule
@@ -43,7 +42,7 @@ def quickstart(
         ValueError: A number is out of range or a name is unknown.
         OSError: The folder cannot be written.
     """
-    console, folder = Console(), Path(out)
+    console, folder = plain_console(), Path(out)
     data = DigitsDataModule(real_per_class=64, seed=seed)
     console.print(f"Distilling scikit-learn's digits of 8x8 px into {ipc * 10} images, {minutes:g} minutes ...")
     distill(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import Accelerator, Precision, progress_bar, resolve_device, start_task
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import relabel as library
@@ -90,5 +89,7 @@ def relabel(
         write_teachers(save_teachers, trained)
     soft, record = library.relabel(labeled_set, teachers=trained, views=views, prior=prior, seed=seed, device=device)
     path = save_set(out, soft, relabelled_card(card, record))
-    Console().print(f"{len(soft.labels)} images labelled by {library.record_text(record)}: {path}", soft_wrap=True)
+    plain_console().print(
+        f"{len(soft.labels)} images labelled by {library.record_text(record)}: {path}", soft_wrap=True
+    )
     return path

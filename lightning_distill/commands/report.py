@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 
+from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import progress_bar
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.report.neighbours import check_fits, count_chunks, nearest, neighbour_bands
@@ -49,7 +49,7 @@ def report(inputs: list[str], *, out: str = "report.html", data: ArrayDataModule
     neighbours = {} if data is None else find_neighbours(runs, data)
     text = page(runs, neighbours, datetime.date.today().isoformat())
     write_files_atomically({path: text.encode()})
-    Console().print(f"{path}: {len(text) / 1e6:.1f} MB, one file", highlight=False)
+    plain_console().print(f"{path}: {len(text) / 1e6:.1f} MB, one file", highlight=False)
     return path
 
 

@@ -2,24 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from lightning import Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
+from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.distillers.presets import find_preset
 from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks import check_network
-from lightning_distill.sets.synthetic import SyntheticSet
+from lightning_distill.sets.synthetic import INIT_METHODS, SyntheticSet
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.arguments import check_choices, check_number
 from lightning_distill.utils.precision import warn_if_emulated
 
 
-def validate_options(ipc: int | Sequence[int], network: str) -> None:
-    """Raise a ValueError for an ipc below one or an unknown network, before any data is read."""
-    if min([ipc] if isinstance(ipc, int) else ipc) < 1:
+def validate_options(method: type, options: Mapping[str, Any], network: str) -> None:
+    """Raise a ValueError for an option that is out of range or unknown, before any data is read.
+
+    Args:
+        method: Class of the distiller.
+        options: Hyperparameters of the distiller.
+        network: Name of the network, without a path of weights.
+    """
+    ipc = options["ipc"]
+    counts = list(ipc) if isinstance(ipc, (list, tuple)) else [ipc]
+    if any(not isinstance(count, int) or isinstance(count, bool) for count in counts):
+        raise ValueError(f"ipc={ipc!r}; it must be an integer, or one integer for each class")
+    if min(counts, default=0) < 1:
         raise ValueError(f"ipc={ipc}; every class needs at least 1 image")
+    for kind in method.__mro__:
+        if "__init__" in vars(kind) and kind.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            check_choices(kind.__init__, options)  # type: ignore[misc]
+    for name in (name for name in options if name in ("momentum", "gradient_clip") or name.endswith("lr")):
+        if options[name] is not None:
+            high = 1 if name == "momentum" else math.inf
+            check_number(name, options[name], 0, high, open_low=name == "gradient_clip")
+    for name, known in (("init", INIT_METHODS), ("augmentation", PRESETS)):
+        if options.get(name) is not None and options[name] not in known:
+            raise ValueError(f"unknown {name} {options[name]!r}; use one of {', '.join(known)}")
+    for name in ("chunk", "formation"):
+        if options.get(name) is not None:
+            check_number(name, options[name], 1, integer=True)
+    check_number("seed", options.get("seed", 0), 0, integer=True)
     check_network(network)
 
 

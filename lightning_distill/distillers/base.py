@@ -108,7 +108,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         super().__init__()
         self.save_hyperparameters(ignore=[*self.local_path_args, "weights"])
         self.automatic_optimization = False  # global_step then counts the steps of the one optimizer, the images'
-        validate_options(ipc, model_of(network))
+        validate_options(type(self), self.hparams, model_of(network))
         (resolved,) = resolve_networks([network], weights)
         if weights:
             self.save_hyperparameters({"weights": weights_digests([resolved], weights)})

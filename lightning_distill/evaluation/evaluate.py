@@ -33,6 +33,7 @@ from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks.pretrained import weights_digests
 from lightning_distill.sets.coresets import METHODS, Space
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
+from lightning_distill.utils.arguments import check_choices
 from lightning_distill.utils.command_line import command_line
 from lightning_distill.utils.hardware import Accelerator, resolve_device
 from lightning_distill.utils.precision import Precision
@@ -180,6 +181,7 @@ def evaluate(
         >>> results.to_frame()  # doctest: +SKIP
     """
     arguments, baselines = {**locals()}, baselines or []
+    check_choices(evaluate, arguments)
     if data is None:
         raise ValueError("no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module")
     _check(synthetic_set, ipc, baselines, students)
@@ -190,7 +192,7 @@ def evaluate(
     evaluator = StudentEvaluator(
         training,
         students=students,
-        architectures=architectures or ["convnet"],
+        architectures=["convnet"] if architectures is None else architectures,
         seed=seed,
         compile=compile,
         weights=weights,

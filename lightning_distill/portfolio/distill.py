@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -15,7 +16,7 @@ from lightning_distill.audit.resemblance import measure_resemblance
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.baselines import coreset_sampler, full_data
 from lightning_distill.evaluation.guard import GainCheck, check_gain
-from lightning_distill.evaluation.label_prior import Prior, check_label_options
+from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.metrics.registry import get_metric
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
@@ -29,6 +30,7 @@ from lightning_distill.portfolio.state import PortfolioState, Snapshot
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import SET, check_writable, read_set, save_set
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
+from lightning_distill.utils.arguments import check_choices, check_number
 from lightning_distill.utils.hardware import resolve_device
 
 #: Picks of real images that every set is compared with.
@@ -142,10 +144,12 @@ def distill(
         >>> result = distill(DigitsDataModule(), ipc=1, minutes=2)  # doctest: +SKIP
         >>> result.sentence()  # doctest: +SKIP
     """
+    check_choices(distill, {**locals()})
     device = resolve_device(accelerator)
     network = network or ("convnet" if device == "cuda" else "convnet_w32")
     check_network(network)
     get_protocol(protocol)
+    check_number("minutes", minutes, -math.inf)
     if not minutes > 0:
         raise ValueError(f"minutes={minutes:g}; the budget must be above 0")
     data.prepare_data()
@@ -153,9 +157,6 @@ def distill(
     spec = data.spec
     metric = metric or ("auroc" if spec.multi_label else "balanced_acc")
     get_metric(metric, spec)
-    if labels not in ("hard", "soft"):
-        raise ValueError(f"unknown labels {labels!r}; use 'hard' or 'soft'")
-    check_label_options(prior)
     chosen = select_recipes(recipes, spec)
     images_per_class(ipc, spec)
     check_writable(out)

@@ -164,8 +164,10 @@ def images_per_class(ipc: int | Sequence[int], spec: DataSpec) -> list[int]:
     """Expand ipc to one count per class.
 
     Raises:
-        ValueError: A count is below one, or the list length differs from the number of classes.
+        ValueError: A count is no integer or below one, or the list length differs from the number of classes.
     """
+    if any(int(count) != count for count in (ipc if isinstance(ipc, Sequence) else [ipc])):
+        raise ValueError(f"ipc={ipc}; it must be an integer, or one integer for each class")
     counts = list(map(int, ipc)) if isinstance(ipc, Sequence) else [int(ipc)] * len(spec.balance_groups)
     if len(counts) != len(spec.balance_groups):
         raise ValueError(f"ipc has {len(counts)} numbers but {spec.name} has {len(spec.balance_groups)} classes")

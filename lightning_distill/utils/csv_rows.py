@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from filelock import FileLock
 
 from lightning_distill._renamed import CELLS, COLUMNS
 
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 T = TypeVar("T")
+#: Start of a cell that spreadsheets take for a formula, the same behind an apostrophe, and what is a number after all.
+FORMULA, QUOTED = re.compile(r"[=+\-@\t\r]"), re.compile(r"^'(?=[=+\-@\t\r])")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 #: The first columns of a row identify the kind of its file.
 NUM_KEY_COLUMNS = 3
 
@@ -64,7 +71,8 @@ def _with_present_names(row: Mapping[str, str | None]) -> dict[str, str]:
     for old, cell in row.items():
         if isinstance(old, str):  # `csv` collects surplus cells below None
             name = COLUMNS.get(old, old)
-            cells[name] = CELLS.get(name, {}).get(cell or "", cell or "") or cells.get(name, "")
+            text = QUOTED.sub("", cell or "")
+            cells[name] = CELLS.get(name, {}).get(text, text) or cells.get(name, "")
     return cells
 
 
@@ -83,7 +91,7 @@ def parse_row(kind: type[T], cells: Mapping[str, str]) -> T:
 
 
 def append_csv(path: Path, new_rows: Iterable[DataclassInstance]) -> None:
-    """Append rows to a CSV. The file is written to a temporary name and renamed.
+    """Append rows to a CSV. The file is written to a temporary name and renamed; concurrent writers wait.
 
     NaN becomes an empty cell. New columns are added; columns that the new rows lack are kept.
 
@@ -96,10 +104,32 @@ def append_csv(path: Path, new_rows: Iterable[DataclassInstance]) -> None:
     """
     if not (new := list(new_rows)):
         return
-    old: list[Mapping[str, object]] = [*read_csv(path, type(new[0]))]
-    rows = [*old, *(row_cells(row) for row in new)]
-    columns = dict.fromkeys(name for row in (*rows[len(old) :], *old) for name in row)
-    write_csv(path, list(columns), rows)
+    with locked(path):
+        old: list[Mapping[str, object]] = [*read_csv(path, type(new[0]))]
+        rows = [*old, *(row_cells(row) for row in new)]
+        columns = dict.fromkeys(name for row in (*rows[len(old) :], *old) for name in row)
+        write_csv(path, list(columns), rows)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file against other processes, also on other machines with the same disk.
+
+    Args:
+        path: File that is read, changed and written inside the block. The lock is a hidden file beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
+
+
+def quoted(value: object) -> object:
+    """Put an apostrophe before a text that a spreadsheet would run as a formula; `parse_csv` removes it.
+
+    >>> quoted("=HYPERLINK(1)"), quoted("-0.5"), quoted("herding")
+    ("'=HYPERLINK(1)", '-0.5', 'herding')
+    """
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value) else value
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -119,7 +149,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({name: quoted(value) for name, value in row.items()} for row in rows)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -42,7 +42,14 @@ def resolve_device(accelerator: str) -> str:
 
     Args:
         accelerator: ``cpu``, ``gpu`` or ``cuda``, or ``auto`` for CUDA if available, otherwise the CPU.
+
+    Raises:
+        ValueError: The accelerator is unknown, or there is no GPU.
     """
+    if accelerator not in ("auto", "cpu", "gpu", "cuda"):
+        raise ValueError(f"unknown accelerator {accelerator!r}; use one of auto, cpu, cuda")
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise ValueError(f"accelerator={accelerator!r}, but PyTorch finds no GPU; use auto or cpu")
     if accelerator == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return "cuda" if accelerator == "gpu" else accelerator

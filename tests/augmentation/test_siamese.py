@@ -530,3 +530,27 @@ def test_images_of_classes_are_left_alone_and_stay_float32_under_autocast():
     assert result.dtype == torch.float32
     assert torch.equal(result, plain)
     assert torch.equal(images, before)
+
+
+def test_a_kept_draw_is_the_draw_and_leaves_the_same_random_stream():
+    images, state = torch.rand(6, 3, 8, 8), torch.get_rng_state()
+    for seed in range(12):  # all groups are met
+        fresh, used = SiameseAugmentation("dsa", (8, 8)), SiameseAugmentation("dsa", (8, 8))
+        used.of_classes(images, [6], [seed])
+        torch.manual_seed(99)
+        torch.rand(5)
+        again, after_kept = used.of_classes(images, [6], [seed]), torch.rand(3)
+        expected, after_fresh = fresh.of_classes(images, [6], [seed]), torch.rand(3)
+        assert torch.equal(again, expected)
+        assert torch.equal(after_kept, after_fresh)
+    torch.set_rng_state(state)
+
+
+def test_kept_draws_are_bounded(monkeypatch):
+    monkeypatch.setattr("lightning_distill.augmentation.siamese.KEPT_DRAWS", 4)
+    augment, images = SiameseAugmentation("dsa", (8, 8)), torch.rand(2, 1, 8, 8)
+    first = augment.of_classes(images, [2], [0])
+    for seed in range(20):
+        augment.of_classes(images, [2], [seed])
+        assert len(augment._drawn) <= 4
+    assert torch.equal(augment.of_classes(images, [2], [0]), first)

@@ -76,7 +76,7 @@ def test_bad_input_is_refused_before_work(make_data, tmp_path):
         ({"protocol": "fast"}, "unknown protocol 'fast'"),
         ({"metric": "mAP"}, "unknown metric 'mAP'"),
         ({"students": 0}, "students=0"),
-        ({"labels": "softer"}, "unknown labels 'softer'; use 'hard' or 'soft'"),
+        ({"labels": "softer"}, "unknown labels 'softer'; use one of hard, soft"),
         ({"labels": "soft", "prior": "real"}, "unknown prior 'real'"),
     ]:
         with pytest.raises(ValueError, match=match):

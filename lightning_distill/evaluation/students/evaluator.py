@@ -18,8 +18,19 @@ from lightning_distill.networks.pretrained import is_pretrained, require_loaded
 from lightning_distill.networks.resolve import Weights, resolve_networks
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.arguments import check_choices
 from lightning_distill.utils.distributed import shard
 from lightning_distill.utils.progress import ProgressCallback
+
+
+def check_trainable(labeled_set: LabeledSet) -> None:
+    """Raise ValueError for a set without images, or with a label that is none of its balance groups."""
+    labels, groups = labeled_set.labels, len(labeled_set.spec.balance_groups)
+    if len(labels) == 0 or len(labels) != len(labeled_set.pixels):
+        raise ValueError(f"a set with {len(labeled_set.pixels)} images and {len(labels)} labels cannot train students")
+    if labels.ndim == 1 and not 0 <= int(labels.min()) <= int(labels.max()) < groups:
+        low, high = int(labels.min()), int(labels.max())
+        raise ValueError(f"the set has labels from {low} to {high}, but {labeled_set.spec.name} has {groups} classes")
 
 
 class StudentEvaluator:
@@ -54,8 +65,11 @@ class StudentEvaluator:
         compile: CompileMode = "auto",
         weights: Weights | None = None,
     ) -> None:
-        if students < 1:
-            raise ValueError(f"students={students}; at least one is needed for a score")
+        check_choices(type(self).__init__, {"compile": compile})
+        if not isinstance(students, int) or students < 1:
+            raise ValueError(f"students={students!r}; an integer is needed, and at least one student for a score")
+        if not architectures:
+            raise ValueError("architectures=[]; give at least one network, e.g. ['convnet']")
         self.protocol = get_protocol(protocol)
         self.architectures = resolve_networks(architectures, weights)
         for name in filter(is_pretrained, self.architectures):
@@ -98,11 +112,16 @@ class StudentEvaluator:
             sharded: Whether each rank of ``torch.distributed`` trains its share of the students; every rank must then
                 score them on the same images. Else each rank trains all students and may score them on a part of the
                 images.
+
+        Raises:
+            ValueError: A set has no images, or a label that is no class.
         """
         started_at = time.perf_counter()
         students_here = self._students(sharded)
         sets = {i: data(i).decode() for i in {0, *(i for _, i in students_here)}}
         spec = sets[0].spec
+        for labeled_set in sets.values():
+            check_trainable(labeled_set)
         students = []
         for name in self.architectures:
             numbers = [i for architecture, i in students_here if architecture == name]

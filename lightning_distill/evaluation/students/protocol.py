@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from lightning_distill.utils.arguments import check_number
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -41,6 +43,13 @@ class Protocol:
     augmentation: str | None = None
     decay: bool = True
     head_only: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a number that is out of range."""
+        check_number("epochs", self.epochs, 0, integer=True)
+        check_number("batch_size", self.batch_size, 1, integer=True)
+        for name in ("lr", "momentum", "weight_decay"):
+            check_number(name, getattr(self, name), 0)
 
     def lr_at(self, epoch: int, lr: float | None = None) -> float:
         """Return the learning rate in an epoch.
