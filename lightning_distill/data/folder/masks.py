@@ -15,6 +15,7 @@ _STRONG = r"masks?|segmentations?|superpixels|ground[ _-]?truth"
 _WORDS = rf"{_STRONG}|seg|segm|gt|labels?|annotations?|annotated|contours?"
 _BEHIND = re.compile(rf"(?P<base>.+?)[ _.-]+(?P<word>{_WORDS})(?:[ _.-]*\(?\d+\)?)*", re.IGNORECASE)
 _BEFORE = re.compile(rf"(?P<word>{_WORDS})(?:[ _.-]+(?P<base>.+))?", re.IGNORECASE)
+_JOINED = re.compile(r"(?P<base>.+)masks?|masks?(?P<after>.+)", re.IGNORECASE)
 _SEQUENCE = re.compile(
     r"(?P<base>.+)(?P<mark>[_-])(?P<word>flair|t1(?:w|ce|c|n|gd)?|t2(?:w|f)?|dwi|adc|pd|swi|bold)", re.IGNORECASE
 )
@@ -53,6 +54,13 @@ def find_masks(paths: Sequence[str], depth: int) -> set[str]:
         elif path not in masks:
             stems.add(stem)
             beside[str(PurePosixPath(path).parent)].append(stem)
+    for path in paths:  # names without a separator, as ``7mask.png``, need their image
+        if (
+            path not in likely
+            and (match := _JOINED.fullmatch(stem_of(path)))
+            and (match["base"] or match["after"]) in stems
+        ):
+            masks.add(path)
     for path, (base, word) in likely.items():
         folder = PurePosixPath(path).parent
         named = any(re.fullmatch(_WORDS, part) for name in folder.parts for part in words(name))

@@ -13,7 +13,6 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_distill.data.checks.groups import SPLITS
 from lightning_distill.data.folder.files import check_root, is_file, list_files
 from lightning_distill.data.folder.index import SPLIT_NAMES, Entry, shorten_list
-from lightning_distill.data.folder.masks import find_masks
 from lightning_distill.data.folder.names import words
 from lightning_distill.data.folder.public_tables import describe_public_table
 from lightning_distill.data.folder.resolve import find_named_files
@@ -107,8 +106,7 @@ def list_table(
     listed = {path for entry in entries for path in (entry.path, entry.mask) if path is not None}
     if missing := sorted(entry.mask for entry in entries if entry.mask and not is_file(root / entry.mask)):
         raise ValueError(f"{table.name} lists {shorten_list(missing)}, not found below root; correct root or the paths")
-    images = [path for path, _ in list_files(root, root, {table.resolve()})]
-    if unlisted := len(set(images) - listed - find_masks(images, 0)):
+    if unlisted := sum(path not in listed for path, _ in list_files(root, root, {table.resolve()})):
         rank_zero_warn(f"{unlisted} images below root have no row in {table.name} and are left out")
     _warn_of_split_lists(root, table, any(columns.split in row for _, row in rows))
     return entries

@@ -279,6 +279,8 @@ def test_patient_folders_below_classes_are_patients(tmp_path):
 def test_masks_are_known_by_their_image():
     beside = ["a/1.png", "a/1_gt.png", "a/2_gt.png", "a/off_label_3.png", "a/x.png"]
     assert find_masks(beside, 1) == {"a/1_gt.png"}
+    joined = ["a/1.png", "a/1mask.png", "a/2mask.png", "a/x7.png", "a/x7Mask.png", "a/maskx7.png", "a/unmask.png"]
+    assert find_masks(joined, 1) == {"a/1mask.png", "a/x7Mask.png", "a/maskx7.png"}
 
 
 def png(path, seed=0, colour=False):
@@ -337,7 +339,7 @@ def named(message):
 
 @pytest.mark.parametrize(("name", "table", "files", "expected"), [
     ("HAM10000", HAM, ["HAM10000_images_part_1/ISIC_1.jpg", "HAM10000_images_part_1/ISIC_2.jpg",
-                       "HAM10000_images_part_2/ISIC_3.jpg", "masks/ISIC_1.png"],
+                       "HAM10000_images_part_2/ISIC_3.jpg"],
      [(("bkl",), 0), (("bkl",), 0), (("mel",), 1)]),
     ("NIH ChestX-ray14", NIH, ["images_001/images/00000001_000.png", "images_001/images/00000001_001.png",
                                "images_002/images/00000002_000.png"],
@@ -398,6 +400,12 @@ def test_cells_that_name_no_file_or_several(tmp_path, files, cell, message):
     fill(tmp_path, *files)
     with pytest.raises(ValueError, match=message):
         list_table(tmp_path, write(tmp_path, "t.csv", "path,label", f"{cell},ill"), Columns())
+
+
+def test_a_cell_names_the_image_and_not_its_mask(tmp_path):
+    fill(tmp_path, "a/1.png", "masks/1.png", "a/2.png", "a/2_mask.png")
+    path = write(tmp_path, "t.csv", "path,label", "1,ill", "2,ill")
+    assert [entry.path for entry in list_table(tmp_path, path, Columns())] == ["a/1.png", "a/2.png"]
 
 
 def test_zero_one_columns_are_checked(tmp_path):
