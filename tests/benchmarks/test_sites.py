@@ -118,21 +118,27 @@ def test_tables_read_the_keys_of_version_0_1_0(script, monkeypatch, tmp_path):
     assert tables.read("none") == []
 
 
-def test_the_overview_shows_dm_beside_the_baselines_of_the_first_file_that_has_it(script, monkeypatch):
+def test_the_overview_shows_methods_beside_the_pick_that_is_best_on_val(script, monkeypatch):
     import tables
 
-    def row(method, acc, ipc="10"):
-        return {"dataset": "clinic", "source": "a file", "trained_on": method, "ipc": ipc, "images": "20",
-                "network": "convnet", "balanced_acc": str(acc), "balanced_acc_std": "0.01"}  # fmt: skip
+    def row(method, split, score, seed="0", images="20"):
+        return {"dataset": "clinic", "source": "a file", "method": method, "ipc": "10", "images": images, "seed": seed,
+                "labels": "hard", "split": split, "balanced_acc": str(score), "balanced_acc_std": "0.01"}  # fmt: skip
 
-    files = {
-        "selection": [row("random", 0.55), row("herding", 0.65), row("DMDistiller", 0.6), row("DSADistiller", 0.7),
-                      row("DMDistiller", 0.99, "50"), row("full", 0.9, "all")],
-        "fashionmnist": [row("DMDistiller", 0.8)],
-    }  # fmt: skip
-    monkeypatch.setattr(tables, "read", lambda name: files.get(name, []))
-    (line,) = tables.dm_overview_table().splitlines()[2:]
-    assert line == (
-        "| clinic (a file) | 20 | 55.0 ± 1.0 | 65.0 ± 1.0 | - | - | **60.0 ± 1.0** | 90.0 ± 1.0 "
-        "| convnet | selection.csv |"
-    )
+    rows = [
+        row("random", "val", 0.5), row("random", "test", 0.4), row("herding", "val", 0.65),
+        row("herding", "test", 0.6),
+        row("kmeans_f2", "val", 0.6), row("kmeans_f2", "test", 0.9), row("dm_f2", "val", 0.7), row("dm_f2", "test", 0.6),
+        row("krr", "val", 0.6), row("krr", "val", 0.7, "1"), row("krr", "test", 0.8), row("krr", "test", 0.6, "1"),
+        row("full", "val", 0.9, images="500"), row("full", "test", 0.85, images="500"),
+    ]  # fmt: skip
+    monkeypatch.setattr(tables, "read", lambda name: rows if name == "quality" else [])
+    assert tables.quality_table(methods=("dm_f2", "krr")).splitlines()[2:] == [
+        "| clinic (a file) | 20 | val | 50.0 ± 1.0 | 65.0 ± 1.0 (herding) | **70.0 ± 1.0** | 65.0 ± 7.1 (2) "
+        "| 90.0 ± 1.0 |",
+        "| |  | test | 40.0 ± 1.0 | 60.0 ± 1.0 (herding) | **60.0 ± 1.0** | 70.0 ± 14.1 (2) | 85.0 ± 1.0 |",
+    ]
+    import headline
+
+    monkeypatch.setattr(headline, "quality_groups", tables.quality_groups)
+    assert headline.points("clinic") == [(pytest.approx(4.0), pytest.approx(60 / 0.85), pytest.approx(60 / 0.85))]

@@ -56,7 +56,8 @@ class FolderDataModule(ArrayDataModule):
     names do.
 
     ``groups[split]`` has a number for each image, equal for images of one patient, if the table has a patient column,
-    if ``groups="dicom"``, or if one file contains several images.
+    if the files of all classes lie in patient folders (``ill/patient_01/x.dcm``), if ``groups="dicom"``, or if one
+    file contains several images.
 
     Args:
         root: Path of the folder.
@@ -65,6 +66,8 @@ class FolderDataModule(ArrayDataModule):
         fit: Method that makes an image square: ``stretch`` changes the proportions, ``crop`` cuts out the central
             square, ``pad`` adds a black border.
         color: Colour conversion of all files: ``grey``, ``rgb``, or ``keep``, which requires files of one kind.
+        pattern: Pattern of the file names in class folders, e.g. ``*_flair.nii.gz``. ``None`` reads all images but
+            masks; a pattern with the word ``mask``, ``seg`` etc. reads masks, too.
         read: Options of the file readers (`ReadOptions`): window, frames, slicing of volumes, limits.
         columns: Column names of the table (`Columns`).
         mixed_photometric: Accept DICOM files that are stored inverted (MONOCHROME1) beside files that are not.
@@ -115,6 +118,7 @@ class FolderDataModule(ArrayDataModule):
         size: int | None = None,
         fit: Fit = "stretch",
         color: Color = "keep",
+        pattern: str | None = None,
         read: ReadOptions = DEFAULT_READ,
         columns: Columns = DEFAULT_COLUMNS,
         mixed_photometric: bool = False,
@@ -168,7 +172,9 @@ class FolderDataModule(ArrayDataModule):
             raise ValueError(f"multi_label={multi_label} needs a table; class folders give one label per file")
         if read.frames == "mask" and table is None:
             raise ValueError("read.frames='mask' needs a table with the mask of each volume; give table")
-        self.modality = modality
+        if pattern is not None and table is not None:
+            raise ValueError(f"pattern={pattern!r} is for class folders, and table names its files; remove one of them")
+        self.modality, self.pattern = modality, pattern
         self.root, self.table = Path(root), None if table is None else Path(table)
         self.cache = None if cache is None else Path(cache)
         if self.cache is not None and self.cache.resolve().is_relative_to(self.root.resolve()):
@@ -185,7 +191,8 @@ class FolderDataModule(ArrayDataModule):
         arguments, defaults = (_flatten(options) for options in (self.options, DecodeOptions(DEFAULT_READ)))
         modality = {} if self.modality is None else {"modality": self.modality}
         changed = {key: value for key, value in arguments.items() if value != defaults[key]}
-        return {**super().reproducible_args, **modality, **changed}
+        pattern = {} if self.pattern is None else {"pattern": self.pattern}
+        return {**super().reproducible_args, **modality, **pattern, **changed}
 
     def prepare_data(self) -> None:
         """Write the cache, if there is one. One process writes it and all processes map it."""
@@ -226,7 +233,9 @@ class FolderDataModule(ArrayDataModule):
         masks = self.options.read.frames == "mask"
         with relative_permission_errors(self.root):
             if self.table is None:
-                entries = list_folders(self.root)
+                entries = list_folders(self.root, self.pattern)
+                if self.options.patients:  # identifiers of DICOM files are preferred to folder names
+                    entries = [replace(entry, patient=None) for entry in entries]
             else:
                 table = self.table if self.table.is_file() or self.table.is_absolute() else self.root / self.table
                 entries = list_table(self.root, table, self.columns, self.multi_label, masks)

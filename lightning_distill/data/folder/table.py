@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -13,6 +13,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_distill.data.checks.groups import SPLITS
 from lightning_distill.data.folder.files import check_root, is_file, list_files
 from lightning_distill.data.folder.index import SPLIT_NAMES, Entry, shorten_list
+from lightning_distill.data.folder.names import words
+from lightning_distill.data.folder.public_tables import describe_public_table
+from lightning_distill.data.folder.resolve import find_named_files
 
 #: Cells of multi-label data that mean no label, in lower case.
 NO_FINDING = ("", "no finding")
@@ -24,10 +27,15 @@ class Columns:
 
     Args:
         path: Column of the paths below root.
-        label: Column of the labels; ``a|b`` for several labels.
+        label: Column of the labels; a cell ``a|b`` has several labels. Several column names joined by ``|`` are 0/1
+            columns, one per label.
         patient: Column of the patients; the column is optional.
         split: Column of the splits (train, val or test); the column is optional.
         mask: Column of the paths of mask volumes below root, read with ``frames="mask"`` only.
+        uncertain: Replacement of cells -1 in 0/1 columns: 0 or 1. ``None`` refuses them.
+
+    Raises:
+        ValueError: ``uncertain`` is neither 0 nor 1.
 
     Example:
         >>> Columns(path="Image Index", label="Finding Labels").patient
@@ -39,6 +47,11 @@ class Columns:
     patient: str = "patient"
     split: str = "split"
     mask: str = "mask"
+    uncertain: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.uncertain not in (None, 0, 1):
+            raise ValueError(f"uncertain={self.uncertain}; it must be 0 or 1")
 
 
 def list_table(
@@ -46,8 +59,8 @@ def list_table(
 ) -> list[Entry]:
     """List the files of a CSV table with a path and a label in each row, and optionally patient, split and mask.
 
-    Columns are separated by commas, semicolons or tabs. Labels in one cell are separated by ``|``; in multi-label data
-    an empty cell and ``No Finding`` mean no label.
+    `find_named_files` describes the search for the files. Columns are separated by commas, semicolons or tabs. Labels
+    in one cell are separated by ``|``; in multi-label data an empty cell and ``No Finding`` mean no label.
 
     Args:
         root: Folder that the paths are relative to.
@@ -58,11 +71,13 @@ def list_table(
 
     Raises:
         FileNotFoundError: The table or the root does not exist.
-        ValueError: The table is not UTF-8 or lacks a column, a path is absolute, outside of the root, missing or
-            duplicated, a row has no label or patient, or a split is unknown.
+        ValueError: The table is not UTF-8 or lacks a column, a path is absolute, outside of root, missing, ambiguous
+            or duplicated, a row has no label or patient, or a split is unknown.
     """
     check_root(root)
-    rows = list(_rows(table, columns, masks))
+    rows = [
+        (line, _one_label(row, columns, f"{table.name}, line {line}")) for line, row in _rows(table, columns, masks)
+    ]
     if not rows:
         raise ValueError(f"{table.name} has no rows below its header; add one row per file")
     if multi_label is None:
@@ -76,23 +91,62 @@ def list_table(
             if not row[columns.patient]:
                 raise ValueError(f"{at} has no {columns.patient}; fill in all rows, or remove the column")
             patient = patients.setdefault(row[columns.patient], len(patients))
-        path, labels = _path(row[columns.path], at), _labels(row[columns.label], multi_label)
+        path, labels = _path(row[columns.path], at, columns.path), _labels(row[columns.label], multi_label)
         if not labels and not multi_label:
             raise ValueError(f"{at} has no {columns.label}; fill it in, remove the row, or set multi_label=True")
         mask = _path(row[columns.mask], at, columns.mask) if masks else None
         entries.append(Entry(path, _split(row.get(columns.split), at), labels, patient, mask))
+    paths = find_named_files(root, [entry.path for entry in entries], table)
+    entries = [replace(entry, path=path) for entry, path in zip(entries, paths, strict=True)]
     duplicates = [path for path, count in Counter(entry.path for entry in entries).items() if count > 1]
     if duplicates:
         raise ValueError(
             f"{table.name} lists {shorten_list(duplicates)} more than once; keep one row per file, a|b for two labels"
         )
     listed = {path for entry in entries for path in (entry.path, entry.mask) if path is not None}
-    if missing := [path for path in sorted(listed) if not is_file(root / path)]:
+    if missing := sorted(entry.mask for entry in entries if entry.mask and not is_file(root / entry.mask)):
         raise ValueError(f"{table.name} lists {shorten_list(missing)}, not found below root; correct root or the paths")
-    unlisted = sum(path not in listed for path, _ in list_files(root, root, {table.resolve()}))
-    if unlisted:
+    if unlisted := sum(path not in listed for path, _ in list_files(root, root, {table.resolve()})):
         rank_zero_warn(f"{unlisted} images below root have no row in {table.name} and are left out")
+    _warn_of_split_lists(root, table, any(columns.split in row for _, row in rows))
     return entries
+
+
+def _warn_of_split_lists(root: Path, table: Path, has_splits: bool) -> None:
+    """Warn of the text files in which public data sets list their splits, if the table has no splits."""
+    texts = [path.name for folder in (root, table.parent) for path in sorted(folder.glob("*.txt"))]
+    lists = [name for name in dict.fromkeys(texts) if set(words(PurePosixPath(name).stem)) & SPLIT_NAMES.keys()]
+    if lists and not has_splits:
+        rank_zero_warn(
+            f"{table.name} has no column of splits, and {shorten_list(lists)} may list them; add a column split to use "
+            "them, otherwise all rows are train"
+        )
+
+
+def _label_columns(columns: Columns, names: Iterable[str]) -> list[str]:
+    """Return the columns of the labels: one, or several 0/1 columns."""
+    return [columns.label] if columns.label in names else [name.strip() for name in columns.label.split("|")]
+
+
+def _one_label(row: dict[str, str], columns: Columns, at: str) -> dict[str, str]:
+    """Join 0/1 columns to one cell ``a|b``.
+
+    Raises:
+        ValueError: A cell is not 0 or 1, or is -1 and ``uncertain`` is not set.
+    """
+    if columns.label in row:
+        return row
+    labels = []
+    for name in _label_columns(columns, row):
+        cell = row[name].removesuffix(".0").removesuffix(".") or "0"
+        if cell == "-1":
+            if columns.uncertain is None:
+                raise ValueError(f"{at} has -1 in {name!r}, an uncertain label; set columns.uncertain to 0 or 1")
+            cell = str(columns.uncertain)
+        if cell not in ("0", "1"):
+            raise ValueError(f"{at} has a cell in {name!r} that is not 0 or 1; correct columns.label or the cell")
+        labels += [name] * (cell == "1")
+    return row | {columns.label: "|".join(labels)}
 
 
 def _rows(table: Path, columns: Columns, masks: bool) -> Iterator[tuple[int, dict[str, str]]]:
@@ -130,13 +184,12 @@ def _used_columns(names: list[str], columns: Columns, masks: bool, table: str) -
         ValueError: A required column is missing or duplicated. A first line without any of them may be a data row, so
             the message does not quote it.
     """
-    required = [columns.path, columns.label, *([columns.mask] if masks else [])]
+    required = [columns.path, *_label_columns(columns, names), *([columns.mask] if masks else [])]
     if missing := [name for name in required if name not in names]:
         present = f", only {', '.join(names)}" if len(missing) < len(required) else " in its first line"
-        raise ValueError(
-            f"{table} has no column {shorten_list(missing)}{present}; give its name as columns.path, columns.label "
-            "or columns.mask"
-        )
+        known = describe_public_table(names)
+        advice = known or "give its name as columns.path, columns.label or columns.mask"
+        raise ValueError(f"{table} has no column {shorten_list(missing)}{present}; {advice}")
     used = [name for name in (*required, columns.patient, columns.split) if name in names]
     if duplicates := [name for name in used if names.count(name) > 1]:
         raise ValueError(f"{table} has more than one column {shorten_list(duplicates)}; rename the others")

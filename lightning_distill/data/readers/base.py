@@ -201,6 +201,11 @@ def to_unit_range(values: NDArray[np.float64], low: float, high: float) -> NDArr
     return np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)
 
 
+def describe_bits(bits: int, low: float, high: float) -> str:
+    """Describe the intensity scale of pixels on the range of their stored type, for cards."""
+    return f"{bits} bit, {low:.10g} to {high:.10g} as 0 to 1"
+
+
 @contextmanager
 def translate_decoder_errors(name: str) -> Iterator[None]:
     """Turn the exceptions of a decoder into `UnreadableFile` and silence its warnings and log messages.

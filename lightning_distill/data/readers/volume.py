@@ -59,9 +59,15 @@ def load_volume(path: Path, max_pixels: int, name: str) -> Volume:
     shape = tuple(int(edge) for edge in image.shape)
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
+    if len(shape) < 3:
+        raise InvalidReadOption(
+            f"{name} has {' x '.join(map(str, shape))} voxels, one image and not a volume; store it with the shape "
+            f"{' x '.join(map(str, (*shape, 1)))}, or as PNG"
+        )
     if len(shape) != 3:
         raise InvalidReadOption(
-            f"{name} is {' x '.join(map(str, shape))}, not one volume; write each volume to its own file"
+            f"{name} has {' x '.join(map(str, shape))} voxels, {math.prod(shape[3:])} volumes and not one; write each "
+            "volume to its own file"
         )
     check_pixel_count(name, shape, max_pixels)
     stored = image.get_data_dtype()

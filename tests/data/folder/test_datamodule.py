@@ -458,6 +458,26 @@ def test_damaged_files_are_named_or_left_out_and_counted(root):
         FolderDataModule(str(root), on_error="skip").setup()
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_floats_that_are_no_numbers_are_left_out_and_named(scans, wrong):
+    folder = scans()
+    for path in folder.rglob("*.dcm"):
+        ds = pydicom.dcmread(path)
+        floats = ds.pixel_array.astype("<f4")
+        floats[3, 4] = wrong if path.name.endswith("5.dcm") else 7
+        for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+            del ds[keyword]
+        ds.FloatPixelData, ds.BitsAllocated = floats.tobytes(), 32
+        ds.save_as(path)
+    read = ReadOptions(window=(0, 4000))
+    with pytest.raises(ValueError, match=r"ill/.*5.dcm: it has NaN or infinite pixels; .* set on_error='skip'"):
+        FolderDataModule(folder, read=read).setup()
+    data = FolderDataModule(folder, read=read, on_error="skip", val_fraction=0.5)
+    with pytest.warns(UserWarning, match="1 of 8 files cannot be read and are left out"):
+        data.setup()
+    assert data.skipped == [f"ill/{NAME}5.dcm"]
+
+
 def test_a_wrong_setting_is_never_skipped(root):
     with pytest.raises(ValueError, match="is a PNG, JPEG or TIFF file and window= needs DICOM"):
         FolderDataModule(str(root), on_error="skip", read=ReadOptions(window="lung")).setup()

@@ -198,7 +198,7 @@ SPOILT = {
     "text": "cannot read the mask of v.nii: it is truncated, damaged or in an unsupported encoding",
     "gone": "cannot read the mask of v.nii: there is no such file",
     "nan": "cannot read the mask of v.nii: it has NaN or infinite voxels",
-    "series": "cannot read v.nii: the mask of v.nii is 6 x 7 x 9 x 2, not one volume",
+    "series": "cannot read v.nii: the mask of v.nii has 6 x 7 x 9 x 2 voxels, 2 volumes and not one",
 }
 
 

@@ -122,7 +122,7 @@ def test_several_windows_are_channels():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("functional.nii", {}, "functional.nii is 17 x 21 x 3 x 20, not one volume"),
+        ("functional.nii", {}, "functional.nii has 17 x 21 x 3 x 20 voxels, 20 volumes and not one"),
         ("reoriented_anat_moved.nii", {}, "stores floats, which have no fixed range; give window="),
         ("anatomical.nii", {"window": "lung"}, "does not declare its unit; set assume_hu=True"),
         (
@@ -135,6 +135,13 @@ def test_several_windows_are_channels():
 def test_what_cannot_be_read_as_asked_is_refused(name, options, message):
     with pytest.raises(InvalidReadOption, match=message):
         read(name, **options)
+
+
+def test_one_image_is_told_from_many_volumes(write):
+    message = "has 3 x 4 voxels, one image and not a volume; store it with the shape 3 x 4 x 1, or as PNG"
+    with pytest.raises(InvalidReadOption, match=message):
+        read_image(write(np.zeros((3, 4), np.uint8)))
+    assert read_image(write(np.zeros((3, 4, 1), np.uint8))).pixels.shape == (1, 4, 3)
 
 
 def test_one_time_point_is_one_volume(write):
