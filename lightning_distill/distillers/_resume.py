@@ -69,7 +69,9 @@ def find_changes(
     if checkpoint.get("method", method) != method:
         changes["method"] = (checkpoint["method"], method)
     for name, value in now.items():
-        if name.startswith("_") or name in UNCOMPARED or name not in before or before[name] is None:
+        if name.startswith("_") or name in UNCOMPARED or name not in before:
+            continue
+        if name in PRESET and before[name] is None:
             continue
         if _plain(before[name]) != _plain(value):
             changes[name] = (_plain(before[name]), _plain(value))
