@@ -119,6 +119,7 @@ def _lightning(argv: list[str]) -> None:
     from lightning_distill.callbacks import SyntheticSetExport
     from lightning_distill.data import ArrayDataModule
     from lightning_distill.distillers import Distiller
+    from lightning_distill.utils.checkpoint_file import verify_file
 
     for method in entry_points(group="lightning_distill.distillers"):
         method.load()  # methods of other packages can then be given by name alone
@@ -142,6 +143,16 @@ def _lightning(argv: list[str]) -> None:
                 help="Whether fit goes on from a checkpoint of another seed, rate, network or other data; the card "
                 "then lists what changed.",
             )
+
+        def _parse_ckpt_path(self) -> None:
+            """Keep the given options in fit: Lightning 2.6 replaces them by the checkpoint's without a word.
+
+            The distiller compares them with the checkpoint. ``validate`` and ``test`` take those of the checkpoint.
+            """
+            subcommand = self.config["subcommand"]
+            if subcommand != "fit":
+                verify_file(self.config[subcommand].ckpt_path or "")
+                super()._parse_ckpt_path()
 
         def before_instantiate_classes(self) -> None:
             for name in ("require_gain", "resume_with_changes"):

@@ -47,15 +47,15 @@ def config(folder) -> str:
     data = {"class_path": "lightning_distill.DigitsDataModule",
             "init_args": {"real_per_class": 8, "steps_per_epoch": 5}}  # fmt: skip
     folder.mkdir()
-    (folder / "config.yaml").write_text(yaml.safe_dump({"model": model, "data": data, "trainer": trainer}))
+    (folder / "run.yaml").write_text(yaml.safe_dump({"model": model, "data": data, "trainer": trainer}))
     (folder / "slow.py").write_text(SLOW)
-    return str(folder / "config.yaml")
+    return str(folder / "run.yaml")
 
 
 def start(folder, *options) -> subprocess.Popen:
     words = [sys.executable, "-W", "ignore", str(folder / "slow.py"), str(folder / "step"), "fit"]
     return subprocess.Popen(
-        [*words, "--config", str(folder / "config.yaml"), *options],
+        [*words, "--config", str(folder / "run.yaml"), *options],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=folder,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

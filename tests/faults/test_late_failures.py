@@ -15,7 +15,7 @@ DATA = ["--data", "DigitsDataModule"]
         ["evaluate", *DATA, "--ipc=1", "--baselines=[random]"],
         ["audit-data", *DATA],
         ["bench"],
-        ["mix", *DATA, "--synthetic_set=nothing", "--real=[0.5]"],
+        ["mix", *DATA, "--synthetic_set=nothing", "--real=[20]"],
         ["indicator", *DATA],
         ["report", "nothing"],
     ],
