@@ -36,6 +36,7 @@ from typing import Any
 
 import yaml
 
+from lightning_distill.sets.storage import read_set
 from lightning_distill.utils.csv_rows import read_csv, write_csv
 
 HERE = Path(__file__).parent
@@ -48,6 +49,9 @@ DIGEST_NAMES = {
     "lightning_distill.SyntheticImageLogger": "lightning_distill.SyntheticImages",
     "lightning_distill.SyntheticSetExport": "lightning_distill.ExportSyntheticSet",
 }
+#: Callback of checkpoints in the digests of rows made before `DistillCheckpoint`; it changes no image.
+FORMER_CHECKPOINT = "lightning.pytorch.callbacks.ModelCheckpoint"
+FORMER_OPTIONS = {"monitor": "val/acc", "mode": "max", "save_last": True}
 
 
 @dataclass
@@ -74,6 +78,9 @@ class Job:
         model = self.model
         options = model["model"]["init_args"]
         experts = self.experts if "experts" in options else {}
+        for callback in model["trainer"]["callbacks"]:
+            if callback["class_path"] == "lightning_distill.DistillCheckpoint":
+                callback |= {"class_path": FORMER_CHECKPOINT, "init_args": callback["init_args"] | FORMER_OPTIONS}
         if options.get("preset") == "paper":  # the only settings when the first rows were made
             del options["preset"]
         trained = [model, self.fit, experts] if self.baseline is None else [model["data"]]
@@ -159,7 +166,12 @@ def distil(job: Job, folder: Path) -> dict[str, object]:
         finally:
             state["seconds"] += time.perf_counter() - began
             done.write_text(json.dumps(state))
-    card = json.loads((best(here) / "card.json").read_text())
+    wanted = int(overrides.get("trainer.max_steps", config["trainer"]["max_steps"]))
+    reached = int(str(read_set(here / "last")[1]["steps"]))
+    if reached != wanted:
+        done.write_text(json.dumps({**state, "ended": False}))
+        raise RuntimeError(f"fit stopped at step {reached} of {wanted}; run the grid again to go on (see {here})")
+    card: dict[str, Any] = read_set(best(here))[1]
     return {
         "fit_seed": card["hyper_parameters"]["seed"],
         "fit_steps": card["steps"],

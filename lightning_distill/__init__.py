@@ -11,6 +11,9 @@ from lightning_distill._version import __version__
 
 if TYPE_CHECKING:
     from lightning_distill.callbacks import (
+        DistillCheckpoint as DistillCheckpoint,
+    )
+    from lightning_distill.callbacks import (
         ExpertTrajectoryRecorder as ExpertTrajectoryRecorder,
     )
     from lightning_distill.callbacks import (
@@ -138,6 +141,7 @@ _EXPORTS = {
     "DSADistiller": "distillers",
     "DataSpec": "spec",
     "DigitsDataModule": "data",
+    "DistillCheckpoint": "callbacks",
     "Distiller": "distillers",
     "ExpertTrajectoryRecorder": "callbacks",
     "FolderDataModule": "data",

@@ -12,7 +12,7 @@ from importlib import import_module
 from pkgutil import get_data
 
 from lightning_distill._version import __version__
-from lightning_distill.utils.errors import NoGainError
+from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
@@ -37,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: Exit status 2 for a wrong command line or invalid input, 3 for ``--require_gain true`` and a set
-            that does not beat its start; each after one line on standard error.
+            that does not beat its start, 130 after Ctrl-C and 143 after SIGTERM; each after one line on standard error.
     """
     argv = list(sys.argv[1:] if args is None else args)
     if not argv or argv[0] in ("-h", "--help"):
@@ -100,9 +100,22 @@ def _run(argv: list[str]) -> None:
             raise
         print(f"lightning-distill: {message}", file=sys.stderr)
         raise SystemExit(2) from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:
+        status = _stop_status(stop)
+        if status is None:
+            raise
         print("lightning-distill: stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(status) from None
+
+
+def _stop_status(stop: BaseException) -> int | None:
+    """Return the exit status of a command that Ctrl-C or SIGTERM ended; ``None`` for another end.
+
+    Lightning turns Ctrl-C into exit status 1, and SIGTERM into 0, which tells a shell that all went well.
+    """
+    if isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt):
+        return INTERRUPTED
+    return TERMINATED if type(stop).__name__ == "SIGTERMException" else None
 
 
 def _lightning(argv: list[str]) -> None:
@@ -114,6 +127,7 @@ def _lightning(argv: list[str]) -> None:
     from lightning_distill.callbacks.monitors import check_monitors
     from lightning_distill.data import ArrayDataModule
     from lightning_distill.distillers import Distiller
+    from lightning_distill.utils.checkpoint_file import verify_file
 
     for method in entry_points(group="lightning_distill.distillers"):
         method.load()  # methods of other packages can then be given by name alone
@@ -130,10 +144,30 @@ def _lightning(argv: list[str]) -> None:
                 default=False,
                 help="Whether fit ends with exit status 3 where the exported set does not beat its start.",
             )
+            parser.add_argument(
+                "--resume_with_changes",
+                type=bool,
+                default=False,
+                help="Whether fit goes on from a checkpoint of another seed, rate, network or other data; the card "
+                "then lists what changed.",
+            )
+
+        def _parse_ckpt_path(self) -> None:
+            """Keep the given options in fit: Lightning 2.6 replaces them by the checkpoint's without a word.
+
+            The distiller compares them with the checkpoint. ``validate`` and ``test`` take those of the checkpoint.
+            """
+            subcommand = self.config["subcommand"]
+            if subcommand != "fit":
+                verify_file(self.config[subcommand].ckpt_path or "")
+                super()._parse_ckpt_path()
 
         def before_instantiate_classes(self) -> None:
-            if self.config[self.subcommand].require_gain and self.subcommand != "fit":
-                raise ValueError(f"--require_gain is an option of fit, not of {self.subcommand}; leave it out")
+            for name in ("require_gain", "resume_with_changes"):
+                if self.config[self.subcommand][name] and self.subcommand != "fit":
+                    raise ValueError(f"--{name} is an option of fit, not of {self.subcommand}; leave it out")
+            if self.config[self.subcommand].get("resume_with_changes") and self.config["fit"].ckpt_path is None:
+                raise ValueError("--resume_with_changes needs --ckpt_path FILE, the checkpoint to go on from")
             if self.subcommand in ("validate", "test") and self.config[self.subcommand].ckpt_path is None:
                 raise ValueError(
                     f"{self.subcommand} needs --ckpt_path FILE, a checkpoint of fit; "
@@ -142,6 +176,7 @@ def _lightning(argv: list[str]) -> None:
 
         def before_fit(self) -> None:
             check_monitors(self.trainer, self.model)
+            self.model.resume_with_changes = self.config["fit"].resume_with_changes
             if not self.config["fit"].require_gain:
                 return
             callbacks: list[object] = self.trainer.callbacks  # type: ignore[attr-defined]

@@ -102,8 +102,8 @@ def test_importing_the_package_is_cheap_and_every_name_is_there():
 def test_public_names_are_the_inventory():
     assert sorted(lightning_distill.__all__) == [
         "ArrayDataModule", "BalancedDataModule", "CombinedDataModule", "DCDistiller", "DMDistiller", "DSADistiller",
-        "DataSpec", "DigitsDataModule", "Distiller", "ExpertTrajectoryRecorder", "FolderDataModule",
-        "FunctionalNetwork", "IDMDistiller", "KRRDistiller", "MNISTDataModule", "MTTDistiller",
+        "DataSpec", "DigitsDataModule", "DistillCheckpoint", "Distiller", "ExpertTrajectoryRecorder",
+        "FolderDataModule", "FunctionalNetwork", "IDMDistiller", "KRRDistiller", "MNISTDataModule", "MTTDistiller",
         "MedMNIST3DDataModule", "MedMNISTDataModule", "NpzDataModule", "Predictions", "Protocol", "RealBatch",
         "SitesDataModule", "StudentEvaluation", "SyntheticImageLogger", "SyntheticSet", "SyntheticSetExport",
         "TeacherEnsemble", "__version__", "create_network", "distill", "evaluate", "list_networks", "load_set",

@@ -1,8 +1,15 @@
-"""Callbacks that evaluate, log and export a set, and record experts."""
+"""Callbacks that evaluate, log and export a set, keep checkpoints, and record experts."""
 
+from lightning_distill.callbacks.checkpoint import DistillCheckpoint
 from lightning_distill.callbacks.expert_recorder import ExpertTrajectoryRecorder
 from lightning_distill.callbacks.image_logger import SyntheticImageLogger
 from lightning_distill.callbacks.set_export import SyntheticSetExport
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation
 
-__all__ = ["ExpertTrajectoryRecorder", "StudentEvaluation", "SyntheticImageLogger", "SyntheticSetExport"]
+__all__ = [
+    "DistillCheckpoint",
+    "ExpertTrajectoryRecorder",
+    "StudentEvaluation",
+    "SyntheticImageLogger",
+    "SyntheticSetExport",
+]

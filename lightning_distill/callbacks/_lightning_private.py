@@ -1,9 +1,10 @@
-"""Private attributes of Lightning that the callbacks read. Checked with Lightning 2.5 and 2.6."""
+"""Private attributes of Lightning that the callbacks use. Checked with Lightning 2.5 and 2.6."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+import torch
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -53,3 +54,37 @@ def as_transferred(trainer: Trainer, pl_module: LightningModule, batch: Any) -> 
         return batch
     batch = pl_module._on_before_batch_transfer(batch, dataloader_idx=0)
     return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+
+
+def validation_follows(trainer: Trainer) -> bool:
+    """Return True at the end of a training batch after which the trainer validates."""
+    fetcher = trainer.fit_loop._data_fetcher
+    assert fetcher is not None
+    return bool(trainer.enable_validation and trainer.fit_loop.epoch_loop._should_check_val_fx(fetcher))
+
+
+def finish_when_done(trainer: Trainer) -> None:
+    """Have a fit that resumes at its last step validate and call the hooks of the end of training.
+
+    Lightning returns at once there, so what a killed run had not validated or exported would be lost.
+    """
+    loop = trainer.fit_loop
+    if "run" in vars(loop):
+        return
+
+    def run() -> None:
+        del vars(loop)["run"]
+        loop.setup_data()
+        if loop.max_batches == 0 or trainer.limit_train_batches == 0 or not loop.done:
+            loop.run()
+            return
+        torch.set_grad_enabled(True)
+        loop.on_run_start()
+        if trainer.enable_validation:
+            trainer.validating = True
+            loop.epoch_loop.val_loop.restarting = False
+            loop.epoch_loop.val_loop.run()
+            trainer.training = True
+        loop.on_run_end()
+
+    vars(loop)["run"] = cast(Any, run)

@@ -21,6 +21,7 @@ from lightning_distill.callbacks._guard import (
     reason_not_to_measure,
     validate_yardsticks,
 )
+from lightning_distill.callbacks._lightning_private import finish_when_done
 from lightning_distill.callbacks._loggers import log_artifact
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation
@@ -34,7 +35,8 @@ from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.evaluation.teachers import TeacherEnsemble
 from lightning_distill.sets.card import make_card, relabelled_card
 from lightning_distill.sets.labeled_set import LabeledSet
-from lightning_distill.sets.storage import SET, check_writable, read_set, save_set
+from lightning_distill.sets.storage import SET, check_writable, mend_set, read_set, save_set
+from lightning_distill.utils.atomic_files import write_files_atomically
 from lightning_distill.utils.errors import NoGainError
 from lightning_distill.utils.rng import isolated_rng
 
@@ -51,6 +53,9 @@ class SyntheticSetExport(RenamedArguments, Callback):
     over images and students, the set is marked: "no better than 10 picked images a class". Real images are never
     exported in its place. Where the images began as real ones, the entry ``resemblance`` says how near they are to
     training images, beside the start and held-out images. Each yardstick costs one more training of the students.
+
+    The best set is also kept in checkpoints: a resumed run writes it again where it is missing or newer than the
+    checkpoint. A run that is resumed at its last step validates, exports and compares what it had not.
 
     Args:
         dirpath: Folder to write to, checked before the run.
@@ -106,12 +111,16 @@ class SyntheticSetExport(RenamedArguments, Callback):
         self.best_score: float | None = None
         self.gain: GainCheck | None = None
         self._ensemble: TeacherEnsemble | None = None
+        self._best_file: bytes | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check before the run that the folder can be written, labels can be made and a required gain measured."""
         if stage != "fit":
             return
         check_writable(self.dirpath)
+        if trainer.is_global_zero:
+            for name in ("best", "last"):
+                mend_set(self.dirpath / name)
         self.gain = None
         if self.labels == "soft" and not isinstance(_datamodule(trainer), ArrayDataModule):
             raise ValueError("labels='soft' needs trainer.fit(..., datamodule=...) with an ArrayDataModule")
@@ -129,6 +138,11 @@ class SyntheticSetExport(RenamedArguments, Callback):
         if self.labels == "soft" and isinstance(pl_module, Distiller):
             self._ensemble = self._make_teachers(trainer, pl_module)
 
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the best set of the checkpoint again where the folder lacks it or holds another one."""
+        self._restore_best()
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the set as the last, and as the best if its score is the best so far."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
@@ -138,12 +152,15 @@ class SyntheticSetExport(RenamedArguments, Callback):
         if score is not None and self._better(float(score)):
             self.best_score = float(score)
             self._write(trainer, pl_module, "best")
+            self._best_file = (self.dirpath / "best" / SET).read_bytes() if trainer.is_global_zero else None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last set, compare the exported one with its yardsticks, and log it to W&B."""
         self._write(trainer, pl_module, "last")
         if not isinstance(pl_module, Distiller):
             return
+        if trainer.is_global_zero and self._restore_best():
+            rank_zero_warn(f"{self.dirpath / 'best'} was removed or changed during the run; it was written again")
         name = "best" if self.best_score is not None and (self.dirpath / "best" / SET).is_file() else "last"
         name = trainer.strategy.broadcast(name)
         if self._ensemble is not None:
@@ -161,12 +178,30 @@ class SyntheticSetExport(RenamedArguments, Callback):
             raise NoGainError(f"{text[0].lower()}{text[1:]}")
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best score so far."""
-        return {"best_score": self.best_score}
+        """Return the best score so far and the file of the best set."""
+        best = self._best_file
+        content = None if best is None else torch.frombuffer(bytearray(best), dtype=torch.uint8)
+        return {"best_score": self.best_score, "best_set": content}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best score so far."""
-        self.best_score = state_dict["best_score"]
+        """Restore the best score so far and the file of the best set."""
+        self.best_score, content = state_dict["best_score"], state_dict.get("best_set")
+        self._best_file = None if content is None else content.numpy().tobytes()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Have a run that is resumed at its last step validate and export."""
+        if trainer.state.fn == "fit":
+            finish_when_done(trainer)
+
+    def _restore_best(self) -> bool:
+        """Write the best set again where it is missing or differs; return whether it did."""
+        path = self.dirpath / "best" / SET
+        if self._best_file is None or (path.is_file() and path.read_bytes() == self._best_file):
+            return False
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_files_atomically({path: self._best_file})
+        mend_set(path.parent)
+        return True
 
     def _better(self, score: float) -> bool:
         if self.best_score is None or math.isnan(self.best_score):
@@ -261,6 +296,8 @@ class SyntheticSetExport(RenamedArguments, Callback):
         learned = [name for name, tensor in learnables.items() if tensor is not None]
         method, step = type(pl_module).__name__, trainer.global_step
         card = make_card(method, hyper_parameters, scores, str(hp["init"]), step, learned)
+        if pl_module.changes:
+            card["resumed_with_changes"] = pl_module.changes
         card["gain"] = _not_measured("the comparison follows at the end of the run, for the exported set alone")
         save_set(self.dirpath / name, exported_set(synthetic), card)
 

@@ -19,7 +19,7 @@ from lightning_distill.commands._options import command_line, progress_bar
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.groups import PATIENT
 from lightning_distill.data.checks.splits import RawSplits
-from lightning_distill.sets.storage import check_writable
+from lightning_distill.sets.storage import check_file_writable
 from lightning_distill.utils.csv_rows import append_csv
 
 STYLES = {"blocks": "bold red", "warns": "yellow", "unknown": "dim", "ok": "green"}
@@ -77,7 +77,7 @@ def audit_data(
     """
     command = command_line(audit_data, locals())
     if out is not None:
-        check_writable(Path(out).parent)
+        check_file_writable(out)
     splits = data.load_splits()
     with progress_bar() as bar:
         task = bar.add_task("checking images", total=total_work(splits))

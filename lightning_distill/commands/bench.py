@@ -15,7 +15,7 @@ from lightning_distill.bench.schedule import NAMES, Result, measure_within
 from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import command_line, report_to
 from lightning_distill.networks import check_network
-from lightning_distill.sets.storage import check_writable
+from lightning_distill.sets.storage import check_file_writable
 from lightning_distill.utils.csv_rows import write_csv
 from lightning_distill.utils.hardware import machine_description, resolve_device
 
@@ -66,7 +66,7 @@ def bench(
     check_paths(selected)
     check_network(network)
     if out is not None:
-        check_writable(Path(out).parent)
+        check_file_writable(out)
     size = Size(classes, channels, side, ipc, real_per_class, None, network, None, inner, syn_steps)
     console = plain_console()
     console.print(f"{machine_description()}: {size}")

@@ -19,7 +19,7 @@ from lightning_distill.evaluation.metrics.intervals import small_split_warning
 from lightning_distill.evaluation.metrics.relative import RelativeScores
 from lightning_distill.evaluation.result import EvaluationResult
 from lightning_distill.evaluation.result_table import ResultRow, architecture_table, rich_table
-from lightning_distill.sets.storage import check_writable
+from lightning_distill.sets.storage import check_file_writable, check_writable
 from lightning_distill.utils.csv_rows import append_csv, read_csv
 
 
@@ -51,10 +51,10 @@ def evaluate(
         ValueError: An option is invalid, the set does not fit the data, or the CSV has other columns.
         OSError: The folder of ``out`` or ``predictions`` cannot be written.
     """
-    for folder in (Path(out).parent if out is not None else None, predictions):
-        if folder is not None:
-            check_writable(folder)
+    if predictions is not None:
+        check_writable(predictions)
     if out is not None:
+        check_file_writable(out)
         read_csv(Path(out), ResultRow)
 
     def save(result: EvaluationResult, rows: Sequence[ResultRow]) -> None:

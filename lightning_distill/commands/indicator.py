@@ -21,7 +21,7 @@ from lightning_distill.indicator import predict
 from lightning_distill.indicator.predict import IndicatorResult
 from lightning_distill.indicator.predictors import NEIGHBOURS
 from lightning_distill.indicator.rows import IndicatorRow
-from lightning_distill.sets.storage import check_writable
+from lightning_distill.sets.storage import check_file_writable
 from lightning_distill.utils.csv_rows import write_csv
 
 
@@ -47,7 +47,7 @@ def indicator(
         OSError: The folder of ``out`` cannot be written.
     """
     if out is not None:
-        check_writable(Path(out).parent)
+        check_file_writable(out)
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     with Progress(*columns) as bar:
         result = predict.predict_accuracies(data, ipc, on_progress=report_to(bar), **options)

@@ -14,7 +14,7 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import mixing
 from lightning_distill.evaluation.mixing import MixRow, summarize
 from lightning_distill.evaluation.result_table import percent
-from lightning_distill.sets.storage import check_writable
+from lightning_distill.sets.storage import check_file_writable
 from lightning_distill.utils.csv_rows import append_csv, parse_row, read_csv
 
 
@@ -43,7 +43,7 @@ def mix(data: ArrayDataModule, synthetic_set: str, *, out: str | None = None, **
     """
     known: list[MixRow] = []
     if out is not None:
-        check_writable(Path(out).parent)
+        check_file_writable(out)
         known = [parse_row(MixRow, cells) for cells in read_csv(Path(out), MixRow)]
     measured: list[MixRow] = []
 

@@ -16,7 +16,8 @@ from lightning_distill.report.neighbours import check_fits, count_chunks, neares
 from lightning_distill.report.page import page
 from lightning_distill.report.runs import Run, read_input
 from lightning_distill.report.set_section import Neighbours
-from lightning_distill.sets.storage import check_writable, write_files_atomically
+from lightning_distill.sets.storage import check_file_writable
+from lightning_distill.utils.atomic_files import write_files_atomically
 
 #: Number of validation images whose nearest training image is the reference for the set's distances.
 REFERENCE_IMAGES = 256
@@ -44,7 +45,7 @@ def report(inputs: list[str], *, out: str = "report.html", data: ArrayDataModule
         OSError: The folder of ``out`` cannot be written.
     """
     path = Path(out)
-    check_writable(path.parent)
+    check_file_writable(path)
     runs = [read_input(path) for path in dict.fromkeys(inputs)]
     neighbours = {} if data is None else find_neighbours(runs, data)
     text = page(runs, neighbours, datetime.date.today().isoformat())

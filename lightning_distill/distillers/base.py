@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from lightning_distill._renamed import RenamedArguments
 from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.data import ArrayDataModule, require_array_datamodule
 from lightning_distill.distillers._checkpoint import CheckpointMixin
+from lightning_distill.distillers._resume import describe_data
 from lightning_distill.distillers._sharding import ClassShardingMixin
 from lightning_distill.distillers._validation import (
     log_performance_hints,
@@ -25,6 +26,7 @@ from lightning_distill.distillers._validation import (
     validate_trainer,
     warn_if_few_steps,
 )
+from lightning_distill.distillers.checkpoint_io import use_verified_checkpoints
 from lightning_distill.distillers.presets import PresetName, fitting_formation, preset_arguments
 from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.functional.build import build_functional_network, estimate_image_passes
@@ -164,12 +166,14 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         """Read shape, classes and statistics from the data, and make the set unless a checkpoint brought it."""
         datamodule = require_array_datamodule(self.trainer.datamodule)  # type: ignore[attr-defined]
         validate_trainer(self.trainer)
+        use_verified_checkpoints(self.trainer, fall_back=stage == "fit")
         validate_data(datamodule.spec, self.trainer.precision, getattr(self, "synthetic", None))
         if hasattr(self, "synthetic"):
             self.resolve_preset(datamodule)
         else:
             self.synthetic = self.init_synthetic(datamodule)
         if stage == "fit":
+            self.data_record = describe_data(datamodule)
             self.configure_network(datamodule)
 
     def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
@@ -224,10 +228,6 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         """Do nothing: `StudentEvaluation` trains and scores the students."""
 
     test_step = validation_step
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameter groups of the optimizer; each may have an ``lr`` of its own."""
-        return [{"params": [self.synthetic.images]}]
 
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         """Return the SGD optimizer of the set and its schedule."""

@@ -12,8 +12,9 @@ from safetensors.numpy import save
 
 from lightning_distill.evaluation.teachers import TeacherEnsemble
 from lightning_distill.functional.network import Parameters
-from lightning_distill.sets.storage import Arrays, digest, write_files_atomically
+from lightning_distill.sets.storage import Arrays, digest
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.atomic_files import write_files_atomically
 
 KEY, FREQUENCIES = "teachers", "frequencies"
 

@@ -7,14 +7,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 
+from lightning_distill.callbacks.checkpoint import DistillCheckpoint
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
@@ -81,9 +80,7 @@ class CandidateRun:
         """
         checkpoint = self.folder / f"{LAST}.ckpt"
         distiller, times = self.recipe.build(**self.options), StepTimes(on_step)
-        saver = ModelCheckpoint(
-            self.folder, LAST, train_time_interval=timedelta(seconds=30), enable_version_counter=False
-        )
+        saver = DistillCheckpoint(self.folder, monitor=None)
         with quiet():
             trainer = Trainer(
                 max_steps=steps,
@@ -102,7 +99,6 @@ class CandidateRun:
                 ckpt_path=str(checkpoint) if checkpoint.is_file() else None,
                 weights_only=True,
             )
-            trainer.save_checkpoint(checkpoint)
         return distiller, times.seconds
 
     def start(self) -> LabeledSet:

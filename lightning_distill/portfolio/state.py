@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lightning_distill.sets.storage import write_files_atomically
+from lightning_distill.utils.atomic_files import write_files_atomically
 
 STATE = "portfolio.json"
 

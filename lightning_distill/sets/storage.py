@@ -27,6 +27,8 @@ from lightning_distill.augmentation.presets import describe
 from lightning_distill.sets.formation import NUMPY_DECODER
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.atomic_files import remove_stale_temporaries
+from lightning_distill.utils.atomic_files import write_files_atomically as write_files_atomically
 
 SET, CARD = "set.safetensors", "card.json"
 Card = dict[str, object]
@@ -146,26 +148,34 @@ def check_writable(folder: str | os.PathLike[str]) -> None:
         raise type(error)(error.errno, f"cannot write to {folder}: {error.strerror}; choose another folder") from error
 
 
-def write_files_atomically(contents: dict[Path, bytes]) -> None:
-    """Write all files under temporary names in their folders, then rename them.
-
-    Args:
-        contents: Content of each file by path.
+def check_file_writable(path: str | os.PathLike[str]) -> None:
+    """Test that a file can be written, before a long run starts.
 
     Raises:
-        OSError: A folder cannot be written, or the disk is full. Older files are kept.
+        OSError: The path is a folder, or its folder cannot be written; the message names it.
     """
-    written: dict[Path, str] = {}
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"cannot write to {path}: it is a folder; name a file in it")
+    check_writable(Path(path).parent)
+
+
+def mend_set(folder: str | os.PathLike[str]) -> None:
+    """Make a folder whole after a kill: write ``card.json`` from the set again, and remove temporary files.
+
+    The card inside of the set is the one that counts.
+
+    Args:
+        folder: Folder of a set; may be missing.
+    """
+    path = Path(folder)
+    for name in (SET, CARD):
+        remove_stale_temporaries(path / name)
+    if not (path / SET).is_file():
+        return
     try:
-        for path, content in contents.items():
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as temporary:
-                written[path] = temporary.name
-                temporary.write(content)
-                temporary.flush()
-                os.fsync(temporary.fileno())
-            os.chmod(temporary.name, 0o644)
-        for path, name in written.items():
-            os.replace(name, path)
-    finally:
-        for name in written.values():
-            Path(name).unlink(missing_ok=True)
+        with safe_open(path / SET, framework="np") as file:
+            text = (file.metadata() or {})["card"].encode()
+    except (SafetensorError, KeyError):
+        return  # no set file; its reader refuses it
+    if not (path / CARD).is_file() or (path / CARD).read_bytes() != text:
+        write_files_atomically({path / CARD: text})

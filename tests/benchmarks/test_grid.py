@@ -127,6 +127,18 @@ def test_a_fit_that_was_killed_goes_on_from_its_checkpoint(runner, monkeypatch):
     assert json.loads(Path("runs/digits_dc-1/last/card.json").read_text())["steps"] == 4
 
 
+def test_a_fit_that_ends_early_with_status_0_gets_no_row(runner, monkeypatch, capsys):
+    arguments = write(SMALL, configs=["digits_dc"], baselines=[], fit={**SMALL["fit"], "trainer.max_steps": 4})
+    whole = runner.call
+    monkeypatch.setattr(runner, "call", lambda call, log: whole([*call, "--trainer.max_steps=2"], log))
+    assert runner.main(arguments) == 1
+    assert "fit stopped at step 2 of 4; run the grid again to go on" in capsys.readouterr().err
+    assert not Path("out.csv").exists()
+    monkeypatch.setattr(runner, "call", whole)
+    assert runner.main(arguments) == 0
+    assert [row["fit_steps"] for row in rows()] == ["4"]
+
+
 def test_a_job_that_fails_is_named_and_the_others_go_on(runner, capsys):
     rules = [{"match": "digits_dc-1", "fit": {"model.outer_loop": 0}}]
     assert runner.main(write(SMALL, configs=["digits_dc"], rules=rules)) == 1

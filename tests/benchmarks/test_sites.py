@@ -127,8 +127,8 @@ def test_the_overview_shows_methods_beside_the_pick_that_is_best_on_val(script, 
 
     rows = [
         row("random", "val", 0.5), row("random", "test", 0.4), row("herding", "val", 0.65),
-        row("herding", "test", 0.6),
-        row("kmeans_f2", "val", 0.6), row("kmeans_f2", "test", 0.9), row("dm_f2", "val", 0.7), row("dm_f2", "test", 0.6),
+        row("herding", "test", 0.6), row("kmeans_f2", "val", 0.6), row("kmeans_f2", "test", 0.9),
+        row("dm_f2", "val", 0.7), row("dm_f2", "test", 0.6),
         row("krr", "val", 0.6), row("krr", "val", 0.7, "1"), row("krr", "test", 0.8), row("krr", "test", 0.6, "1"),
         row("full", "val", 0.9, images="500"), row("full", "test", 0.85, images="500"),
     ]  # fmt: skip

@@ -10,15 +10,19 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
-from lightning_distill.sets.storage import Card, write_files_atomically
+from lightning_distill.sets.storage import Card, digest
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.atomic_files import write_files_atomically
 
 CARD = "card.json"
+#: Key of the digest in the metadata of a file. Files of version 0.1.0 have none.
+DIGEST = "sha256"
 
 
 def write_epoch(folder: str | Path, epoch: int, parameters: Mapping[str, Tensor]) -> None:
@@ -28,7 +32,13 @@ def write_epoch(folder: str | Path, epoch: int, parameters: Mapping[str, Tensor]
         OSError: The folder cannot be written, or the disk is full.
     """
     tensors = {name: tensor.detach().float().cpu().contiguous().clone() for name, tensor in parameters.items()}
-    write_files_atomically({epoch_path(folder, epoch): save(tensors)})
+    metadata = {DIGEST: digest_of_epoch(epoch, tensors)}
+    write_files_atomically({epoch_path(folder, epoch): save(tensors, metadata)})
+
+
+def digest_of_epoch(epoch: int, tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of the parameters of an epoch, their names and its number."""
+    return digest({"epoch": np.array(epoch), **{name: tensor.numpy() for name, tensor in tensors.items()}})
 
 
 def write_expert_card(folder: str | Path, network: str, spec: DataSpec | None, training: Mapping[str, object]) -> None:
@@ -106,7 +116,7 @@ class ExpertFiles:
                     "experts for longer or lower max_start"
                 )
             for epoch in range(epochs + 1):
-                _validate_file(epoch_path(one, epoch), parameters)
+                _validate_file(epoch_path(one, epoch), epoch, parameters)
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -116,8 +126,13 @@ class ExpertFiles:
         return epochs_in(self.folders[expert])
 
     def parameters_at(self, expert: int, epoch: int, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-        """Return the parameters by name of one expert after an epoch."""
-        return load_file(epoch_path(self.folders[expert], epoch), device=str(device))
+        """Return the parameters by name of one expert after an epoch.
+
+        Raises:
+            ValueError: The file was damaged during the run.
+        """
+        tensors = _read_epoch(epoch_path(self.folders[expert], epoch), epoch)
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 def _validate_network_and_data(folder: Path, network: str, spec: DataSpec) -> None:
@@ -146,13 +161,30 @@ def _validate_network_and_data(folder: Path, network: str, spec: DataSpec) -> No
         )
 
 
-def _validate_file(path: Path, parameters: Mapping[str, Tensor]) -> None:
+def _read_epoch(path: Path, epoch: int) -> dict[str, Tensor]:
+    """Return the parameters of an epoch, verified by their digest.
+
+    Raises:
+        ValueError: The file is truncated or damaged.
+    """
+    problem = ""
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        name = f"{path.parent.name}/{path.name}"
-        raise ValueError(f"{name} is truncated or damaged ({error}); make this expert again") from error
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            expected = (file.metadata() or {}).get(DIGEST)
+        if expected is not None and expected != digest_of_epoch(epoch, tensors):
+            problem = "its sha256 differs"
+        elif not all(tensor.isfinite().all() for tensor in tensors.values()):
+            problem = "it holds numbers that are not finite"
+    except (SafetensorError, TypeError, ValueError, RuntimeError) as error:
+        problem = str(error)
+    if problem:
+        raise ValueError(f"{path.parent.name}/{path.name} is truncated or damaged ({problem}); make this expert again")
+    return tensors
+
+
+def _validate_file(path: Path, epoch: int, parameters: Mapping[str, Tensor]) -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in _read_epoch(path, epoch).items()}
     expected = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
     if shapes != expected:
         odd = sorted(name for name in {*shapes, *expected} if shapes.get(name) != expected.get(name))[0]

@@ -14,8 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lightning_distill.evaluation.metrics.classification import class_probabilities
-from lightning_distill.sets.storage import write_files_atomically
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.atomic_files import write_files_atomically
 
 CARD = "predictions"
 _TINY = 1e-12  # lower limit of mean probabilities, so that logits stay finite
