@@ -28,7 +28,7 @@ MAP_PLAIN_ABOVE = 1 << 26
 _LOCAL = struct.Struct("<4s5H3L2H")
 #: A file is rejected as a decompression bomb if its decompressed size exceeds this number of bytes and this multiple of
 #: the file size. Medical images compress by a factor of 2 to 5, zeros by 1000.
-BOMB_ABOVE, BOMB_RATIO = 1 << 30, 200
+BOMB_ABOVE, BOMB_RATIO = 1 << 27, 200
 #: Bytes read at once to compare a checksum, and to decompress a member to disk.
 CHUNK_BYTES, DECOMPRESS_CHUNK_BYTES = 1 << 22, 1 << 24
 #: Errors of the operating system that are re-raised: the file itself may be intact.

@@ -12,13 +12,13 @@ from typing import cast
 import kornia
 import torch
 import torch.nn.functional as F
-from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_distill.sets.formation import rows_of_images
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.lazy_images import LazyImages
 from lightning_distill.spec import FLOAT16_MAX, DataSpec
+from lightning_distill.utils.distributed import warn_on_first_rank
 
 #: Weights of red, green and blue in grey (ITU-R BT.601), those of kornia's ``rgb_to_grayscale`` and Pillow's mode L.
 GREY = (0.299, 0.587, 0.114)
@@ -113,7 +113,7 @@ def map_class_names(labeled_set: LabeledSet, data: DataSpec, map_classes: Mappin
         soft = rows_of_images(mapped, order)
     present = torch.bincount(labels, minlength=data.num_classes).tolist()
     if empty := [name for name, images in zip(data.class_names, present, strict=True) if not images]:
-        rank_zero_warn(
+        warn_on_first_rank(
             f"the set has no images of {', '.join(map(repr, empty))}; students are not trained on these classes"
         )
     spec = replace(labeled_set.spec, class_names=data.class_names, task=data.task)
@@ -193,4 +193,4 @@ def _check_scale(made_from: DataSpec, data: DataSpec) -> None:
     )
     if made_from.storage_dtype != data.storage_dtype:
         raise ValueError(f"{message}; rescale the images of the data to the range of the set")
-    rank_zero_warn(f"{message}; check that both use the same units")
+    warn_on_first_rank(f"{message}; check that both use the same units")

@@ -26,11 +26,14 @@ from torch.utils.data import TensorDataset
 from lightning_distill.augmentation.presets import describe
 from lightning_distill.sets.formation import NUMPY_DECODER
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.schema import check_arrays, check_card
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.atomic_files import remove_stale_temporaries
 from lightning_distill.utils.atomic_files import write_files_atomically as write_files_atomically
 
 SET, CARD = "set.safetensors", "card.json"
+#: Version of the files that are written. The sha256 of version 1 does not cover the card.
+FORMAT = 2
 Card = dict[str, object]
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -65,14 +68,15 @@ def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Pa
         arrays["formation"] = np.array(data.formation, np.int64)
         card = {**card, "formation": data.formation, "decode": NUMPY_DECODER}
     augmentation = describe(data.spec.augmentation, data.spec.shape[0])
-    card = {**card, "data": data.spec.to_dict(), "augmentation": augmentation, "sha256": digest(arrays)}
+    card = {**card, "format": FORMAT, "data": data.spec.to_dict(), "augmentation": augmentation}
+    card["sha256"] = digest(arrays, card)
     text = json.dumps(card, indent=2, ensure_ascii=False)
     write_files_atomically({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
     return folder / SET
 
 
 def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
-    """Read a set and its card, and verify the hash of the tensors.
+    """Read a set and its card, and verify their hash and that they are those of a set.
 
     Args:
         path: File ``set.safetensors``, or the folder that contains it.
@@ -82,7 +86,8 @@ def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is not a set file, or the tensors do not match the hash.
+        ValueError: The file is not a set file, tensors or card do not match the hash, or a tensor is not finite, out of
+            range or of another shape than the card says.
     """
     path = Path(path)
     path = path / SET if path.is_dir() else path
@@ -91,14 +96,18 @@ def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
     try:
         with safe_open(path, framework="np") as file:
             card: Card = json.loads((file.metadata() or {})["card"])
+            check_card(card)
             arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         expected, spec = card["sha256"], DataSpec.from_dict(card["data"])  # type: ignore[arg-type]
+        actual = digest(arrays, card if card.get("format", 1) != 1 else None)
+        same_units = all(np.array_equal(np.float32(getattr(spec, name)), arrays[name]) for name in ("mean", "std"))
+        if actual == expected and same_units:
+            check_arrays(arrays, spec)
         labels = torch.from_numpy(arrays["labels"])
         labels = spec.group_indices(labels) if spec.multi_label else labels
-    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path.name} is not a readable set file: {error}; obtain the file again") from error
-    same_units = all(np.array_equal(np.float32(getattr(spec, name)), arrays[name]) for name in ("mean", "std"))
-    if digest(arrays) != expected or not same_units:
+    if actual != expected or not same_units:
         raise ValueError(f"{path.name} was changed after it was written (sha256 differs); obtain the file again")
     soft = torch.from_numpy(arrays["soft_labels"]) if "soft_labels" in arrays else None
     lr = float(arrays["lr"]) if "lr" in arrays else None
@@ -124,13 +133,21 @@ def load_set(path: str | os.PathLike[str]) -> TensorDataset:
     return TensorDataset(data.spec.normalize(data.pixels), data.targets)
 
 
-def digest(arrays: Arrays) -> str:
-    """Compute the sha256 over name, dtype, shape and little-endian bytes of each array, sorted by name."""
+def digest(arrays: Arrays, card: Card | None = None) -> str:
+    """Compute the sha256 over name, dtype, shape and little-endian bytes of each array, sorted by name, and the card.
+
+    Args:
+        arrays: Arrays by name.
+        card: Card whose entries are hashed too, as JSON with sorted keys, except ``sha256`` itself.
+    """
     sha = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
         sha.update(array.tobytes())
+    if card is not None:
+        said = {key: value for key, value in card.items() if key != "sha256"}
+        sha.update(json.dumps(json.loads(json.dumps(said)), sort_keys=True).encode())
     return sha.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -14,6 +15,12 @@ def rank_and_world_size() -> tuple[int, int]:
     """Return this rank and the number of ranks; ``(0, 1)`` without ``torch.distributed``."""
     initialized = distributed.is_available() and distributed.is_initialized()
     return (distributed.get_rank(), distributed.get_world_size()) if initialized else (0, 1)
+
+
+def warn_on_first_rank(message: str) -> None:
+    """Warn on the first rank only; ``rank_zero_warn`` needs Lightning to have set the rank."""
+    if rank_and_world_size()[0] == 0:
+        warnings.warn(message, stacklevel=3)
 
 
 def shard(items: Sequence[Item]) -> list[Item]:

@@ -229,7 +229,9 @@ def translate_decoder_errors(name: str) -> Iterator[None]:
             yield
     except (UnreadableFile, InvalidReadOption, MemoryError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise  # a decoder in Rust panics with a BaseException of its own; Ctrl-C and the like go on
         if isinstance(error, OSError) and error.errno in _SYSTEM_ERRORS:
             raise type(error)(error.errno, f"cannot read {name}: {error.strerror}") from None
         if isinstance(error, FileNotFoundError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.students.trainer import Student
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.distributed import gather_shards, rank_and_world_size
+from lightning_distill.utils.distributed import gather_shards, rank_and_world_size, warn_on_first_rank
 
 
 class TrainedStudents:
@@ -100,7 +99,7 @@ class TrainedStudents:
         if absent := reports[0].absent:
             names = ", ".join(repr(self.spec.class_names[label]) for label in absent)
             which = f"with and without {names}" if self.spec.task == "multi-label" else f"of {names}"
-            _warn(f"no real images {which} to score on: left out of balanced accuracy and AUROC")
+            warn_on_first_rank(f"no real images {which} to score on: left out of balanced accuracy and AUROC")
         diverged = [(report.architecture, report.seed) for report in reports if report.diverged]
         self._warn_diverged(diverged)
         return Scores(
@@ -161,7 +160,7 @@ class TrainedStudents:
             self._warned = True
             names = ", ".join(f"{architecture!r} with seed {seed}" for architecture, seed in diverged)
             advice = "counted as finding all classes equally probable; try a lower learning rate"
-            _warn(f"students diverged, their logits are not finite ({names}): {advice}")
+            warn_on_first_rank(f"students diverged, their logits are not finite ({names}): {advice}")
 
 
 @dataclass(frozen=True)
@@ -184,9 +183,3 @@ def _to_floats(values: Mapping[str, Tensor]) -> dict[str, float]:
             shape = tuple(value.shape)
             raise ValueError(f"the metric {name!r} returns {shape} numbers, not one; use another average, e.g. 'macro'")
     return {name: float(value) for name, value in values.items()}
-
-
-def _warn(message: str) -> None:
-    """Warn on the first rank only; ``rank_zero_warn`` would import Lightning."""
-    if rank_and_world_size()[0] == 0:
-        warnings.warn(message, stacklevel=3)
