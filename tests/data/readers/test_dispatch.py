@@ -78,3 +78,16 @@ def test_an_unsupported_file_lists_the_suffixes_of_all_readers(root, tmp_path):
     (tmp_path / "x.txt").write_text("hello")
     with pytest.raises(ValueError, match=r"x.txt: its format is not supported; convert it to one of png, .*, toy "):
         read_image(tmp_path / "x.txt")
+
+
+def test_a_panic_of_a_decoder_in_rust_is_an_unreadable_file_and_ctrl_c_is_not():
+    from lightning_distill.data.readers.base import UnreadableFile, translate_decoder_errors
+
+    panic = type("PanicException", (BaseException,), {})
+    with (
+        pytest.raises(UnreadableFile, match="cannot read scan.dcm: it is truncated"),
+        translate_decoder_errors("scan.dcm"),
+    ):
+        raise panic("index out of range")
+    with pytest.raises(KeyboardInterrupt), translate_decoder_errors("scan.dcm"):
+        raise KeyboardInterrupt
