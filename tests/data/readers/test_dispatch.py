@@ -85,7 +85,7 @@ def test_a_panic_of_a_decoder_in_rust_is_an_unreadable_file_and_ctrl_c_is_not():
 
     panic = type("PanicException", (BaseException,), {})
     with (
-        pytest.raises(UnreadableFile, match="cannot read scan.dcm: it is truncated"),
+        pytest.raises(UnreadableFile, match=r"cannot read scan\.dcm: it is truncated"),
         translate_decoder_errors("scan.dcm"),
     ):
         raise panic("index out of range")
