@@ -121,7 +121,7 @@ def test_config_validates_and_tests_and_its_set_is_evaluated(config, medmnist_ro
     out, (name, method) = medmnist_root / "out", config.stem.rsplit("_", 1)
     options = ["--config", str(config), *small(out), *experts_for(config, medmnist_root)]
     main(["fit", *options])
-    checkpoint = str(out / "ModelCheckpoint" / "last.ckpt")
+    checkpoint = str(out / "DistillCheckpoint" / "last.ckpt")
     capsys.readouterr()
     main(["validate", *options, f"--ckpt_path={checkpoint}"])
     assert "val/acc" in capsys.readouterr().out

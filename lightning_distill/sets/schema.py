@@ -56,7 +56,8 @@ def check_arrays(arrays: Mapping[str, NDArray[Any]], spec: DataSpec) -> None:
     """
     images, labels, classes = arrays["images"], arrays["labels"], spec.num_classes
     count = len(images)
-    _require(images.dtype in (np.uint8, np.float16), f"images have the type {images.dtype}")
+    known = images.dtype == np.uint8 or np.issubdtype(images.dtype, np.floating)
+    _require(known, f"images have the type {images.dtype}, not uint8 or a floating-point type")
     _require(count > 0 and images.shape[1:] == spec.shape, f"images have the shape {images.shape}, not N, {spec.shape}")
     _require(_finite(images), "images are not finite")
     shape = (count, classes) if spec.multi_label else (count,)

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from lightning import Callback
 from lightning_distill.cli import main
@@ -24,6 +24,7 @@ class Slowly(Callback):
         time.sleep(0.1)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     main(sys.argv[2:])
 """
 

@@ -257,7 +257,7 @@ def test_a_file_of_the_shape_of_chestmnist_goes_the_whole_way(tmp_path, monkeypa
     main(fit)
     _, labels = load_set("out/last").tensors
     spec = NpzDataModule("chest.npz").spec
-    assert labels.shape == (len(spec.combinations), 14)
+    assert labels.shape == (4 * len(spec.combinations), 14)
     assert 2 <= len(spec.combinations) < 100
     main(["evaluate", "--set=out/last", *words, "--protocol=tiny", "--students=2", "--architectures=[convnet_w16]",
           "--baselines=[random]", "--accelerator=cpu", "--out=rows.csv"])  # fmt: skip

@@ -49,8 +49,8 @@ def test_a_file_of_the_shape_of_retinamnist_goes_the_whole_way(tmp_path, monkeyp
     write("retinamnist.npz", (1080, 120, 400), 28, 3, 5)
     rows = go_the_whole_way("retinamnist", 28)
     images, labels = load_set("out/last").tensors
-    assert images.shape == (5, 3, 28, 28)
-    assert labels.tolist() == [0, 1, 2, 3, 4]
+    assert images.shape == (5 * 4, 3, 28, 28)  # 2 x 2 sub-images in each of five stored images
+    assert labels.tolist() == [grade for grade in range(5) for _ in range(4)]
     files = [Predictions.read(path) for path in sorted(Path("said").rglob("*.safetensors"))]
     expected = []
     for predictions in files:
@@ -69,5 +69,5 @@ def test_files_of_224_pixels_go_the_whole_way(tmp_path, monkeypatch, name, chann
     rows = go_the_whole_way(name, 224)
     assert all(0 <= float(row["acc"]) <= 1 and row["kappa"] == "" for row in rows)
     images, labels = load_set("out/last").tensors
-    assert images.shape == (classes, channels, 224, 224)
-    assert labels.tolist() == list(range(classes))
+    assert images.shape == (4 * classes, channels, 224, 224)
+    assert labels.tolist() == [label for label in range(classes) for _ in range(4)]
