@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.relabel import get_teachers, relabel
 from lightning_distill.evaluation.teacher_file import save_teachers
-from lightning_distill.evaluation.teachers import TeacherEnsemble
-from lightning_distill.functional.compile import CompileMode
+from lightning_distill.evaluation.teachers import TeacherEnsemble, TeacherOptions
 from lightning_distill.sets.card import relabelled_card
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import Card
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 #: File of the trained teachers in the folder of a run. It is not part of the set.
 TEACHERS = "teachers.safetensors"
@@ -39,12 +42,7 @@ class SoftLabels:
         data: ArrayDataModule,
         *,
         prior: Prior,
-        network: str,
-        protocol: str,
-        seed: int,
-        device: str,
-        bf16: bool,
-        compile: CompileMode,
+        **options: Unpack[TeacherOptions],
     ) -> SoftLabels:
         """Read the teachers of a run, or train them on the real data and keep them in its folder.
 
@@ -53,33 +51,19 @@ class SoftLabels:
             teachers: Number of teachers, or a file of trained ones.
             data: Real data.
             prior: Class frequencies of the labels.
-            network: Network of teachers that are trained.
-            protocol: Training protocol of teachers that are trained.
-            seed: Seed of teachers that are trained.
-            device: Device to compute on.
-            bf16: Whether the training runs in bfloat16.
-            compile: Mode of compilation of the training.
+            options: Options of `train_teachers` for teachers that are trained.
 
         Raises:
             ValueError: The teachers are not better than chance, or belong to other data.
             FileNotFoundError: The file of teachers does not exist.
         """
         kept = folder / TEACHERS
-        ensemble = get_teachers(
-            str(kept) if kept.is_file() else teachers,
-            data,
-            prior=prior,
-            network=network,
-            protocol=protocol,
-            seed=seed,
-            device=device,
-            bf16=bf16,
-            compile=compile,
-        )
+        source = str(kept) if kept.is_file() else teachers
+        ensemble = get_teachers(source, data, prior=prior, **options)
         folder.mkdir(parents=True, exist_ok=True)
         if not kept.is_file():
             save_teachers(kept, ensemble)
-        return cls(ensemble, prior, device)
+        return cls(ensemble, prior, str(options.get("device", "cpu")))
 
     def __call__(self, labeled_set: LabeledSet) -> LabeledSet:
         """Return a set with soft labels."""
