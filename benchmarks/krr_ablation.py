@@ -45,7 +45,7 @@ OUT = Path(__file__).parent / "results" / "krr_ablation.csv"
 NETWORK, STEPS, REAL_IMAGES, STUDENTS, PROTOCOL = "convnet_w32", 200, 448, 3, "quick"
 #: Options of `KRRDistiller` that a variant starts from.
 BASE: dict[str, Any] = {
-    "init": "herding", "lr": 0.01, "optimizer": "adam", "ridge": 1e-1, "pool_size": 6, "max_age": 100,
+    "init": "herding", "formation": 1, "lr": 0.01, "optimizer": "adam", "ridge": 1e-1, "pool_size": 6, "max_age": 100,
     "network_steps": 1, "network_lr": 0.01,
 }  # fmt: skip
 #: Variant -> (hypothesis, options). ``real_images``, ``steps`` and ``method`` are options of the script.

@@ -92,6 +92,7 @@ def measure_dm(
                 ipc,
                 lr=lr,
                 init="herding",
+                formation=1,
                 network=names[0],
                 weights=scoring["weights"] if frozen else None,
                 compile="off",

@@ -18,7 +18,7 @@ from lightning_distill.utils.rng import derive_seed
 class DMDistiller(Distiller):
     """DM: match the embeddings of real and synthetic images of a class in a new random network every step.
 
-    By default each stored image holds four sub-images that start from herding picks, and lr is 4: the best recipe of
+    By default each stored image holds four sub-images that start from herding picks, and lr is 4: the recipe of
     `benchmarks/results/dm_formation.csv`. The paper and its code match the means and run 20,000 steps from random real
     images with lr 1 (10 from ipc 100 on), momentum 0.5 and 256 real images per class: ``preset="paper"``. With batch
     norm all classes go through one forward pass, so that batch statistics cover all of them.

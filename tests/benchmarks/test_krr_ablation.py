@@ -28,7 +28,9 @@ def test_share_of_high_frequencies(ablation):
 def test_every_variant_is_a_distiller(ablation):
     for _, changes in ablation.VARIANTS.values():
         options = {key: value for key, value in changes.items() if key not in ("method", "steps", "real_images")}
-        ablation.KRRDistiller(**{**ablation.BASE, **options})
+        distiller = ablation.KRRDistiller(**{**ablation.BASE, **options})
+        assert distiller.formation == options.get("formation", 1)
+        assert {key: distiller.hparams[key] for key in options} == options
 
 
 def test_rows_are_kept_and_only_missing_ones_are_made(ablation, monkeypatch, tmp_path, capsys):
