@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -60,12 +60,6 @@ def _interpolate(ipc: int) -> tuple[int, int]:
     return LOOPS[max(LOOPS)] if ipc > 0 else LOOPS[1]
 
 
-def validate_distance(distance: str) -> None:
-    """Raise a ValueError for an unknown distance of gradients."""
-    if distance not in get_args(Distance):
-        raise ValueError(f"unknown distance {distance!r}; use one of {', '.join(get_args(Distance))}")
-
-
 class DCDistiller(Distiller):
     """DC: match the gradients of a network's loss on real and synthetic images of a class while the network trains.
 
@@ -117,7 +111,6 @@ class DCDistiller(Distiller):
         **options: Unpack[DistillerOptions],
     ) -> None:
         super().__init__(ipc=ipc, lr=lr, init=init, augmentation=augmentation, **options)
-        validate_distance(distance)
         self.distance, self.collective = distance, collective
         self.network_lr, self.gradient_precision = network_lr, gradient_precision
         self.outer_loop, self.inner_loop = default_loops(ipc, outer_loop, inner_loop)

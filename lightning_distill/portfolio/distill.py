@@ -106,7 +106,8 @@ def distill(
     images, again on the validation split. The test split is not read; `evaluate` scores it, once.
 
     The folder ``out`` holds ``set.safetensors``, ``card.json`` and the state of the run: called again with the same
-    arguments, an interrupted run goes on, and a finished one returns its result.
+    arguments, an interrupted run goes on, and a finished one returns its result. With soft labels it also holds
+    ``teachers.safetensors``, networks trained on the real data, which are not part of the set.
 
     Args:
         data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
