@@ -12,8 +12,6 @@ and ``--fashion_root`` hold the idx files.
 from __future__ import annotations
 
 import argparse
-import csv
-import os
 import sys
 import tempfile
 import time
@@ -40,6 +38,8 @@ from lightning_distill import (
     SyntheticSetExport,
     evaluate,
 )
+from lightning_distill.bench.measure import quiet_trainer
+from lightning_distill.utils.csv_rows import read_csv, write_csv
 
 OUT = Path(__file__).parent / "results" / "krr_ablation.csv"
 NETWORK, STEPS, REAL_IMAGES, STUDENTS, PROTOCOL = "convnet_w32", 200, 448, 3, "quick"
@@ -135,10 +135,7 @@ def distil(data: ArrayDataModule, ipc: int, changes: dict[str, Any], folder: str
     arguments = {"network": NETWORK, **(BASE if method is KRRDistiller else {}), **changes}
     distiller: Distiller = method(ipc=ipc, compile="off", seed=0, **arguments)
     recorder, began = LossRecorder(), time.perf_counter()
-    trainer = Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, limit_val_batches=0, callbacks=[recorder, SyntheticSetExport(folder)],
-    )  # fmt: skip
+    trainer = quiet_trainer(steps, "32-true", "cpu", [recorder, SyntheticSetExport(folder)])
     trainer.fit(distiller, datamodule=data)
     seconds = time.perf_counter() - began
     moved = (distiller.synthetic.images - distiller.init_synthetic(data).images).detach()
@@ -177,25 +174,17 @@ def run(name: str, dataset: str, ipc: int, variant: str, options: argparse.Names
 
 def read_rows() -> dict[str, dict[str, Any]]:
     """Return the rows of the CSV file by job name."""
-    if not OUT.is_file():
-        return {}
-    with OUT.open(newline="") as file:
-        return {row["job"]: row for row in csv.DictReader(file)}
+    return {row["job"]: dict(row) for row in read_csv(OUT)}
 
 
 def write_rows(rows: dict[str, dict[str, Any]]) -> None:
-    """Write all rows, in the order of the variants, to a temporary file and rename it."""
+    """Write all rows, in the order of the variants."""
     order = list(VARIANTS)
 
     def place(row: Mapping[str, Any]) -> tuple[str, int, int]:
         return row["dataset"], int(row["ipc"]), order.index(row["variant"])
 
-    temporary = OUT.with_name(f".{OUT.name}.{os.getpid()}")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(rows.values(), key=place))
-    os.replace(temporary, OUT)
+    write_csv(OUT, COLUMNS, sorted(rows.values(), key=place))
 
 
 def main(args: list[str] | None = None) -> int:

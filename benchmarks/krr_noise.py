@@ -10,7 +10,6 @@ choice: the mean cosine of two such gradients, 1 where the choice has no effect.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -27,6 +26,7 @@ from lightning_distill.distillers.krr import regression_targets
 from lightning_distill.functional.network import Embedder
 from lightning_distill.objectives import ridge_loss, ridge_weights
 from lightning_distill.sets.synthetic import SyntheticSet
+from lightning_distill.utils.csv_rows import write_csv
 
 OUT = Path(__file__).parent / "results" / "krr_noise.csv"
 NETWORK, IPC, REPEATS, RIDGES = "convnet_w32", 10, 6, (1e-3, 1e-1)
@@ -81,10 +81,7 @@ def main(args: list[str] | None = None) -> int:
                     "dataset": data.spec.name, "classes": data.spec.num_classes, "ipc": IPC, "network": NETWORK,
                     "ridge": ridge, "varied": varied, "real_images": count, "cosine": round(float(cosine), 3),
                 })  # fmt: skip
-    with OUT.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
+    write_csv(OUT, COLUMNS, lines)
     return 0
 
 

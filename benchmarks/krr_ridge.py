@@ -11,7 +11,6 @@ intercept.
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from pathlib import Path
 from typing import cast
@@ -26,6 +25,7 @@ from lightning_distill.distillers.krr import regression_targets
 from lightning_distill.functional.network import Embedder
 from lightning_distill.objectives import ridge_loss, ridge_weights
 from lightning_distill.sets.synthetic import SyntheticSet
+from lightning_distill.utils.csv_rows import write_csv
 
 OUT = Path(__file__).parent / "results" / "krr_ridge.csv"
 RIDGES, SEEDS, REAL_PER_CLASS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0), 2, 40
@@ -96,10 +96,7 @@ def main(args: list[str] | None = None) -> int:
     options = parser.parse_args(args)
     data = load_data(options.root, options.fashion_root)
     rows = [row for module in data for ipc in (1, 10) for row in rows_of(module, ipc)]
-    with OUT.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(OUT, COLUMNS, rows)
     return 0
 
 

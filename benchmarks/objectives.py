@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lightning import Callback, Trainer
+from lightning import Callback
 from script import folder, options
 
 from lightning_distill import (
@@ -38,6 +38,7 @@ from lightning_distill import (
     SyntheticSetExport,
     evaluate,
 )
+from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
 
 STEPS, REAL = 300, 128
@@ -91,17 +92,7 @@ class StepTimer(Callback):
 def distil(distiller: Distiller, data: ArrayDataModule, steps: int, *callbacks: Callback) -> StepTimer:
     """Run a distiller for a number of steps, quietly, on one CPU."""
     timer = StepTimer()
-    trainer = Trainer(
-        max_steps=steps,
-        accelerator="cpu",
-        precision="32-true",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-        callbacks=[timer, *callbacks],
-    )
+    trainer = quiet_trainer(steps, "32-true", "cpu", [timer, *callbacks])
     trainer.fit(distiller, datamodule=data)
     return timer
 

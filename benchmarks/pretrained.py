@@ -22,11 +22,11 @@ from typing import Any
 
 import timm
 import torch
-from lightning import Trainer
 from safetensors.torch import save_file
 from script import HERE, folder, listed, options
 
 from lightning_distill import DigitsDataModule, DMDistiller, MedMNISTDataModule, SyntheticSetExport, evaluate
+from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.labels import coreset_baseline
@@ -97,16 +97,7 @@ def measure_dm(
                 weights=scoring["weights"] if frozen else None,
                 compile="off",
             )
-            trainer = Trainer(
-                max_steps=steps,
-                accelerator="cpu",
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=False,
-                limit_val_batches=0,
-                callbacks=[SyntheticSetExport(str(here))],
-            )
+            trainer = quiet_trainer(steps, "32-true", "cpu", [SyntheticSetExport(str(here))])
             trainer.fit(model, datamodule=data)
             seconds = time.perf_counter() - started_at
             (row,) = evaluate(here / "last", data, **scoring)

@@ -34,10 +34,10 @@ from typing import Any, get_args
 import numpy as np
 import torch
 import yaml
-from lightning import Trainer
 from script import HERE, folder, options
 
 from lightning_distill import SyntheticSetExport
+from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedStudents
@@ -157,18 +157,8 @@ class Runner:
             module, _, name = about["class_path"].rpartition(".")
             arguments = {"network": self.network(job.dataset), "seed": job.seed, "on_small_class": "fewer"}
             arguments |= {"compile": self.compile, **about.get("init_args", {})}
-            trainer = Trainer(
-                max_steps=about["steps"],
-                accelerator="gpu" if self.device == "cuda" else "cpu",
-                devices=1,
-                precision="32-true",
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=False,
-                limit_val_batches=0,
-                callbacks=[SyntheticSetExport(str(place), yardsticks=[])],
-            )
+            export = SyntheticSetExport(str(place), yardsticks=[])
+            trainer = quiet_trainer(about["steps"], "32-true", self.device, [export])
             distiller, began = getattr(import_module(module), name)(ipc=job.ipc, **arguments), time.perf_counter()
             trainer.fit(distiller, datamodule=self.data(job.dataset))
             (place / SECONDS).write_text(f"{time.perf_counter() - began:.1f}")

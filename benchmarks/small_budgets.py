@@ -24,6 +24,7 @@ from script import folder, options
 from torch import Tensor
 
 from lightning_distill import DCDistiller, DigitsDataModule, Distiller, DMDistiller, DSADistiller, MedMNISTDataModule
+from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedStudents
@@ -116,16 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
                 opened[name].prepare_data()
                 opened[name].setup()
             data, snapshots, began = opened[name], Snapshots(steps), time.perf_counter()
-            trainer = Trainer(
-                max_steps=steps[-1],
-                accelerator="cpu",
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=False,
-                limit_val_batches=0,
-                callbacks=[snapshots],
-            )
+            trainer = quiet_trainer(steps[-1], "32-true", "cpu", [snapshots])
             options_ = {"init": given.init, "formation": given.formation, "lr": lr, "seed": seed, "network": NETWORK}
             trainer.fit(METHODS[method](ipc=ipc, compile="off", **options_), datamodule=data)
             seconds = time.perf_counter() - began
