@@ -74,7 +74,7 @@ def resemblance(pixels: Tensor, train: Array, spec: DataSpec) -> Resemblance:
         nearer = values > best
         rows[nearer], best[nearer] = found[nearer] + start, values[nearer]
     found_images = torch.from_numpy(np.ascontiguousarray(train[rows]))
-    return Resemblance(rows, best.clip(-1, 1), _ssim(pixels.float(), found_images.float(), spec))
+    return Resemblance(rows, best.clip(-1, 1), structural_similarity(pixels.float(), found_images.float(), spec))
 
 
 def measure_resemblance(datamodule: ArrayDataModule, exported: LabeledSet, start: LabeledSet) -> dict[str, object]:
@@ -105,7 +105,7 @@ def measure_resemblance(datamodule: ArrayDataModule, exported: LabeledSet, start
     }
 
 
-def _ssim(a: Tensor, b: Tensor, spec: DataSpec) -> NDArray[np.float64]:
+def structural_similarity(a: Tensor, b: Tensor, spec: DataSpec) -> NDArray[np.float64]:
     """SSIM ``(M,)`` of pairs of images in pixel units, clipped to the valid range."""
     radius = min(RADIUS, min(a.shape[2:]) - 1)
     if radius < 1:

@@ -95,6 +95,22 @@ class Measurer:
             for made, own, students in zip(sets, data, trained, strict=True)
         ]
 
+    def on(self, members: Members) -> Measurer:
+        """Return a measurer with the same students for other candidates.
+
+        Args:
+            members: Other candidates and held-out images of the same data.
+        """
+        return Measurer(
+            members,
+            network=self.network,
+            protocol=self.protocol,
+            students=self.students,
+            queries=self.queries,
+            embedding=self.embedding,
+            device=self.device,
+        )
+
     def epochs(self, images: int, ships_images: bool) -> int:
         """Return the epochs of all students of one set: the number of calls of ``on_epoch``.
 

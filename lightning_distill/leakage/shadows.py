@@ -167,7 +167,7 @@ class ShadowRun:
             if data.lr is not None:
                 arrays["lr"] = np.array(data.lr)
         content = save(
-            {name: np.ascontiguousarray(value) for name, value in arrays.items()},
+            {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in arrays.items()},
             metadata={"fingerprint": self.fingerprint(shadow)},
         )
         write_files_atomically({self.path(shadow): content})

@@ -54,6 +54,23 @@ def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Pa
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    arrays = arrays_of(data)
+    if data.formation > 1:
+        card = {**card, "formation": data.formation, "decode": NUMPY_DECODER}
+    augmentation = describe(data.spec.augmentation, data.spec.shape[0])
+    card = {**card, "format": FORMAT, "data": data.spec.to_dict(), "augmentation": augmentation}
+    card["sha256"] = digest(arrays, card)
+    text = json.dumps(card, indent=2, ensure_ascii=False)
+    write_files_atomically({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
+    return folder / SET
+
+
+def arrays_of(data: LabeledSet) -> Arrays:
+    """Return the arrays of a set file.
+
+    Args:
+        data: Pixels ``(N, C, H, W)`` in their storage dtype, labels, spec, and optional soft labels and learning rate.
+    """
     arrays: Arrays = {
         "images": np.ascontiguousarray(data.pixels.numpy()),
         "labels": (data.spec.targets(data.labels) if data.labels.ndim == 1 else data.labels).numpy().astype(np.int64),
@@ -66,13 +83,7 @@ def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Pa
         arrays["lr"] = np.array(data.lr, np.float32)
     if data.formation > 1:
         arrays["formation"] = np.array(data.formation, np.int64)
-        card = {**card, "formation": data.formation, "decode": NUMPY_DECODER}
-    augmentation = describe(data.spec.augmentation, data.spec.shape[0])
-    card = {**card, "format": FORMAT, "data": data.spec.to_dict(), "augmentation": augmentation}
-    card["sha256"] = digest(arrays, card)
-    text = json.dumps(card, indent=2, ensure_ascii=False)
-    write_files_atomically({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
-    return folder / SET
+    return arrays
 
 
 def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:

@@ -1,0 +1,335 @@
+"""``audit_set``: measure what sets of a recipe reveal about the images they are made from."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from lightning_distill._version import __version__
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation.students.protocol import get_protocol
+from lightning_distill.leakage.baselines import baseline_recipes, channel_recipes, check_baselines
+from lightning_distill.leakage.canaries import CanaryKind, audit_canaries
+from lightning_distill.leakage.config import Config, check_belongs, fitted_to, read_recipe, recipe_of_card
+from lightning_distill.leakage.copies import CopyCounts, detect_copies, mean_counts
+from lightning_distill.leakage.embedding import ContrastiveEmbedding
+from lightning_distill.leakage.halves import check_shadows, draw_halves
+from lightning_distill.leakage.measure import Measurer, image_statistics, reduced
+from lightning_distill.leakage.members import Members, members_of
+from lightning_distill.leakage.recipes import DistillRecipe, MadeSet, Recipe, Variant
+from lightning_distill.leakage.reconstruction import measure_recovery
+from lightning_distill.leakage.result import AuditResult
+from lightning_distill.leakage.score import rows_of_set, rows_of_shadows, save_scores, score_set, score_shadows
+from lightning_distill.leakage.shadows import GROUP, ShadowMaker, ShadowRun, make_one_by_one, read_made
+from lightning_distill.leakage.table import ShadowTable
+from lightning_distill.networks import check_network
+from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.leakage_record import attach_audit
+from lightning_distill.sets.storage import check_writable, read_set
+from lightning_distill.utils.arguments import check_choices, check_number
+from lightning_distill.utils.atomic_files import write_files_atomically
+from lightning_distill.utils.hardware import machine_description, resolve_device
+from lightning_distill.utils.progress import ProgressCounter, ProgressReport
+
+#: Files of an audit in its folder.
+RESULT, EMBEDDING, SHADOWS = "audit.json", "embedding.safetensors", "shadows"
+#: Steps of the contrastive embedding, shadow sets searched for copies, and sets that canary scores are relative to.
+EMBEDDING_STEPS, COPY_SETS, CANARY_REFERENCES = 200, 8, 4
+#: Most distances of an image that copy detection holds.
+SAMPLE = 10_000
+
+
+def audit_set(
+    config: Config | None,
+    datamodule: ArrayDataModule,
+    *,
+    shadows: int = 16,
+    out: str | os.PathLike[str] = "audit",
+    synthetic_set: str | os.PathLike[str] | None = None,
+    attach: bool = False,
+    ipc: int | list[int] | None = None,
+    steps: int | None = None,
+    baselines: list[str] | None = None,
+    network: str = "convnet_w32",
+    protocol: str = "quick",
+    students: int = 1,
+    queries: int = 2,
+    recovery: bool = True,
+    canaries: int = 0,
+    canary_kind: CanaryKind = "mislabelled",
+    claimed_epsilon: float | None = None,
+    claimed_delta: float = 0.0,
+    seed: int = 0,
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto",
+    maker: ShadowMaker = make_one_by_one,
+    on_progress: ProgressReport | None = None,
+    on_rows: Callable[[AuditResult, str], object] = lambda result, recipe: None,
+) -> AuditResult:
+    """Measure by attacks what sets of a recipe reveal about the images they are made from.
+
+    The recipe is repeated on random halves of the patients (shadow sets). Networks trained on each set, and the set's
+    images themselves, are then asked which patients it was made from: every shadow set is the target once, with the
+    others as references. Baselines are measured in the same way. An interrupted audit goes on where it stopped, and
+    more shadows can be added.
+
+    The folder ``out`` holds ``audit.json``, the score of every image and attack (``scores-NAME.npz``), and the shadow
+    sets. They show real images and membership: keep it under the rules of the data.
+
+    Args:
+        config: Configuration that makes the set: a YAML file of ``fit``, its content, a distiller (with ``steps``), or
+            a pick of real images: ``random``, ``herding``, ``kcenter``, ``kmeans`` or ``full`` (all). ``None`` takes
+            the recipe in the card of ``synthetic_set``.
+        datamodule: Data that the set is made from. Its validation images are the images that nothing was made from.
+        shadows: Number of shadow sets, even and at least 8.
+        out: Folder of the audit.
+        synthetic_set: Finished set, made from all training images, that is attacked too.
+        attach: Whether the result is written into the card of ``synthetic_set``.
+        ipc: Images per class of a pick. Default: 10.
+        steps: Number of steps in place of ``trainer.max_steps`` of the configuration.
+        baselines: Names of `baselines.Baseline`. Default: ``random``, ``herding``, ``full`` and ``noise``.
+        network: Network of the students.
+        protocol: Training protocol of the students: ``quick``, ``reference`` or ``tiny`` (for tests).
+        students: Number of students of each set.
+        queries: Number of views of an image that a student is asked about, 1 to 6.
+        recovery: Whether the recovery of the starts is measured as steps grow, for sets that start from real images.
+        canaries: Number of canaries of a one-run audit; 0 leaves it out. A claimed epsilon needs it.
+        canary_kind: Kind of the canaries: ``mislabelled`` or ``out_of_distribution``.
+        claimed_epsilon: Epsilon of differential privacy that the recipe claims per image.
+        claimed_delta: Delta of the claim.
+        seed: Seed of the halves and of the canaries.
+        accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
+        maker: Function that makes the shadow sets of several halves, see `shadows.ShadowMaker`.
+        on_progress: Function that receives a description, the finished and the total number of shadow sets.
+        on_rows: Function that receives the result so far and the name of the recipe whose rows are new.
+
+    Returns:
+        Rows of all attacks, and the sentences drawn from them.
+
+    Raises:
+        FileNotFoundError: The configuration or the set does not exist.
+        ValueError: There are fewer than 8 shadows, a half would lack a class, set and configuration or data do not
+            belong together, the folder holds another audit, or an option is unknown.
+        OSError: The folder cannot be written.
+
+    Example:
+        >>> from lightning_distill import DigitsDataModule, DMDistiller, audit_set
+        >>> result = audit_set(DMDistiller(ipc=1), DigitsDataModule(), steps=100)  # doctest: +SKIP
+        >>> result.sentences()  # doctest: +SKIP
+    """
+    began = time.perf_counter()
+    check_choices(audit_set, {**locals()})
+    check_shadows(shadows)
+    check_network(network)
+    get_protocol(protocol)
+    check_number("students", students, 1, integer=True)
+    check_number("queries", queries, 1, 7, integer=True)
+    check_number("canaries", canaries, 0, integer=True)
+    if claimed_epsilon is not None:
+        check_number("claimed_epsilon", claimed_epsilon, 0)
+    if claimed_epsilon is not None and not canaries:
+        raise ValueError("a claimed epsilon is tested by canaries; give their number, e.g. canaries=100")
+    names, device = check_baselines(baselines), resolve_device(accelerator)
+    finished, card = (None, {}) if synthetic_set is None else read_set(synthetic_set)
+    if attach and finished is None:
+        raise ValueError("attach writes the result into the card of a set; give synthetic_set")
+    if config is None and finished is None:
+        raise ValueError("give the configuration that makes the set, or a set whose card holds it")
+    recipe = (
+        recipe_of_card(card, device) if config is None else read_recipe(config, ipc=ipc, steps=steps, device=device)
+    )
+    members = members_of(datamodule)
+    recipe = fitted_to(recipe, datamodule)
+    if finished is not None:
+        check_belongs(recipe, members.spec, finished, card)
+    halves = draw_halves(members.strata, members.units, shadows, seed, members.spec.balance_groups)
+    check_writable(out)
+    folder = Path(out)
+    others = baseline_recipes(recipe, names, network=network, protocol=protocol)
+    result = AuditResult(
+        {
+            "recipe_name": recipe.name,
+            "recipe": recipe.describe(),
+            "data": members.spec.name,
+            "source": members.spec.source,
+            "images": len(members),
+            "held_out": len(members.held_labels),
+            "patients": members.num_units if members.has_patients else None,
+            "unit": members.kind,
+            "classes": list(members.spec.balance_groups),
+            "shadows": shadows,
+            "students": students,
+            "queries": queries,
+            "network": network,
+            "protocol": protocol,
+            "seed": seed,
+            "claimed_epsilon": claimed_epsilon,
+            "claimed_delta": claimed_delta,
+            "machine": machine_description(),
+            "versions": {"lightning_distill": __version__, "torch": torch.__version__},
+            "date": datetime.date.today().isoformat(),
+        }
+    )
+    progress = ProgressCounter(on_progress, shadows * (1 + len(others)))
+    progress.start("embedding")
+    embedding = ContrastiveEmbedding.fit_or_load(
+        folder / EMBEDDING, members.images, members.spec, network=network, steps=EMBEDDING_STEPS, device=device
+    )
+    measurer = Measurer(
+        members,
+        network=network,
+        protocol=protocol,
+        students=students,
+        queries=queries,
+        embedding=embedding,
+        device=device,
+    )
+    settings: dict[str, object] = {
+        "network": network, "protocol": protocol, "students": students, "queries": queries, "version": 1,
+    }  # fmt: skip
+    statistics = image_statistics(members)
+    group = GROUP if device == "cuda" else 1
+
+    def measure(one: Recipe) -> ShadowRun:
+        """Make, measure and attack the shadow sets of a recipe, and save the result so far."""
+        run = ShadowRun(
+            one,
+            datamodule,
+            halves,
+            folder / SHADOWS / one.name.replace(" ", "_"),
+            measurer,
+            settings,
+            make_one_by_one if isinstance(one, Variant) else maker,
+            group if one.ships_images else 1,
+            folder / SHADOWS / one.base.name.replace(" ", "_") if isinstance(one, Variant) else None,
+        )
+        run.run(progress)
+        table = ShadowTable.read([run.path(i) for i in range(shadows)], halves, statistics)
+        scores = score_shadows(table)
+        save_scores(folder / f"scores-{one.name.replace(' ', '_')}.npz", scores, halves, members.units)
+        result.rows += rows_of_shadows(one.name, table, scores, members)
+        result.utility[one.name] = float(table.scores.mean()), float(table.scores.std(ddof=1))
+        result.seconds[one.name] = (float(table.seconds[:, 0].mean()), float(table.seconds[:, 1].mean()))
+        if one.ships_images:
+            result.copies[one.name] = _copies_of_shadows(run, members, embedding).to_dict()
+        if one is recipe and finished is not None:
+            (measured,) = measurer.measure([MadeSet(finished)], recipe.ships_images)
+            own = score_set(table, measured)
+            flags = np.arange(len(members) + len(members.held_labels))[None] < len(members)
+            units = np.concatenate([members.units, members.num_units + members.held_units])
+            save_scores(folder / "scores-set.npz", own, flags, units)
+            result.rows += rows_of_set(recipe.name, own, members)
+            result.copies["set"] = _copies_of_set(finished, members, embedding).to_dict()
+        save()
+        on_rows(result, one.name)
+        return run
+
+    def save() -> None:
+        result.about["total_seconds"] = round(time.perf_counter() - began, 1)
+        result.not_measured = not_measured(result, members, recovery, canaries, finished is not None)
+        text = json.dumps(result.to_dict(public=False), indent=1)
+        write_files_atomically({folder / RESULT: text.encode()})
+
+    run = measure(recipe)
+    if recipe.ships_images:
+        made = read_made(run.path(0), members.spec, np.flatnonzero(halves[0]))
+        channels = channel_recipes(recipe, made.data)
+        others = [*channels, *others]
+        progress.total += shadows * len(channels)
+    for other in others:
+        measure(other)
+    if recovery and isinstance(recipe, DistillRecipe):
+        progress.start("recovery of the starts")
+        result.recovery = [row.to_dict() for row in measure_recovery(recipe, datamodule)]
+    if canaries:
+        progress.start("canaries")
+        used = range(min(CANARY_REFERENCES, shadows)) if recipe.ships_images else range(0)
+        references = [read_made(run.path(i), members.spec, np.flatnonzero(halves[i])) for i in used]
+        checked = audit_canaries(
+            recipe,
+            datamodule,
+            members,
+            measurer,
+            references=references,
+            kind=canary_kind,
+            count=canaries,
+            claimed=claimed_epsilon,
+            delta=claimed_delta,
+            seed=seed,
+        )
+        values = {name: getattr(checked, name) for name in ("kind", "score", "canaries", "guesses", "correct")}
+        values |= {"epsilon": checked.epsilon, "delta": checked.delta, "claimed": checked.claimed}
+        result.canaries = {**values, "violated": checked.violated, "sentence": checked.sentence()}
+    save()
+    progress.start("done")
+    if attach and synthetic_set is not None:
+        attach_audit(synthetic_set, result.to_dict(public=True))
+    return result
+
+
+def not_measured(result: AuditResult, members: Members, recovery: bool, canaries: int, has_set: bool) -> list[str]:
+    """Return the things that an audit did not measure, in words.
+
+    Args:
+        result: Result of the audit.
+        members: Candidates.
+        recovery: Whether the recovery of the starts was to be measured.
+        canaries: Number of canaries.
+        has_set: Whether a finished set was attacked.
+    """
+    missing = []
+    if not members.has_patients:
+        missing.append("Patients are unknown in these data: images were counted, and a patient may have several.")
+    if not has_set:
+        missing.append("No finished set was attacked; the rates are those of sets made by the recipe.")
+    if "full" not in result.utility:
+        missing.append("Networks trained on all real images were not attacked.")
+    if not any("soft" in name or "hard" in name for name in result.utility):
+        missing.append("Soft labels, which tell more of the real data than images do, were not measured.")
+    if not canaries:
+        missing.append("No lower bound on epsilon was measured (canaries).")
+    if not recovery:
+        missing.append("The recovery of the starting images was not measured.")
+    missing += [
+        "A variant with differential privacy was not compared.",
+        "Choices made on the real data before, such as the best recipe or checkpoint, are not covered.",
+        "Stronger attacks may exist: a rate is what these attacks reached, not what is possible.",
+        "File names, image headers and text burnt into pixels were not looked at.",
+    ]
+    return missing
+
+
+def _copies_of_shadows(run: ShadowRun, members: Members, embedding: ContrastiveEmbedding) -> CopyCounts:
+    """Search the first shadow sets for copies of their half; the other half is held out."""
+    parts, random = [], np.random.default_rng(0)
+    embedded: dict[int, np.ndarray] = {}  # type: ignore[type-arg]
+    rows = np.sort(random.permutation(len(members))[:SAMPLE])
+    for shadow in range(min(COPY_SETS, len(run.halves))):
+        made = read_made(run.path(shadow), members.spec, np.flatnonzero(run.halves[shadow])).data
+        if made.formation not in embedded:
+            embedded[made.formation] = _embed(embedding, members, rows, made.formation)
+        inside, real = run.halves[shadow][rows], embedded[made.formation]
+        parts.append(detect_copies(real[inside], real[~inside], embedding(made.decode().pixels.float())))
+    return mean_counts(parts)
+
+
+def _copies_of_set(finished: LabeledSet, members: Members, embedding: ContrastiveEmbedding) -> CopyCounts:
+    rows = np.sort(np.random.default_rng(0).permutation(len(members))[:SAMPLE])
+    train = _embed(embedding, members, rows, finished.formation)
+    held = torch.from_numpy(np.ascontiguousarray(members.held_images[:SAMPLE]))
+    return detect_copies(
+        train, embedding(reduced(held, finished.formation)), embedding(finished.decode().pixels.float())
+    )
+
+
+def _embed(embedding: ContrastiveEmbedding, members: Members, rows: np.ndarray, formation: int) -> np.ndarray:  # type: ignore[type-arg]
+    """Embed training images as the sub-images of a set would show them."""
+    images = torch.from_numpy(np.ascontiguousarray(members.images[rows]))
+    return embedding(reduced(images, formation))
