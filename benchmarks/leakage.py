@@ -1,0 +1,143 @@
+"""Audit the leakage of recipes by shadow sets: utility beside the rates of membership attacks.
+
+    python benchmarks/leakage.py --root ../shared/data/medmnist --only breastmnist --ipc 1 --shadows 16
+    python benchmarks/leakage.py --quick                            # scikit-learn's digits, as a test
+
+Each recipe is repeated on random halves of the patients (`leakage.audit_set`), with random and herding picks, all real
+images and the method from noise beside it. Every attack gives one row for images and, where patients are known, one for
+patients, in ``benchmarks/results/leakage.csv``. A killed run resumes: shadow sets are kept in ``runs/leakage``. The test
+split is not read; held-out images are those of the validation split.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from script import HERE, folder, listed, options
+
+from lightning_distill import DigitsDataModule, DMDistiller, MedMNISTDataModule, MNISTDataModule
+from lightning_distill.bench.results import ResumableCsv, provenance
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers import Distiller
+from lightning_distill.leakage import AttackRow, AuditResult, audit_set
+
+SOURCES = {
+    "breastmnist": "official file",
+    "pneumoniamnist": "reassembled, official pixels",
+    "dermamnist": "lesion-disjoint split, not the official file",
+    "mnist": "official files",
+}
+IPCS = (1, 10, 50)
+NETWORK = "convnet_w32"
+#: Audited recipes: the default one (herding picks, sub-images), and the paper's from random real images.
+RECIPES: dict[str, dict[str, object]] = {
+    "dm default": {},
+    "dm paper": {"preset": "paper"},
+}
+KEYS = ("dataset", "ipc", "audited", "recipe", "attack", "unit")
+RATES = ("tpr", "low", "high", "calibrated_fpr", "calibrated_tpr")
+COLUMNS = (
+    "source", "steps", "network", "protocol", "students", "queries", "shadows", "images", "patients",
+    "balanced_acc", "balanced_acc_std", "auc", "auc_low", "auc_high", "attack_balanced_acc", "non_members",
+    *(f"{name}_at_{level}" for level in ("1", "0.1") for name in RATES), "ppv_prior_1", "ppv_prior_10",
+    "started_tpr", "started_fpr", "started_images", "worst_class", "worst_class_auc",
+    "make_seconds", "measure_seconds", "peak_mb",
+)  # fmt: skip
+
+
+def cells(row: AttackRow, result: AuditResult) -> dict[str, object]:
+    """Return the cells of a row of an audit."""
+    rates, about = row.rates, result.about
+    score, seconds, started = result.utility[row.recipe], result.seconds[row.recipe], row.started or {}
+    named: dict[str, object] = {}
+    for level, rate in zip(("1", "0.1"), rates.rates, strict=True):
+        for name in RATES:
+            value = getattr(rate, name)
+            named[f"{name}_at_{level}"] = "not resolvable" if value != value and name == "tpr" else number(value)
+    ppv = rates.rates[0].ppv
+    return {
+        "recipe": row.recipe, "attack": row.attack, "unit": row.unit, "source": about["source"],
+        "network": about["network"], "protocol": about["protocol"], "students": about["students"],
+        "queries": about["queries"], "shadows": about["shadows"], "images": about["images"],
+        "patients": about["patients"] or "unknown", "balanced_acc": number(score[0]), "balanced_acc_std":
+        number(score[1]), "auc": number(rates.auc), "auc_low": number(rates.auc_low), "auc_high":
+        number(rates.auc_high), "attack_balanced_acc": number(rates.balanced_accuracy), "non_members":
+        rates.non_members, **named, "ppv_prior_1": number(ppv[0]), "ppv_prior_10": number(ppv[1]),
+        **{f"started_{name}": number(started[name]) if name in started else "" for name in ("tpr", "fpr", "images")},
+        "worst_class": row.worst_class, "worst_class_auc": number(row.worst_class_auc),
+        "make_seconds": f"{seconds[0]:.1f}", "measure_seconds": f"{seconds[1]:.1f}", "peak_mb": peak_megabytes(),
+    }  # fmt: skip
+
+
+def number(value: float) -> str:
+    return "" if value != value else f"{value:.4f}"
+
+
+def peak_megabytes() -> int:
+    """Return the largest resident memory of this process so far, in megabytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def measure(
+    name: str, make: Callable[[], ArrayDataModule], ipc: int, recipe: str, steps: int, shadows: int,
+    book: ResumableCsv, place: Path, settings: dict[str, str],
+) -> None:  # fmt: skip
+    """Audit one recipe on one data set, and write its rows as soon as each baseline is finished."""
+    distiller: Distiller = DMDistiller(ipc=ipc, network=settings["network"], compile="off", **RECIPES[recipe])  # type: ignore[arg-type]
+    began = time.perf_counter()
+
+    def write(result: AuditResult, finished: str) -> None:
+        for row in result.rows:
+            if row.recipe == finished:
+                book.put({
+                    "dataset": name, "ipc": ipc, "audited": recipe, "steps": steps, **cells(row, result),
+                    **provenance(f"python benchmarks/leakage.py --only {name} --ipc {ipc} --shadows {shadows}"),
+                })  # fmt: skip
+        print(f"{name} ipc {ipc}, {recipe}: {finished}, {time.perf_counter() - began:.0f} s", flush=True)
+
+    audit_set(
+        distiller, make(), steps=steps, shadows=shadows, out=place / f"{name}_ipc{ipc}_{recipe.replace(' ', '_')}",
+        accelerator="cpu", recovery=True, on_rows=write, **settings,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = options(__doc__)
+    parser.add_argument("--root", help="folder of the npz files; default: that of MedMNISTDataModule")
+    parser.add_argument("--only", help=f"comma-separated data sets: {','.join(SOURCES)}")
+    parser.add_argument("--ipc", help="comma-separated images per class; default: 1,10,50")
+    parser.add_argument("--recipes", help=f"comma-separated recipes: {','.join(RECIPES)}")
+    parser.add_argument("--shadows", type=int, default=64, help="number of shadow sets")
+    parser.add_argument("--steps", type=int, default=100, help="steps of each distillation")
+    given = parser.parse_args(arguments)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    names = listed(parser, given.only or ",".join(SOURCES), tuple(SOURCES))
+    ipcs = [int(text) for text in given.ipc.split(",")] if given.ipc else list(IPCS)
+    recipes = listed(parser, given.recipes or ",".join(RECIPES), tuple(RECIPES))
+    makes: dict[str, Callable[[], ArrayDataModule]] = {
+        name: partial(MedMNISTDataModule, name, root=given.root, download=given.root is None, source=SOURCES[name])
+        for name in names
+        if name != "mnist"
+    }
+    if "mnist" in names:
+        makes["mnist"] = MNISTDataModule
+    settings, steps, shadows = {"network": NETWORK, "protocol": "quick"}, given.steps, given.shadows
+    if given.quick:
+        makes, ipcs, recipes = {"digits": partial(DigitsDataModule, real_per_class=8)}, [1], recipes[:1]
+        settings, steps, shadows = {"network": "convnet_w16", "protocol": "tiny"}, 1, 8
+    book = ResumableCsv(folder(given) / "leakage.csv", KEYS, COLUMNS, overwrite=given.again)
+    place = (folder(given) if given.quick else HERE.parent / "runs") / "leakage"
+    for name, make in makes.items():
+        for ipc in ipcs:
+            for recipe in recipes:
+                measure(name, make, ipc, recipe, steps, shadows, book, place, settings)
+
+
+if __name__ == "__main__":
+    main()
