@@ -109,6 +109,9 @@ if TYPE_CHECKING:
     from lightning_distill.functional.network import (
         FunctionalNetwork as FunctionalNetwork,
     )
+    from lightning_distill.leakage import (
+        audit_set as audit_set,
+    )
     from lightning_distill.networks import (
         create_network as create_network,
     )
@@ -162,6 +165,7 @@ _EXPORTS = {
     "SyntheticSet": "sets.synthetic",
     "SyntheticSetExport": "callbacks",
     "TeacherEnsemble": "evaluation.teachers",
+    "audit_set": "leakage",
     "create_network": "networks",
     "distill": "portfolio",
     "evaluate": "evaluation.evaluate",

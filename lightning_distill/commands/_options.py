@@ -13,6 +13,7 @@ from lightning_distill.distillers.mtt.train_experts import train_experts
 from lightning_distill.evaluation.evaluate import evaluate
 from lightning_distill.evaluation.mixing import measure_mixtures
 from lightning_distill.indicator.predict import predict_accuracies
+from lightning_distill.leakage import audit_set
 from lightning_distill.portfolio import distill
 from lightning_distill.utils.command_line import SHELL_NAMES, command_line, option
 from lightning_distill.utils.hardware import Accelerator, resolve_device
@@ -36,8 +37,8 @@ __all__ = [
 Labels = Literal["hard", "soft"]
 #: Library function that receives the ``**options`` of a command, by the name of the command.
 LIBRARY: dict[str, Callable[..., object]] = {
-    "distill": distill, "evaluate": evaluate, "experts": train_experts, "indicator": predict_accuracies,
-    "mix": measure_mixtures,
+    "audit_set": audit_set, "distill": distill, "evaluate": evaluate, "experts": train_experts,
+    "indicator": predict_accuracies, "mix": measure_mixtures,
 }  # fmt: skip
 
 

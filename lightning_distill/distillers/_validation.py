@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from lightning import Trainer
 from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_distill.augmentation.presets import PRESETS
@@ -19,6 +21,9 @@ from lightning_distill.sets.synthetic import INIT_METHODS, SyntheticSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.arguments import check_choices, check_number
 from lightning_distill.utils.precision import warn_if_emulated
+
+#: Share of a class's images above which a set counts as large for it, and number of images below which a class is rare.
+LARGE_SHARE, RARE_IMAGES = 0.1, 50
 
 
 def validate_options(method: type, options: Mapping[str, Any], network: str) -> None:
@@ -124,3 +129,44 @@ def warn_if_few_steps(method: type, preset: str, ipc: int | Sequence[int], spec:
         f"{int(steps)} steps are far fewer than the {row.min_steps} that {method.__name__} with preset={preset!r} "
         f"needs ({row.evidence}): the set may be no better than its start; raise trainer.max_steps, {way_out}"
     )
+
+
+def warn_of_exposure(init: str, synthetic: SyntheticSet, labels: NDArray[np.int64], trainer: Trainer) -> None:
+    """Name in one line what makes a set reveal more of its training images, with the command that measures it.
+
+    Args:
+        init: Initialisation of the images.
+        synthetic: The set at its start.
+        labels: Balance group of each training image.
+        trainer: Trainer of the run.
+    """
+    reasons = exposure_reasons(init, synthetic, labels)
+    if reasons and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        rank_zero_warn(
+            f"the set may show training images: {'; '.join(reasons)}. Measure it before sharing: "
+            "`lightning-distill audit-set CONFIG.yaml`"
+        )
+
+
+def exposure_reasons(init: str, synthetic: SyntheticSet, labels: NDArray[np.int64]) -> list[str]:
+    """Return the reasons why a set may reveal more of its training images than others; empty for none.
+
+    Args:
+        init: Initialisation of the images.
+        synthetic: The set at its start.
+        labels: Balance group of each training image.
+    """
+    names, reasons = synthetic.spec.balance_groups, []
+    available = np.bincount(labels, minlength=len(names))
+    if init != "noise":
+        reasons.append(f"it starts from real images (init={init!r})")
+    shares = np.array(synthetic.counts) / np.maximum(available, 1)
+    largest, rarest = int(shares.argmax()), int(available.argmin())
+    if shares[largest] > LARGE_SHARE:
+        count = synthetic.counts[largest]
+        reasons.append(f"{count} images stand for the {available[largest]} of class {names[largest]!r}")
+    if available[rarest] < RARE_IMAGES and not (rarest == largest and shares[largest] > LARGE_SHARE):
+        reasons.append(f"class {names[rarest]!r} has {available[rarest]} training images")
+    if synthetic.soft_label_logits is not None:
+        reasons.append("it holds soft labels")
+    return reasons

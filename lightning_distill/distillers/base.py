@@ -25,6 +25,7 @@ from lightning_distill.distillers._validation import (
     validate_options,
     validate_trainer,
     warn_if_few_steps,
+    warn_of_exposure,
 )
 from lightning_distill.distillers.checkpoint_io import use_verified_checkpoints
 from lightning_distill.distillers.presets import PresetName, fitting_formation, preset_arguments
@@ -198,9 +199,11 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         self.augment = SiameseAugmentation(self.augmentation or spec.augmentation, spec.shape[1:])
 
     def on_train_start(self) -> None:
-        """Warn where the run is far too short for the method."""
+        """Warn where the run is far too short for the method, and of what makes the set reveal training images."""
         super().on_train_start()
         warn_if_few_steps(type(self), self.preset, self.ipc, self.synthetic.spec, self.trainer)
+        labels = self.trainer.datamodule.train_arrays()[1]  # type: ignore[attr-defined]
+        warn_of_exposure(self.init, self.synthetic, labels, self.trainer)
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Differentiate every loss, sum the gradients, and step the images once."""

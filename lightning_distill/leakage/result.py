@@ -62,7 +62,9 @@ class AttackRow:
         """
         values: dict[str, object] = {
             "recipe": self.recipe,
+            "recipe_label": LABELS.get(self.recipe, self.recipe),
             "attack": self.attack,
+            "attack_label": ATTACKS[self.attack].label,
             "target": self.target,
             "unit": self.unit,
             **self.rates.to_dict(),
@@ -149,10 +151,13 @@ class AuditResult:
         for target, what in (("shadows", "sets made by this recipe"), ("set", "the finished set")):
             best = self.strongest(recipe, target)
             if best is not None:
-                found.append(f"{what[0].upper()}{what[1:]}: {describe_row(best)}")
+                strongest = f"of {len(self.of(recipe, target))} attacks the strongest was by"
+                found.append(f"{what[0].upper()}{what[1:]}: {strongest} {describe_row(best)}")
         for name in self.utility:
             if name != recipe and (row := self.strongest(name)) is not None:
-                found.append(f"In comparison, {LABELS.get(name, name)}: {describe_row(row)}")
+                found.append(
+                    f"In comparison, {LABELS.get(name, name)}: the strongest attack was by {describe_row(row)}"
+                )
         if self.canaries is not None:
             found.append(f"Canaries: {self.canaries['sentence']}.")
         if self.about.get("claimed_epsilon") is None:
@@ -167,7 +172,7 @@ def describe_row(row: AttackRow) -> str:
         row: Row of the table.
     """
     rates, one = row.rates, row.rates.rates[0]
-    text = f"the attack {ATTACKS[row.attack].label!r} reached an AUC of {rates.auc:.3f} "
+    text = f"{ATTACKS[row.attack].label!r}; it reached an AUC of {rates.auc:.3f} "
     text += f"[{rates.auc_low:.3f}, {rates.auc_high:.3f}]"
     if one.resolvable:
         text += f" and found {one} of the members at 1 % false positives"

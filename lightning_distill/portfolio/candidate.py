@@ -117,6 +117,7 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
             warnings.filterwarnings("ignore", message=".* steps are far fewer than")  # a round is a part of a run
+            warnings.filterwarnings("ignore", message="the set may show training images")  # the card says it
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

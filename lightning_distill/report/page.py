@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lightning_distill._version import __version__
+from lightning_distill.report.leakage_section import leakage_section
 from lightning_distill.report.predictions_section import predictions_section
 from lightning_distill.report.results import grouped
 from lightning_distill.report.results_sections import networks_sections, results_section
@@ -41,6 +42,7 @@ def page(runs: Sequence[Run], neighbours: Mapping[int, Neighbours], date: str) -
             results=[results_section(group, numbers) for group in groups],
             networks=networks_sections(groups),
             sets=[set_section(run, neighbours.get(i)) for i, run in enumerate(runs) if run.synthetic is not None],
+            audits=[section for run in runs if run.synthetic is not None and (section := leakage_section(run))],
             predictions=[
                 predictions_section(name, predictions, run.name)
                 for run in runs

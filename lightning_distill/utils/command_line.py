@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 #: Shell names of arguments that are called differently in Python.
-SHELL_NAMES = {"synthetic_set": "set"}
+SHELL_NAMES = {"recipe": "config", "synthetic_set": "set"}
 #: Options that depend on the machine or say where results go; they are left out of recorded commands.
 NOT_RECORDED = frozenset({
     "accelerator", "compile", "known", "on_progress", "on_result", "on_start", "out", "predictions",
