@@ -101,20 +101,22 @@ def one_line(result: AuditResult, recipe: str) -> str:
 
 
 def print_result(result: AuditResult, console: Console) -> None:
-    """Print the table of attacks, the findings in sentences, and what was not measured."""
+    """Print all attacks on the recipe and the strongest on each baseline, the findings, and what was not measured."""
     about = result.about
+    shown = [row for row in result.rows if row.recipe == about["recipe_name"]]
+    others = [name for name in result.utility if name != about["recipe_name"]]
+    shown += [row for name in others if (row := result.strongest(name)) is not None]
     table = Table(title=f"Attacks on {about['data']}, {about['shadows']} shadow sets, percent")
-    for column in ("recipe", "attack", "of", "AUC", "TPR at 1 %", "TPR at 0.1 %", "PPV 1 %", "PPV 10 %", "starts"):
-        table.add_column(column, justify="left" if column in ("recipe", "attack", "of") else "right")
-    for row in result.rows:
-        rates, ppv = row.rates, row.rates.rates[0].ppv
+    for column in ("recipe", "attack", "AUC", "TPR at 1 %", "TPR at 0.1 %", "starts"):
+        table.add_column(column, justify="left" if column in ("recipe", "attack") else "right")
+    for row in shown:
+        rates = row.rates
         table.add_row(
             LABELS.get(row.recipe, row.recipe) + (", finished set" if row.target == "set" else ""),
             row.attack,
             row.unit,
             f"{rates.auc:.3f} [{rates.auc_low:.3f}, {rates.auc_high:.3f}]",
             *(str(rate).replace(" %", "") for rate in rates.rates),
-            *("-" if value != value else f"{100 * value:.0f}" for value in ppv),
             "-" if row.started is None else f"{100 * row.started['tpr']:.0f}",
         )
     console.print(table)
