@@ -5,7 +5,7 @@
 
 Each recipe is repeated on random halves of the patients (`leakage.audit_set`), with random and herding picks, all real
 images and the method from noise beside it. Every attack gives one row for images and, where patients are known, one for
-patients, in ``benchmarks/results/leakage.csv``. A killed run resumes: shadow sets are kept in ``runs/leakage``. The test
+patients, in ``benchmarks/results/leakage.csv``. A killed run resumes: shadow sets are kept in ``runs/leakage``.
 split is not read; held-out images are those of the validation split.
 """
 

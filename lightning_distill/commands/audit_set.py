@@ -15,7 +15,6 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.leakage import AuditResult
 from lightning_distill.leakage.config import read_data
 from lightning_distill.leakage.result import LABELS
-from lightning_distill.leakage.shadows import make_one_by_one
 from lightning_distill.leakage.sheet import data_sheet
 from lightning_distill.sets.leakage_record import bind_audit
 from lightning_distill.sets.storage import check_file_writable, read_set
@@ -68,7 +67,7 @@ def audit_set(
             module,
             synthetic_set=synthetic_set,
             attach=attach,
-            maker=make_one_by_one,
+            maker=None,
             on_progress=report_to(bar),
             on_rows=lambda so_far, name: bar.console.print(one_line(so_far, name), highlight=False, markup=False),
             **options,

@@ -57,8 +57,15 @@ class ClassBalancedLoader:
         Returns:
             Images ``(K * per_class, C, H, W)`` in their dtype, and labels ``(K * per_class,)`` int64.
         """
-        rows = [self._sample(k, label, members) for label, members in enumerate(self.members)]
-        return torch.from_numpy(np.ascontiguousarray(self.images[np.concatenate(rows)])), self._labels
+        return torch.from_numpy(np.ascontiguousarray(self.images[np.concatenate(self.rows(k))])), self._labels
+
+    def rows(self, k: int) -> list[NDArray[np.int64]]:
+        """Return the row numbers ``(per_class,)`` of each class in a batch.
+
+        Args:
+            k: Number of the batch.
+        """
+        return [self._sample(k, label, members) for label, members in enumerate(self.members)]
 
     def _sample(self, k: int, label: int, members: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row numbers ``(per_class,)`` of one class in batch k."""

@@ -30,6 +30,7 @@ from lightning_distill.leakage.result import AuditResult
 from lightning_distill.leakage.score import rows_of_set, rows_of_shadows, save_scores, score_set, score_shadows
 from lightning_distill.leakage.shadows import GROUP, ShadowMaker, ShadowRun, make_one_by_one, read_made
 from lightning_distill.leakage.table import ShadowTable
+from lightning_distill.leakage.together import can_share, make_together, sets_at_once
 from lightning_distill.networks import check_network
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.leakage_record import attach_audit
@@ -69,7 +70,8 @@ def audit_set(
     claimed_delta: float = 0.0,
     seed: int = 0,
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
-    maker: ShadowMaker = make_one_by_one,
+    together: bool = True,
+    maker: ShadowMaker | None = None,
     on_progress: ProgressReport | None = None,
     on_rows: Callable[[AuditResult, str], object] = lambda result, recipe: None,
 ) -> AuditResult:
@@ -106,7 +108,10 @@ def audit_set(
         claimed_delta: Delta of the claim.
         seed: Seed of the halves and of the canaries.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
-        maker: Function that makes the shadow sets of several halves, see `shadows.ShadowMaker`.
+        together: Whether the shadow sets of distribution matching are distilled in one pass, many times faster. They
+            then have the mean and standard deviation of all data, which the attacks do not see.
+        maker: Function that makes the shadow sets of several halves, see `shadows.ShadowMaker`. Default:
+            `together.make_together` with ``together``, else `shadows.make_one_by_one`.
         on_progress: Function that receives a description, the finished and the total number of shadow sets.
         on_rows: Function that receives the result so far and the name of the recipe whose rows are new.
 
@@ -199,6 +204,10 @@ def audit_set(
 
     def measure(one: Recipe) -> ShadowRun:
         """Make, measure and attack the shadow sets of a recipe, and save the result so far."""
+        shared = together and maker is None and can_share(one, members.spec.multi_label)
+        at_once = group if one.ships_images else 1
+        if shared and isinstance(one, DistillRecipe):
+            at_once = min(GROUP, sets_at_once(one))
         run = ShadowRun(
             one,
             datamodule,
@@ -206,9 +215,14 @@ def audit_set(
             folder / SHADOWS / one.name.replace(" ", "_"),
             measurer,
             settings,
-            make_one_by_one if isinstance(one, Variant) else maker,
-            group if one.ships_images else 1,
+            make_together if shared else maker or make_one_by_one,
+            min(GROUP, sets_at_once(one))
+            if shared and isinstance(one, DistillRecipe)
+            else group
+            if one.ships_images
+            else 1,
             folder / SHADOWS / one.base.name.replace(" ", "_") if isinstance(one, Variant) else None,
+            public_statistics=shared,
         )
         run.run(progress)
         table = ShadowTable.read([run.path(i) for i in range(shadows)], halves, statistics)
@@ -234,6 +248,10 @@ def audit_set(
     def save() -> None:
         result.about["total_seconds"] = round(time.perf_counter() - began, 1)
         result.not_measured = not_measured(result, members, recovery, canaries, finished is not None)
+        if together and maker is None and can_share(recipe, members.spec.multi_label):
+            result.not_measured.append(
+                "The mean and standard deviation in a file: the shadow sets of the recipe have those of all data."
+            )
         text = json.dumps(result.to_dict(public=False), indent=1)
         write_files_atomically({folder / RESULT: text.encode()})
 

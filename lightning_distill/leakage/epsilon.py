@@ -33,11 +33,13 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
         >>> p_value(canaries=10, guesses=10, correct=10, epsilon=0.0) == 0.5**10
         True
     """
-    binomial = stats.binom(guesses, 1 / (1 + math.exp(-epsilon)))
-    tail = float(binomial.sf(correct - 1))
+    probability = 1 / (1 + math.exp(-epsilon))
+    tail = float(stats.binom.sf(correct - 1, guesses, probability))
     if delta == 0 or correct == 0:
         return min(1.0, tail)
-    below = np.cumsum(binomial.pmf(np.arange(correct - 1, -1, -1)))  # P[v - i <= B < v] for i = 1..v
+    below = np.cumsum(
+        stats.binom.pmf(np.arange(correct - 1, -1, -1), guesses, probability)
+    )  # P[v - i <= B < v] for i = 1..v
     slope = float((below / np.arange(1, correct + 1)).max())
     return min(1.0, tail + 2 * canaries * delta * slope)
 
@@ -67,7 +69,7 @@ def epsilon_lower_bound(
     if p_value(canaries, guesses, correct, 0.0, delta) >= allowed:
         return 0.0
     low, high = 0.0, MAX_EPSILON
-    for _ in range(60):
+    for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if p_value(canaries, guesses, correct, middle, delta) < allowed else (low, middle)
     return low

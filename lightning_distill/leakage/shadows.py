@@ -57,6 +57,7 @@ class ShadowRun:
         maker: Function that makes sets; the default makes them one by one.
         group: Number of sets that are made and measured together.
         sources: Shadow files of the recipe that a `Variant` changes.
+        public_statistics: Whether sets have the mean and standard deviation of all images, which lets them share work.
     """
 
     recipe: Recipe
@@ -68,6 +69,7 @@ class ShadowRun:
     maker: ShadowMaker = make_one_by_one
     group: int = 1
     sources: Path | None = None
+    public_statistics: bool = False
 
     def path(self, shadow: int) -> Path:
         """Return the file of a shadow set.
@@ -128,7 +130,7 @@ class ShadowRun:
         about = {
             "recipe": self.recipe.describe(),
             "data": spec.to_dict(),
-            "settings": self.settings,
+            "settings": {**self.settings, **({"public_statistics": True} if self.public_statistics else {})},
             "half": hashlib.sha256(np.packbits(self.halves[shadow]).tobytes()).hexdigest(),
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
@@ -145,7 +147,11 @@ class ShadowRun:
                 replace(one, data=recipe.change(one.data, LabeledSet(one.data.pixels, one.data.labels, spec)))
                 for one in made
             ]
-        return self.maker(recipe, [SubsetDataModule(self.data, np.flatnonzero(self.halves[s])) for s in part])
+        halves = [
+            SubsetDataModule(self.data, np.flatnonzero(self.halves[s]), public_statistics=self.public_statistics)
+            for s in part
+        ]
+        return self.maker(recipe, halves)
 
     def _write(self, shadow: int, made: MadeSet, measured: Measurement, seconds: NDArray[np.float64]) -> None:
         rows = np.flatnonzero(self.halves[shadow])

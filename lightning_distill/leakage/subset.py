@@ -24,18 +24,35 @@ class SubsetDataModule(ArrayDataModule):
         parent: Data module with all images. It holds them; the subset holds its own images only.
         rows: Rows of the training images.
         extra: Further training images ``(E, C, H, W)`` in pixel units and their labels, such as canaries.
+        public_statistics: Whether mean and standard deviation are those of all images.
+
+    Raises:
+        ValueError: The parent is not set up.
+
+    Attributes:
+        parent: Data module with all images.
+        rows: Rows of the training images.
 
     Example:
         >>> from lightning_distill import DigitsDataModule
-        >>> half = SubsetDataModule(DigitsDataModule(), np.arange(0, 1000, 2))
+        >>> data = DigitsDataModule()
+        >>> data.setup()
+        >>> half = SubsetDataModule(data, np.arange(0, 1000, 2))
         >>> len(half.train_arrays()[1])
         500
     """
 
     def __init__(
-        self, parent: ArrayDataModule, rows: NDArray[np.int64] | Sequence[int], extra: Split | None = None
+        self,
+        parent: ArrayDataModule,
+        rows: NDArray[np.int64] | Sequence[int],
+        extra: Split | None = None,
+        public_statistics: bool = False,
     ) -> None:
+        if not parent.splits:  # Lightning would take the arguments of this constructor for those of the parent
+            raise ValueError("the data module has no splits yet; call its setup() first")
         self._whole: DataSpec = parent.spec
+        self._public_statistics = public_statistics
         images, labels = parent.all_train_arrays()
         chosen = np.asarray(rows, np.int64)
         pair: tuple[Array, NDArray[np.int64]] = take(images, chosen), labels[chosen]
@@ -57,7 +74,10 @@ class SubsetDataModule(ArrayDataModule):
             min_combination=1,
             seed=parent.seed,
         )
+        self.parent, self.rows = parent, chosen
 
     def _describe(self) -> DataSpec:
         own = super()._describe()
+        if self._public_statistics:
+            return self._whole
         return replace(self._whole, mean=own.mean, std=own.std)

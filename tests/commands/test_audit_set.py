@@ -48,7 +48,7 @@ def test_a_configuration_is_audited_with_its_set_card_and_sheet(tmp_path, monkey
     ("words", "message"),
     [
         ([], "give the YAML file of fit"),
-        (["random"], "give the data"),
+        (["random"], "name the data, e.g. --data"),
         (["random", "--data", "DigitsDataModule", "--shadows", "4"], "shadows=4; an even number of at least 8"),
         (["no.yaml", "--data", "DigitsDataModule"], "there is no configuration no.yaml"),
         (["random", "--data", "DigitsDataModule", "--set", "nothing"], "no set file"),

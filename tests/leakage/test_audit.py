@@ -157,7 +157,7 @@ def test_an_interrupted_audit_goes_on_and_more_shadows_can_be_added(tmp_path, ma
     with pytest.raises(ValueError, match="another recipe"):
         audit_set("random", data, ipc=1, **options)
     files[0].write_bytes(b"damaged")
-    with pytest.raises(ValueError, match="shadow-000.safetensors is damaged"):
+    with pytest.raises(ValueError, match=r"shadow-000.safetensors is damaged"):
         audit_set("random", data, ipc=2, **options)
 
 
