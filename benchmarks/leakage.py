@@ -6,7 +6,7 @@
 Each recipe is repeated on random halves of the patients (`leakage.audit_set`), with random and herding picks, all real
 images and the method from noise beside it. Every attack gives one row for images and, where patients are known, one for
 patients, in ``benchmarks/results/leakage.csv``. A killed run resumes: shadow sets are kept in ``runs/leakage``.
-split is not read; held-out images are those of the validation split.
+The test split is not read; held-out images are those of the validation split.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from script import HERE, folder, listed, options
 
@@ -34,7 +35,7 @@ SOURCES = {
 IPCS = (1, 10, 50)
 NETWORK = "convnet_w32"
 #: Audited recipes: the default one (herding picks, sub-images), and the paper's from random real images.
-RECIPES: dict[str, dict[str, object]] = {
+RECIPES: dict[str, dict[str, Any]] = {
     "dm default": {},
     "dm paper": {"preset": "paper"},
 }
@@ -86,24 +87,26 @@ def peak_megabytes() -> int:
 
 def measure(
     name: str, make: Callable[[], ArrayDataModule], ipc: int, recipe: str, steps: int, shadows: int,
-    book: ResumableCsv, place: Path, settings: dict[str, str],
+    book: ResumableCsv, place: Path, settings: dict[str, Any],
 ) -> None:  # fmt: skip
     """Audit one recipe on one data set, and write its rows as soon as each baseline is finished."""
-    distiller: Distiller = DMDistiller(ipc=ipc, network=settings["network"], compile="off", **RECIPES[recipe])  # type: ignore[arg-type]
+    distiller: Distiller = DMDistiller(ipc=ipc, network=settings["network"], compile="off", **RECIPES[recipe])
     began = time.perf_counter()
+    command = f"python benchmarks/leakage.py --only {name} --ipc {ipc} --shadows {shadows} --steps {steps}"
+    command += f" --baselines {','.join(baselines)}" if (baselines := settings["baselines"]) else ""
 
     def write(result: AuditResult, finished: str) -> None:
         for row in result.rows:
             if row.recipe == finished:
                 book.put({
                     "dataset": name, "ipc": ipc, "audited": recipe, "steps": steps, **cells(row, result),
-                    **provenance(f"python benchmarks/leakage.py --only {name} --ipc {ipc} --shadows {shadows}"),
+                    **provenance(command),
                 })  # fmt: skip
         print(f"{name} ipc {ipc}, {recipe}: {finished}, {time.perf_counter() - began:.0f} s", flush=True)
 
     audit_set(
         distiller, make(), steps=steps, shadows=shadows, out=place / f"{name}_ipc{ipc}_{recipe.replace(' ', '_')}",
-        accelerator="cpu", recovery=True, on_rows=write, **settings,  # type: ignore[arg-type]
+        accelerator="cpu", recovery=True, on_rows=write, **settings,
     )  # fmt: skip
 
 
@@ -113,6 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", help=f"comma-separated data sets: {','.join(SOURCES)}")
     parser.add_argument("--ipc", help="comma-separated images per class; default: 1,10,50")
     parser.add_argument("--recipes", help=f"comma-separated recipes: {','.join(RECIPES)}")
+    parser.add_argument("--baselines", help="comma-separated baselines; default: those of audit_set")
     parser.add_argument("--shadows", type=int, default=64, help="number of shadow sets")
     parser.add_argument("--steps", type=int, default=100, help="steps of each distillation")
     given = parser.parse_args(arguments)
@@ -127,10 +131,12 @@ def main(arguments: list[str] | None = None) -> None:
     }
     if "mnist" in names:
         makes["mnist"] = MNISTDataModule
-    settings, steps, shadows = {"network": NETWORK, "protocol": "quick"}, given.steps, given.shadows
+    baselines = given.baselines.split(",") if given.baselines else None
+    settings: dict[str, Any] = {"network": NETWORK, "protocol": "quick", "baselines": baselines}
+    steps, shadows = given.steps, given.shadows
     if given.quick:
         makes, ipcs, recipes = {"digits": partial(DigitsDataModule, real_per_class=8)}, [1], recipes[:1]
-        settings, steps, shadows = {"network": "convnet_w16", "protocol": "tiny"}, 1, 8
+        settings, steps, shadows = {**settings, "network": "convnet_w16", "protocol": "tiny"}, 1, 8
     book = ResumableCsv(folder(given) / "leakage.csv", KEYS, COLUMNS, overwrite=given.again)
     place = (folder(given) if given.quick else HERE.parent / "runs") / "leakage"
     for name, make in makes.items():

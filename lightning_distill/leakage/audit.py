@@ -19,20 +19,20 @@ from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.leakage.baselines import baseline_recipes, channel_recipes, check_baselines
 from lightning_distill.leakage.canaries import CanaryKind, audit_canaries
 from lightning_distill.leakage.config import Config, check_belongs, fitted_to, read_recipe, recipe_of_card
-from lightning_distill.leakage.copies import CopyCounts, detect_copies, mean_counts
 from lightning_distill.leakage.embedding import ContrastiveEmbedding
 from lightning_distill.leakage.halves import check_shadows, draw_halves
-from lightning_distill.leakage.measure import Measurer, image_statistics, reduced
-from lightning_distill.leakage.members import Members, members_of
+from lightning_distill.leakage.limits import not_measured
+from lightning_distill.leakage.measure import Measurer, image_statistics
+from lightning_distill.leakage.members import members_of
 from lightning_distill.leakage.recipes import DistillRecipe, MadeSet, Recipe, Variant
 from lightning_distill.leakage.reconstruction import measure_recovery
 from lightning_distill.leakage.result import AuditResult
 from lightning_distill.leakage.score import rows_of_set, rows_of_shadows, save_scores, score_set, score_shadows
+from lightning_distill.leakage.search_copies import copies_of_set, copies_of_shadows
 from lightning_distill.leakage.shadows import GROUP, ShadowMaker, ShadowRun, make_one_by_one, read_made
 from lightning_distill.leakage.table import ShadowTable
 from lightning_distill.leakage.together import can_share, make_together, sets_at_once
 from lightning_distill.networks import check_network
-from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.leakage_record import attach_audit
 from lightning_distill.sets.storage import check_writable, read_set
 from lightning_distill.utils.arguments import check_choices, check_number
@@ -42,10 +42,8 @@ from lightning_distill.utils.progress import ProgressCounter, ProgressReport
 
 #: Files of an audit in its folder.
 RESULT, EMBEDDING, SHADOWS = "audit.json", "embedding.safetensors", "shadows"
-#: Steps of the contrastive embedding, shadow sets searched for copies, and sets that canary scores are relative to.
-EMBEDDING_STEPS, COPY_SETS, CANARY_REFERENCES = 200, 8, 4
-#: Most distances of an image that copy detection holds.
-SAMPLE = 10_000
+#: Steps of the contrastive embedding, and number of sets that the scores of canaries are relative to.
+EMBEDDING_STEPS, CANARY_REFERENCES = 200, 4
 
 
 def audit_set(
@@ -185,7 +183,7 @@ def audit_set(
     progress = ProgressCounter(on_progress, shadows * (1 + len(others)))
     progress.start("embedding")
     embedding = ContrastiveEmbedding.fit_or_load(
-        folder / EMBEDDING, members.images, members.spec, network=network, steps=EMBEDDING_STEPS, device=device
+        folder / EMBEDDING, members.images, members.spec, steps=EMBEDDING_STEPS, device=device
     )
     measurer = Measurer(
         members,
@@ -216,11 +214,7 @@ def audit_set(
             measurer,
             settings,
             make_together if shared else maker or make_one_by_one,
-            min(GROUP, sets_at_once(one))
-            if shared and isinstance(one, DistillRecipe)
-            else group
-            if one.ships_images
-            else 1,
+            at_once,
             folder / SHADOWS / one.base.name.replace(" ", "_") if isinstance(one, Variant) else None,
             public_statistics=shared,
         )
@@ -232,7 +226,7 @@ def audit_set(
         result.utility[one.name] = float(table.scores.mean()), float(table.scores.std(ddof=1))
         result.seconds[one.name] = (float(table.seconds[:, 0].mean()), float(table.seconds[:, 1].mean()))
         if one.ships_images:
-            result.copies[one.name] = _copies_of_shadows(run, members, embedding).to_dict()
+            result.copies[one.name] = copies_of_shadows(run, members, embedding).to_dict()
         if one is recipe and finished is not None:
             (measured,) = measurer.measure([MadeSet(finished)], recipe.ships_images)
             own = score_set(table, measured)
@@ -240,7 +234,7 @@ def audit_set(
             units = np.concatenate([members.units, members.num_units + members.held_units])
             save_scores(folder / "scores-set.npz", own, flags, units)
             result.rows += rows_of_set(recipe.name, own, members)
-            result.copies["set"] = _copies_of_set(finished, members, embedding).to_dict()
+            result.copies["set"] = copies_of_set(finished, members, embedding).to_dict()
         save()
         on_rows(result, one.name)
         return run
@@ -290,64 +284,3 @@ def audit_set(
     if attach and synthetic_set is not None:
         attach_audit(synthetic_set, result.to_dict(public=True))
     return result
-
-
-def not_measured(result: AuditResult, members: Members, recovery: bool, canaries: int, has_set: bool) -> list[str]:
-    """Return the things that an audit did not measure, in words.
-
-    Args:
-        result: Result of the audit.
-        members: Candidates.
-        recovery: Whether the recovery of the starts was to be measured.
-        canaries: Number of canaries.
-        has_set: Whether a finished set was attacked.
-    """
-    missing = []
-    if not members.has_patients:
-        missing.append("Patients are unknown in these data: images were counted, and a patient may have several.")
-    if not has_set:
-        missing.append("No finished set was attacked; the rates are those of sets made by the recipe.")
-    if "full" not in result.utility:
-        missing.append("Networks trained on all real images were not attacked.")
-    if not any("soft" in name or "hard" in name for name in result.utility):
-        missing.append("Soft labels, which tell more of the real data than images do, were not measured.")
-    if not canaries:
-        missing.append("No lower bound on epsilon was measured (canaries).")
-    if not recovery:
-        missing.append("The recovery of the starting images was not measured.")
-    missing += [
-        "A variant with differential privacy was not compared.",
-        "Choices made on the real data before, such as the best recipe or checkpoint, are not covered.",
-        "Stronger attacks may exist: a rate is what these attacks reached, not what is possible.",
-        "File names, image headers and text burnt into pixels were not looked at.",
-    ]
-    return missing
-
-
-def _copies_of_shadows(run: ShadowRun, members: Members, embedding: ContrastiveEmbedding) -> CopyCounts:
-    """Search the first shadow sets for copies of their half; the other half is held out."""
-    parts, random = [], np.random.default_rng(0)
-    embedded: dict[int, np.ndarray] = {}  # type: ignore[type-arg]
-    rows = np.sort(random.permutation(len(members))[:SAMPLE])
-    for shadow in range(min(COPY_SETS, len(run.halves))):
-        made = read_made(run.path(shadow), members.spec, np.flatnonzero(run.halves[shadow])).data
-        if made.formation not in embedded:
-            embedded[made.formation] = _embed(embedding, members, rows, made.formation)
-        inside, real = run.halves[shadow][rows], embedded[made.formation]
-        parts.append(detect_copies(real[inside], real[~inside], embedding(made.decode().pixels.float())))
-    return mean_counts(parts)
-
-
-def _copies_of_set(finished: LabeledSet, members: Members, embedding: ContrastiveEmbedding) -> CopyCounts:
-    rows = np.sort(np.random.default_rng(0).permutation(len(members))[:SAMPLE])
-    train = _embed(embedding, members, rows, finished.formation)
-    held = torch.from_numpy(np.ascontiguousarray(members.held_images[:SAMPLE]))
-    return detect_copies(
-        train, embedding(reduced(held, finished.formation)), embedding(finished.decode().pixels.float())
-    )
-
-
-def _embed(embedding: ContrastiveEmbedding, members: Members, rows: np.ndarray, formation: int) -> np.ndarray:  # type: ignore[type-arg]
-    """Embed training images as the sub-images of a set would show them."""
-    images = torch.from_numpy(np.ascontiguousarray(members.images[rows]))
-    return embedding(reduced(images, formation))

@@ -21,7 +21,9 @@ from lightning_distill.utils.atomic_files import write_files_atomically
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 #: Number of features, temperature of NT-Xent, largest angle of the positives in degrees, images of a batch.
-FEATURES, TEMPERATURE, DEGREES, BATCH = 64, 0.07, 5.0, 128
+FEATURES, TEMPERATURE, DEGREES, BATCH = 64, 0.07, 5.0, 64
+#: Network of the embedding: a small one, which takes a few seconds.
+NETWORK = "convnet_w16"
 #: Learning rate of Adam, and number of images embedded at once.
 LR, CHUNK = 1e-3, 512
 
@@ -45,7 +47,7 @@ class ContrastiveEmbedding:
 
     @classmethod
     def fit(
-        cls, images: Array, spec: DataSpec, *, network: str, steps: int, seed: int = 0, device: str = "cpu"
+        cls, images: Array, spec: DataSpec, *, network: str = NETWORK, steps: int, seed: int = 0, device: str = "cpu"
     ) -> ContrastiveEmbedding:
         """Train a network on images by NT-Xent; positives are mirrored and turned by up to 5 degrees.
 
@@ -67,13 +69,21 @@ class ContrastiveEmbedding:
                 x = spec.normalize(torch.from_numpy(np.ascontiguousarray(images[rows])).to(device))
                 loss = nt_xent(model(views(x)), model(views(x)))
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
         return cls(model.eval().requires_grad_(False), spec, device)
 
     @classmethod
     def fit_or_load(
-        cls, path: Path, images: Array, spec: DataSpec, *, network: str, steps: int, seed: int = 0, device: str = "cpu"
+        cls,
+        path: Path,
+        images: Array,
+        spec: DataSpec,
+        *,
+        network: str = NETWORK,
+        steps: int,
+        seed: int = 0,
+        device: str = "cpu",
     ) -> ContrastiveEmbedding:
         """Return the network of a file, or train and save it.
 

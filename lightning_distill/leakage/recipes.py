@@ -41,15 +41,17 @@ class MadeSet:
 
 
 class Recipe(Protocol):
-    """Way to make a set from real data.
+    """Way to make a set from real data."""
 
-    Attributes:
-        name: Name in tables and of the folder of its shadow sets.
-        ships_images: Whether the set holds images that can be compared with real ones; all real data are not shipped.
-    """
+    @property
+    def name(self) -> str:
+        """Name in tables and of the folder of its shadow sets."""
+        ...
 
-    name: str
-    ships_images: bool
+    @property
+    def ships_images(self) -> bool:
+        """Whether the set holds images that can be compared with real ones; all real data are not shipped."""
+        ...
 
     def make(self, data: ArrayDataModule) -> MadeSet:
         """Make a set from the training images of a data module."""

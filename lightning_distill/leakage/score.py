@@ -113,12 +113,7 @@ def save_scores(path: Path, scores: Scores, members: NDArray[np.bool_], units: N
         units: Patient of each candidate.
     """
     content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        image=np.arange(members.shape[1]),
-        patient=units,
-        member=members,
-        **{name: values.astype(np.float32) for name, values in scores.items()},
-    )
+    arrays = {name: values.astype(np.float32) for name, values in scores.items()}
+    np.savez_compressed(content, image=np.arange(members.shape[1]), patient=units, member=members, **arrays)  # type: ignore[arg-type]
     path.parent.mkdir(parents=True, exist_ok=True)
     write_files_atomically({path: content.getvalue()})

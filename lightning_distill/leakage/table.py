@@ -139,4 +139,4 @@ def _summary(path: Path) -> dict[str, NDArray]:  # type: ignore[type-arg]
     arrays = read_arrays(path)
     confidence = arrays.pop("confidence")
     kept = {name: arrays[name] for name in arrays if name not in ("images", "labels", "soft_labels")}
-    return {**kept, "confidence": confidence.mean((0, 1)), "student": confidence[0, 0]}  # type: ignore[attr-defined]
+    return {**kept, "confidence": confidence.mean((0, 1)), "student": confidence[0, 0]}

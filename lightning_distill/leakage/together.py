@@ -108,7 +108,7 @@ def _distil(
                         first.embedding_distance(target[None], part)  # type: ignore[operator]
                         for target, part in zip(targets, embedded, strict=True)
                     ]
-                    torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+                    torch.stack(losses).sum().backward()
             sgd.step()
 
 
