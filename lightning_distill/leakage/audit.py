@@ -24,6 +24,7 @@ from lightning_distill.leakage.halves import check_shadows, draw_halves
 from lightning_distill.leakage.limits import not_measured
 from lightning_distill.leakage.measure import Measurer, image_statistics
 from lightning_distill.leakage.members import members_of
+from lightning_distill.leakage.pairs import save_closest_pairs
 from lightning_distill.leakage.recipes import DistillRecipe, MadeSet, Recipe, Variant
 from lightning_distill.leakage.reconstruction import measure_recovery
 from lightning_distill.leakage.result import AuditResult
@@ -41,7 +42,7 @@ from lightning_distill.utils.hardware import machine_description, resolve_device
 from lightning_distill.utils.progress import ProgressCounter, ProgressReport
 
 #: Files of an audit in its folder.
-RESULT, EMBEDDING, SHADOWS = "audit.json", "embedding.safetensors", "shadows"
+RESULT, EMBEDDING, SHADOWS, PICTURE = "audit.json", "embedding.safetensors", "shadows", "closest_pairs.png"
 #: Steps of the contrastive embedding, and number of sets that the scores of canaries are relative to.
 EMBEDDING_STEPS, CANARY_REFERENCES = 200, 4
 
@@ -80,8 +81,8 @@ def audit_set(
     others as references. Baselines are measured in the same way. An interrupted audit goes on where it stopped, and
     more shadows can be added.
 
-    The folder ``out`` holds ``audit.json``, the score of every image and attack (``scores-NAME.npz``), and the shadow
-    sets. They show real images and membership: keep it under the rules of the data.
+    The folder ``out`` holds ``audit.json``, the score of every image and attack (``scores-NAME.npz``), a picture of the
+    images that resemble a training image most, and the shadow sets. Keep it under the rules of the data.
 
     Args:
         config: Configuration that makes the set: a YAML file of ``fit``, its content, a distiller (with ``steps``), or
@@ -235,6 +236,7 @@ def audit_set(
             save_scores(folder / "scores-set.npz", own, flags, units)
             result.rows += rows_of_set(recipe.name, own, members)
             result.copies["set"] = copies_of_set(finished, members, embedding).to_dict()
+            save_closest_pairs(folder / PICTURE, finished, members)
         save()
         on_rows(result, one.name)
         return run
@@ -252,6 +254,8 @@ def audit_set(
     run = measure(recipe)
     if recipe.ships_images:
         made = read_made(run.path(0), members.spec, np.flatnonzero(halves[0]))
+        if finished is None:
+            save_closest_pairs(folder / PICTURE, made.data, members)
         channels = channel_recipes(recipe, made.data)
         others = [*channels, *others]
         progress.total += shadows * len(channels)

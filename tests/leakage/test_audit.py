@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lightning_distill import DigitsDataModule, DMDistiller, KRRDistiller, MTTDistiller, audit_set
-from lightning_distill.leakage.audit import RESULT
+from lightning_distill.leakage.audit import PICTURE, RESULT
 from lightning_distill.leakage.halves import draw_halves
 from lightning_distill.leakage.measure import Measurer, image_statistics
 from lightning_distill.leakage.members import members_of
+from lightning_distill.leakage.pairs import save_closest_pairs
 from lightning_distill.leakage.recipes import MadeSet, PickRecipe
 from lightning_distill.leakage.score import rows_of_shadows, score_shadows
 from lightning_distill.leakage.shadows import ShadowRun, make_one_by_one
@@ -126,6 +128,8 @@ def test_the_audit_measures_recipe_set_baselines_and_writes_what_others_can_reco
         assert scores["member"].shape == scores["lira_online"].shape == (8, 120)
         rates = attack_rates(scores["lira_online"].astype(np.float64), scores["member"], 120)
         assert rates.auc == pytest.approx(result.of("DMDistiller")[0].rates.auc, abs=1e-3)
+    with Image.open(tmp_path / "audit" / PICTURE) as picture:
+        assert picture.width > picture.height
     plain = json.loads((tmp_path / "audit" / RESULT).read_text())
     assert plain["rows"][0]["exposed"][0]["number"] >= 0
     assert "number" not in json.dumps(result.to_dict()["rows"][0]["exposed"]), "cards hold no rows of images"
@@ -173,6 +177,20 @@ def test_images_are_counted_where_patients_are_unknown(tmp_path, make_clinic, qu
     result = audit_set("random", make_clinic(per_patient=1), ipc=1, out=tmp_path, baselines=[], **quick_audit)
     assert {row.unit for row in result.rows} == {"image"}
     assert any("Patients are unknown" in text for text in result.not_measured)
+
+
+def test_the_closest_pairs_are_the_copies(tmp_path, make_clinic):
+    members = members_of(make_clinic())
+    pixels = torch.randint(0, 256, (12, 1, 8, 8), dtype=torch.uint8)
+    pixels[5] = torch.from_numpy(members.images[17])
+    made = LabeledSet(pixels, torch.arange(12) % 2, members.spec)
+    values = save_closest_pairs(tmp_path / "pairs.png", made, members)
+    assert values[0] == pytest.approx(1, abs=1e-5)
+    assert values[1] < 0.9
+    with Image.open(tmp_path / "pairs.png") as picture:
+        shown = np.asarray(picture)
+    half, cell = shown.shape[0] // 2, shown.shape[1] // 10
+    np.testing.assert_array_equal(shown[4 : half - 4, 4 : cell - 4], shown[half + 3 : -5, 4 : cell - 4])
 
 
 def test_bad_input_is_refused_before_work(tmp_path, make_clinic, quick_audit):
