@@ -202,7 +202,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         """Warn where the run is far too short for the method, and of what makes the set reveal training images."""
         super().on_train_start()
         warn_if_few_steps(type(self), self.preset, self.ipc, self.synthetic.spec, self.trainer)
-        labels = self.trainer.datamodule.train_arrays()[1]  # type: ignore[attr-defined]
+        labels = require_array_datamodule(self.trainer.datamodule).train_arrays()[1]  # type: ignore[attr-defined]
         warn_of_exposure(self.init, self.synthetic, labels, self.trainer)
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:

@@ -18,7 +18,7 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.leakage.baselines import baseline_recipes, channel_recipes, check_baselines
 from lightning_distill.leakage.canaries import CanaryKind, audit_canaries
-from lightning_distill.leakage.config import Config, check_belongs, fitted_to, read_recipe, recipe_of_card
+from lightning_distill.leakage.config import Config, check_belongs, check_halves, fitted_to, read_recipe, recipe_of_card
 from lightning_distill.leakage.embedding import ContrastiveEmbedding
 from lightning_distill.leakage.halves import check_shadows, draw_halves
 from lightning_distill.leakage.limits import not_measured
@@ -154,6 +154,7 @@ def audit_set(
     if finished is not None:
         check_belongs(recipe, members.spec, finished, card)
     halves = draw_halves(members.strata, members.units, shadows, seed, members.spec.balance_groups)
+    check_halves(recipe, members, halves)
     check_writable(out)
     folder = Path(out)
     others = baseline_recipes(recipe, names, network=network, protocol=protocol)
@@ -234,7 +235,7 @@ def audit_set(
             flags = np.arange(len(members) + len(members.held_labels))[None] < len(members)
             units = np.concatenate([members.units, members.num_units + members.held_units])
             save_scores(folder / "scores-set.npz", own, flags, units)
-            result.rows += rows_of_set(recipe.name, own, members)
+            result.rows += rows_of_set(recipe.name, own, members, scores, table)
             result.copies["set"] = copies_of_set(finished, members, embedding).to_dict()
             save_closest_pairs(folder / PICTURE, finished, members)
         save()

@@ -9,14 +9,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from lightning_distill import distillers
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
+from lightning_distill.leakage.members import Members
 from lightning_distill.leakage.recipes import DistillRecipe, FullRecipe, PickRecipe, Recipe
 from lightning_distill.sets.coresets import METHODS
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.synthetic import images_per_class, limit_to_available
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.arguments import check_number
 
@@ -135,6 +139,28 @@ def fitted_to(recipe: Recipe, data: ArrayDataModule) -> Recipe:
     distiller = recipe.build()
     distiller.resolve_preset(data)
     return replace(recipe, options={**recipe.options, "formation": distiller.formation})
+
+
+def check_halves(recipe: Recipe, members: Members, halves: NDArray[np.bool_]) -> None:
+    """Raise ValueError for a recipe that a half has too few images of a class for; the message names the class.
+
+    Args:
+        recipe: Recipe of the sets, fitted to the data.
+        members: Candidates.
+        halves: Membership ``(N, n)``.
+    """
+    if not isinstance(recipe, DistillRecipe):
+        return
+    distiller, spec = recipe.build(), members.spec
+    if distiller.init == "noise" or distiller.class_ratio != "balanced":
+        return
+    counts = images_per_class(distiller.ipc, spec)
+    for half in halves:
+        available = np.bincount(members.strata[half & (members.strata >= 0)], minlength=len(counts))
+        try:
+            limit_to_available(counts, available, spec, distiller.on_small_class, distiller.formation or 1)
+        except ValueError as error:
+            raise ValueError(f"in a random half of the patients {error}") from error
 
 
 def check_belongs(recipe: Recipe, spec: DataSpec, synthetic: LabeledSet, card: Mapping[str, object]) -> None:

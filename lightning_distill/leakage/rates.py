@@ -85,7 +85,9 @@ class AttackRates:
         return {key: _plain(value) for key, value in values.items()}
 
 
-def attack_rates(scores: Floats, members: Flags, units: int) -> AttackRates:
+def attack_rates(
+    scores: Floats, members: Flags, units: int, calibration: tuple[Floats, Flags] | None = None
+) -> AttackRates:
     """Measure an attack on several targets, with one threshold for all of them.
 
     An image is attacked in every target, and these trials depend on each other. The interval of a true positive rate is
@@ -97,6 +99,8 @@ def attack_rates(scores: Floats, members: Flags, units: int) -> AttackRates:
         scores: Scores ``(T, n)`` of n images in T targets; larger for members.
         members: Membership ``(T, n)``.
         units: Number of different images or patients behind the n scores of a target.
+        calibration: Scores and membership of other targets that thresholds are chosen on. Default: for each target the
+            other pairs of targets.
 
     Raises:
         ValueError: A score is not finite, or there are no members or no non-members.
@@ -121,7 +125,10 @@ def attack_rates(scores: Floats, members: Flags, units: int) -> AttackRates:
         auc_low=max(0.0, float(aucs.mean()) - half),
         auc_high=min(1.0, float(aucs.mean()) + half),
         balanced_accuracy=float(((tpr + 1 - fpr) / 2).max()),
-        rates=tuple(_rate(level, fpr, tpr, scores, members, positives, negatives) for level in LOW_FPRS),
+        rates=tuple(
+            _rate(level, fpr, tpr, _calibrated(level, scores, members, calibration), positives, negatives)
+            for level in LOW_FPRS
+        ),
         non_members=negatives,
         curve=_thinned(fpr, tpr, 1 / negatives),
     )
@@ -181,19 +188,24 @@ def threshold_at(scores: Floats, fpr: float) -> float:
 
 
 def _rate(
-    level: float, fpr: Floats, tpr: Floats, scores: Floats, members: Flags, positives: int, negatives: int
+    level: float, fpr: Floats, tpr: Floats, calibrated: tuple[float, float], positives: int, negatives: int
 ) -> Rate:
     if level < 1 / negatives:
         return Rate(level)
     value = float(tpr[fpr <= level + 1e-12].max())
-    calibrated_fpr, calibrated_tpr = _calibrated(level, scores, members)
+    calibrated_fpr, calibrated_tpr = calibrated
     ppv = tuple(positive_predictive_value(calibrated_tpr, calibrated_fpr, prior) for prior in PRIORS)
     low, high = clopper_pearson(value * positives, positives)
     return Rate(level, value, low, high, calibrated_fpr, calibrated_tpr, ppv)
 
 
-def _calibrated(level: float, scores: Floats, members: Flags) -> tuple[float, float]:
-    """Return false and true positive rates at thresholds of the other pairs of targets; NaN for a single pair."""
+def _calibrated(
+    level: float, scores: Floats, members: Flags, calibration: tuple[Floats, Flags] | None
+) -> tuple[float, float]:
+    """Return false and true positive rates at thresholds of other targets; NaN for a single pair without others."""
+    if calibration is not None:
+        called = scores > threshold_at(calibration[0][~calibration[1]], level)
+        return float(called[~members].mean()), float(called[members].mean())
     if len(scores) < 4:
         return math.nan, math.nan
     called = np.zeros_like(members)

@@ -82,22 +82,26 @@ def score_set(table: ShadowTable, measured: Measurement) -> Scores:
     return {name: ATTACKS[name].score(evidence)[None] for name in applicable(evidence)}
 
 
-def rows_of_set(recipe: str, scores: Scores, members: Members) -> list[AttackRow]:
+def rows_of_set(recipe: str, scores: Scores, members: Members, shadows: Scores, table: ShadowTable) -> list[AttackRow]:
     """Return the rows of all attacks on a finished set; held-out images are the non-members.
 
     Args:
         recipe: Name of the recipe.
         scores: Scores of the attacks.
         members: Candidates and held-out images.
+        shadows: Scores of the attacks on the shadow sets, on which thresholds are chosen.
+        table: Measurements of the shadow sets.
     """
     n, m = len(members), len(members.held_labels)
     flags = np.concatenate([np.ones(n, bool), np.zeros(m, bool)])[None]
     rows, units = [], np.concatenate([members.units, members.num_units + members.held_units])
     first = np.unique(units, return_index=True)[1]
     for name, values in scores.items():
-        rows.append(AttackRow(recipe, name, "set", "image", attack_rates(values, flags, n + m)))
+        others = shadows[name], table.members
+        rows.append(AttackRow(recipe, name, "set", "image", attack_rates(values, flags, n + m, others)))
         if members.has_patients:
-            rates = attack_rates(by_unit(values, units), flags[:, first], len(first))
+            others = by_unit(shadows[name], members.units), table.members[:, first[: members.num_units]]
+            rates = attack_rates(by_unit(values, units), flags[:, first], len(first), others)
             rows.append(AttackRow(recipe, name, "set", members.kind, rates))
     return rows
 

@@ -78,9 +78,16 @@ def leakage_section(run: Run) -> LeakageSection | None:
         return LeakageSection(run.name, refused=str(error))
     if audit is None:
         return None
+    try:
+        return _section(run.name, audit)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        return LeakageSection(run.name, refused=f"the audit in the card is not readable ({type(error).__name__})")
+
+
+def _section(name: str, audit: Any) -> LeakageSection:
     about = audit["about"]
     return LeakageSection(
-        name=run.name,
+        name=name,
         about=about_line(about),
         sentences=[redact_paths(str(text)) for text in audit["verdict"]],
         rows=[_row(row, about) for row in audit["rows"]],

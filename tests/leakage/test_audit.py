@@ -222,6 +222,8 @@ def test_bad_input_is_refused_before_work(tmp_path, make_clinic, quick_audit):
         audit_set(None, data, **options)
     with pytest.raises(ValueError, match="ipc is an option of picked images"):
         audit_set({"model": {"class_path": "DMDistiller"}}, data, ipc=2, **options)
+    with pytest.raises(ValueError, match=r"in a random half of the patients class '0' has \d+ training images, ipc=40"):
+        audit_set(DMDistiller(ipc=40, formation=1, **SMALL), data, steps=1, **options)
     assert MTTDistiller.local_path_args == ["experts"]
     assert not (tmp_path / "never").exists()
 

@@ -101,6 +101,16 @@ def test_a_threshold_of_other_targets_is_used_for_the_calibrated_rate():
     assert attack_rates(scores, members, 1000).rates[0].calibrated_fpr == pytest.approx(0.01, abs=0.006)
 
 
+def test_a_single_target_is_called_at_the_threshold_of_others():
+    random = np.random.default_rng(0)
+    others = random.normal(size=(8, 1000)), pairs(8, 1000)
+    members = np.arange(1000)[None] < 500
+    rate = attack_rates(random.normal(size=(1, 1000)) + 2 * members, members, 1000, others).rates[0]
+    threshold = np.sort(others[0][~others[1]])[-41]  # one percent of 4,000 non-members lie above
+    assert stats.norm.sf(threshold - 2) == pytest.approx(rate.calibrated_tpr, abs=0.06)
+    assert rate.calibrated_fpr < 0.03
+
+
 def test_predictive_value_follows_bayes():
     assert positive_predictive_value(0.5, 0.01, 0.1) == pytest.approx(0.05 / (0.05 + 0.009))
     assert math.isnan(positive_predictive_value(0, 0, 0.1))

@@ -87,6 +87,11 @@ def test_the_report_shows_the_audit_and_refuses_a_foreign_one(audited, tmp_path)
     assert "ROC curves" not in html
 
 
+def test_an_audit_that_lacks_entries_is_not_shown(audited):
+    attach_audit(audited[0], {"about": {}})
+    assert "not readable" in leakage_section(read_run(audited[0])).refused
+
+
 def test_the_data_sheet_is_one_self_contained_page_in_plain_words(audited):
     folder, result = audited
     _, card = read_set(folder)
