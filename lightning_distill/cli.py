@@ -16,8 +16,8 @@ from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
-    "quickstart", "distill", "audit-data", "evaluate", "coreset", "relabel", "concat", "compare", "mix", "report",
-    "indicator", "experts", "bench",
+    "quickstart", "distill", "audit-data", "evaluate", "coreset", "relabel", "signals", "signals-merge", "concat",
+    "compare", "mix", "report", "indicator", "experts", "bench",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
@@ -26,7 +26,7 @@ LIGHTNING_COMMANDS = {
     "test": "Train students on the set of a checkpoint and score them on the test split.",
 }
 #: Option that receives the words before the first option.
-POSITIONAL = {"concat": "sets", "compare": "files", "report": "inputs"}
+POSITIONAL = {"concat": "sets", "compare": "files", "report": "inputs", "signals-merge": "banks"}
 
 
 def main(args: Sequence[str] | None = None) -> None:

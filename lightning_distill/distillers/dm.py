@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -191,8 +192,8 @@ class DMDistiller(Distiller):
         groups = self.class_groups([real.per_class] * classes)
         if self.pool_images == "all":
             images, numbers = self.real_data.train_arrays()
-            own = [label for labels in groups for label in labels]
-            yield from class_chunks(images, numbers, real.spec, self.device, order=own)
+            own = np.flatnonzero(np.isin(numbers, [label for labels in groups for label in labels]))
+            yield from class_chunks(images, numbers, real.spec, self.device, rows=own)
             return
         for labels in groups:
             yield from batch_chunks(real.iter_chunks(labels), labels, classes)

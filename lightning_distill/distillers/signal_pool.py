@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -125,6 +126,5 @@ def batch_chunks(parts: Iterator[Tensor], labels: Sequence[int], classes: int) -
     """Yield the chunks of a balanced batch, see `RealBatch.iter_chunks`, with the counts of all classes."""
     for images in parts:
         per_class = len(images) // len(labels)
-        yield ClassChunk(
-            images, [per_class if label in labels else 0 for label in range(classes)], torch.zeros(0).long().numpy()
-        )
+        counts = [per_class if label in labels else 0 for label in range(classes)]
+        yield ClassChunk(images, counts, np.arange(len(images)))

@@ -6,6 +6,7 @@ draw random numbers from a seed, never from data, so that the sums of several si
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -100,11 +101,42 @@ class KernelStatistic:
         """Return random Fourier features ``(N, 2 T)`` of length 1."""
         with torch.autocast(embeddings.device.type, enabled=False):
             angles = embeddings.float() @ self.frequencies.to(embeddings.device).T
-            return torch.cat([angles.cos(), angles.sin()], 1) / KERNEL_FREQUENCIES**0.5
+            return torch.cat([angles.cos(), angles.sin()], 1) / math.sqrt(KERNEL_FREQUENCIES)
 
     def distance(self, real: Tensor, synthetic: Tensor) -> Tensor:
         """Return the squared discrepancies ``(K,)`` of means ``(K, 2 T)``, in units of the embeddings' distance."""
         return self.unit * (real.detach() - synthetic).square().sum(1)
+
+
+class ClippedStatistic:
+    """Another statistic whose features are scaled down to a largest length: an image then adds at most that to a sum.
+
+    Synthetic images are clipped alike, so that equal images have distance 0.
+
+    Args:
+        statistic: Statistic to clip.
+        clip: Largest L2 norm of the features of an image.
+        typical_norm: Norm of the features of noise images. Distances are multiplied by ``(typical_norm / clip)**2``, so
+            that learning rates stay valid.
+    """
+
+    def __init__(self, statistic: ClassStatistic, clip: float, typical_norm: float) -> None:
+        self.statistic, self.clip = statistic, clip
+        self.scale: float = max(1.0, typical_norm / clip) ** 2
+
+    def features(self, embeddings: Tensor) -> Tensor:
+        """Return the features ``(N, D)`` float32, of norm ``clip`` at most."""
+        return clip_rows(self.statistic.features(embeddings), self.clip)
+
+    def distance(self, real: Tensor, synthetic: Tensor) -> Tensor:
+        """Return the distances ``(K,)`` of means ``(K, D)``."""
+        return self.statistic.distance(real, synthetic) * self.scale
+
+
+def clip_rows(rows: Tensor, clip: float) -> Tensor:
+    """Scale rows ``(N, D)`` of an L2 norm above ``clip`` down to it."""
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return rows * (clip / norms.clamp(min=torch.finfo(rows.dtype).tiny)).clamp(max=1.0)
 
 
 #: Statistic of an objective, from the number of features, a seed, and the unit of kernel widths.

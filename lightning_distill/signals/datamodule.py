@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class SignalsDataModule(ArrayDataModule):
         self.setup()
         numbers = self.bank.counts[0].round().long().clamp(min=1)
         labels = torch.arange(len(numbers)).repeat_interleave(numbers).numpy()
-        return AbsentImages((len(labels), *self.spec.shape)), labels
+        return cast(Array, AbsentImages((len(labels), *self.spec.shape))), labels
 
     def all_train_arrays(self) -> Split:
         """Return `train_arrays`."""
@@ -115,7 +115,7 @@ class SignalsDataModule(ArrayDataModule):
         images, labels = whole.load_splits().splits["val"]
         if tuple(images.shape[1:]) != self.bank.spec.shape:
             raise ValueError(
-                f"the {split} images are {tuple(images.shape[1:])}, but the banks are of {self.bank.spec.shape} images; "
+                f"the {split} images are {tuple(images.shape[1:])}, but those of the banks {self.bank.spec.shape}; "
                 "give images of that size"
             )
         if labels.max(initial=0) >= self.bank.spec.num_classes:

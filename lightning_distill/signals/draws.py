@@ -12,7 +12,7 @@ import torch
 from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.functional.network import FunctionalNetwork, Parameters
-from lightning_distill.objectives.class_statistics import CLASS_STATISTICS, ClassStatistic
+from lightning_distill.objectives.class_statistics import CLASS_STATISTICS, ClassStatistic, ClippedStatistic
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.arguments import check_number
 from lightning_distill.utils.rng import derive_seed, isolated_rng
@@ -31,6 +31,7 @@ class SignalDraws:
         augmentation: Preset of `augmentation.presets.PRESETS`.
         objective: Statistic of the embeddings, from `objectives.class_statistics.CLASS_STATISTICS`.
         seed: Seed of all draws.
+        clip: Largest L2 norm of the statistic of an image; ``None`` does not clip.
 
     Raises:
         ValueError: A name is unknown, or a number is out of range.
@@ -46,10 +47,13 @@ class SignalDraws:
     augmentation: str
     objective: str = "mean"
     seed: int = 0
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         check_number("draws", self.count, 1, integer=True)
         check_number("seed", self.seed, 0, integer=True)
+        if self.clip is not None:
+            check_number("clip", self.clip, 0, open_low=True)
         for name, value, known in (
             ("augmentation", self.augmentation, PRESETS),
             ("objective", self.objective, CLASS_STATISTICS),
@@ -77,15 +81,15 @@ class SignalDraws:
             parameters: Parameters of the draw.
             spec: Description of the data: the size of the noise images.
         """
-        unit, seed = 1.0, derive_seed(self.seed, "signal statistic", draw)
-        generator = torch.Generator().manual_seed(seed)
+        seed = derive_seed(self.seed, "signal statistic", draw)
+        noise = torch.randn(UNIT_IMAGES, *spec.shape, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
-            noise = torch.randn(UNIT_IMAGES, *spec.shape, generator=generator)
             rows = network.embed(parameters, noise.to(next(iter(parameters.values())).device)).float()
-        if self.objective == "mmd":
-            centred = rows - rows.mean(0)
-            unit = 2 * centred.square().sum().item() / (len(rows) - 1)  # mean squared distance of two rows
-        return CLASS_STATISTICS[self.objective](rows.shape[1], seed, unit)
+            unit = 2 * (rows - rows.mean(0)).square().sum().item() / (UNIT_IMAGES - 1)  # mean squared distance of rows
+            statistic = CLASS_STATISTICS[self.objective](rows.shape[1], seed, unit)
+            if self.clip is None:
+                return statistic
+            return ClippedStatistic(statistic, self.clip, statistic.features(rows).norm(dim=1).mean().item())
 
     def fingerprint(self, draw: int, parameters: Parameters, augment: SiameseAugmentation, spec: DataSpec) -> str:
         """Return a digest of the initial weights and of the augmentation parameters of a draw.

@@ -45,18 +45,18 @@ def class_chunks(
     spec: DataSpec,
     device: torch.device | str = "cpu",
     *,
-    order: Sequence[int] | None = None,
+    rows: NDArray[np.int64] | None = None,
 ) -> Iterator[ClassChunk]:
-    """Yield all images of a data set once, in chunks of at most `CHUNK_BYTES`, ordered by class within each chunk.
+    """Yield images of a data set, each once, in chunks of at most `CHUNK_BYTES`, ordered by class within each chunk.
 
     Args:
         images: Images ``(N, C, H, W)`` in pixel units.
         labels: Class of each image, ``(N,)``.
         spec: Description of the data: classes, mean and std.
         device: Device of the chunks.
-        order: Classes to yield; ``None`` yields all.
+        rows: Row numbers to yield, ``(n,)`` in ascending order; ``None`` yields all.
     """
-    rows = np.arange(len(labels)) if order is None else np.flatnonzero(np.isin(labels, np.asarray(order)))
+    rows = np.arange(len(labels)) if rows is None else rows
     size = max(1, CHUNK_BYTES // (4 * int(np.prod(spec.shape))))
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
