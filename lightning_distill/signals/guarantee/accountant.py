@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
+
+import numpy as np
 
 #: Relative accuracy of a noise multiplier.
 TOLERANCE = 1e-3
@@ -53,7 +56,9 @@ def epsilon_of(mechanisms: Sequence[Mechanism], delta: float, accountant: Accoun
 
     of = create_accountant(accountant)
     of.history = [tuple(mechanism) for mechanism in mechanisms]
-    return float(of.get_epsilon(delta))
+    with np.errstate(divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # log(0) at a rate of 1, and the bounds of RDP's orders
+        return float(of.get_epsilon(delta))
 
 
 def noise_multiplier(
