@@ -167,6 +167,7 @@ def krr_ridge_table() -> str:
 #: Values of the column ``work`` in speed.csv -> captions.
 WORKS = {
     "dm": "DM step",
+    "dm_pool": "DM step over stored signals",
     "dc": "DC image step with 50 inner epochs",
     "dsa": "DSA image step with 50 inner epochs",
     "student": "epoch of one student, 100 images",
