@@ -31,7 +31,7 @@ METHODS: dict[str, type[Distiller]] = {
 }  # fmt: skip
 #: Measured code paths. A step of ``student`` is one epoch. One of ``dm_pool`` is DM in a network whose statistics
 #: of the real images are stored, and its reference is DM with a new network.
-PATHS = ("dm", "dm_pool", "student", "dsa", "mtt", "dc")
+PATHS = ("dm", "student", "dsa", "mtt", "dc", "dm_pool")
 EXPERTS, EPOCHS = 2, 2
 STUDENT_LR, IMAGE_LR = 0.01, {"dm": 1.0, "dm_pool": 1.0, "dc": 0.1, "dsa": 0.1, "mtt": 1.0}
 

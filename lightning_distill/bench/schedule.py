@@ -19,7 +19,7 @@ NAMES = {
     EAGER: "eager float32", "32/max": "compiled float32", "bf16/max": "compiled bf16", "bf16/off": "eager bf16",
 }  # fmt: skip
 #: Paths with short steps; all their variants are measured before further variants of the other paths.
-LIGHT = ("dm", "dm_pool", "student")
+LIGHT = ("dm", "student")
 #: Expected warm-up of a compiled variant in seconds, before the first one was measured.
 WARM_UP = 20.0
 #: Timings by path and variant.
