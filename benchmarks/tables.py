@@ -442,6 +442,16 @@ def small_budgets_table() -> str:
     return markdown(head, lines)
 
 
+def signal_run_table() -> str:
+    """Compare whole runs of DM in one process: seconds and accuracy on val."""
+    lines = [
+        [row["run"], f"{row['data']}, {row['network']}, {row['steps']} steps", row["seconds"],
+         f"{float(row['times_textbook']):.1f}x", f"{100 * float(row['acc']):.1f} ± {100 * float(row['acc_std']):.1f}"]
+        for row in read("signal_run")
+    ]  # fmt: skip
+    return markdown(["run", "data", "seconds", "speed", "accuracy on val"], lines)
+
+
 def signal_pool_table() -> str:
     """Report balanced accuracy on val of DM over a pool of networks, beside a new network every step."""
     groups: dict[tuple[str, int], dict[str, Row]] = {}
@@ -517,6 +527,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "resolution": (RESULTS, resolution_table),
     "indicator": (RESULTS, indicator_table),
     "speed": (TIMINGS, speed_table),
+    "signal_run": (TIMINGS, signal_run_table),
     "agreement": (TIMINGS, agreement_table),
     "growth": (TIMINGS, growth_table),
     "scaling": (TIMINGS, scaling_table),

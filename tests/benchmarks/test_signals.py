@@ -55,6 +55,19 @@ def test_guarantee_states_the_terms_of_every_noisy_bank(tmp_path):
     assert rows["random images"]["epsilon"] == ""
 
 
+def test_whole_runs_start_from_the_same_images_and_are_timed(tmp_path, monkeypatch):
+    import signal_run
+
+    from lightning_distill import DigitsDataModule
+
+    monkeypatch.setattr(signal_run, "real_data", lambda per_class: DigitsDataModule(real_per_class=per_class))
+    signal_run.main(["--quick", "--out", str(tmp_path)])
+    rows = rows_of(tmp_path / "signal_run.csv")
+    assert [row["run"] for row in rows] == ["textbook", "new network every step", "pool of 10"]
+    assert all(float(row["seconds"]) > 0 for row in rows)
+    assert rows[0]["times_textbook"] == "1.00"
+
+
 def test_pools_are_compared_at_equal_steps_but_for_one():
     grid = yaml.safe_load((ROOT / "benchmarks" / "grids" / "signal_pool.yaml").read_text())
     steps = {name: about["steps"] for name, about in grid["methods"].items()}
