@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -72,7 +73,9 @@ def read_recipe(
     check_number("steps", number, 1, integer=True)
     precision = "bf16-mixed" if "bf16" in str(trainer.get("precision", "")) else "32-true"
     options = dict(model.get("init_args") or {})
-    if files := [name for name in method.local_path_args if options.get(name)] or list(method.local_path_args):
+    arguments = signature(method).parameters
+    needed = [name for name in method.local_path_args if arguments[name].default is not None]
+    if files := [name for name in method.local_path_args if options.get(name)] or needed:
         raise ValueError(
             f"{method.__name__} reads {', '.join(files)}, which were made from all real images: a half would know the "
             "other half; only methods without such files can be audited"

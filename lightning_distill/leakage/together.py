@@ -36,8 +36,10 @@ def can_share(recipe: Recipe, multi_label: bool = False) -> bool:
     if not isinstance(recipe, DistillRecipe) or recipe.method is not DMDistiller or multi_label or recipe.teachers:
         return False
     distiller = recipe.build()
+    assert isinstance(distiller, DMDistiller)
     plain = distiller.gradient_clip is None and distiller.lr_schedule == "constant"
-    return plain and getattr(distiller, "objective", "") == "mean" and "batch" not in distiller.network_name
+    new_networks = distiller.pool_size is None and distiller.bank is None
+    return plain and new_networks and distiller.objective == "mean" and "batch" not in distiller.network_name
 
 
 def sets_at_once(recipe: DistillRecipe) -> int:
