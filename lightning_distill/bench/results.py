@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from lightning_distill._version import __version__
-from lightning_distill.utils.csv_rows import locked, read_csv, write_csv
+from lightning_distill.utils.csv_rows import read_csv, write_csv
 from lightning_distill.utils.hardware import machine_description
+from lightning_distill.utils.locks import locked
 
 Row = dict[str, str]
 #: Milliseconds per step with quartiles for both implementations, their ratio, and the warm-up in seconds.

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -98,6 +99,18 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
         verify(data, path.name)
         content: dict[str, Any] = torch.load(io.BytesIO(data), map_location=map_location, weights_only=weights_only)
         return content
+
+
+def step_of(path: str | os.PathLike[str]) -> int:
+    """Return the step of a checkpoint, -1 where the file is damaged.
+
+    Args:
+        path: Path of a local checkpoint.
+    """
+    try:
+        return int(VerifiedCheckpointIO().load_checkpoint(path, weights_only=True)["global_step"])
+    except (DamagedCheckpointError, UnpicklingError, KeyError):
+        return -1
 
 
 def use_verified_checkpoints(trainer: Trainer, *, fall_back: bool) -> None:
