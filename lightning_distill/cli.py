@@ -125,10 +125,13 @@ def _lightning(argv: list[str]) -> None:
 
     from lightning_distill.callbacks import SyntheticSetExport
     from lightning_distill.callbacks.monitors import check_monitors
+    from lightning_distill.commands._checkpoint_class import check_class
     from lightning_distill.data import ArrayDataModule
     from lightning_distill.distillers import Distiller
     from lightning_distill.utils.checkpoint_file import verify_file
+    from lightning_distill.utils.wandb_environment import keep_machine_out_of_wandb
 
+    keep_machine_out_of_wandb()
     for method in entry_points(group="lightning_distill.distillers"):
         method.load()  # methods of other packages can then be given by name alone
 
@@ -160,6 +163,7 @@ def _lightning(argv: list[str]) -> None:
             subcommand = self.config["subcommand"]
             if subcommand != "fit":
                 verify_file(self.config[subcommand].ckpt_path or "")
+                check_class(self.config[subcommand].ckpt_path or "")
                 super()._parse_ckpt_path()
 
         def before_instantiate_classes(self) -> None:
