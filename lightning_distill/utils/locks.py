@@ -34,15 +34,15 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(path: Path) -> BaseFileLock | None:
-    """Take the lock of a folder without waiting; ``None`` where another process has it.
+    """Take the lock of a lock file without waiting; ``None`` where another process has it.
 
     The lock ends with ``release()`` and with the process, however that ends.
 
     Args:
-        path: Folder, which is created. The lock is a hidden file in it, so all machines that share the disk see it.
+        path: Lock file, which is created with its folder and stays there. All machines that share the disk see it.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -66,7 +66,7 @@ def claim_folder(folder: str | os.PathLike[str]) -> None:
         _OWNED[path] = lock, claims + 1
         return
     try:
-        taken = try_lock(path)
+        taken = try_lock(path / LOCK)
     except NotImplementedError:
         return
     if taken is None:

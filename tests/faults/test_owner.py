@@ -13,7 +13,7 @@ import pytest
 
 from lightning_distill import DistillCheckpoint, DMDistiller, SyntheticSetExport
 from lightning_distill.cli import main
-from lightning_distill.utils.locks import FolderInUseError, claim_folder, owned, release_folder, try_lock
+from lightning_distill.utils.locks import LOCK, FolderInUseError, claim_folder, owned, release_folder, try_lock
 
 HOLD = """
 import sys, time
@@ -60,7 +60,7 @@ def test_claims_of_one_process_add_up(tmp_path):
     claim_folder(tmp_path / "name")  # the same folder
     release_folder(tmp_path / "run")
     code = f"from lightning_distill.utils.locks import try_lock; from pathlib import Path; " \
-           f"print(try_lock(Path({str(tmp_path / 'run')!r})))"  # fmt: skip
+           f"print(try_lock(Path({str(tmp_path / 'run' / LOCK)!r})))"  # fmt: skip
     taken = [sys.executable, "-c", code]
     assert subprocess.run(taken, capture_output=True, text=True, check=True).stdout == "None\n"
     release_folder(tmp_path / "name")
@@ -90,7 +90,7 @@ def test_a_second_fit_is_refused_before_work_and_changes_nothing(
     assert os.listdir(tmp_path / which) == [".lock"]
     other = "set" if which == "ckpt" else "ckpt"
     if (tmp_path / other).is_dir():  # the folder that was taken first is free again
-        assert try_lock(tmp_path / other) is not None
+        assert try_lock(tmp_path / other / LOCK) is not None
 
 
 def test_a_fit_releases_its_folders_at_its_end_and_after_an_error(make_data, make_trainer, tmp_path):
@@ -106,7 +106,7 @@ def test_a_fit_releases_its_folders_at_its_end_and_after_an_error(make_data, mak
                 trainer.fit(distiller, datamodule=make_data())
         else:
             trainer.fit(distiller, datamodule=make_data())
-        lock = try_lock(tmp_path)
+        lock = try_lock(tmp_path / LOCK)
         assert lock is not None
         lock.release()
 
