@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pickle import UnpicklingError
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 from lightning import LightningModule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from typing_extensions import Self
 
 from lightning_distill.data import require_array_datamodule
 from lightning_distill.distillers._relative_paths import restore_paths, strip_paths
