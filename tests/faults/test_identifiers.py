@@ -23,7 +23,7 @@ from PIL import Image
 from lightning_distill import DistillCheckpoint, DMDistiller
 from lightning_distill.cli import main
 
-MARKER = "zq7"
+MARKER = "zq7marker"
 HOST = f"""
 import platform, socket
 socket.gethostname = platform.node = lambda: "{MARKER}host"
