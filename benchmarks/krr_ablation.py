@@ -90,7 +90,7 @@ def load_data(name: str, real_images: int, options: argparse.Namespace) -> Array
     if name == "mednist6":
         path, augmentation = options.root / "mednist6_28.npz", "dsa_grey_noflip"
         return NpzDataModule(
-            path, source="MedNIST, own split", augmentation=augmentation, real_per_class=real_images // 6
+            path, name=name, source="MedNIST, own split", augmentation=augmentation, real_per_class=real_images // 6
         )
     if name == "mnist":
         return MNISTDataModule("mnist", root=options.mnist_root, real_per_class=real_images // 10)

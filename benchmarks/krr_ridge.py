@@ -38,7 +38,7 @@ def load_data(root: Path, fashion_root: Path | None) -> list[ArrayDataModule]:
     """Return data with two, six, seven and ten classes."""
     return [
         MedMNISTDataModule("pneumoniamnist", root=root, download=False),
-        NpzDataModule(root / "mednist6_28.npz"),
+        NpzDataModule(root / "mednist6_28.npz", name="mednist6_28"),
         MedMNISTDataModule("dermamnist", root=root, download=False),
         MNISTDataModule("fashionmnist", root=fashion_root),
     ]

@@ -65,7 +65,7 @@ def datasets(root: Path) -> dict[str, Callable[[], ArrayDataModule]]:
     return {
         "dermamnist": lambda: MedMNISTDataModule("dermamnist", source=lesions, **medmnist),
         "pneumoniamnist": lambda: MedMNISTDataModule("pneumoniamnist", source=reassembled, **medmnist),
-        "mednist6": lambda: NpzDataModule(root / "medmnist" / "mednist6_28.npz", **shared),
+        "mednist6": lambda: NpzDataModule(root / "medmnist" / "mednist6_28.npz", name="mednist6_28", **shared),
         "mnist": lambda: MNISTDataModule("mnist", root=str(root), download=False, **shared),
     }
 

@@ -7,24 +7,23 @@
     python benchmarks/quality.py --quick                             # scikit-learn's digits, as a test
 
 A job distils (or picks) one set with one seed and trains students on it; they are scored on the validation and on the
-test split, one row each. Nothing is selected: the set of the last step is scored. A killed run goes on at the first job
-without rows; finished sets and teachers are kept in ``runs/quality``. Jobs are ordered by seed, so that a table is
-complete with one seed before it has several. Labels are ``hard``, ``soft_natural`` or ``soft_balanced``: probabilities
-by teachers that were trained on the real data, with its class frequencies or with equal ones.
+test split, one row each. Nothing is selected: the set of the last step is scored. A killed run goes on at the first
+job without rows; finished sets and teachers are kept in ``runs/quality``. Started several times, on one machine or on
+several that share a disk, the same command shares its jobs: each process takes those that no other one has taken.
+Jobs are ordered by seed, so that a table is complete with one seed before it has several. Labels are ``hard``,
+``soft_natural`` or ``soft_balanced``: probabilities by teachers that were trained on the real data, with its class
+frequencies or with equal ones.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 import logging
-import multiprocessing
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from importlib import import_module
@@ -34,6 +33,8 @@ from typing import Any, get_args
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock
+from quality_jobs import Job, jobs_of, run_all
 from script import HERE, folder, options
 
 from lightning_distill import SyntheticSetExport
@@ -63,31 +64,6 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Job:
-    """One set of one method, data set, ipc and distillation seed, with one kind of labels."""
-
-    dataset: str
-    ipc: int
-    method: str
-    seed: int
-    labels: str
-
-    def __str__(self) -> str:
-        return "-".join(map(str, (self.dataset, self.ipc, self.method, self.seed, self.labels)))
-
-
-def jobs_of(grid: dict[str, Any]) -> Iterator[Job]:
-    """Yield the jobs of a grid, the first seed of everything first; all real data once, and with hard labels."""
-    for seed, labels, ipc in itertools.product(grid["seeds"], grid["labels"], grid["ipc"]):
-        for dataset, (method, about) in itertools.product(grid["data"], grid["methods"].items()):
-            once = (seed, ipc, labels) == (grid["seeds"][0], grid["ipc"][0], "hard")
-            wanted = ipc in about.get("ipc", grid["ipc"]) and dataset in about.get("only", grid["data"])
-            wanted = wanted and dataset not in about.get("skip", []) and labels in about.get("labels", grid["labels"])
-            if wanted and seed < about.get("seeds", 1000) and (about.get("pick") != "full" or once):
-                yield Job(dataset, ipc, method, seed, labels)
-
-
 @functools.cache
 def open_data(about: str, real_per_class: int) -> ArrayDataModule:
     """Return the data module of a grid entry in JSON, ready to use. ``$NAME`` stands for an environment variable."""
@@ -98,6 +74,12 @@ def open_data(about: str, real_per_class: int) -> ArrayDataModule:
     data.prepare_data()
     data.setup()
     return data
+
+
+def alone(path: Path) -> FileLock:
+    """Return the lock under which one process makes a file or folder; it is taken with ``with``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 @dataclass(frozen=True)
@@ -125,18 +107,19 @@ class Runner:
         return str(self.grid["data"][dataset].get("network", self.grid["network"]))
 
     def teachers(self, dataset: str) -> TeacherEnsemble:
-        """Read the teachers of a data set, or train them."""
+        """Read the teachers of a data set, or train them; wait for a process that does."""
         path = self.place / f"teachers-{dataset}.safetensors"
-        if not path.is_file():
-            ensemble = train_teachers(
-                self.data(dataset),
-                self.grid.get("teachers", 3),
-                network=self.network(dataset),
-                protocol=self.grid["protocol"],
-                device=self.device,
-                compile=self.compile,
-            )
-            save_teachers(path, ensemble)
+        with alone(path):
+            if not path.is_file():
+                ensemble = train_teachers(
+                    self.data(dataset),
+                    self.grid.get("teachers", 3),
+                    network=self.network(dataset),
+                    protocol=self.grid["protocol"],
+                    device=self.device,
+                    compile=self.compile,
+                )
+                save_teachers(path, ensemble)
         return load_teachers(path)
 
     def place_of(self, job: Job) -> Path:
@@ -151,18 +134,24 @@ class Runner:
         return path.read_text() if path.is_file() else ""
 
     def distil(self, job: Job) -> LabeledSet:
-        """Distil the set of a job, or read it if it exists; a file beside it keeps the seconds."""
-        about, place = self.grid["methods"][job.method], self.place_of(job)
-        if not (place / "last" / "set.safetensors").is_file():
-            module, _, name = about["class_path"].rpartition(".")
-            arguments = {"network": self.network(job.dataset), "seed": job.seed, "on_small_class": "fewer"}
-            arguments |= {"compile": self.compile, **about.get("init_args", {})}
-            export = SyntheticSetExport(str(place), yardsticks=[])
-            trainer = quiet_trainer(about["steps"], "32-true", self.device, [export])
-            distiller, began = getattr(import_module(module), name)(ipc=job.ipc, **arguments), time.perf_counter()
-            trainer.fit(distiller, datamodule=self.data(job.dataset))
-            (place / SECONDS).write_text(f"{time.perf_counter() - began:.1f}")
+        """Distil the set of a job, or read it if it exists; wait for a process that distils it."""
+        place = self.place_of(job)
+        with alone(place):
+            if not (place / "last" / "set.safetensors").is_file():
+                self.write_set(job, place)
         return read_set(place / "last")[0]
+
+    def write_set(self, job: Job, place: Path) -> None:
+        """Distil the set of a job; a file beside it keeps the seconds."""
+        about = self.grid["methods"][job.method]
+        module, _, name = about["class_path"].rpartition(".")
+        arguments = {"network": self.network(job.dataset), "seed": job.seed, "on_small_class": "fewer"}
+        arguments |= {"compile": self.compile, **about.get("init_args", {})}
+        export = SyntheticSetExport(str(place), yardsticks=[])
+        trainer = quiet_trainer(about["steps"], "32-true", self.device, [export])
+        distiller, began = getattr(import_module(module), name)(ipc=job.ipc, **arguments), time.perf_counter()
+        trainer.fit(distiller, datamodule=self.data(job.dataset))
+        (place / SECONDS).write_text(f"{time.perf_counter() - began:.1f}")
 
     def sampler(self, job: Job) -> Callable[[int], LabeledSet]:
         """Return the function from the number of a student to its training set."""
@@ -226,33 +215,6 @@ class Runner:
         return rows
 
 
-def run_all(runner: Runner, jobs: list[Job], processes: int) -> Iterator[tuple[Job, list[dict[str, object]]]]:
-    """Yield the rows of the jobs as they are done.
-
-    With several processes, the soft labels of a data set wait for its teachers, and a job that fails is printed and
-    left without rows.
-    """
-    if processes == 1:
-        yield from ((job, runner.run(job)) for job in jobs)
-        return
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        soft = {dataset: [job for job in jobs if job.dataset == dataset and job.labels != "hard"]
-                for dataset in dict.fromkeys(job.dataset for job in jobs)}  # fmt: skip
-        pending: dict[Future[Any], Job | str] = {
-            pool.submit(runner.teachers, name): name for name in soft if soft[name]
-        }
-        pending |= {pool.submit(runner.run, job): job for job in jobs if job.labels == "hard"}
-        while pending:
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                ended = pending.pop(future)
-                if error := future.exception():
-                    print(f"{ended}: {type(error).__name__}: {error}", flush=True)
-                elif isinstance(ended, str):
-                    pending |= {pool.submit(runner.run, job): job for job in soft[ended]}
-                else:
-                    yield ended, future.result()
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--grid", type=Path, default=HERE / "grids" / "quality.yaml", help="grid file")
@@ -281,7 +243,12 @@ def main(arguments: list[str] | None = None) -> None:
         print(*missing, sep="\n")
         return
     runner = Runner(grid, place, resolve_device(given.accelerator), given.compile)
-    for number, (job, rows) in enumerate(run_all(runner, missing, given.jobs), 1):
+
+    def is_done(job: Job) -> bool:
+        book.refresh()
+        return not book.is_missing(*vars(job).values(), "test")
+
+    for number, (job, rows) in enumerate(run_all(runner, missing, given.jobs, is_done), 1):
         for row in rows:
             book.put(row)
         val = {name: 100 * float(str(rows[0][name])) for name in ("acc", "balanced_acc")}

@@ -51,7 +51,7 @@ COLUMNS = (
 def module_of(name: str, root: str | None) -> ArrayDataModule:
     """Return the data module of a data set; the six modalities are a plain npz file in the same folder."""
     if name == "mednist6_28":
-        return NpzDataModule(Path(root or ".") / f"{name}.npz", source=SOURCES[name])
+        return NpzDataModule(Path(root or ".") / f"{name}.npz", name=name, source=SOURCES[name])
     return MedMNISTDataModule(name, root=root, download=root is None, source=SOURCES[name])
 
 

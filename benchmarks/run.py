@@ -4,8 +4,10 @@
     python benchmarks/run.py benchmarks/grids/medical.yaml --only 'breastmnist_*'
     python benchmarks/run.py benchmarks/grids/medical.yaml --list
 
-A job is ``lightning-distill fit`` and then ``lightning-distill evaluate``, each in its own process. A failed job is
-named at the end and does not stop the others. A killed job resumes from its last checkpoint when the grid is run again.
+Started several times, the same command shares its jobs: each process takes those that no other one has taken, and
+takes up again those of a killed one. A job is ``lightning-distill fit`` and then ``lightning-distill evaluate``, each
+in its own process. A failed job is named at the end and does not stop the others. A killed job resumes from its last
+checkpoint.
 
 The grid file:
 
@@ -26,6 +28,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -35,9 +38,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
+from lightning_distill.bench.shared_jobs import SharedJobs
 from lightning_distill.sets.storage import read_set
 from lightning_distill.utils.csv_rows import read_csv, write_csv
+from lightning_distill.utils.locks import LOCK, locked, try_lock
 
 HERE = Path(__file__).parent
 RUN = [sys.executable, "-W", "ignore", "-m", "lightning_distill"]
@@ -129,19 +135,17 @@ def run(job: Job, folder: Path) -> dict[str, object]:
     if job.baseline is None:
         row |= distil(job, folder)
         candidate = ["--set", str(best(here))]
-    data, scored = job.model["data"], here / "row.csv"
-    scored.unlink(missing_ok=True)
+    data, scored = job.model["data"], here / f"row-{os.getpid()}.csv"
     options = [f"--{key}={value}" for key, value in job.evaluate.items()]
     call(["evaluate", *candidate, *data_options(data), *options, "--out", str(scored)], here / "evaluate.log")
     (scores,) = read_csv(scored)
+    scored.unlink()
     return row | scores
 
 
 def distil(job: Job, folder: Path) -> dict[str, object]:
     """Run ``lightning-distill fit``, from the last checkpoint if there is one."""
     here, config = folder / job.name, job.model
-    if "experts" in config["model"]["init_args"]:
-        job.fit["model.experts"] = str(make_experts(job, folder))
     students = {"random_baseline": False, **job.fit.get("students", {})}
     for callback in config["trainer"]["callbacks"]:
         if callback["class_path"].endswith("StudentEvaluation"):
@@ -151,6 +155,8 @@ def distil(job: Job, folder: Path) -> dict[str, object]:
     done = here / "fit.json"
     state = json.loads(done.read_text()) if done.is_file() else {"seconds": 0.0, "attempts": 0, "ended": False}
     overrides = {"model.ipc": job.ipc, **{key: value for key, value in job.fit.items() if key != "students"}}
+    if "experts" in config["model"]["init_args"]:
+        overrides["model.experts"] = str(make_experts(job, folder))
     if not state["ended"]:
         arguments = ["fit", "--config", str(here / "config.yaml"), "--trainer.enable_progress_bar=false"]
         for key, value in overrides.items():
@@ -181,14 +187,15 @@ def distil(job: Job, folder: Path) -> dict[str, object]:
 
 
 def make_experts(job: Job, folder: Path) -> Path:
-    """Train the experts of the job's data. The command keeps existing experts."""
+    """Train the experts of the job's data, or wait for the process that does. The command keeps existing experts."""
     data = job.model["data"]
     target = folder / "experts" / job.config.rsplit("_", 1)[0]
     target.mkdir(parents=True, exist_ok=True)
     options = [f"--{key}={value}" for key, value in job.experts.items()]
     network = job.fit.get("model.network", job.model["model"]["init_args"].get("network", "convnet"))
     arguments = ["experts", *data_options(data), f"--network={network}", *options, "--out", str(target)]
-    call(arguments, folder / f"experts-{target.name}.log")
+    with FileLock(folder / f".experts-{target.name}.lock"):
+        call(arguments, folder / f"experts-{target.name}.log")
     return target
 
 
@@ -221,9 +228,28 @@ def read_rows(out: Path) -> dict[str, dict[str, str]]:
     return {row["job"]: row for row in read_csv(out)}
 
 
-def write_rows(out: Path, rows: dict[str, dict[str, Any]]) -> None:
-    """Write all rows, the columns of the fit first."""
-    write_csv(out, list(dict.fromkeys([*FIT_COLUMNS, *(key for row in rows.values() for key in row)])), rows.values())
+def add_row(out: Path, job: str, row: dict[str, object]) -> None:
+    """Add the row of a job to the file, the columns of the fit first; rows of other processes are kept."""
+    with locked(out):
+        rows: dict[str, dict[str, Any]] = {**read_rows(out), job: row}
+        columns = dict.fromkeys([*FIT_COLUMNS, *(key for row in rows.values() for key in row)])
+        write_csv(out, list(columns), rows.values())
+
+
+def state_of(job: Job, out: Path) -> str:
+    """Return the state of a job: ``no row``, ``done`` or ``other settings``."""
+    row = read_rows(out).get(job.name)
+    if row is None:
+        return "no row"
+    return "done" if row["settings"] == job.settings else "other settings"
+
+
+def has_child(job: Job, folder: Path) -> bool:
+    """Return True if the fit of a killed process still works in the folder of a job."""
+    lock = try_lock(folder / job.name / LOCK)
+    if lock is not None:
+        lock.release()
+    return lock is None
 
 
 def main(args: list[str] | None = None) -> int:
@@ -235,22 +261,29 @@ def main(args: list[str] | None = None) -> int:
     jobs, out, folder = read_grid(options.grid)
     jobs = [job for job in jobs if fnmatch(job.name, options.only)]
     failed: list[str] = []
+    missing: list[Job] = []
     for number, job in enumerate(jobs, 1):
-        existing = read_rows(out).get(job.name)
-        state = "no row" if existing is None else "done" if existing["settings"] == job.settings else "other settings"
+        state = state_of(job, out)
         print(f"[{number}/{len(jobs)}] {job.name}: {state}", flush=True)
-        if options.list or state == "done":
-            continue
-        if state == "other settings":
+        if state == "other settings" and not options.list:
             failed.append(f"{job.name}: its row was made with other settings; remove the row and {folder / job.name}")
-            continue
+        elif state == "no row" and not options.list:
+            missing.append(job)
+    shared = SharedJobs(
+        missing,
+        lock_file=lambda job: folder / f".{job.name}.lock",
+        is_done=lambda job: state_of(job, out) != "no row",
+        is_busy=lambda job: has_child(job, folder),
+    )
+    for job in shared.each():
+        print(f"{job.name} begins", flush=True)
         began = time.perf_counter()
         try:
             row = run(job, folder)
         except (RuntimeError, OSError, ValueError) as error:
             failed.append(f"{job.name}: {error}")
             continue
-        write_rows(out, read_rows(out) | {job.name: row})  # read again: another process may have added rows
+        add_row(out, job.name, row)
         print(f"    {100 * float(str(row['acc'])):.1f} % in {time.perf_counter() - began:.0f} s", flush=True)
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from lightning_distill._version import __version__
-from lightning_distill.utils.csv_rows import locked, read_csv, write_csv
+from lightning_distill.utils.csv_rows import read_csv, write_csv
 from lightning_distill.utils.hardware import machine_description
+from lightning_distill.utils.locks import locked
 
 Row = dict[str, str]
 #: Milliseconds per step with quartiles for both implementations, their ratio, and the warm-up in seconds.
@@ -53,9 +54,15 @@ class ResumableCsv:
             tuple(keys),
             tuple(dict.fromkeys((*keys, *columns, *PROVENANCE_COLUMNS))),
         )
-        self.rows = read_csv(path)
-        kept = [] if overwrite else [row for row in self.rows if row["lightning_distill"] == __version__]
-        self._done = {self._key(row) for row in kept}
+        self._overwrite = overwrite
+        self._done: set[tuple[str, ...]] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the rows that other processes added; those of this version count as done unless all are overwritten."""
+        self.rows = read_csv(self.path)
+        if not self._overwrite:
+            self._done |= {self._key(row) for row in self.rows if row["lightning_distill"] == __version__}
 
     def is_missing(self, *key: object) -> bool:
         """Return True if the row with this key has to be measured."""

@@ -12,11 +12,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_distill.callbacks._lightning_private import validation_follows
-from lightning_distill.distillers.checkpoint_io import use_verified_checkpoints
+from lightning_distill.distillers.checkpoint_io import step_of, use_verified_checkpoints
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.utils.atomic_files import remove_stale_temporaries, temporary_beside, write_files_atomically
 from lightning_distill.utils.checkpoint_file import SUFFIX
 from lightning_distill.utils.errors import TERMINATED
+from lightning_distill.utils.locks import claim_folder, release_folder
 
 
 class DistillCheckpoint(ModelCheckpoint):
@@ -27,6 +28,8 @@ class DistillCheckpoint(ModelCheckpoint):
     ``every_seconds`` have passed; never between a step and its validation, so a resumed run repeats no validation and
     skips none. ``previous.ckpt`` is the one before it. Files are written beside their targets, renamed, and verified by
     a digest when they are read; a run goes on from the newest intact one of the folder where the named one is damaged.
+
+    ``ckpt_path="last"`` is ``last.ckpt``, whatever the times of the files say. One run at a time owns the folder.
 
     On SIGTERM ``last.ckpt`` is written after the current step, and the process ends with exit status 143.
 
@@ -39,7 +42,7 @@ class DistillCheckpoint(ModelCheckpoint):
         every_seconds: Seconds between two writes of ``last.ckpt``.
 
     Raises:
-        OSError: The folder cannot be written; checked before the run.
+        OSError: The folder cannot be written, or belongs to a run that is still going; checked before the run.
         ValueError: A number is not positive.
 
     Example:
@@ -72,13 +75,21 @@ class DistillCheckpoint(ModelCheckpoint):
         self.last_every_n_steps, self.every_seconds = every_n_train_steps, every_seconds
         self._written_step = -1
         self._written_at = 0.0
+        self._owned: Path | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that the folder can be written, and have checkpoints written atomically and verified."""
+        """Own the folder, check that it can be written, and have checkpoints written atomically and verified."""
         super().setup(trainer, pl_module, stage)
         use_verified_checkpoints(trainer, fall_back=stage == "fit")
         if stage == "fit" and trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             check_writable(self._folder)
+            claim_folder(self._folder)
+            self._owned = self._folder
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Release the folder."""
+        super().teardown(trainer, pl_module, stage)
+        self._release()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -119,8 +130,21 @@ class DistillCheckpoint(ModelCheckpoint):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give an exit caused by SIGTERM the exit status of a terminated process."""
         super().on_exception(trainer, pl_module, exception)
+        self._release()
         if isinstance(exception, SIGTERMException):
             exception.code = TERMINATED
+
+    def _release(self) -> None:
+        if self._owned is not None:
+            release_folder(self._owned)
+            self._owned = None
+
+    def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
+        """Return the newest checkpoint by step; Lightning compares the times of files, which a copy changes."""
+        found = super()._find_last_checkpoints(trainer)
+        if len(found) < 2:
+            return found
+        return {max(sorted(found, reverse=True), key=step_of)}  # last.ckpt, then last-v1.ckpt, where steps are equal
 
     @property
     def _folder(self) -> Path:

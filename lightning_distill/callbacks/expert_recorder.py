@@ -15,6 +15,7 @@ from lightning_distill._renamed import RenamedArguments
 from lightning_distill.distillers.mtt.experts import epoch_path, write_epoch, write_expert_card
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.locks import claim_folder, release_folder
 
 
 class ExpertTrajectoryRecorder(RenamedArguments, Callback):
@@ -30,7 +31,7 @@ class ExpertTrajectoryRecorder(RenamedArguments, Callback):
         network: Name of the network in this package or in timm, for the card; default: the name of its class.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: The folder cannot be written, or belongs to a run that is still going.
         ValueError: The folder holds another expert, or the module has no such attribute.
 
     Example:
@@ -41,12 +42,26 @@ class ExpertTrajectoryRecorder(RenamedArguments, Callback):
         self, dirpath: str | os.PathLike[str], module: str | None = None, *, network: str | None = None
     ) -> None:
         self.dirpath, self.module, self.network = Path(dirpath), module, network
+        self._owned = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check the folder and the attribute, before the run."""
+        """Check the attribute and own the folder, before the run."""
         if stage == "fit":
             self._network(pl_module)
             check_writable(self.dirpath)
+            if trainer.is_global_zero:
+                claim_folder(self.dirpath)
+                self._owned = True
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Release the folder."""
+        if self._owned:
+            release_folder(self.dirpath)
+            self._owned = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Release the folder."""
+        self.teardown(trainer, pl_module, "fit")
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zer
 
 from lightning_distill._renamed import LOG_KEYS, RenamedArguments
 from lightning_distill.audit.resemblance import measure_resemblance
+from lightning_distill.callbacks._export_labels import ExportLabels
 from lightning_distill.callbacks._guard import (
     guard_metric,
     measure_gain,
@@ -23,20 +24,15 @@ from lightning_distill.callbacks._guard import (
 )
 from lightning_distill.callbacks._lightning_private import finish_when_done
 from lightning_distill.callbacks._loggers import log_artifact
+from lightning_distill.callbacks._set_folder import BEST, LAST, SetFolder
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation
-from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
 from lightning_distill.evaluation.guard import GainCheck
-from lightning_distill.evaluation.label_prior import Prior, check_label_options
-from lightning_distill.evaluation.relabel import get_teachers, record_text, relabel
+from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
-from lightning_distill.evaluation.students.protocol import get_protocol
-from lightning_distill.evaluation.teachers import TeacherEnsemble
-from lightning_distill.sets.card import make_card, relabelled_card
-from lightning_distill.sets.labeled_set import LabeledSet
-from lightning_distill.sets.storage import SET, check_writable, mend_set, read_set, save_set
-from lightning_distill.utils.atomic_files import write_files_atomically
+from lightning_distill.sets.card import make_card
+from lightning_distill.sets.storage import SET, Card, save_set
 from lightning_distill.utils.errors import NoGainError
 from lightning_distill.utils.rng import isolated_rng
 
@@ -58,7 +54,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
     checkpoint. A run that is resumed at its last step validates, exports and compares what it had not.
 
     Args:
-        dirpath: Folder to write to, checked before the run.
+        dirpath: Folder to write to, checked before the run. One run at a time owns it.
         monitor: Logged score that selects the best set. Without it (no `StudentEvaluation`), only ``last`` is written.
         mode: Whether the best score is the highest (``max``) or the lowest (``min``).
         yardsticks: Sets to compare the exported set with at the end: ``start`` and any of ``herding``, ``kmeans``,
@@ -74,7 +70,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         protocol: Training protocol of the teachers: ``reference``, ``quick`` or ``tiny`` (for tests).
 
     Raises:
-        OSError: The folder cannot be written; checked before the run.
+        OSError: The folder cannot be written, or belongs to a run that is still going; checked before the run.
         ValueError: Unknown mode, yardstick, labels or prior, a monitored log key that was renamed, soft labels without
             an `ArrayDataModule`, or ``require_gain`` in a run that cannot measure the gain; checked before the run.
         NoGainError: ``require_gain``, and the set does not beat its start.
@@ -96,10 +92,6 @@ class SyntheticSetExport(RenamedArguments, Callback):
         prior: Prior = "natural",
         protocol: str = "quick",
     ) -> None:
-        if labels not in ("hard", "soft"):
-            raise ValueError(f"unknown labels {labels!r}; use 'hard' or 'soft'")
-        check_label_options(prior)
-        get_protocol(protocol)
         if mode not in ("max", "min"):
             raise ValueError(f"unknown mode {mode!r}; use 'max' or 'min'")
         stage, _, metric = monitor.rpartition("/")
@@ -107,23 +99,19 @@ class SyntheticSetExport(RenamedArguments, Callback):
             raise ValueError(f"monitor={monitor!r} was renamed to {f'{stage}/{LOG_KEYS[metric]}'!r}")
         self.dirpath, self.monitor, self.mode = Path(dirpath), monitor, mode
         self.yardsticks, self.require_gain = validate_yardsticks(yardsticks), require_gain
-        self.labels, self.teachers, self.prior, self.protocol = labels, teachers, prior, protocol
         self.best_score: float | None = None
         self.gain: GainCheck | None = None
-        self._ensemble: TeacherEnsemble | None = None
-        self._best_file: bytes | None = None
+        self._sets, self._labels = SetFolder(self.dirpath), ExportLabels(labels, teachers, prior, protocol)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check before the run that the folder can be written, labels can be made and a required gain measured."""
         if stage != "fit":
             return
-        check_writable(self.dirpath)
+        self._sets.check()
         if trainer.is_global_zero:
-            for name in ("best", "last"):
-                mend_set(self.dirpath / name)
+            self._sets.open()
         self.gain = None
-        if self.labels == "soft" and not isinstance(_datamodule(trainer), ArrayDataModule):
-            raise ValueError("labels='soft' needs trainer.fit(..., datamodule=...) with an ArrayDataModule")
+        self._labels.check(trainer)
         if not self.require_gain or not isinstance(pl_module, Distiller):
             return
         if reason := self._reason_not_to_measure(trainer, pl_module):
@@ -131,42 +119,40 @@ class SyntheticSetExport(RenamedArguments, Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Warn if sets of an earlier run will be replaced; a resumed run replaces its own. Train the teachers."""
-        earlier = [name for name in ("best", "last") if (self.dirpath / name / SET).is_file()]
+        earlier = [name for name in (BEST, LAST) if self._sets.has(name)]
         if earlier and trainer.ckpt_path is None:
             rank_zero_warn(
                 f"{self.dirpath} holds {' and '.join(earlier)} of an earlier run, which will be replaced; "
                 'use another dirpath to keep them, or ckpt_path="last" to resume that run'
             )
-        if self.labels == "soft" and isinstance(pl_module, Distiller):
-            self._ensemble = self._make_teachers(trainer, pl_module)
+        if isinstance(pl_module, Distiller):
+            self._labels.prepare(trainer, pl_module)
 
     @rank_zero_only
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the best set of the checkpoint again where the folder lacks it or holds another one."""
-        self._restore_best()
+        self._sets.restore_best()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the set as the last, and as the best if its score is the best so far."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        self._write(trainer, pl_module, "last")
+        self._write(trainer, pl_module, LAST)
         score = trainer.callback_metrics.get(self.monitor)
         if score is not None and self._better(float(score)):
             self.best_score = float(score)
-            self._write(trainer, pl_module, "best")
-            self._best_file = (self.dirpath / "best" / SET).read_bytes() if trainer.is_global_zero else None
+            self._write(trainer, pl_module, BEST)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the last set, compare the exported one with its yardsticks, and log it to W&B."""
-        self._write(trainer, pl_module, "last")
+        self._write(trainer, pl_module, LAST)
         if not isinstance(pl_module, Distiller):
             return
-        if trainer.is_global_zero and self._restore_best():
-            rank_zero_warn(f"{self.dirpath / 'best'} was removed or changed during the run; it was written again")
-        name = "best" if self.best_score is not None and (self.dirpath / "best" / SET).is_file() else "last"
+        if trainer.is_global_zero and self._sets.restore_best():
+            rank_zero_warn(f"{self.dirpath / BEST} was removed or changed during the run; it was written again")
+        name = BEST if self.best_score is not None and self._sets.has(BEST) else LAST
         name = trainer.strategy.broadcast(name)
-        if self._ensemble is not None:
-            self._relabel(self.dirpath / name, pl_module.device)
+        self._relabel(name, pl_module.device)
         reason = self._reason_not_to_measure(trainer, pl_module)
         entries: dict[str, object] = {"gain": _not_measured(reason or "")}
         if self.yardsticks:
@@ -179,31 +165,29 @@ class SyntheticSetExport(RenamedArguments, Callback):
             text = "the gain was not measured" if self.gain is None else self.gain.sentence()
             raise NoGainError(f"{text[0].lower()}{text[1:]}")
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Release the folder."""
+        self._sets.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Release the folder."""
+        self._sets.close()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best score so far and the file of the best set."""
-        best = self._best_file
+        best = self._sets.best_file
         content = None if best is None else torch.frombuffer(bytearray(best), dtype=torch.uint8)
         return {"best_score": self.best_score, "best_set": content}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore the best score so far and the file of the best set."""
         self.best_score, content = state_dict["best_score"], state_dict.get("best_set")
-        self._best_file = None if content is None else content.numpy().tobytes()
+        self._sets.best_file = None if content is None else content.numpy().tobytes()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Have a run that is resumed at its last step validate and export."""
         if trainer.state.fn == "fit":
             finish_when_done(trainer)
-
-    def _restore_best(self) -> bool:
-        """Write the best set again where it is missing or differs; return whether it did."""
-        path = self.dirpath / "best" / SET
-        if self._best_file is None or (path.is_file() and path.read_bytes() == self._best_file):
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_files_atomically({path: self._best_file})
-        mend_set(path.parent)
-        return True
 
     def _better(self, score: float) -> bool:
         if self.best_score is None or math.isnan(self.best_score):
@@ -216,10 +200,10 @@ class SyntheticSetExport(RenamedArguments, Callback):
     def _compare(self, trainer: Trainer, pl_module: Distiller, name: str, measured: bool) -> dict[str, object]:
         """Return the entries of the card of the exported set; every rank calls it."""
         datamodule = pl_module.real_data
-        exported = trainer.strategy.broadcast(read_set(self.dirpath / name)[0] if trainer.is_global_zero else None)
+        exported = trainer.strategy.broadcast(self._sets.read(name)[0] if trainer.is_global_zero else None)
         assert exported is not None
         with isolated_rng(pl_module.seed):
-            start = self._label(exported_set(pl_module.init_synthetic(datamodule)), pl_module.device)
+            start = self._labels.give(exported_set(pl_module.init_synthetic(datamodule)), pl_module.device)
         entries: dict[str, object] = {}
         evaluator = _evaluator(trainer)
         if measured and evaluator is not None:
@@ -233,7 +217,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
                 yardsticks=self.yardsticks,
                 metric=guard_metric(self.monitor, datamodule.spec),
                 init=pl_module.init,
-                label=partial(self._label, device=pl_module.device),
+                label=partial(self._labels.give, device=pl_module.device),
             )
             entries["gain"] = self.gain.to_dict()
         if pl_module.init != "noise" and trainer.is_global_zero:
@@ -243,65 +227,44 @@ class SyntheticSetExport(RenamedArguments, Callback):
     @rank_zero_only
     def _finish(self, trainer: Trainer, pl_module: Distiller, name: str, entries: dict[str, object]) -> None:
         """Add entries to the card of the exported set, log the set, and print where it is and what it gains."""
-        folder = self.dirpath / name
-        data, card = read_set(folder)
+        folder, (data, card) = self.dirpath / name, self._sets.read(name)
         save_set(folder, data, {**card, **entries})
         log_artifact(trainer.loggers, f"distilled-{pl_module.synthetic.spec.name}", folder)
         rank_zero_info(f"Set written to {folder / SET}")
         if self.gain is not None:
             rank_zero_info(self.gain.sentence())
 
-    def _make_teachers(self, trainer: Trainer, pl_module: Distiller) -> TeacherEnsemble:
-        """Train or read the teachers before the distillation, so that bad ones end the run early."""
-        datamodule = _datamodule(trainer)
-        assert isinstance(datamodule, ArrayDataModule)
-        rank_zero_info(f"Teachers of the soft labels: {self.teachers}, {self.protocol} protocol")
-        return get_teachers(
-            self.teachers,
-            datamodule,
-            prior=self.prior,
-            network=pl_module.network_name,
-            protocol=self.protocol,
-            seed=pl_module.seed,
-            device=pl_module.device,
-            bf16="bf16" in str(trainer.precision),
-            compile=pl_module.compile_mode,
-        )
-
     @rank_zero_only
-    def _relabel(self, folder: Path, device: torch.device) -> None:
-        """Replace a set by the same set with soft labels."""
-        assert self._ensemble is not None
-        labeled_set, card = read_set(folder)
-        soft, record = relabel(labeled_set, teachers=self._ensemble, prior=self.prior, device=device)
-        save_set(folder, soft, relabelled_card(card, record))
-        rank_zero_info(f"Labels of {folder.name}: {record_text(record)}")
-
-    def _label(self, labeled_set: LabeledSet, device: torch.device) -> LabeledSet:
-        """Return a yardstick with labels of the same kind as the exported set."""
-        if self._ensemble is None:
-            return labeled_set
-        return relabel(labeled_set, teachers=self._ensemble, prior=self.prior, device=device)[0]
+    def _relabel(self, name: str, device: torch.device) -> None:
+        """Replace a set by the same set with soft labels, if those are wanted."""
+        relabelled = self._labels.export(*self._sets.read(name), device)
+        if relabelled is not None:
+            save_set(self.dirpath / name, *relabelled)
 
     @rank_zero_only
     def _write(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         if not isinstance(pl_module, Distiller):
             raise TypeError(f"{type(pl_module).__name__} has no synthetic set to export; use a Distiller")
-        synthetic, hp = pl_module.synthetic, pl_module.hparams
-        scores: dict[str, object] = {}
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, StudentEvaluation):
-                scores["val"] = callback.describe("val")
-        hyper_parameters = {key: value for key, value in hp.items() if not key.startswith("_")}
-        learnables = {"soft_labels": synthetic.soft_label_logits, "lr": synthetic.lr}
-        learned = [name for name, tensor in learnables.items() if tensor is not None]
-        method, step = type(pl_module).__name__, trainer.global_step
-        card = make_card(method, hyper_parameters, scores, str(hp["init"]), step, learned)
-        card |= pl_module.card_entries()
-        if pl_module.changes:
-            card["resumed_with_changes"] = pl_module.changes
-        card["gain"] = _not_measured("the comparison follows at the end of the run, for the exported set alone")
-        save_set(self.dirpath / name, exported_set(synthetic), card)
+        self._sets.write(name, exported_set(pl_module.synthetic), _card(trainer, pl_module))
+
+
+def _card(trainer: Trainer, pl_module: Distiller) -> Card:
+    """Return the card of the set at this step."""
+    synthetic, hp = pl_module.synthetic, pl_module.hparams
+    scores: dict[str, object] = {}
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, StudentEvaluation):
+            scores["val"] = callback.describe("val")
+    hyper_parameters = {key: value for key, value in hp.items() if not key.startswith("_")}
+    learnables = {"soft_labels": synthetic.soft_label_logits, "lr": synthetic.lr}
+    learned = [name for name, tensor in learnables.items() if tensor is not None]
+    method, step = type(pl_module).__name__, trainer.global_step
+    card = make_card(method, hyper_parameters, scores, str(hp["init"]), step, learned)
+    card |= pl_module.card_entries()
+    if pl_module.changes:
+        card["resumed_with_changes"] = pl_module.changes
+    card["gain"] = _not_measured("the comparison follows at the end of the run, for the exported set alone")
+    return card
 
 
 def _not_measured(reason: str) -> dict[str, object]:
@@ -312,7 +275,3 @@ def _evaluator(trainer: Trainer) -> StudentEvaluator | None:
     """Return the students of the run's validations."""
     found = [of.evaluator for of in trainer.callbacks if isinstance(of, StudentEvaluation)]  # type: ignore[attr-defined]
     return found[-1] if found else None
-
-
-def _datamodule(trainer: Trainer) -> object:
-    return trainer.datamodule  # type: ignore[attr-defined]

@@ -9,10 +9,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lightning_distill.callbacks import SyntheticSetExport
 from lightning_distill.callbacks.monitors import check_monitors
+from lightning_distill.commands._checkpoint_class import check_class
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
 from lightning_distill.signals import SignalsDataModule as SignalsDataModule  # can be given by name alone
 from lightning_distill.utils.checkpoint_file import verify_file
+from lightning_distill.utils.wandb_environment import keep_machine_out_of_wandb
 
 #: Commands that this module runs.
 COMMANDS = ("fit", "validate", "test")
@@ -50,6 +52,7 @@ class DistillCLI(LightningCLI):
         subcommand = self.config["subcommand"]
         if subcommand != "fit":
             verify_file(self.config[subcommand].ckpt_path or "")
+            check_class(self.config[subcommand].ckpt_path or "")
             super()._parse_ckpt_path()
 
     def before_instantiate_classes(self) -> None:
@@ -88,6 +91,7 @@ def run_lightning(argv: list[str]) -> None:
     Args:
         argv: Words of the command line, the command first.
     """
+    keep_machine_out_of_wandb()
     for method in entry_points(group="lightning_distill.distillers"):
         method.load()  # methods of other packages can then be given by name alone
     DistillCLI(

@@ -191,7 +191,8 @@ class NpzDataModule(ArrayDataModule):
     patients, and bootstrap intervals resample whole patients.
 
     Args:
-        path: Path of the npz file. Its stem is the name of the data set.
+        path: Path of the npz file. Its name is not recorded anywhere.
+        name: Name of the data set in cards, sets, checkpoints and tables.
         class_names: Name of each class. ``None`` takes ``"0"``, ``"1"``, ...
         augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
         license: License of the data, recorded in the card.
@@ -215,7 +216,7 @@ class NpzDataModule(ArrayDataModule):
         ValueError: If the file is corrupted or its arrays are invalid (on first use).
 
     Example:
-        >>> data = NpzDataModule("clinic.npz", class_names=["benign", "malignant"])
+        >>> data = NpzDataModule("clinic.npz", name="clinic", class_names=["benign", "malignant"])
         >>> data.spec.class_names  # doctest: +SKIP
         ('benign', 'malignant')
     """
@@ -224,6 +225,7 @@ class NpzDataModule(ArrayDataModule):
         self,
         path: str | os.PathLike[str],
         *,
+        name: str = "npz",
         class_names: Sequence[str] | None = None,
         augmentation: str = "dsa",
         license: str = "unknown",
@@ -240,7 +242,7 @@ class NpzDataModule(ArrayDataModule):
     ) -> None:
         super().__init__(
             class_names=class_names,
-            name=Path(path).stem,
+            name=name,
             augmentation=augmentation,
             license=license,
             source=source,

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from typing import IO, Any, cast
+from pickle import UnpicklingError
+from typing import IO, Any, Self, cast
 
 from lightning import LightningModule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from typing_extensions import Self
 
 from lightning_distill.data import ArrayDataModule, require_array_datamodule
+from lightning_distill.distillers._relative_paths import restore_paths, strip_paths
 from lightning_distill.distillers._resume import find_changes, reset_rates, validate_changes
 from lightning_distill.distillers.checkpoint_io import is_fitting
 from lightning_distill.functional.network import Parameters
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.checkpoint_file import verify_file
+from lightning_distill.utils.checkpoint_file import PickledCheckpointError, verify_file
 
 
 class CheckpointMixin(LightningModule):
@@ -70,10 +71,15 @@ class CheckpointMixin(LightningModule):
 
         Raises:
             DamagedCheckpointError: The file is damaged.
+            PickledCheckpointError: The file holds Python objects.
         """
         if isinstance(checkpoint_path, str | os.PathLike):
             verify_file(checkpoint_path)
-        return super().load_from_checkpoint(checkpoint_path, **options)  # type: ignore[arg-type]
+        try:
+            return super().load_from_checkpoint(checkpoint_path, **options)  # type: ignore[arg-type]
+        except UnpicklingError as error:
+            name = checkpoint_path if isinstance(checkpoint_path, str | os.PathLike) else "of an open file"
+            raise PickledCheckpointError(name) from error
 
     def set_preset_arguments(self, values: dict[str, Any]) -> None:
         """Set attributes and hyperparameters to a preset's values, except those that were given."""
@@ -82,7 +88,9 @@ class CheckpointMixin(LightningModule):
         self.save_hyperparameters(values)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the method, the description of the data, the changes and the extra state."""
+        """Save the method, the description of the data, the changes and the extra state; no path of this machine."""
+        if "callbacks" in checkpoint:
+            checkpoint["callbacks"] = strip_paths(checkpoint["callbacks"])
         checkpoint["method"], checkpoint["data"] = type(self).__name__, self.data_record
         checkpoint["changes"] = self.changes
         checkpoint["spec"] = self.synthetic.spec.to_dict()
@@ -105,6 +113,7 @@ class CheckpointMixin(LightningModule):
         self.changes = list(checkpoint.get("changes", []))
         if is_fitting(self):
             self._compare(checkpoint)
+            restore_paths(checkpoint.get("callbacks", {}), self.trainer)
         saved = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
         saved = {name: saved[name] for name in ("lr", "init") if saved.get(name) is not None}
         self.explicit = saved | self.explicit | {"formation": formation}  # a run goes on as it was begun

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,7 +15,14 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_distill.utils.atomic_files import write_files_atomically
-from lightning_distill.utils.checkpoint_file import SUFFIX, DamagedCheckpointError, is_remote, verify, with_digest
+from lightning_distill.utils.checkpoint_file import (
+    SUFFIX,
+    DamagedCheckpointError,
+    PickledCheckpointError,
+    is_remote,
+    verify,
+    with_digest,
+)
 
 
 class VerifiedCheckpointIO(TorchCheckpointIO):
@@ -70,6 +78,7 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
         Raises:
             FileNotFoundError: The file does not exist.
             DamagedCheckpointError: The file is damaged, and there is no intact one to fall back to.
+            PickledCheckpointError: The file holds Python objects.
         """
         if is_remote(path):
             return super().load_checkpoint(os.fspath(path), map_location, weights_only)
@@ -96,8 +105,23 @@ class VerifiedCheckpointIO(TorchCheckpointIO):
             raise FileNotFoundError(f"no checkpoint {path.name!r} in {path.parent}")
         data = path.read_bytes()
         verify(data, path.name)
-        content: dict[str, Any] = torch.load(io.BytesIO(data), map_location=map_location, weights_only=weights_only)
+        try:
+            content: dict[str, Any] = torch.load(io.BytesIO(data), map_location=map_location, weights_only=weights_only)
+        except UnpicklingError as error:
+            raise PickledCheckpointError(path) from error
         return content
+
+
+def step_of(path: str | os.PathLike[str]) -> int:
+    """Return the step of a checkpoint, -1 where the file is damaged.
+
+    Args:
+        path: Path of a local checkpoint.
+    """
+    try:
+        return int(VerifiedCheckpointIO().load_checkpoint(path, weights_only=True)["global_step"])
+    except (DamagedCheckpointError, PickledCheckpointError, KeyError):
+        return -1
 
 
 def use_verified_checkpoints(trainer: Trainer, *, fall_back: bool) -> None:

@@ -32,6 +32,7 @@ from lightning_distill.sets.storage import SET, check_writable, read_set, save_s
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
 from lightning_distill.utils.arguments import check_choices, check_number
 from lightning_distill.utils.hardware import resolve_device
+from lightning_distill.utils.locks import owned
 
 #: Picks of real images that every set is compared with.
 PICKS = ("herding", "kmeans")
@@ -138,7 +139,7 @@ def distill(
     Raises:
         ValueError: A name is unknown, the budget does not hold one candidate (the message names the minutes needed),
             the teachers are not better than chance, or ``out`` holds a run with other arguments.
-        OSError: The folder cannot be written.
+        OSError: The folder cannot be written, or belongs to a run that is still going.
 
     Example:
         >>> from lightning_distill import DigitsDataModule, distill
@@ -161,51 +162,52 @@ def distill(
     chosen = select_recipes(recipes, spec)
     images_per_class(ipc, spec)
     check_writable(out)
-    settings = {
-        "data": f"{spec.name}, {spec.source}", "ipc": ipc, "minutes": minutes, "recipes": [r.name for r in chosen],
-        "metric": metric, "network": network, "protocol": protocol, "students": students, "seed": seed,
-        "on_small_class": on_small_class, "precision": precision, "device": device, "compile": compile,
-        "labels": labels, "prior": prior, "teachers": teachers if isinstance(teachers, int) else "a file",
-    }  # fmt: skip
-    state = PortfolioState.open(out, settings)
-    on_state(state)
-    options: dict[str, object] = {
-        "ipc": ipc, "network": network, "seed": seed, "on_small_class": on_small_class, "compile": compile,
-    }  # fmt: skip
-    trainer = {"accelerator": "gpu" if device == "cuda" else "cpu", "precision": precision}
-    folder = Path(out)
-    candidates = {
-        recipe.name: CandidateRun(recipe, data, folder / "candidates" / recipe.name, options, trainer)
-        for recipe in chosen
-    }
-    bf16 = precision == "bf16-mixed"
-    judge = PortfolioStudents(data, protocol, students, network, seed, device, bf16, compile)
-    real = full_data(data.all_train_arrays(), spec)(0)
-    search = Search(candidates, judge, state, metric, 60 * minutes, real, len(PICKS), on_update)
-    if labels == "soft" and state.final is None:
-        search.on_update("teachers of the soft labels")
-        judge.label = SoftLabels.of_run(
-            folder,
-            teachers,
-            data,
-            prior=prior,
-            network=network,
-            protocol=protocol,
-            seed=seed,
-            device=device,
-            bf16=bf16,
-            compile=compile,
+    with owned(out):
+        settings = {
+            "data": f"{spec.name}, {spec.source}", "ipc": ipc, "minutes": minutes, "recipes": [r.name for r in chosen],
+            "metric": metric, "network": network, "protocol": protocol, "students": students, "seed": seed,
+            "on_small_class": on_small_class, "precision": precision, "device": device, "compile": compile,
+            "labels": labels, "prior": prior, "teachers": teachers if isinstance(teachers, int) else "a file",
+        }  # fmt: skip
+        state = PortfolioState.open(out, settings)
+        on_state(state)
+        options: dict[str, object] = {
+            "ipc": ipc, "network": network, "seed": seed, "on_small_class": on_small_class, "compile": compile,
+        }  # fmt: skip
+        trainer = {"accelerator": "gpu" if device == "cuda" else "cpu", "precision": precision}
+        folder = Path(out)
+        candidates = {
+            recipe.name: CandidateRun(recipe, data, folder / "candidates" / recipe.name, options, trainer)
+            for recipe in chosen
+        }
+        bf16 = precision == "bf16-mixed"
+        judge = PortfolioStudents(data, protocol, students, network, seed, device, bf16, compile)
+        real = full_data(data.all_train_arrays(), spec)(0)
+        search = Search(candidates, judge, state, metric, 60 * minutes, real, len(PICKS), on_update)
+        if labels == "soft" and state.final is None:
+            search.on_update("teachers of the soft labels")
+            judge.label = SoftLabels.of_run(
+                folder,
+                teachers,
+                data,
+                prior=prior,
+                network=network,
+                protocol=protocol,
+                seed=seed,
+                device=device,
+                bf16=bf16,
+                compile=compile,
+            )
+            search.save("the teachers are trained")
+        best = search.run()
+        if state.final is None:
+            state.final = _final_scores(search, best)
+            search.save("the set is written")
+        gain = GainCheck(**{**state.final, "spec": spec})  # type: ignore[arg-type]
+        path = folder / SET
+        return DistillResult(
+            path, best, tuple(state.snapshots), gain, state.full, path.stat().st_size, round(state.seconds, 1)
         )
-        search.save("the teachers are trained")
-    best = search.run()
-    if state.final is None:
-        state.final = _final_scores(search, best)
-        search.save("the set is written")
-    gain = GainCheck(**{**state.final, "spec": spec})  # type: ignore[arg-type]
-    path = folder / SET
-    return DistillResult(
-        path, best, tuple(state.snapshots), gain, state.full, path.stat().st_size, round(state.seconds, 1)
-    )
 
 
 def labelled(

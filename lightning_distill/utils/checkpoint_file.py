@@ -24,6 +24,16 @@ class DamagedCheckpointError(ValueError):
     """A checkpoint is truncated, or its bytes differ from those that were written."""
 
 
+class PickledCheckpointError(ValueError):
+    """A checkpoint holds Python objects beside tensors and plain data; they may run code and are not read."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(
+            f"checkpoint {Path(path).name} holds Python objects, which may run code and are never read; keep plain "
+            "data and tensors in checkpoints"
+        )
+
+
 def with_digest(archive: bytes) -> bytes:
     """Return an archive of ``torch.save`` with its sha256 as the comment.
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import re
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from filelock import FileLock
-
 from lightning_distill._renamed import CELLS, COLUMNS
+from lightning_distill.utils.locks import locked
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -111,18 +107,6 @@ def append_csv(path: Path, new_rows: Iterable[DataclassInstance]) -> None:
         rows = [*old, *(row_cells(row) for row in new)]
         columns = dict.fromkeys(name for row in (*rows[len(old) :], *old) for name in row)
         write_csv(path, list(columns), rows)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file against other processes of this machine.
-
-    Args:
-        path: File that is read, changed and written inside the block. The lock is a file in the temporary folder.
-    """
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:24]
-    with FileLock(Path(tempfile.gettempdir()) / f"lightning_distill-{name}.lock"):
-        yield
 
 
 def quoted(value: object) -> object:

@@ -381,7 +381,7 @@ def test_what_blocks_is_the_exit_status_and_everything_is_in_the_csv(file, tmp_p
         (PATIENT, "blocks", "test", "0"),
     ]
     assert rows[0]["command"] == "lightning-distill audit-data --data NpzDataModule"
-    assert {row["dataset"] for row in rows} == {"ward"}
+    assert {row["dataset"] for row in rows} == {"npz"}
 
 
 def test_clean_files_pass_and_words_for_overlaps_change_nothing(file, capsys):

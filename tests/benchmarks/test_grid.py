@@ -196,3 +196,23 @@ def test_the_script_runs_as_a_script(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "[1/15] breastmnist_random-10: no row" in done.stdout
+
+
+def test_a_job_of_another_process_is_left_to_it_and_taken_up_once_it_is_killed(runner, monkeypatch, capsys):
+    arguments = write(SMALL, configs=["digits_dc"], ipc=[1])
+    code = "import sys, time; from pathlib import Path; from lightning_distill.utils.locks import try_lock;" \
+           "lock = try_lock(Path(sys.argv[1])); print(lock is not None, flush=True); time.sleep(300)"  # fmt: skip
+    held = ["runs/.digits_random-1.lock", "runs/digits_dc-1/.lock"]  # of a worker, and of the fit of a killed one
+    others = [subprocess.Popen([sys.executable, "-c", code, name], stdout=subprocess.PIPE) for name in held]
+    assert [other.stdout.readline() for other in others] == [b"True\n"] * 2
+
+    def kill(seconds):
+        assert runner.calls == []
+        for other in others:
+            other.kill()
+            other.wait()
+
+    monkeypatch.setattr("lightning_distill.bench.shared_jobs.time.sleep", kill)
+    assert runner.main(arguments) == 0
+    assert "waiting for 2 jobs of other processes" in capsys.readouterr().out
+    assert [row["job"] for row in rows()] == ["digits_random-1", "digits_dc-1"]

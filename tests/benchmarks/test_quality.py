@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
+from itertools import product
 
 import pytest
 import yaml
@@ -71,3 +74,32 @@ def test_processes_give_the_rows_of_one_and_name_a_job_that_fails(script, tmp_pa
     )
     assert "digits-1-bad-0-hard: " in capsys.readouterr().out
     assert [row["method"] for row in read(tmp_path / "bad.csv")] == ["herding", "herding"]
+
+
+WORKER = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import quality
+from lightning_distill.bench import shared_jobs
+shared_jobs.POLL_SECONDS = 0.2
+run = quality.Runner.run
+def noted(self, job):
+    with open(sys.argv[2] + "/log", "a") as file:
+        file.write(f"{job}\\n")
+    return run(self, job)
+quality.Runner.run = noted
+quality.main(["--quick", "--only", "*-hard", "--grid", sys.argv[2] + "/shared.yaml", "--out", sys.argv[2]])
+"""
+
+
+def test_two_workers_on_one_grid_share_the_jobs_and_every_row_is_there_once(tmp_path):
+    grid = yaml.safe_load((ROOT / "benchmarks/grids/quality.yaml").read_text())
+    methods = {"herding": "herding", "kmeans": "kmeans", "kcenter": "kcenter", "random": "random"}
+    grid["methods"] = {name: {"pick": pick} for name, pick in methods.items()}
+    (tmp_path / "shared.yaml").write_text(yaml.safe_dump(grid))
+    command = [sys.executable, "-c", WORKER, str(ROOT / "benchmarks"), str(tmp_path)]
+    workers = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    assert [worker.wait(280) for worker in workers] == [0, 0]
+    rows = read(tmp_path / "shared.csv")
+    assert sorted((row["method"], row["split"]) for row in rows) == sorted(product(methods, ("val", "test")))
+    assert len((tmp_path / "log").read_text().split()) == len(methods)  # none was done twice

@@ -255,7 +255,7 @@ def test_bad_mixtures_are_refused(small, here, capsys):
     base = ["mix", "--set=theirs", *small, *MIX]
     for arguments, message in (
         (["--real=[4]", "--ratio=[-1]"], "ratio=-1.0; synthetic images per real image must be 0 or more"),
-        (["--real=[31]"], "real=31; small has 30 training images"),
+        (["--real=[31]"], "real=31; npz has 30 training images"),
         (["--real=[22]"], "11 images of class '1' are needed, it has 10"),
         (["--real=[1]"], "every class needs at least 1"),
         (["--real=[]"], "real=[]"),

@@ -205,7 +205,8 @@ def test_an_incomplete_file_is_refused_with_what_it_holds(without, message):
 
 def test_a_users_file_becomes_a_data_module(packed):
     data = NpzDataModule(str(packed), class_names=["ant", "bee", "cat"], license="CC0", source="mine", real_per_class=2)
-    assert (data.spec.name, data.spec.license, data.spec.source) == ("toy", "CC0", "mine")
+    assert (data.spec.name, data.spec.license, data.spec.source) == ("npz", "CC0", "mine")  # the stem may be a patient
+    assert NpzDataModule(packed, name="clinic").spec.name == "clinic"
     assert data.spec.shape == (3, 6, 6)
     assert data.spec.class_names == ("ant", "bee", "cat")
     x, y = data.train_dataloader().batch(0)

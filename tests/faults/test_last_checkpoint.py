@@ -44,7 +44,9 @@ def test_last_is_the_last_step_and_best_the_best(fit, mode, tmp_path):
     assert step_of(tmp_path / "ckpt" / "last.ckpt") == 6
     assert step_of(tmp_path / "ckpt" / "previous.ckpt") == 4
     best = trainer.checkpoint_callback.best_model_path
-    assert sorted(os.listdir(tmp_path / "ckpt")) == sorted([os.path.basename(best), "last.ckpt", "previous.ckpt"])
+    assert sorted(os.listdir(tmp_path / "ckpt")) == sorted(
+        [".lock", os.path.basename(best), "last.ckpt", "previous.ckpt"]
+    )
     assert step_of(best) == int(best.partition("step=")[2].removesuffix(".ckpt"))
 
 

@@ -16,6 +16,7 @@ from lightning_distill.networks import check_network
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.hardware import Accelerator, resolve_device
+from lightning_distill.utils.locks import owned
 from lightning_distill.utils.precision import Precision
 from lightning_distill.utils.progress import ProgressCounter, ProgressReport
 from lightning_distill.utils.rng import derive_seed
@@ -69,7 +70,7 @@ def train_experts(
 
     Raises:
         ValueError: A number is out of range, a name is unknown, or the folder holds experts of other settings.
-        OSError: The folder cannot be written.
+        OSError: The folder cannot be written, or belongs to a run that is still going.
 
     Reference:
         Cazenavette et al.: Dataset Distillation by Matching Training Trajectories, CVPR 2022, arXiv 2203.11932.
@@ -99,17 +100,18 @@ def train_experts(
     folders = [Path(out) / f"{number:03d}" for number in range(count)]
     progress = ProgressCounter(on_progress, count * epochs)
     progress.start(f"{count} experts")
-    for number, folder in enumerate(folders, seed):
-        if keep_expert(folder, network, spec, {**training, "seed": number}, epochs):
-            progress.advance(epochs)
-            continue
-        student = student_trainer.fit(
-            real,
-            derive_seed("expert", number),
-            on_epoch=progress.advance,
-            on_epoch_parameters=_writer(folder, student_trainer.network.weight_names),
-        )
-        on_expert(folder, _accuracy(student, data, device))
+    with owned(out):
+        for number, folder in enumerate(folders, seed):
+            if keep_expert(folder, network, spec, {**training, "seed": number}, epochs):
+                progress.advance(epochs)
+                continue
+            student = student_trainer.fit(
+                real,
+                derive_seed("expert", number),
+                on_epoch=progress.advance,
+                on_epoch_parameters=_writer(folder, student_trainer.network.weight_names),
+            )
+            on_expert(folder, _accuracy(student, data, device))
     return folders
 
 
