@@ -12,12 +12,12 @@ from importlib import import_module
 from pkgutil import get_data
 
 from lightning_distill._version import __version__
-from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError
+from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError, UntrustedSetError
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
     "quickstart", "distill", "audit-data", "evaluate", "coreset", "relabel", "concat", "compare", "mix", "report",
-    "indicator", "experts", "bench",
+    "indicator", "experts", "bench", "inspect", "export",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
@@ -26,7 +26,9 @@ LIGHTNING_COMMANDS = {
     "test": "Train students on the set of a checkpoint and score them on the test split.",
 }
 #: Option that receives the words before the first option.
-POSITIONAL = {"concat": "sets", "compare": "files", "report": "inputs"}
+POSITIONAL = {
+    "concat": "sets", "compare": "files", "export": "synthetic_set", "inspect": "synthetic_set", "report": "inputs",
+}  # fmt: skip
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -36,7 +38,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words of the command line after the program's name. Default: ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: Exit status 2 for a wrong command line or invalid input, 3 for ``--require_gain true`` and a set
+        SystemExit: Exit status 1 for a damaged, unsigned or wrongly signed set in ``inspect``, 2 for a wrong command
+            line or invalid input, 3 for ``--require_gain true`` and a set
             that does not beat its start, 130 after Ctrl-C and 143 after SIGTERM; each after one line on standard error.
     """
     argv = list(sys.argv[1:] if args is None else args)
@@ -86,6 +89,9 @@ def _run(argv: list[str]) -> None:
             auto_cli(command, args=words, as_positional=False, prog=prog, exit_on_error=False)
         else:
             _lightning(argv)
+    except UntrustedSetError as error:
+        print(f"lightning-distill: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
     except (ArgumentError, ValueError, TypeError, OSError, FloatingPointError) as error:
         if os.environ.get("LIGHTNING_DISTILL_DEBUG"):
             raise

@@ -73,7 +73,7 @@ def hub_card(prepared: PreparedSet) -> bytes:
     pixels = f"{record.pixels}." if record.pixels != "exact" else "8-bit PNG files with the exact pixels of the set."
     units = (
         "" if spec.storage_dtype == "uint8"
-        else f" A pixel of the set is {spec.min_value:g} + code / 255 * {spec.max_value - spec.min_value:g}."
+        else f" A pixel of the set is {spec.min_value:g} + code / 255 x {spec.max_value - spec.min_value:g}."
     )  # fmt: skip
     lines = [
         f"# {_escape(spec.name)}, distilled", "", _escape(description(prepared)), "",
@@ -87,7 +87,8 @@ def hub_card(prepared: PreparedSet) -> bytes:
           if record.formation > 1 else []),
         *([f"- Learned learning rate of SGD: {record.lr:g}."] if record.lr is not None else []),
         "- `lightning_distill.load_set` verifies the digest and returns normalised tensors.",
-        "- `lightning-distill inspect` shows the card and looks for defects.", "- `sha256sum -c SHA256SUMS` verifies the files.", "",
+        "- `lightning-distill inspect` shows the card and looks for defects.",
+        "- `sha256sum -c SHA256SUMS` verifies the files.", "",
         "## Origin", "",
         f"- Data: {_escape(spec.name)}, {_escape(spec.source)}. Licence: {_escape(spec.license)}.",
         f"- Method: {_escape(texts['method'])}. Every setting and score is in `card.json`.",
@@ -111,8 +112,13 @@ def _front_matter(prepared: PreparedSet) -> Mapping[str, object]:
         "task_categories": ["image-classification"],
         "size_categories": [next(text for most, text in _SIZES if count < most)],
         "tags": ["dataset-distillation", "synthetic", "croissant"],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "train/**"}]}],
-        "dataset_info": {"features": [{"name": "image", "dtype": "image"}, label, *soft]},
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": "train", "path": "train/**"}],
+                "features": [{"name": "image", "dtype": "image"}, label, *soft],
+            }
+        ],
     }
 
 
