@@ -96,6 +96,18 @@ def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
     return arrays_to_set(arrays, card, path.name), card
 
 
+def set_file(path: str | os.PathLike[str]) -> Path | None:
+    """Return the one file of a set, or None for an export of many files.
+
+    Args:
+        path: Path that `read_set` reads.
+    """
+    path = Path(path)
+    export = find_export(path)
+    file = (path / SET if path.is_dir() else path) if export is None else export.path
+    return file if file.is_file() else None
+
+
 def load_set(path: str | os.PathLike[str]) -> TensorDataset:
     """Load a set as ``TensorDataset`` of normalised images ``(N, C, H, W)`` float32 and targets.
 

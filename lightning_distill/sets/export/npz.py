@@ -23,6 +23,8 @@ from lightning_distill.sets.schema import check_card
 from lightning_distill.spec import DataSpec
 
 FILE = "set.npz"
+#: Largest number of arrays in a file.
+MEMBERS = 8
 
 
 def _write(prepared: PreparedSet) -> dict[str, bytes]:
@@ -51,7 +53,9 @@ def _read(path: Path) -> tuple[Arrays, Card]:
         images, labels = stored["train_images"], stored["train_labels"].astype(np.int64)
     except KeyError as error:
         raise ValueError(f"it holds no {error.args[0]!r}; `NpzDataModule` reads an npz file of real data") from error
-    except (zipfile.BadZipFile, OSError, EOFError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        zipfile.BadZipFile, OSError, EOFError, TypeError, AttributeError, RecursionError, RuntimeError, IndexError,
+    ) as error:  # fmt: skip
         raise ValueError("it is truncated or no npz file") from error
     arrays: Arrays = {
         "images": images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2)),
@@ -67,7 +71,10 @@ def _read_arrays(path: Path) -> Arrays:
     """Read uncompressed arrays; nothing is allocated beyond the size of the file, and nothing is unpickled."""
     arrays: Arrays = {}
     with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
+        members = archive.infolist()
+        if len(members) > MEMBERS:
+            raise ValueError(f"it holds {len(members)} arrays, more than an export")
+        for member in members:
             if member.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"{member.filename} is compressed, which an export is not")
             arrays[member.filename.removesuffix(".npy")] = _parse_array(archive.read(member), member.filename)

@@ -36,14 +36,13 @@ def read_pngs(folder: Path, names: Sequence[str], shape: tuple[int, int, int]) -
     Raises:
         ValueError: A name leads out of the folder, or a file is missing, damaged, or of another shape.
     """
-    images = np.empty((len(names), *shape), np.uint8)
-    root = folder.resolve()
-    for image, name in zip(images, names, strict=True):
+    images, root = [], folder.resolve()
+    for name in names:
         path = (root / name).resolve()
         if not path.is_relative_to(root):
             raise ValueError(f"{name!r} is not in the folder of the export")
-        image[:] = _read(path, name, shape)
-    return images
+        images.append(_read(path, name, shape))
+    return np.stack(images)
 
 
 def _read(path: Path, name: str, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -54,6 +53,6 @@ def _read(path: Path, name: str, shape: tuple[int, int, int]) -> NDArray[np.uint
             pixels = np.asarray(file)
     except FileNotFoundError:
         raise ValueError(f"{name} is missing") from None
-    except (UnidentifiedImageError, SyntaxError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, OSError) as error:
         raise ValueError(f"{name} is no readable PNG file") from error
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

@@ -40,7 +40,7 @@ class FoundExport:
         """
         try:
             return self._format().read(self.path)
-        except (ValueError, TypeError, IndexError, KeyError) as error:
+        except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
             raise unreadable(self.name, error) from error
 
     def _format(self) -> ExportFormat:
