@@ -1,7 +1,7 @@
 r"""Score of a patch as a trigger: nearly the same in all images of a class, and in no other class.
 
 For a square patch of a class, :math:`w` is the 90th percentile over the images of the class of the root mean square
-difference from the mean patch of the other images of the class, :math:`o` the 10th percentile of that difference over
+difference from the median patch of the class, :math:`o` the 10th percentile of that difference over
 the images of all other classes, and :math:`e` the 10th percentile, over the images of the class, of the contrast across
 that side of the patch that has the least. The score is :math:`\min(o, e) / (w + 2/255)`. The edge tells a patch from a
 background that is constant in one class only.
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -49,9 +50,7 @@ def best_patch(pixels: Tensor, own: Tensor, sizes: tuple[int, ...] = SIZES, *, w
         sizes: Sides of the patches.
         whole: Whether the images are whole; sides above a third of them are then left out.
     """
-    count = int(own.sum())
-    squares = (pixels - pixels[own].mean(0)).square().mean(1, keepdim=True)  # (M, 1, H, W)
-    squares[own] *= (count / (count - 1)) ** 2  # the mean without the image itself
+    squares = (pixels - pixels[own].median(0).values).square().mean(1, keepdim=True)  # (M, 1, H, W)
     vertical, horizontal = (pixels[own].diff(dim=dim).abs().mean(1, keepdim=True) for dim in (2, 3))
     best = Patch(0.0, 0, 0, 0)
     for size in sizes:
@@ -91,9 +90,15 @@ def _least_side(vertical: Tensor, horizontal: Tensor, size: int, shape: torch.Si
 
 def _upper(values: Tensor) -> Tensor:
     """Return the largest of each position's values ``(n, h, w)`` without the exceptions."""
-    return values.kthvalue(len(values) - int(EXCEPTIONS * len(values)), 0).values
+    return _smallest(values, len(values) - int(EXCEPTIONS * len(values)) - 1)
 
 
 def _lower(values: Tensor) -> Tensor:
     """Return the smallest of each position's values ``(n, h, w)`` without the exceptions."""
-    return values.kthvalue(int(EXCEPTIONS * len(values)) + 1, 0).values
+    return _smallest(values, int(EXCEPTIONS * len(values)))
+
+
+def _smallest(values: Tensor, rank: int) -> Tensor:
+    """Return the value of a rank, counted from 0, of each position's values ``(n, h, w)``."""
+    flat = np.ascontiguousarray(values.flatten(1).T.numpy())  # numpy is four times as fast as kthvalue on a CPU
+    return torch.from_numpy(np.partition(flat, rank, axis=1)[:, rank].copy()).view(values.shape[1:])

@@ -22,8 +22,8 @@ from lightning_distill.sets.storage import read_set
         ("CON", "3_CON"),
         ("a/b\\c:d", "3_a_b_c_d"),
         ("x" * 300, None),
-    ],  # fmt: skip
-)
+    ],
+)  # fmt: skip
 def test_class_folders_are_safe_and_distinct(name, expected):
     folder = class_folder(3, name, 10)
     assert folder == expected or (expected is None and len(folder) < 50)
