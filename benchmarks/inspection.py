@@ -36,7 +36,9 @@ from lightning_distill.sets.storage import read_set
 
 DATA = ("digits", "mnist", "breastmnist", "pneumoniamnist", "dermamnist")
 DEFECTS = ("none", "square", "noise", "noisy", "copy", "speck")
-SIZES, PICKS = (5, 10, 40), 40
+SIZES = (5, 10, 20)
+#: Sets without and with a defect, real images and seeds of distilled ones.
+PICKS, SEEDS = (40, 20), (2, 1)
 #: Starts and sub-images of the distilled sets, their images per class, steps, and real images of a batch.
 RUNS, IPC, STEPS, REAL = (("noise", 1), ("herding", 1), ("herding", 2)), 10, 60, 32
 
@@ -81,11 +83,11 @@ def picks(data: ArrayDataModule, per_class: int, defect: str, count: int) -> lis
     return found
 
 
-def distilled(data: ArrayDataModule, defect: str, steps: int) -> list[set[str]]:
+def distilled(data: ArrayDataModule, defect: str, steps: int, seeds: int) -> list[set[str]]:
     """Distil sets from training images with a defect, and inspect them."""
     images, labels = (torch.as_tensor(array[:]) for array in data.train_arrays())
     found = []
-    for seed, (init, formation) in enumerate(RUNS):
+    for seed, (init, formation) in enumerate(RUNS * seeds):
         real = damage(images, labels, defect, seed)
         spec = data.spec
         module = ArrayDataModule(
@@ -115,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     names = ["digits"] if given.quick else listed(parser, given.only or ",".join(DATA), DATA)
     parts = listed(parser, given.parts, ("picks", "distilled"))
-    count, sizes, steps = (2, (5,), 2) if given.quick else (PICKS, SIZES, STEPS)
+    counts, seeds, sizes, steps = ((2, 2), (1, 1), (5,), 2) if given.quick else (PICKS, SEEDS, SIZES, STEPS)
     columns = ("sets", *CHECKS, "seconds")
     book = ResumableCsv(
         folder(given) / "inspection.csv", ("dataset", "kind", "defect", "per_class"), columns, overwrite=given.again
@@ -126,9 +128,12 @@ def main(arguments: list[str] | None = None) -> None:
         jobs: list[tuple[str, str, int, Callable[[], list[set[str]]]]] = []
         if "picks" in parts:
             for size in sizes:
-                jobs += [("picks", d, size, partial(picks, data, size, d, count)) for d in DEFECTS]
+                jobs += [("picks", d, size, partial(picks, data, size, d, counts[d != "none"])) for d in DEFECTS]
         if "distilled" in parts:
-            jobs += [("distilled", d, IPC, partial(distilled, data, d, steps)) for d in ("none", "square", "noise")]
+            jobs += [
+                ("distilled", d, IPC, partial(distilled, data, d, steps, seeds[d != "none"]))
+                for d in ("none", "square", "noise")
+            ]
         for kind, defect, size, job in jobs:
             if book.is_missing(name, kind, defect, size):
                 started = time.perf_counter()

@@ -38,8 +38,8 @@ def check_triggers(images: CheckedImages) -> CheckResult:
             if patch.score >= THRESHOLD:
                 where = f"{patch.size} x {patch.size} patch{place} at row {patch.row}, column {patch.column}"
                 text = (
-                    f"class {images.names[group]}: a {where} is nearly the same in at least 9 of 10 images and in no other class "
-                    f"(score {patch.score:.1f}, threshold {THRESHOLD:g})"
+                    f"class {images.names[group]}: a {where} is nearly the same in at least 9 of 10 images and in no "
+                    f"other class (score {patch.score:.1f}, threshold {THRESHOLD:g})"
                 )
                 numbers = (images.groups == group).nonzero().flatten().tolist()
                 findings.append(Finding(NAME, text, null_rate(NAME), tuple(numbers)))
