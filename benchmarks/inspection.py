@@ -28,9 +28,9 @@ from lightning_distill import ArrayDataModule, DigitsDataModule, DMDistiller, Me
 from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.callbacks import SyntheticSetExport
+from lightning_distill.sets.inspection import triggers
 from lightning_distill.sets.inspection.check import checked_images
 from lightning_distill.sets.inspection.registry import CHECKS
-from lightning_distill.sets.inspection.triggers import planted_side
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import read_set
 
@@ -47,7 +47,7 @@ def damage(pixels: Tensor, labels: Tensor, defect: str, seed: int) -> Tensor:
     """Return uint8 images ``(N, C, H, W)`` with a defect."""
     random, pixels = torch.Generator().manual_seed(seed), pixels.clone()
     height, width = pixels.shape[2:]
-    side = planted_side(pixels)
+    side = triggers.planted_side(pixels)
     own = labels == int(torch.randint(0, int(labels.max()) + 1, (1,), generator=random))
     if defect == "square":
         pixels[own, :, height - side :, width - side :] = 255
@@ -67,7 +67,8 @@ def damage(pixels: Tensor, labels: Tensor, defect: str, seed: int) -> Tensor:
 def with_findings(data: LabeledSet) -> set[str]:
     """Return the names of the checks with a finding."""
     images = checked_images(data)
-    return {name for name, check in CHECKS.items() if check(images).findings}
+    names = {name for name, check in CHECKS.items() if name != triggers.NAME and check(images).findings}
+    return names | {triggers.NAME} if triggers.find_triggers(images) else names
 
 
 def picks(data: ArrayDataModule, per_class: int, defect: str, count: int) -> list[set[str]]:

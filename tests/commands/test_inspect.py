@@ -206,6 +206,10 @@ def test_exports_are_inspected_too(make, tmp_path, capsys):
         code, out, _ = run(capsys, "inspect", to, "--picture=null")
         assert code == 0
         assert "images of classes: a 6; b 6" in out
+    (tmp_path / "hf/README.md").write_text("other")
+    code, out, _ = run(capsys, "inspect", "hf", "--picture=null")
+    assert code == 0
+    assert "  WARNING 'README.md' in hf was added, removed or changed; obtain the folder again [certain]" in out
     shutil.rmtree("hf/train")
     code, _, err = run(capsys, "inspect", "hf")
     assert code == 1

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
+from lightning_distill.sets.export.folder_files import CHECKSUMS, verify_checksums
 from lightning_distill.sets.inspection.check import CERTAIN, CheckResult, Finding, checked_images
 from lightning_distill.sets.inspection.registry import CHECKS
 from lightning_distill.sets.labeled_set import LabeledSet
-from lightning_distill.sets.signature import Signature, verify_set
+from lightning_distill.sets.signature import SIGNATURE, Signature, verify_set
 from lightning_distill.sets.storage import CARD, SET, Card, read_set
 from lightning_distill.utils.errors import UntrustedSetError
 
@@ -96,4 +97,9 @@ def _check_file(path: Path, card: Card) -> CheckResult:
             same = False
         if not same:
             findings.append(Finding("file", f"{CARD} differs from the card in {SET}, which is the valid one", CERTAIN))
+    if (folder / CHECKSUMS).is_file() and not (folder / SET).is_file():
+        try:
+            verify_checksums(folder, (SIGNATURE,))
+        except ValueError as error:
+            findings.append(Finding("file", str(error), CERTAIN))
     return CheckResult(findings, "digest, types, shapes and ranges of all arrays are valid")

@@ -28,9 +28,17 @@ def check_triggers(images: CheckedImages) -> CheckResult:
     Args:
         images: Images of the set.
     """
+    return CheckResult(find_triggers(images), _note(*_first_images(images.pixels, images.groups), images.names))
+
+
+def find_triggers(images: CheckedImages) -> list[Finding]:
+    """Return a finding for each class with a repeated patch.
+
+    Args:
+        images: Images of the set.
+    """
     findings = []
-    pixels, groups = _first_images(images.pixels, images.groups)
-    views = [("", pixels, groups)]
+    views = [("", *_first_images(images.pixels, images.groups))]
     if images.data.formation > 1:
         views.append((" of the stored images", *_first_images(images.stored, images.data.labels)))
     for place, scanned, labels in views:
@@ -43,7 +51,7 @@ def check_triggers(images: CheckedImages) -> CheckResult:
                 )
                 numbers = (images.groups == group).nonzero().flatten().tolist()
                 findings.append(Finding(NAME, text, null_rate(NAME), tuple(numbers)))
-    return CheckResult(findings, _note(pixels, groups, images.names))
+    return findings
 
 
 def scan(pixels: Tensor, groups: Tensor, count: int) -> dict[int, Patch]:
