@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,8 +12,9 @@ from lightning_distill.sets.inspection.patch_scores import Patch, best_patch
 from lightning_distill.sets.inspection.rates import null_rate
 
 NAME = "triggers"
-#: Score from which a patch is a finding, see `rates` for how often images without trigger reach it.
-THRESHOLD = 2.5
+#: Score from which a patch is a finding in images of at least 16 pixels, and in smaller ones, where structures of the
+#: images themselves fill a patch. `rates` says how often images without trigger reach it.
+THRESHOLD, SMALL_THRESHOLD, SMALL = 1.2, 2.5, 16
 #: Fewest images of a class, and fewest images of other classes, that are compared.
 FEWEST = 4
 #: Most images of a class that are compared: the first ones.
@@ -37,21 +40,30 @@ def find_triggers(images: CheckedImages) -> list[Finding]:
     Args:
         images: Images of the set.
     """
-    findings = []
+    findings, limit = [], threshold(images.spec.shape)
     views = [("", *_first_images(images.pixels, images.groups))]
     if images.data.formation > 1:
         views.append((" of the stored images", *_first_images(images.stored, images.data.labels)))
     for place, scanned, labels in views:
         for group, patch in scan(scanned, labels, len(images.names)).items():
-            if patch.score >= THRESHOLD:
+            if patch.score >= limit:
                 where = f"{patch.size} x {patch.size} patch{place} at row {patch.row}, column {patch.column}"
                 text = (
                     f"class {images.names[group]}: a {where} is nearly the same in at least 9 of 10 images and in no "
-                    f"other class (score {patch.score:.1f}, threshold {THRESHOLD:g})"
+                    f"other class (score {patch.score:.1f}, threshold {limit:g})"
                 )
                 numbers = (images.groups == group).nonzero().flatten().tolist()
                 findings.append(Finding(NAME, text, null_rate(NAME), tuple(numbers)))
     return findings
+
+
+def threshold(shape: Sequence[int]) -> float:
+    """Return the score from which a patch is a finding.
+
+    Args:
+        shape: Shape ``(C, H, W)`` of the images.
+    """
+    return THRESHOLD if min(shape[1:]) >= SMALL else SMALL_THRESHOLD
 
 
 def scan(pixels: Tensor, groups: Tensor, count: int) -> dict[int, Patch]:
@@ -88,7 +100,7 @@ def sensitivity(pixels: Tensor, groups: Tensor, count: int, pattern: str, trials
     room = [size - side + 1 for size in pixels.shape[2:]]
     if not classes or side < 2:
         return 0, 0
-    generator, found = torch.Generator().manual_seed(0), 0
+    generator, found, limit = torch.Generator().manual_seed(0), 0, threshold(pixels.shape[1:])
     for trial in range(trials):
         own = groups == classes[trial % len(classes)]
         row, column = (int(torch.randint(0, most, (1,), generator=generator)) for most in room)
@@ -97,7 +109,7 @@ def sensitivity(pixels: Tensor, groups: Tensor, count: int, pattern: str, trials
         planted = pixels[:, :, rows, columns].clone()
         top, left = row - rows.start, column - columns.start
         planted[own, :, top : top + side, left : left + side] = patch
-        found += best_patch(planted, own, (side,), whole=False).score >= THRESHOLD
+        found += best_patch(planted, own, (side,), whole=False).score >= limit
     return found, trials
 
 

@@ -13,7 +13,7 @@ from lightning_distill.sets.inspection.contradictions import check_contradiction
 from lightning_distill.sets.inspection.labels import check_labels
 from lightning_distill.sets.inspection.outliers import check_outliers, isolated_pixels
 from lightning_distill.sets.inspection.registry import CHECKS
-from lightning_distill.sets.inspection.triggers import THRESHOLD, check_triggers, scan, sensitivity
+from lightning_distill.sets.inspection.triggers import check_triggers, scan, sensitivity, threshold
 from lightning_distill.sets.labeled_set import LabeledSet
 
 
@@ -202,7 +202,7 @@ def test_sensitivity_is_that_of_the_whole_scan():
         row, column = (int(torch.randint(0, 10, (1,), generator=generator)) for _ in range(2))
         planted = images.pixels.clone()
         planted[images.groups == trial % 3, :, row : row + 3, column : column + 3] = 1.0
-        whole += scan(planted, images.groups, 3)[trial % 3].score >= THRESHOLD
+        whole += scan(planted, images.groups, 3)[trial % 3].score >= threshold((1, 12, 12))
     assert found <= whole
     assert found >= 25
     assert sensitivity(images.pixels[..., :5, :5], images.groups, 3, "square") == (0, 0)
