@@ -505,7 +505,39 @@ def guarantee_table() -> str:
 
 RESULTS = "benchmarks/results/README.md"
 TIMINGS = "benchmarks/README.md"
+SETS = "lightning_distill/sets/README.md"
 #: Name of a table -> the file it stands in, and the function that makes it.
+#: Defects of ``inspection.csv``, their captions, and the check that is to find them.
+DEFECTS = {
+    "none": ("none", ""),
+    "square": ("bright square, in all images of a class", "triggers"),
+    "noise": ("random pattern, in all images of a class", "triggers"),
+    "noisy": ("random pattern with noise of 8 levels", "triggers"),
+    "copy": ("an image also under another class", "contradictions"),
+    "speck": ("an isolated bright pixel in one image", "outliers"),
+}
+
+
+def inspection_table() -> str:
+    """Report how many sets have findings, by kind of set, defect and images per class."""
+    lines, kinds = [], {"picks": "real images", "distilled": "distilled (defect in the real data)"}
+    groups: dict[tuple[str, str, str], Rows] = {}
+    for row in read("inspection"):
+        groups.setdefault((row["kind"], row["defect"], row["per_class"]), []).append(row)
+    order = list(DEFECTS)
+    for (kind, defect, size), rows in sorted(
+        groups.items(), key=lambda item: (item[0][0] != "picks", order.index(item[0][1]), int(item[0][2]))
+    ):
+        checks = ("contradictions", "outliers", "triggers")
+        total = sum(int(row["sets"]) for row in rows)
+        found = {check: sum(int(row[check]) for row in rows) for check in checks}
+        cells = [f"**{found[check]}**" if DEFECTS[defect][1] == check else str(found[check]) for check in checks]
+        lines.append([kinds[kind], DEFECTS[defect][0], size, str(total), *cells])
+    return markdown(
+        ["images", "defect", "images per class", "sets", "with contradictions", "with outliers", "with triggers"], lines
+    )
+
+
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "overview": ("README.md", lambda: quality_table(methods=OVERVIEW, ipcs=(10,))),
     "quality": (RESULTS, quality_table),
@@ -526,6 +558,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "sites": (RESULTS, sites_table),
     "resolution": (RESULTS, resolution_table),
     "indicator": (RESULTS, indicator_table),
+    "inspection": (SETS, inspection_table),
     "speed": (TIMINGS, speed_table),
     "signal_run": (TIMINGS, signal_run_table),
     "agreement": (TIMINGS, agreement_table),

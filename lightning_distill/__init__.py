@@ -121,6 +121,12 @@ if TYPE_CHECKING:
     from lightning_distill.portfolio import (
         distill as distill,
     )
+    from lightning_distill.sets.export.run import (
+        export_set as export_set,
+    )
+    from lightning_distill.sets.inspection.run import (
+        inspect_set as inspect_set,
+    )
     from lightning_distill.sets.storage import (
         load_set as load_set,
     )
@@ -169,6 +175,8 @@ _EXPORTS = {
     "create_network": "networks",
     "distill": "portfolio",
     "evaluate": "evaluation.evaluate",
+    "export_set": "sets.export.run",
+    "inspect_set": "sets.inspection.run",
     "list_networks": "networks",
     "load_set": "sets.storage",
     "load_teachers": "evaluation.teacher_file",

@@ -12,12 +12,12 @@ from importlib import import_module
 from pkgutil import get_data
 
 from lightning_distill._version import __version__
-from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError
+from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError, UntrustedSetError
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
     "quickstart", "distill", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "signals", "signals-merge",
-    "concat", "compare", "mix", "report", "indicator", "experts", "bench",
+    "concat", "compare", "mix", "report", "indicator", "experts", "bench", "inspect", "export",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
@@ -27,7 +27,8 @@ LIGHTNING_COMMANDS = {
 }
 #: Option that receives the words before the first option.
 POSITIONAL = {
-    "audit-set": "recipe", "concat": "sets", "compare": "files", "report": "inputs", "signals-merge": "banks",
+    "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "inspect": "synthetic_set",
+    "report": "inputs", "signals-merge": "banks",
 }  # fmt: skip
 
 
@@ -38,7 +39,8 @@ def main(args: Sequence[str] | None = None) -> None:
         args: Words of the command line after the program's name. Default: ``sys.argv[1:]``.
 
     Raises:
-        SystemExit: Exit status 2 for a wrong command line or invalid input, 3 for ``--require_gain true`` and a set
+        SystemExit: Exit status 1 for a damaged, unsigned or wrongly signed set in ``inspect``, 2 for a wrong command
+            line or invalid input, 3 for ``--require_gain true`` and a set
             that does not beat its start, 130 after Ctrl-C and 143 after SIGTERM; each after one line on standard error.
     """
     argv = list(sys.argv[1:] if args is None else args)
@@ -90,6 +92,9 @@ def _run(argv: list[str]) -> None:
             from lightning_distill.commands._lightning_cli import run_lightning
 
             run_lightning(argv)
+    except UntrustedSetError as error:
+        print(f"lightning-distill: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
     except (ArgumentError, ValueError, TypeError, OSError, FloatingPointError) as error:
         if os.environ.get("LIGHTNING_DISTILL_DEBUG"):
             raise

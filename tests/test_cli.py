@@ -185,6 +185,8 @@ def test_overview_lists_every_command(capsys):
         "mix",
         "indicator",
         "report",
+        "inspect",
+        "export",
     ):
         assert f"\n  {command} " in shown
     main(["--version"])
@@ -192,7 +194,20 @@ def test_overview_lists_every_command(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["fit", "evaluate", "quickstart", "distill", "experts", "coreset", "concat", "mix", "indicator"]
+    "command",
+    [
+        "fit",
+        "evaluate",
+        "quickstart",
+        "distill",
+        "experts",
+        "coreset",
+        "concat",
+        "mix",
+        "indicator",
+        "inspect",
+        "export",
+    ],
 )
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as done:

@@ -12,3 +12,21 @@ def plain_console(stderr: bool = False) -> Console:
         stderr: Whether to write to the standard error stream.
     """
     return Console(stderr=stderr, markup=False, emoji=False)
+
+
+def printable(text: object, most: int = 600) -> str:
+    r"""Return text that a stranger wrote in a form that cannot control the terminal: one line, escapes shown, cut.
+
+    Args:
+        text: Text, such as an entry of the card of a received set.
+        most: Largest number of characters.
+
+    Example:
+        >>> printable("two" + chr(10) + "lines" + chr(27))
+        'two lines\\x1b'
+    """
+    words = " ".join(str(text).split())
+    shown = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "replace").decode() for letter in words
+    )
+    return shown if len(shown) <= most else f"{shown[:most]}... ({len(shown) - most} more characters)"

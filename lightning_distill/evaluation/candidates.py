@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -27,7 +26,7 @@ from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.evaluation.students.protocol import Protocol as TrainingProtocol
 from lightning_distill.sets.adapt import adapt_set, adapted_sampler
 from lightning_distill.sets.coresets import Features
-from lightning_distill.sets.storage import read_set
+from lightning_distill.sets.storage import read_set, set_file
 from lightning_distill.sets.synthetic import SmallClass, limit_to_available
 from lightning_distill.spec import DataSpec
 
@@ -93,11 +92,11 @@ def set_candidate(
     if labels == "hard":
         synthetic = replace(synthetic, soft_labels=None)
     counts: list[int] = torch.bincount(synthetic.labels, minlength=len(data.balance_groups)).tolist()
-    path = Path(synthetic_set)
-    path = path / "set.safetensors" if path.is_dir() else path
     kind = "hard" if synthetic.soft_labels is None else "soft"
     name = str(card.get("method", "set"))
-    return Candidate(name, counts, evaluator, lambda student: synthetic, path, distilled=True, labels=kind)
+    return Candidate(
+        name, counts, evaluator, lambda student: synthetic, set_file(synthetic_set), distilled=True, labels=kind
+    )
 
 
 def baseline_candidate(

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lightning_distill.sets.labeled_set import LabeledSet
-from lightning_distill.sets.storage import arrays_of, digest, read_set, save_set
+from lightning_distill.sets.arrays import set_to_arrays
+from lightning_distill.sets.storage import digest, read_set, save_set
 
 #: Key of the card.
 AUDIT = "audit"
@@ -27,7 +28,7 @@ def bind_audit(result: Mapping[str, object], labeled_set: LabeledSet) -> dict[st
         result: Result of the audit as plain data.
         labeled_set: Set that was audited.
     """
-    record = {"format": FORMAT, "set_sha256": digest(arrays_of(labeled_set)), "result": dict(result)}
+    record = {"format": FORMAT, "set_sha256": digest(set_to_arrays(labeled_set)), "result": dict(result)}
     return {**record, "sha256": _hash(record)}
 
 
@@ -48,7 +49,7 @@ def read_audit(card: Mapping[str, object], labeled_set: LabeledSet) -> dict[str,
         raise ValueError("the card holds an audit that is not readable; audit the set again")
     if record.get("format") != FORMAT:
         raise ValueError(f"the audit has the format {record.get('format')!r}, this version reads {FORMAT}")
-    if record.get("set_sha256") != digest(arrays_of(labeled_set)):
+    if record.get("set_sha256") != digest(set_to_arrays(labeled_set)):
         raise ValueError("the audit in the card is that of another set (its sha256 differs); audit this set")
     if record.get("sha256") != _hash({key: value for key, value in record.items() if key != "sha256"}):
         raise ValueError("the audit in the card was changed after it was written (sha256 differs); audit the set again")

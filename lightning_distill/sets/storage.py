@@ -10,32 +10,30 @@ holds the decoder in numpy). Reading needs only safetensors and numpy; networks 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch.utils.data import TensorDataset
 
 from lightning_distill.augmentation.presets import describe
+from lightning_distill.sets.arrays import Arrays as Arrays
+from lightning_distill.sets.arrays import Card as Card
+from lightning_distill.sets.arrays import arrays_to_set, set_to_arrays, unreadable
+from lightning_distill.sets.arrays import digest as digest
+from lightning_distill.sets.export.registry import find_export
 from lightning_distill.sets.formation import NUMPY_DECODER
 from lightning_distill.sets.labeled_set import LabeledSet
-from lightning_distill.sets.schema import check_arrays, check_card
-from lightning_distill.spec import DataSpec
+from lightning_distill.sets.schema import check_card
 from lightning_distill.utils.atomic_files import remove_stale_temporaries
 from lightning_distill.utils.atomic_files import write_files_atomically as write_files_atomically
 
 SET, CARD = "set.safetensors", "card.json"
 #: Version of the files that are written. The sha256 of version 1 does not cover the card.
 FORMAT = 2
-Card = dict[str, object]
-Arrays = dict[str, NDArray[np.generic]]
 
 
 def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Path:
@@ -54,7 +52,7 @@ def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Pa
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = arrays_of(data)
+    arrays = set_to_arrays(data)
     if data.formation > 1:
         card = {**card, "formation": data.formation, "decode": NUMPY_DECODER}
     augmentation = describe(data.spec.augmentation, data.spec.shape[0])
@@ -65,32 +63,12 @@ def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Pa
     return folder / SET
 
 
-def arrays_of(data: LabeledSet) -> Arrays:
-    """Return the arrays of a set file.
-
-    Args:
-        data: Pixels ``(N, C, H, W)`` in their storage dtype, labels, spec, and optional soft labels and learning rate.
-    """
-    arrays: Arrays = {
-        "images": np.ascontiguousarray(data.pixels.numpy()),
-        "labels": (data.spec.targets(data.labels) if data.labels.ndim == 1 else data.labels).numpy().astype(np.int64),
-        "mean": np.array(data.spec.mean, np.float32),
-        "std": np.array(data.spec.std, np.float32),
-    }
-    if data.soft_labels is not None:
-        arrays["soft_labels"] = np.ascontiguousarray(data.soft_labels.numpy().astype(np.float32))
-    if data.lr is not None:
-        arrays["lr"] = np.array(data.lr, np.float32)
-    if data.formation > 1:
-        arrays["formation"] = np.array(data.formation, np.int64)
-    return arrays
-
-
 def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
     """Read a set and its card, and verify their hash and that they are those of a set.
 
     Args:
-        path: File ``set.safetensors``, or the folder that contains it.
+        path: File ``set.safetensors``, the folder that contains it, or an export of a set: the folder or ``set.npz``,
+            see `export.run.export_set`.
 
     Returns:
         The set with pixels in their storage dtype, and the card.
@@ -101,6 +79,10 @@ def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
             range or of another shape than the card says.
     """
     path = Path(path)
+    export = find_export(path)
+    if export is not None:
+        arrays, decoded = export.read()
+        return arrays_to_set(arrays, decoded, export.name), decoded
     path = path / SET if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"no set file {path.name!r} in {path.parent}; give set.safetensors or its folder")
@@ -108,22 +90,22 @@ def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
         with safe_open(path, framework="np") as file:
             card: Card = json.loads((file.metadata() or {})["card"])
             check_card(card)
-            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        expected, spec = card["sha256"], DataSpec.from_dict(card["data"])  # type: ignore[arg-type]
-        actual = digest(arrays, card if card.get("format", 1) != 1 else None)
-        same_units = all(np.array_equal(np.float32(getattr(spec, name)), arrays[name]) for name in ("mean", "std"))
-        if actual == expected and same_units:
-            check_arrays(arrays, spec)
-        labels = torch.from_numpy(arrays["labels"])
-        labels = spec.group_indices(labels) if spec.multi_label else labels
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path.name} is not a readable set file: {error}; obtain the file again") from error
-    if actual != expected or not same_units:
-        raise ValueError(f"{path.name} was changed after it was written (sha256 differs); obtain the file again")
-    soft = torch.from_numpy(arrays["soft_labels"]) if "soft_labels" in arrays else None
-    lr = float(arrays["lr"]) if "lr" in arrays else None
-    formation = int(arrays["formation"]) if "formation" in arrays else 1
-    return LabeledSet(torch.from_numpy(arrays["images"]), labels, spec, soft, lr, formation), card
+        raise unreadable(path.name, error) from error
+    return arrays_to_set(arrays, card, path.name), card
+
+
+def set_file(path: str | os.PathLike[str]) -> Path | None:
+    """Return the one file of a set, or None for an export of many files.
+
+    Args:
+        path: Path that `read_set` reads.
+    """
+    path = Path(path)
+    export = find_export(path)
+    file = (path / SET if path.is_dir() else path) if export is None else export.path
+    return file if file.is_file() else None
 
 
 def load_set(path: str | os.PathLike[str]) -> TensorDataset:
@@ -134,7 +116,7 @@ def load_set(path: str | os.PathLike[str]) -> TensorDataset:
     ``binary_cross_entropy_with_logits`` if the data are multi-label. Sub-images are decoded, see `formation.decode`.
 
     Args:
-        path: File ``set.safetensors``, or the folder that contains it.
+        path: File ``set.safetensors``, the folder that contains it, or an export of a set, see `read_set`.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -142,24 +124,6 @@ def load_set(path: str | os.PathLike[str]) -> TensorDataset:
     """
     data = read_set(path)[0].decode()
     return TensorDataset(data.spec.normalize(data.pixels), data.targets)
-
-
-def digest(arrays: Arrays, card: Card | None = None) -> str:
-    """Compute the sha256 over name, dtype, shape and little-endian bytes of each array, sorted by name, and the card.
-
-    Args:
-        arrays: Arrays by name.
-        card: Card whose entries are hashed too, as JSON with sorted keys, except ``sha256`` itself.
-    """
-    sha = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        sha.update(array.tobytes())
-    if card is not None:
-        said = {key: value for key, value in card.items() if key != "sha256"}
-        sha.update(json.dumps(json.loads(json.dumps(said)), sort_keys=True).encode())
-    return sha.hexdigest()
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:

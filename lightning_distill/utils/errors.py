@@ -11,3 +11,11 @@ class NoGainError(RuntimeError):
 
     All files have been written when it is raised.
     """
+
+
+class UntrustedSetError(ValueError):
+    """A set that a receiver must not use: damaged, changed, unsigned or wrongly signed. Exit status 1 in a shell."""
+
+
+class MissingExtraError(ValueError, ImportError):
+    """A package of an optional extra is not installed; the message holds the pip command."""

@@ -1,0 +1,150 @@
+"""``lightning-distill inspect``: verify a received set, show its card, and look for defects."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+from rich.console import Console
+
+from lightning_distill.commands._console import plain_console, printable
+from lightning_distill.commands.evaluate import evaluate
+from lightning_distill.data import ArrayDataModule
+from lightning_distill.networks.factory import check_network
+from lightning_distill.report.guard import gain_facts, resemblance_facts
+from lightning_distill.report.redact import plain
+from lightning_distill.sets.inspection.run import Inspection, inspect_set
+from lightning_distill.sets.storage import check_file_writable
+from lightning_distill.utils.atomic_files import write_files_atomically
+from lightning_distill.visualization.image_grid import image_grid
+
+#: Entries of the card that are shown, and their labels.
+FACTS = {
+    "method": "method", "start": "initial images", "steps": "steps", "date": "date", "exported": "exported",
+    "soft_labels": "soft labels", "augmentation": "valid augmentation", "use": "use",
+}  # fmt: skip
+#: Lines of an audit that are shown.
+AUDIT_LINES = 20
+
+
+def inspect(
+    synthetic_set: str,
+    *,
+    verify: str | None = None,
+    picture: str | None = "inspection.png",
+    train: str | None = None,
+    data: ArrayDataModule | None = None,
+    split: Literal["val", "test"] = "test",
+    protocol: str = "quick",
+    students: int = 3,
+    map_classes: dict[str, str] | None = None,
+    resize: bool = False,
+) -> Inspection:
+    """Verify a received set, show its card, and look for defects: ``lightning-distill inspect SET --verify KEY``.
+
+    Exit status 1: the set is damaged or was changed, or its signature is missing or wrong. Findings are warnings, each
+    with its certainty.
+
+    Args:
+        synthetic_set: Path of ``set.safetensors``, of its folder, or of an export, given before all options.
+        verify: Public ed25519 key of the sender, a PEM file. The signature ``set.sig`` must be beside the set.
+        picture: PNG file for a picture with a row of images for each class; ``null`` writes none.
+        train: Network to train on the set and to score on ``data``: ``timm:resnet18``, or a name of this package.
+        data: Real data that score the network: ``--data MedMNISTDataModule --data.name breastmnist``.
+        split: Real images that score the network: ``val`` or ``test``.
+        protocol: Training protocol: ``reference``, ``quick`` or ``tiny`` (for tests).
+        students: Number of networks to train.
+        map_classes: Class of the data for each class of the set, where names or order differ.
+        resize: Resize the set's images to the size and channels of the data.
+
+    Returns:
+        Card, counts and findings.
+
+    Raises:
+        UntrustedSetError: The set is damaged or was changed, or its signature is missing or wrong.
+        FileNotFoundError: Set or key does not exist.
+        ValueError: The key is no public ed25519 key, only one of ``train`` and ``data`` is given, or the set does not
+            fit the data.
+    """
+    if (train is None) != (data is None):
+        given, missing = ("--train", "--data MODULE") if data is None else ("--data", "--train timm:resnet18")
+        raise ValueError(f"{given} needs {missing}: networks are trained on the set and scored on the data")
+    network = None if train is None else network_name(train)
+    if network is not None:
+        check_network(network)
+    if picture is not None:
+        check_file_writable(picture)
+    console = plain_console()
+    inspection = inspect_set(synthetic_set, verify=verify)
+    show(inspection, Path(synthetic_set), console)
+    if picture is not None:
+        write_picture(inspection, Path(picture))
+        _print(console, "picture", picture)
+    show_findings(inspection, console)
+    if network is not None:
+        evaluate(
+            synthetic_set, data, split=split, protocol=protocol, students=students, architectures=[network],
+            map_classes=map_classes, resize=resize,
+        )  # fmt: skip
+    return inspection
+
+
+def network_name(train: str) -> str:
+    """Return the name of a network of ``evaluate``: ``timm:NAME`` is written ``timm/NAME`` there.
+
+    Example:
+        >>> network_name("timm:resnet18")
+        'timm/resnet18'
+    """
+    return f"timm/{train.removeprefix('timm:')}" if train.startswith("timm:") else train
+
+
+def write_picture(inspection: Inspection, path: Path) -> None:
+    """Write a PNG file with a row of stored images for each class."""
+    data, buffer = inspection.data, io.BytesIO()
+    Image.fromarray(image_grid(data.pixels, data.labels, data.spec)).save(buffer, "PNG")
+    write_files_atomically({path: buffer.getvalue()})
+
+
+def show(inspection: Inspection, path: Path, console: Console) -> None:
+    """Print what was verified, and the card. Every text of the card is made harmless for a terminal."""
+    data, card, spec = inspection.data, inspection.card, inspection.data.spec
+    inside = f" of {data.formation} x {data.formation} sub-images" if data.formation > 1 else ""
+    shape = " x ".join(map(str, spec.shape))
+    _print(console, "set", f"{path.name}: {len(data.labels)} images{inside}, {shape} {spec.storage_dtype}")
+    _print(console, "digest", f"valid, sha256 {card.get('sha256')}")
+    key = inspection.signature
+    signed = "not checked; --verify KEY checks it" if key is None else f"valid for {key.signed_file}, public key "
+    _print(console, "signature", signed + (f"sha256 {key.fingerprint}" if key else ""))
+    _print(console, "data", f"{spec.name} ({spec.source}), licence: {spec.license}")
+    for name, label in FACTS.items():
+        if text := plain(card.get(name)):
+            _print(console, label, text)
+    for label, text in {**gain_facts(card), **resemblance_facts(card)}.items():
+        _print(console, label, text)
+    _print(console, "warning", plain(card.get("warning")) or "the card holds none")
+    counts = [f"{name} {count}" for name, count in inspection.counts.items()]
+    _print(console, "images of classes", "; ".join(counts))
+    audit = [f"{key}: {text}" for key, value in inspection.audit.items() if (text := plain(value))]
+    _print(console, "audit", "what the maker measured, not repeated here" if audit else "the card holds none")
+    for line in audit[:AUDIT_LINES]:
+        console.print(f"  {printable(line)}", highlight=False, soft_wrap=True)
+    if len(audit) > AUDIT_LINES:
+        console.print(f"  {len(audit) - AUDIT_LINES} more entries in the card", highlight=False)
+
+
+def show_findings(inspection: Inspection, console: Console) -> None:
+    """Print one line for each check and for each finding."""
+    for name, result in inspection.results.items():
+        _print(console, name, result.note)
+        for finding in result.findings:
+            console.print(f"  WARNING {printable(finding.text)} [{finding.certainty}]", highlight=False, soft_wrap=True)
+    count = len(inspection.findings)
+    summary = "no findings" if not count else "1 finding" if count == 1 else f"{count} findings"
+    console.print(f"{summary}; absence of findings is no proof that a set is harmless", highlight=False)
+
+
+def _print(console: Console, label: str, text: object) -> None:
+    console.print(f"{label}: {printable(text)}", highlight=False, soft_wrap=True)

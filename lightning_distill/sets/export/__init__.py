@@ -1,0 +1,1 @@
+"""Sets in file formats of other libraries, which can be read back: image folder, MedMNIST's npz, Hugging Face."""
