@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.arrays import set_to_arrays
+from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import digest, read_set, save_set
 
 #: Key of the card.
