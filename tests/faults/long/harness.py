@@ -42,8 +42,7 @@ def in_child(function: Callable[[], object], log: Path, timeout: float = 200) ->
         status = 1
         try:
             file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(file, 1)
-            os.dup2(file, 2)
+            sys.stdout = sys.stderr = os.fdopen(file, "w", buffering=1)  # in place of pytest's
             signal.alarm(int(timeout))  # ends a hung child
             function()
             status = 0
