@@ -34,7 +34,7 @@ def not_measured(result: AuditResult, members: Members, recovery: bool, canaries
     missing += [
         "Choices made on the real data before, such as the best recipe or checkpoint, are not covered.",
         "Stronger attacks may exist: a rate is what these attacks reached, not what is possible.",
-        "The strongest of several attacks is named, chosen on the same runs: where none works its rate is a little high.",
+        "The strongest of several attacks is named, chosen on the same runs: where none works it is a bit too high.",
         "File names, image headers and text burnt into pixels were not looked at.",
     ]
     return missing
