@@ -503,7 +503,43 @@ def guarantee_table() -> str:
     return markdown(["data", "", *names, "noise multiplier by epsilon"], lines)
 
 
+def leakage_table() -> str:
+    """Report utility beside the strongest attack on each recipe, by true positives at 1 % false positives."""
+    groups: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
+    for row in read("leakage"):
+        if row["unit"] == "image":
+            key = row["dataset"], row["ipc"], row["audited"]
+            groups.setdefault(key, {}).setdefault(row["recipe"], []).append(row)
+    lines = []
+    for (dataset, ipc, audited), recipes in groups.items():
+        some = next(iter(recipes.values()))[0]
+        start = (
+            f"{dataset} ({some['source']}), {ipc} per class, {audited}, {some['steps']} steps, {some['shadows']} halves"
+        )
+        for name, rows in recipes.items():
+            best = max(rows, key=lambda row: (_or_zero(row["tpr_at_1"]), float(row["auc"])))
+            started = max((_or_zero(row["started_tpr"]) for row in rows if row["started_tpr"]), default=None)
+            at_1 = "not resolvable"
+            if best["tpr_at_1"] != at_1:
+                tpr, low, high = (100 * _or_zero(best[f"{part}_at_1"]) for part in ("tpr", "low", "high"))
+                at_1 = f"{tpr:.1f} [{low:.1f}, {high:.1f}]"
+            auc = f"{float(best['auc']):.3f} [{float(best['auc_low']):.3f}, {float(best['auc_high']):.3f}]"
+            lines.append([
+                start, audited if name == "DMDistiller" else name, cell(best, "balanced_acc"), best["attack"], auc,
+                at_1, "-" if started is None else f"{100 * started:.0f}",
+            ])  # fmt: skip
+            start = ""
+    head = ["data", "recipe", "balanced accuracy, val", "strongest attack", "AUC", "TPR at 1 % FPR", "starts found"]
+    return markdown(head, lines)
+
+
+def _or_zero(text: str) -> float:
+    """Return a number of a cell; 0 for one without."""
+    return float(text) if text.replace(".", "", 1).isdigit() else 0.0
+
+
 RESULTS = "benchmarks/results/README.md"
+LEAKAGE = "lightning_distill/leakage/README.md"
 TIMINGS = "benchmarks/README.md"
 SETS = "lightning_distill/sets/README.md"
 #: Name of a table -> the file it stands in, and the function that makes it.
@@ -547,6 +583,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "signal_pool": (RESULTS, signal_pool_table),
     "signal_sites": (RESULTS, signal_sites_table),
     "guarantee": (RESULTS, guarantee_table),
+    "leakage": (LEAKAGE, leakage_table),
     "dm": (RESULTS, dm_table),
     "reference": (RESULTS, reference_table),
     "fashionmnist": (RESULTS, fashionmnist_table),

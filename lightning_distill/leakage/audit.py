@@ -58,6 +58,7 @@ def audit_set(
     ipc: int | list[int] | None = None,
     steps: int | None = None,
     baselines: list[str] | None = None,
+    dp_epsilon: float = 8.0,
     network: str = "convnet_w32",
     protocol: str = "quick",
     students: int = 1,
@@ -96,6 +97,7 @@ def audit_set(
         ipc: Images per class of a pick. Default: 10.
         steps: Number of steps in place of ``trainer.max_steps`` of the configuration.
         baselines: Names of `baselines.Baseline`. Default: ``random``, ``herding``, ``full`` and ``noise``.
+        dp_epsilon: Epsilon of the baseline ``dp``.
         network: Network of the students.
         protocol: Training protocol of the students: ``quick``, ``reference`` or ``tiny`` (for tests).
         students: Number of students of each set.
@@ -136,6 +138,7 @@ def audit_set(
     check_number("students", students, 1, integer=True)
     check_number("queries", queries, 1, 7, integer=True)
     check_number("canaries", canaries, 0, integer=True)
+    check_number("dp_epsilon", dp_epsilon, 0, open_low=True)
     if claimed_epsilon is not None:
         check_number("claimed_epsilon", claimed_epsilon, 0)
     if claimed_epsilon is not None and not canaries:
@@ -155,9 +158,9 @@ def audit_set(
         check_belongs(recipe, members.spec, finished, card)
     halves = draw_halves(members.strata, members.units, shadows, seed, members.spec.balance_groups)
     check_halves(recipe, members, halves)
+    others = baseline_recipes(recipe, names, network=network, protocol=protocol, epsilon=dp_epsilon)
     check_writable(out)
     folder = Path(out)
-    others = baseline_recipes(recipe, names, network=network, protocol=protocol)
     result = AuditResult(
         {
             "recipe_name": recipe.name,

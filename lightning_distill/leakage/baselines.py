@@ -7,12 +7,14 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from lightning_distill.leakage.guaranteed import GuaranteedRecipe
 from lightning_distill.leakage.recipes import DistillRecipe, FullRecipe, PickRecipe, Recipe, Variant
 from lightning_distill.sets.labeled_set import LabeledSet
 
 #: ``random`` and ``herding`` are real images of the same number as the decoded ones of the set, ``full`` all of them,
-#: ``noise`` and ``real`` the same method from another start, ``soft`` its sets with soft labels of a teacher.
-Baseline = Literal["random", "herding", "full", "noise", "real", "soft"]
+#: ``noise`` and ``real`` the same method from another start, ``soft`` its sets with soft labels of a teacher, ``dp``
+#: distribution matching with differential privacy (needs the extra ``dp``).
+Baseline = Literal["random", "herding", "full", "noise", "real", "soft", "dp"]
 #: Baselines of every audit.
 DEFAULT: tuple[Baseline, ...] = ("random", "herding", "full", "noise")
 
@@ -32,7 +34,9 @@ def check_baselines(names: list[str] | None) -> list[str]:
     return list(DEFAULT if names is None else dict.fromkeys(names))
 
 
-def baseline_recipes(recipe: Recipe, names: list[str], *, network: str, protocol: str) -> list[Recipe]:
+def baseline_recipes(
+    recipe: Recipe, names: list[str], *, network: str, protocol: str, epsilon: float = 8.0
+) -> list[Recipe]:
     """Return the baselines of a recipe that differ from it.
 
     Args:
@@ -40,6 +44,10 @@ def baseline_recipes(recipe: Recipe, names: list[str], *, network: str, protocol
         names: Names of baselines.
         network: Network of the teachers of soft labels.
         protocol: Training protocol of the teachers.
+        epsilon: Epsilon of the baseline ``dp``.
+
+    Raises:
+        ValueError: The recipe has no variant with differential privacy, or its accountant is not installed.
     """
     distilled = recipe if isinstance(recipe, DistillRecipe) else None
     init = distilled.build().init if distilled else ""
@@ -53,6 +61,8 @@ def baseline_recipes(recipe: Recipe, names: list[str], *, network: str, protocol
             found.append(FullRecipe())
         elif distilled and name in ("noise", "real") and init != name:
             found.append(replace(distilled, name=name, options={**distilled.options, "init": name}))
+        elif distilled and name == "dp":
+            found.append(GuaranteedRecipe(f"dp epsilon {epsilon:g}", distilled, epsilon))
         elif distilled and name == "soft" and not distilled.teachers:
             found.append(replace(distilled, name="soft labels", teachers=1, network=network, protocol=protocol))
     return found

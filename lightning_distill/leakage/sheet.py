@@ -121,7 +121,7 @@ def recipe_line(recipe: Mapping[str, Any]) -> str:
     start = options.get("init") or "as the preset says"
     labels = "with soft labels of teachers" if recipe["teachers"] or options.get("soft_labels") else "with plain labels"
     return (
-        f"{recipe['method']}, {recipe['steps']:,} steps, {options.get('ipc')} images for each class, start: {start}, "
+        f"{recipe['method']}, {recipe['steps']:,} steps, images for each class: {options.get('ipc')}, start: {start}, "
         f"{labels}"
     )
 
@@ -168,6 +168,9 @@ def what_would_change_it(audit: Mapping[str, Any]) -> list[str]:
         changes.append(f"Soft labels instead of plain ones{compare('soft labels')}.")
     if "hard labels" in audit["utility"]:
         changes.append(f"Plain labels instead of soft ones{compare('hard labels')}.")
+    for name in audit["utility"]:
+        if name.startswith("dp "):
+            changes.append(f"Differential privacy, {name.removeprefix('dp ')}{compare(name)}.")
     if "random" in audit["utility"]:
         changes.append(f"Sharing real images instead{compare('random')}.")
     changes += [

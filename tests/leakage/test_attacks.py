@@ -145,6 +145,8 @@ def test_a_leak_is_found_and_none_is_not(name):
 def test_only_attacks_that_the_evidence_allows_are_applied():
     given, _ = evidence()
     assert applicable(given) == list(ATTACKS)
+    equal = replace(given, reference_statistics=np.ones_like(given.reference_statistics))
+    assert applicable(equal) == [name for name in ATTACKS if name != "shipped_statistics"]
     bare = replace(given, distances={}, in_references=False)
     assert applicable(bare) == ["lira_offline", "rmia", "loss", "shipped_statistics"]
 

@@ -30,12 +30,14 @@ class Attack:
         label: Description in tables and on the data sheet.
         online: Whether it needs references that were made from the candidate.
         space: Space of the distances that it needs; empty for none.
+        statistics: Whether it needs shipped statistics that differ between sets.
     """
 
     score: Callable[[Evidence], NDArray[np.float64]]
     label: str
     online: bool = False
     space: str = ""
+    statistics: bool = False
 
 
 #: All attacks by name.
@@ -47,7 +49,7 @@ ATTACKS = {
     "pixel_distance": Attack(pixel_distance, "nearest image of the set, pixels", space="pixels"),
     "embedding_distance": Attack(embedding_distance, "nearest image of the set, embedding", space="embedding"),
     "calibrated_distance": Attack(calibrated_distance, "nearest image, relative to shadow sets", space="pixels"),
-    "shipped_statistics": Attack(shipped_statistics, "mean and standard deviation in the file"),
+    "shipped_statistics": Attack(shipped_statistics, "mean and standard deviation in the file", statistics=True),
 }
 
 
@@ -57,8 +59,11 @@ def applicable(evidence: Evidence) -> list[str]:
     Args:
         evidence: Measurements of target and references.
     """
+    differ = bool(np.ptp(evidence.reference_statistics, axis=0).any())
     return [
         name
         for name, attack in ATTACKS.items()
-        if (evidence.in_references or not attack.online) and (not attack.space or attack.space in evidence.distances)
+        if (evidence.in_references or not attack.online)
+        and (not attack.space or attack.space in evidence.distances)
+        and (differ or not attack.statistics)
     ]
