@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_distill.audit.similarity import flat_unit_vectors
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.evaluation.students.trainer import Student, StudentTrainer
@@ -181,12 +182,13 @@ class Measurer:
         return result, correct
 
     def _distances(self, stored: LabeledSet, data: LabeledSet) -> dict[str, Floats]:
-        """Return distances in pixels, in standard deviations, and one minus correlation in the embedding."""
+        """Return distances in pixels, in standard deviations, and one minus correlation of pixels and embeddings."""
         spec, members, formation = self.members.spec, self.members, stored.formation
         pixels = spec.normalize(data.pixels).flatten(1).to(self.device)
         labels = data.labels.numpy()
         embedded = None if self.embedding is None else torch.from_numpy(self.embedding(data.pixels.float()))
-        result: dict[str, list[Floats]] = {"pixels": [], "embedding": []}
+        unit = torch.from_numpy(flat_unit_vectors(data.pixels.float()))
+        result: dict[str, list[Floats]] = {"pixels": [], "correlation": [], "embedding": []}
         for split, (images, own_labels) in enumerate(
             ((members.images, members.strata), (members.held_images, members.held_labels))
         ):
@@ -195,9 +197,12 @@ class Measurer:
                 rows = slice(start, start + CHUNK)
                 part = torch.from_numpy(np.ascontiguousarray(images[rows]))
                 same = _same_class(None if wanted is None else wanted[rows], labels, len(part))
-                x = spec.normalize(reduced(part, formation)).flatten(1).to(self.device)
+                shown = reduced(part, formation)
+                x = spec.normalize(shown).flatten(1).to(self.device)
                 near = torch.cdist(x, pixels).cpu().masked_fill(~same, torch.inf).min(1).values
                 result["pixels"].append(near.numpy() / np.sqrt(x.shape[1]))
+                unlike = 1 - torch.from_numpy(flat_unit_vectors(shown)) @ unit.T
+                result["correlation"].append(unlike.masked_fill(~same, torch.inf).min(1).values.numpy())
                 if embedded is not None:
                     real = torch.from_numpy(self._embed(part, formation, (split, start)))
                     far = (1 - real @ embedded.T).masked_fill(~same, torch.inf)

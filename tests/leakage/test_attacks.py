@@ -33,7 +33,7 @@ def evidence(references: int = 10, candidates: int = 30, population: int = 12, l
         reference_members=members,
         population=random.normal(0, 2, population),
         reference_population=random.normal(0, 2, (references, population)),
-        distances={"pixels": distances, "embedding": distances**2},
+        distances={"pixels": distances, "correlation": distances / 9, "embedding": distances**2},
         reference_distances={"pixels": np.abs(random.normal(3, 1, members.shape))},
         statistics=random.normal(size=4),
         image_statistics=random.normal(size=(candidates, 4)),
@@ -111,7 +111,7 @@ def test_attacks_without_references_do_not_read_them():
         reference_confidence=given.reference_confidence * np.nan,
         reference_distances={"pixels": given.reference_distances["pixels"] * np.nan},
     )
-    for name in ("loss", "pixel_distance", "embedding_distance"):
+    for name in ("loss", "pixel_distance", "correlation_distance", "embedding_distance"):
         np.testing.assert_array_equal(ATTACKS[name].score(given), ATTACKS[name].score(other))
     np.testing.assert_allclose(ATTACKS["loss"].score(given), np.log(1 / (1 + np.exp(-given.student))), rtol=1e-12)
     np.testing.assert_array_equal(ATTACKS["pixel_distance"].score(given), -given.distances["pixels"])

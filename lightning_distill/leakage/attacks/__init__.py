@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_distill.leakage.attacks.calibrated_distance import calibrated_distance
+from lightning_distill.leakage.attacks.correlation_distance import correlation_distance
 from lightning_distill.leakage.attacks.embedding_distance import embedding_distance
 from lightning_distill.leakage.attacks.lira_offline import lira_offline
 from lightning_distill.leakage.attacks.lira_online import lira_online
@@ -47,6 +48,7 @@ ATTACKS = {
     "rmia": Attack(rmia, "RMIA, offline"),
     "loss": Attack(loss, "loss of one network trained on the set"),
     "pixel_distance": Attack(pixel_distance, "nearest image of the set, pixels", space="pixels"),
+    "correlation_distance": Attack(correlation_distance, "most correlated image of the set", space="correlation"),
     "embedding_distance": Attack(embedding_distance, "nearest image of the set, embedding", space="embedding"),
     "calibrated_distance": Attack(calibrated_distance, "nearest image, relative to shadow sets", space="pixels"),
     "shipped_statistics": Attack(shipped_statistics, "mean and standard deviation in the file", statistics=True),
