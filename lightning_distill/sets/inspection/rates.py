@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 #: Sets with a finding and sets examined, by check and kind of set. Sums of the rows of ``inspection.csv``.
-NULL_RATES: dict[str, dict[str, tuple[int, int]]] = {}
+NULL_RATES: dict[str, dict[str, tuple[int, int]]] = {
+    "contradictions": {"sets of real images": (3, 600), "distilled sets": (0, 24)},
+    "outliers": {"sets of real images": (0, 600), "distilled sets": (0, 24)},
+    "triggers": {"sets of real images": (0, 600), "distilled sets": (0, 24)},
+}
 
 
 def null_rate(check: str) -> str:
