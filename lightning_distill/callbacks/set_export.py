@@ -27,7 +27,6 @@ from lightning_distill.callbacks._loggers import log_artifact
 from lightning_distill.callbacks._set_folder import BEST, LAST, SetFolder
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation
-from lightning_distill.data import require_array_datamodule
 from lightning_distill.distillers import Distiller
 from lightning_distill.evaluation.guard import GainCheck
 from lightning_distill.evaluation.label_prior import Prior
@@ -113,7 +112,9 @@ class SyntheticSetExport(RenamedArguments, Callback):
             self._sets.open()
         self.gain = None
         self._labels.check(trainer)
-        if self.require_gain and (reason := self._reason_not_to_measure(trainer)):
+        if not self.require_gain or not isinstance(pl_module, Distiller):
+            return
+        if reason := self._reason_not_to_measure(trainer, pl_module):
             raise ValueError(f"require_gain=True, but the gain cannot be measured: {reason}")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -152,7 +153,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         name = BEST if self.best_score is not None and self._sets.has(BEST) else LAST
         name = trainer.strategy.broadcast(name)
         self._relabel(name, pl_module.device)
-        reason = self._reason_not_to_measure(trainer)
+        reason = self._reason_not_to_measure(trainer, pl_module)
         entries: dict[str, object] = {"gain": _not_measured(reason or "")}
         if self.yardsticks:
             entries |= self._compare(trainer, pl_module, name, measured=reason is None)
@@ -193,13 +194,12 @@ class SyntheticSetExport(RenamedArguments, Callback):
             return True
         return score > self.best_score if self.mode == "max" else score < self.best_score
 
-    def _reason_not_to_measure(self, trainer: Trainer) -> str | None:
-        datamodule = require_array_datamodule(trainer.datamodule)  # type: ignore[attr-defined]
-        return reason_not_to_measure(trainer, datamodule, self.yardsticks, _evaluator(trainer))
+    def _reason_not_to_measure(self, trainer: Trainer, pl_module: Distiller) -> str | None:
+        return reason_not_to_measure(trainer, pl_module.real_data, self.yardsticks, _evaluator(trainer))
 
     def _compare(self, trainer: Trainer, pl_module: Distiller, name: str, measured: bool) -> dict[str, object]:
         """Return the entries of the card of the exported set; every rank calls it."""
-        datamodule = require_array_datamodule(trainer.datamodule)  # type: ignore[attr-defined]
+        datamodule = pl_module.real_data
         exported = trainer.strategy.broadcast(self._sets.read(name)[0] if trainer.is_global_zero else None)
         assert exported is not None
         with isolated_rng(pl_module.seed):
@@ -260,6 +260,7 @@ def _card(trainer: Trainer, pl_module: Distiller) -> Card:
     learned = [name for name, tensor in learnables.items() if tensor is not None]
     method, step = type(pl_module).__name__, trainer.global_step
     card = make_card(method, hyper_parameters, scores, str(hp["init"]), step, learned)
+    card |= pl_module.card_entries()
     if pl_module.changes:
         card["resumed_with_changes"] = pl_module.changes
     card["gain"] = _not_measured("the comparison follows at the end of the run, for the exported set alone")
