@@ -377,9 +377,7 @@ def full_rows(split: str) -> dict[str, Rows]:
     return {dataset: rows["full"] for (dataset, _), rows in groups if "full" in rows}
 
 
-def quality_table(
-    methods: tuple[str, ...] = tuple(QUALITY_METHODS), splits: tuple[str, ...] = ("val", "test")
-) -> str:
+def quality_table(methods: tuple[str, ...] = tuple(QUALITY_METHODS), splits: tuple[str, ...] = ("val", "test")) -> str:
     """Report balanced accuracy on val and test: random images, the pick that is best on val, and the methods."""
     lines = []
     for (dataset, ipc), val in sorted(quality_groups("hard", "val").items()):
