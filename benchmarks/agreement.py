@@ -28,13 +28,18 @@ from lightning_distill.bench.accuracy import (
     score_reference_students,
     score_set,
 )
-from lightning_distill.bench.cases import PATHS, BenchmarkCase, Size, Variant
+from lightning_distill.bench.cases import PATHS as ALL_PATHS
+from lightning_distill.bench.cases import BenchmarkCase, Size, Variant
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.commands.experts import experts
 from lightning_distill.evaluation import Scores, coreset_sampler
 from lightning_distill.utils.hardware import resolve_device
 
 SIDES = {"textbook": None, "32/max": Variant("32-true", "max"), "bf16/max": Variant("bf16-mixed", "max")}
+
+
+#: Paths with a reference that computes the same; stored signals are compared in `signal_pool.yaml`.
+PATHS = tuple(path for path in ALL_PATHS if path != "dm_pool")
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,7 @@ def krr_ridge_table() -> str:
 #: Values of the column ``work`` in speed.csv -> captions.
 WORKS = {
     "dm": "DM step",
+    "dm_pool": "DM step over stored signals",
     "dc": "DC image step with 50 inner epochs",
     "dsa": "DSA image step with 50 inner epochs",
     "student": "epoch of one student, 100 images",
@@ -441,6 +442,67 @@ def small_budgets_table() -> str:
     return markdown(head, lines)
 
 
+def signal_run_table() -> str:
+    """Compare whole runs of DM in one process: seconds and accuracy on val."""
+    lines = [
+        [row["run"], f"{row['data']}, {row['network']}, {row['steps']} steps", row["seconds"],
+         f"{float(row['times_textbook']):.1f}x", f"{100 * float(row['acc']):.1f} ± {100 * float(row['acc_std']):.1f}"]
+        for row in read("signal_run")
+    ]  # fmt: skip
+    return markdown(["run", "data", "seconds", "speed", "accuracy on val"], lines)
+
+
+def signal_pool_table() -> str:
+    """Report balanced accuracy on val of DM over a pool of networks, beside a new network every step."""
+    groups: dict[tuple[str, int], dict[str, Row]] = {}
+    for row in read("signal_pool"):
+        if row["split"] == "val":
+            groups.setdefault((row["dataset"], int(row["ipc"])), {})[row["method"]] = row
+    names = {
+        "fresh": "new network every step", "pool_10": "pool of 10", "pool_30": "pool of 30", "pool_100": "pool of 100",
+        "pool_100_longer": "pool of 100, 1,000 steps",
+    }  # fmt: skip
+    lines = []
+    for (dataset, ipc), rows in sorted(groups.items()):
+        cells = [cell(rows.get(name), "balanced_acc") for name in names]
+        times = [rows[name]["set_seconds"] if name in rows else "-" for name in ("fresh", "pool_100")]
+        lines.append([f"{dataset} ({next(iter(rows.values()))['source']}), {ipc} per class", *cells, " / ".join(times)])
+    return markdown(["data", *names.values(), "seconds, new / pool of 100"], lines)
+
+
+def signal_sites_table() -> str:
+    """Report balanced accuracy on test of what sites can share: mean and standard deviation over cuts."""
+    rows = [row for row in read("signal_sites") if row["split"] == "test"]
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    lines = []
+    for learned in dict.fromkeys(row["learned"] for row in rows):
+        found = {
+            name: [row for row in rows if (row["dataset"], row["learned"]) == (name, learned)] for name in datasets
+        }
+        lines.append([learned, *(seeds_cell(found[name]) for name in datasets)])
+    sources = {row["dataset"]: row["source"] for row in rows}
+    return markdown(["students learn", *(f"{name} ({sources[name]})" for name in datasets)], lines)
+
+
+def guarantee_table() -> str:
+    """Report balanced accuracy of DM from noisy banks by epsilon, on val and test, beside its limits."""
+    rows, lines = read("guarantee"), []
+    names = list(dict.fromkeys(row["learned"] for row in rows))
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        found = {(row["learned"], row["split"]): row for row in rows if row["dataset"] == dataset}
+        noise = "; ".join(
+            f"{name.removeprefix('epsilon ')}: {found[name, 'test']['sigma']}"
+            for name in names
+            if name.startswith("epsilon") and (name, "test") in found
+        )
+        start = f"{dataset} ({next(iter(found.values()))['source']})"
+        for split in ("val", "test"):
+            cells = [cell(found.get((name, split)), "balanced_acc") for name in names]
+            lines.append([start, split, *cells, noise])
+            start = noise = ""
+    return markdown(["data", "", *names, "noise multiplier by epsilon"], lines)
+
+
 RESULTS = "benchmarks/results/README.md"
 TIMINGS = "benchmarks/README.md"
 SETS = "lightning_distill/sets/README.md"
@@ -482,6 +544,9 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "dm_formation": (RESULTS, dm_formation_table),
     "objectives": (RESULTS, objectives_table),
     "small_budgets": (RESULTS, small_budgets_table),
+    "signal_pool": (RESULTS, signal_pool_table),
+    "signal_sites": (RESULTS, signal_sites_table),
+    "guarantee": (RESULTS, guarantee_table),
     "dm": (RESULTS, dm_table),
     "reference": (RESULTS, reference_table),
     "fashionmnist": (RESULTS, fashionmnist_table),
@@ -495,6 +560,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "indicator": (RESULTS, indicator_table),
     "inspection": (SETS, inspection_table),
     "speed": (TIMINGS, speed_table),
+    "signal_run": (TIMINGS, signal_run_table),
     "agreement": (TIMINGS, agreement_table),
     "growth": (TIMINGS, growth_table),
     "scaling": (TIMINGS, scaling_table),

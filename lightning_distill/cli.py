@@ -16,8 +16,8 @@ from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError,
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
-    "quickstart", "distill", "audit-data", "evaluate", "coreset", "relabel", "concat", "compare", "mix", "report",
-    "indicator", "experts", "bench", "inspect", "export",
+    "quickstart", "distill", "audit-data", "evaluate", "coreset", "relabel", "signals", "signals-merge", "concat",
+    "compare", "mix", "report", "indicator", "experts", "bench", "inspect", "export",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
@@ -28,6 +28,7 @@ LIGHTNING_COMMANDS = {
 #: Option that receives the words before the first option.
 POSITIONAL = {
     "concat": "sets", "compare": "files", "export": "synthetic_set", "inspect": "synthetic_set", "report": "inputs",
+    "signals-merge": "banks",
 }  # fmt: skip
 
 
@@ -88,7 +89,9 @@ def _run(argv: list[str]) -> None:
             prog = f"lightning-distill {argv[0]}"
             auto_cli(command, args=words, as_positional=False, prog=prog, exit_on_error=False)
         else:
-            _lightning(argv)
+            from lightning_distill.commands._lightning_cli import run_lightning
+
+            run_lightning(argv)
     except UntrustedSetError as error:
         print(f"lightning-distill: {error}", file=sys.stderr)
         raise SystemExit(1) from error
@@ -122,87 +125,3 @@ def _stop_status(stop: BaseException) -> int | None:
     if isinstance(stop, KeyboardInterrupt) or isinstance(stop.__context__, KeyboardInterrupt):
         return INTERRUPTED
     return TERMINATED if type(stop).__name__ == "SIGTERMException" else None
-
-
-def _lightning(argv: list[str]) -> None:
-    from importlib.metadata import entry_points
-
-    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-
-    from lightning_distill.callbacks import SyntheticSetExport
-    from lightning_distill.callbacks.monitors import check_monitors
-    from lightning_distill.data import ArrayDataModule
-    from lightning_distill.distillers import Distiller
-    from lightning_distill.utils.checkpoint_file import verify_file
-
-    for method in entry_points(group="lightning_distill.distillers"):
-        method.load()  # methods of other packages can then be given by name alone
-
-    class DistillCLI(LightningCLI):
-        @staticmethod
-        def subcommands() -> dict[str, set[str]]:
-            return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name in LIGHTNING_COMMANDS}
-
-        def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-            parser.add_argument(
-                "--require_gain",
-                type=bool,
-                default=False,
-                help="Whether fit ends with exit status 3 where the exported set does not beat its start.",
-            )
-            parser.add_argument(
-                "--resume_with_changes",
-                type=bool,
-                default=False,
-                help="Whether fit goes on from a checkpoint of another seed, rate, network or other data; the card "
-                "then lists what changed.",
-            )
-
-        def _parse_ckpt_path(self) -> None:
-            """Keep the given options in fit: Lightning 2.6 replaces them by the checkpoint's without a word.
-
-            The distiller compares them with the checkpoint. ``validate`` and ``test`` take those of the checkpoint.
-            """
-            subcommand = self.config["subcommand"]
-            if subcommand != "fit":
-                verify_file(self.config[subcommand].ckpt_path or "")
-                super()._parse_ckpt_path()
-
-        def before_instantiate_classes(self) -> None:
-            for name in ("require_gain", "resume_with_changes"):
-                if self.config[self.subcommand][name] and self.subcommand != "fit":
-                    raise ValueError(f"--{name} is an option of fit, not of {self.subcommand}; leave it out")
-            if self.config[self.subcommand].get("resume_with_changes") and self.config["fit"].ckpt_path is None:
-                raise ValueError("--resume_with_changes needs --ckpt_path FILE, the checkpoint to go on from")
-            if self.subcommand in ("validate", "test") and self.config[self.subcommand].ckpt_path is None:
-                raise ValueError(
-                    f"{self.subcommand} needs --ckpt_path FILE, a checkpoint of fit; "
-                    "`lightning-distill evaluate --set FILE` scores a set file"
-                )
-
-        def before_fit(self) -> None:
-            check_monitors(self.trainer, self.model)
-            self.model.resume_with_changes = self.config["fit"].resume_with_changes
-            if not self.config["fit"].require_gain:
-                return
-            callbacks: list[object] = self.trainer.callbacks  # type: ignore[attr-defined]
-            exports = [each for each in callbacks if isinstance(each, SyntheticSetExport)]
-            if not exports:
-                raise ValueError(
-                    "--require_gain needs the callback that compares the set with its start: "
-                    "--trainer.callbacks+=SyntheticSetExport --trainer.callbacks.dirpath=FOLDER"
-                )
-            for export in exports:
-                export.require_gain = True
-
-    DistillCLI(
-        Distiller,
-        ArrayDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        seed_everything_default=False,
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"prog": "lightning-distill", "exit_on_error": False},
-        args=None if argv == sys.argv[1:] else argv,
-    )

@@ -23,7 +23,7 @@ LAYERS = [
     {"spec", "utils", "augmentation", "networks", "objectives"},
     {"functional", "sets"},
     {"data"},
-    {"evaluation"},
+    {"evaluation", "signals"},
     {"indicator", "visualization"},
     {"audit", "distillers", "report"},
     {"callbacks"},

@@ -32,6 +32,7 @@ BLOCKS = {name: re.findall(r"```python\n(.*?)```", text, re.DOTALL) for name, te
 SMALLER = {
     r"max_steps=\d+": "max_steps=2",
     r'"(?:quick|reference)"': '"tiny"',
+    r"draws=\d+": "draws=2",
     r"students=\d+": "students=2",
     r"StudentEvaluation\(\)": 'StudentEvaluation(protocol="tiny", students=2, architectures=["convnet_w16"])',
     r"synthetic_set=candidate": 'protocol="tiny", synthetic_set=candidate',

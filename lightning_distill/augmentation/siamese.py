@@ -93,6 +93,20 @@ class SiameseAugmentation:
         with torch.autocast(images.device.type, enabled=False):
             return cast(Tensor, self._plain(images.float()))
 
+    def describe_draw(self, seed: int, shape: Sequence[int]) -> str:
+        """Return the group and the rounded parameters that a seed draws for images ``(C, H, W)``, as text."""
+        if not self._groups:
+            return "none"
+        state = torch.get_rng_state()
+        group, parameters = self._draw(seed, torch.Size(shape))
+        torch.set_rng_state(state)
+        numbers = [
+            f"{name}={[round(value, 4) for value in tensor.double().flatten().tolist()]}"
+            for operation in parameters
+            for name, tensor in sorted(operation.items())
+        ]
+        return f"{group} {numbers}"
+
     def _draw(self, seed: int | None, shape: torch.Size) -> tuple[int, list[Params]]:
         """Draw group and parameters; the draw of a seed is kept, for the synthetic images follow the real ones.
 

@@ -29,9 +29,16 @@ def real_data(real_per_class: int = 256) -> ArrayDataModule:
     return DigitsDataModule(real_per_class=real_per_class)
 
 
-def distill(case: BenchmarkCase, variant: Variant, steps: int) -> LabeledSet:
-    """Distil with this library for a number of steps and return the exported set."""
-    distiller = make_distiller(case, variant.compile)
+def distill(case: BenchmarkCase, variant: Variant, steps: int, **overrides: object) -> LabeledSet:
+    """Distil with this library for a number of steps and return the exported set.
+
+    Args:
+        case: Data, size and seed.
+        variant: Precision and compile mode.
+        steps: Number of steps.
+        **overrides: Further arguments of the distiller.
+    """
+    distiller = make_distiller(case, variant.compile, **overrides)
     with silence_lightning():
         quiet_trainer(steps, variant.precision, case.device, []).fit(distiller, datamodule=case.data)
     return exported_set(distiller.synthetic)

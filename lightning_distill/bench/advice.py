@@ -96,7 +96,8 @@ def settings_for(path: str, name: str) -> str:
     full = "bf16-mixed" if precision == "bf16" else "32-true"
     if path == "student":
         return f"evaluate --precision {full} --compile {compile}"
-    return f"--trainer.precision {full} --model.compile {compile}"
+    pool = " --model.pool 100" if path == "dm_pool" else ""
+    return f"--trainer.precision {full} --model.compile {compile}{pool}"
 
 
 def physical_cores() -> int:

@@ -27,12 +27,13 @@ from lightning_distill.utils.precision import Precision
 from lightning_distill.utils.rng import isolated_rng
 
 METHODS: dict[str, type[Distiller]] = {
-    "dm": DMDistiller, "dc": DCDistiller, "dsa": DSADistiller, "mtt": MTTDistiller,
+    "dm": DMDistiller, "dm_pool": DMDistiller, "dc": DCDistiller, "dsa": DSADistiller, "mtt": MTTDistiller,
 }  # fmt: skip
-#: Measured code paths. A step of ``student`` is one epoch.
-PATHS = ("dm", "student", "dsa", "mtt", "dc")
+#: Measured code paths. A step of ``student`` is one epoch. One of ``dm_pool`` is DM in a network whose statistics
+#: of the real images are stored, and its reference is DM with a new network.
+PATHS = ("dm", "student", "dsa", "mtt", "dc", "dm_pool")
 EXPERTS, EPOCHS = 2, 2
-STUDENT_LR, IMAGE_LR = 0.01, {"dm": 1.0, "dc": 0.1, "dsa": 0.1, "mtt": 1.0}
+STUDENT_LR, IMAGE_LR = 0.01, {"dm": 1.0, "dm_pool": 1.0, "dc": 0.1, "dsa": 0.1, "mtt": 1.0}
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ def make_distiller(case: BenchmarkCase, compile: CompileMode, **overrides: objec
     size = case.size
     options: dict[str, dict[str, Any]] = {
         "dm": {},
+        "dm_pool": {"pool": 1},  # filled by the first step, which is a warm-up
         "dc": {"outer_loop": size.outer, "inner_loop": size.inner},
         "dsa": {"outer_loop": size.outer, "inner_loop": size.inner},
         "mtt": {
@@ -192,7 +194,7 @@ def make_reference(case: BenchmarkCase) -> Any:
             images, labels, case.build, _expert_segment_sampler(case), groups, size.syn_steps, IMAGE_LR["mtt"]
         )
     real, batch = keep_resident(case), case.data.real_per_class
-    if case.path == "dm":
+    if case.path in ("dm", "dm_pool"):
         return reference.DM(real, images, case.build, groups, batch)
     groups, (outer, inner) = () if case.path == "dc" else groups, default_loops(size.ipc, size.outer, size.inner)
     return reference.GradientMatching(real, images, case.build, groups, batch, outer, inner)

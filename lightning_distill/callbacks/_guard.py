@@ -62,6 +62,8 @@ def reason_not_to_measure(
     """Return the reason why the gain cannot be measured, or ``None``."""
     if not yardsticks:
         return "turned off by yardsticks=()"
+    if not datamodule.has_images:
+        return "signal banks hold no real images to compare with"
     if evaluator is None:
         return "the run has no StudentEvaluation, which gives protocol and students"
     batches, groups = validation_batches(trainer, datamodule)

@@ -25,7 +25,7 @@ from lightning_distill.callbacks._lightning_private import finish_when_done
 from lightning_distill.callbacks._loggers import log_artifact
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation
-from lightning_distill.data import ArrayDataModule, require_array_datamodule
+from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
 from lightning_distill.evaluation.guard import GainCheck
 from lightning_distill.evaluation.label_prior import Prior, check_label_options
@@ -124,7 +124,9 @@ class SyntheticSetExport(RenamedArguments, Callback):
         self.gain = None
         if self.labels == "soft" and not isinstance(_datamodule(trainer), ArrayDataModule):
             raise ValueError("labels='soft' needs trainer.fit(..., datamodule=...) with an ArrayDataModule")
-        if self.require_gain and (reason := self._reason_not_to_measure(trainer)):
+        if not self.require_gain or not isinstance(pl_module, Distiller):
+            return
+        if reason := self._reason_not_to_measure(trainer, pl_module):
             raise ValueError(f"require_gain=True, but the gain cannot be measured: {reason}")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -165,7 +167,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         name = trainer.strategy.broadcast(name)
         if self._ensemble is not None:
             self._relabel(self.dirpath / name, pl_module.device)
-        reason = self._reason_not_to_measure(trainer)
+        reason = self._reason_not_to_measure(trainer, pl_module)
         entries: dict[str, object] = {"gain": _not_measured(reason or "")}
         if self.yardsticks:
             entries |= self._compare(trainer, pl_module, name, measured=reason is None)
@@ -208,13 +210,12 @@ class SyntheticSetExport(RenamedArguments, Callback):
             return True
         return score > self.best_score if self.mode == "max" else score < self.best_score
 
-    def _reason_not_to_measure(self, trainer: Trainer) -> str | None:
-        datamodule = require_array_datamodule(trainer.datamodule)  # type: ignore[attr-defined]
-        return reason_not_to_measure(trainer, datamodule, self.yardsticks, _evaluator(trainer))
+    def _reason_not_to_measure(self, trainer: Trainer, pl_module: Distiller) -> str | None:
+        return reason_not_to_measure(trainer, pl_module.real_data, self.yardsticks, _evaluator(trainer))
 
     def _compare(self, trainer: Trainer, pl_module: Distiller, name: str, measured: bool) -> dict[str, object]:
         """Return the entries of the card of the exported set; every rank calls it."""
-        datamodule = require_array_datamodule(trainer.datamodule)  # type: ignore[attr-defined]
+        datamodule = pl_module.real_data
         exported = trainer.strategy.broadcast(read_set(self.dirpath / name)[0] if trainer.is_global_zero else None)
         assert exported is not None
         with isolated_rng(pl_module.seed):
@@ -296,6 +297,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         learned = [name for name, tensor in learnables.items() if tensor is not None]
         method, step = type(pl_module).__name__, trainer.global_step
         card = make_card(method, hyper_parameters, scores, str(hp["init"]), step, learned)
+        card |= pl_module.card_entries()
         if pl_module.changes:
             card["resumed_with_changes"] = pl_module.changes
         card["gain"] = _not_measured("the comparison follows at the end of the run, for the exported set alone")

@@ -36,7 +36,7 @@ def quickstart(
         seed: Seed of the distillation and of the students.
 
     Returns:
-        Rows of the random subset, of herding, of all real data and of the distilled set.
+        Rows of random images, of herding and k-means picks, of all real data, and of the distilled set.
 
     Raises:
         ValueError: A number is out of range or a name is unknown.
@@ -61,7 +61,7 @@ def quickstart(
         str(folder / SET),
         data,
         protocol=protocol,
-        baselines=["random", "herding", "full"],
+        baselines=["random", "herding", "kmeans", "full"],
         students=students,
         architectures=[network],
         seed=seed,

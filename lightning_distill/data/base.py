@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from lightning import LightningDataModule
@@ -31,6 +33,8 @@ from lightning_distill.utils.lazy_arrays import take
 DEFAULT_STEPS_PER_EPOCH = 100
 #: Validations in a run of ``Trainer(max_steps=n)`` where this number divides n.
 VALIDATIONS_PER_RUN = 5
+#: Number of training images whose digest a checkpoint holds.
+SAMPLED_IMAGES = 16
 
 
 class ArrayDataModule(RenamedArguments, LightningDataModule):
@@ -144,6 +148,11 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         return self._spec
 
     @property
+    def has_images(self) -> bool:
+        """Whether training images can be read."""
+        return True
+
+    @property
     def reproducible_args(self) -> dict[str, object]:
         """Constructor arguments that reproduce this data module, without local paths. Recorded with each result."""
         defaults: dict[str, object] = {"min_combination": None, "combinations_as_classes": False, "on_overlap": "error"}
@@ -232,6 +241,19 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         """All training images ``(N, C, H, W)`` in pixel units, with labels ``(N,)`` or 0/1 targets ``(N, L)``."""
         self.setup()
         return self.splits["train"]
+
+    def describe_training_data(self) -> dict[str, Any]:
+        """Return a record for checkpoints: options of the batches, and digests of the labels and of some images."""
+        images, labels = self.train_arrays()
+        rows = np.unique(np.linspace(0, len(labels) - 1, SAMPLED_IMAGES).astype(np.int64))
+        sample = np.ascontiguousarray(np.asarray(take(images, rows)))
+        return {
+            "seed": self.seed,
+            "real_per_class": self.real_per_class,
+            "training images": len(labels),
+            "labels": hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()[:12],
+            "images": hashlib.sha256(sample.tobytes()).hexdigest()[:12],
+        }
 
     def train_dataloader(self) -> ClassBalancedLoader:
         """Class-balanced batches of training images."""

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import Self
 
-from lightning_distill.data import require_array_datamodule
+from lightning_distill.data import ArrayDataModule, require_array_datamodule
 from lightning_distill.distillers._resume import find_changes, reset_rates, validate_changes
 from lightning_distill.distillers.checkpoint_io import is_fitting
 from lightning_distill.functional.network import Parameters
@@ -32,7 +32,7 @@ class CheckpointMixin(LightningModule):
         resume_with_changes: Whether a checkpoint of another seed, rate, network or other data may be resumed. The card
             then lists what changed. ``lightning-distill fit --resume_with_changes true`` sets it.
         changes: Settings that changed at a resume: the step, and the settings before and after.
-        data_record: Record of the real data, see `distillers._resume.describe_data`.
+        data_record: Record of the real data, see `ArrayDataModule.describe_training_data`.
     """
 
     resume_with_changes: bool = False
@@ -43,6 +43,15 @@ class CheckpointMixin(LightningModule):
     init: str
     formation: int
     extra_state: Parameters
+
+    @property
+    def real_data(self) -> ArrayDataModule:
+        """Data module of the run.
+
+        Raises:
+            TypeError: It gives no class-balanced batches.
+        """
+        return require_array_datamodule(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +122,7 @@ class CheckpointMixin(LightningModule):
 
     def _compare(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of other settings, or note what changes."""
-        datamodule = require_array_datamodule(self.trainer.datamodule)  # type: ignore[attr-defined]
+        datamodule = self.real_data
         changes = find_changes(
             checkpoint,
             method=type(self).__name__,

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_distill.data import ArrayDataModule
 from lightning_distill.spec import DataSpec
-from lightning_distill.utils.lazy_arrays import take
 
 #: Settings before and after, by name.
 Changes = dict[str, tuple[Any, Any]]
@@ -23,25 +19,6 @@ FIXED = ("method", "ipc", "init", "formation", "class_ratio")
 UNCOMPARED = ("compile", "chunk", "on_small_class")
 #: Settings that are taken over from the checkpoint where they were not given, see `distillers.presets`.
 PRESET = ("lr", "init", "formation")
-SAMPLED_IMAGES = 16
-
-
-def describe_data(datamodule: ArrayDataModule) -> dict[str, Any]:
-    """Return a record of the real data for checkpoints: options of the batches, and digests of labels and images.
-
-    Args:
-        datamodule: Data of the run.
-    """
-    images, labels = datamodule.train_arrays()
-    rows = np.unique(np.linspace(0, len(labels) - 1, SAMPLED_IMAGES).astype(np.int64))
-    sample = np.ascontiguousarray(np.asarray(take(images, rows)))
-    return {
-        "seed": datamodule.seed,
-        "real_per_class": datamodule.real_per_class,
-        "training images": len(labels),
-        "labels": hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()[:12],
-        "images": hashlib.sha256(sample.tobytes()).hexdigest()[:12],
-    }
 
 
 def find_changes(
@@ -61,7 +38,7 @@ def find_changes(
         hyper_parameters: Hyperparameters of the distiller.
         explicit: Those of `PRESET` that were given.
         spec: Specification of the data of the run.
-        data: Record of the data of the run, see `describe_data`.
+        data: Record of the data of the run, see `ArrayDataModule.describe_training_data`.
     """
     before: dict[str, Any] = dict(checkpoint.get("hyper_parameters", {}))
     now = {name: value for name, value in hyper_parameters.items() if name not in PRESET or name in explicit}

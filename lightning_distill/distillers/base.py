@@ -14,9 +14,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from lightning_distill._renamed import RenamedArguments
 from lightning_distill.augmentation.siamese import SiameseAugmentation
-from lightning_distill.data import ArrayDataModule, require_array_datamodule
+from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers._checkpoint import CheckpointMixin
-from lightning_distill.distillers._resume import describe_data
 from lightning_distill.distillers._sharding import ClassShardingMixin
 from lightning_distill.distillers._validation import (
     log_performance_hints,
@@ -139,6 +138,10 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
     def after_step(self, real: RealBatch) -> None:
         """Update the state of the method after the step of the images, e.g. train an online network."""
 
+    def card_entries(self) -> dict[str, object]:
+        """Return further entries of the card of the set; none by default."""
+        return {}
+
     def resolve_preset(self, datamodule: ArrayDataModule) -> None:
         """Set the arguments that the preset makes depend on the data."""
         values = preset_arguments(type(self), self.preset, self.ipc, datamodule.spec)
@@ -164,7 +167,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
 
     def setup(self, stage: str) -> None:
         """Read shape, classes and statistics from the data, and make the set unless a checkpoint brought it."""
-        datamodule = require_array_datamodule(self.trainer.datamodule)  # type: ignore[attr-defined]
+        datamodule = self.real_data
         validate_trainer(self.trainer)
         use_verified_checkpoints(self.trainer, fall_back=stage == "fit")
         validate_data(datamodule.spec, self.trainer.precision, getattr(self, "synthetic", None))
@@ -173,7 +176,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         else:
             self.synthetic = self.init_synthetic(datamodule)
         if stage == "fit":
-            self.data_record = describe_data(datamodule)
+            self.data_record = datamodule.describe_training_data()
             self.configure_network(datamodule)
 
     def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
@@ -191,7 +194,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
             estimate_image_passes(self.trainer.max_steps, len(counts) * real, len(counts) * max(counts)),
             self.trainer.strategy.root_device,
             self.compile_mode,
-            sizes=[max(counts), real] if batch_sizes is None else batch_sizes,
+            sizes=[max(counts), *([real] if real else [])] if batch_sizes is None else batch_sizes,
             chunk=self.chunk,
         )
         log_performance_hints(self.network, self.trainer)

@@ -5,6 +5,7 @@ from lightning_distill.objectives.distribution_matching import mean_embedding_di
 from lightning_distill.objectives.gaussian_mmd import gaussian_mmd
 from lightning_distill.objectives.gradient_matching import Distance, gradient_distance
 from lightning_distill.objectives.kernel_ridge import ridge_loss, ridge_weights
+from lightning_distill.objectives.moments import moment_distance
 from lightning_distill.objectives.multi_label import label_entropy
 from lightning_distill.objectives.trajectory_matching import trajectory_distance
 
@@ -15,6 +16,7 @@ __all__ = [
     "gradient_distance",
     "label_entropy",
     "mean_embedding_distance",
+    "moment_distance",
     "ridge_loss",
     "ridge_weights",
     "trajectory_distance",

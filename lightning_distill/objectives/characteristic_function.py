@@ -47,7 +47,13 @@ def characteristic_function_distance(real: Tensor, synthetic: Tensor, frequencie
     t = torch.randn(FREQUENCIES, real.shape[1]) if frequencies is None else frequencies
     with torch.autocast(synthetic.device.type, enabled=False):
         angles = [F.normalize(x.float(), dim=1) @ t.to(x.device).T for x in (real.detach(), synthetic)]  # (N, T) each
-        (real_cos, real_sin), (cos, sin) = [(angle.cos().mean(0), angle.sin().mean(0)) for angle in angles]
-        real_length, length = (torch.hypot(real_cos, real_sin), torch.hypot(cos, sin))
-        phase = (real_length * length - real_cos * cos - real_sin * sin).clamp(min=EPSILON)
-        return WEIGHT * (0.5 * (real_length - length).square() + phase).sqrt().mean()
+        means = [torch.cat([angle.cos().mean(0), angle.sin().mean(0)]) for angle in angles]  # (2 T,) each
+        return characteristic_distance(means[0], means[1])
+
+
+def characteristic_distance(real: Tensor, synthetic: Tensor) -> Tensor:
+    """Return the distances ``(...)`` of characteristic functions ``(..., 2 T)``: real parts, then imaginary parts."""
+    (real_cos, real_sin), (cos, sin) = real.chunk(2, -1), synthetic.chunk(2, -1)
+    real_length, length = torch.hypot(real_cos, real_sin), torch.hypot(cos, sin)
+    phase = (real_length * length - real_cos * cos - real_sin * sin).clamp(min=EPSILON)
+    return WEIGHT * (0.5 * (real_length - length).square() + phase).sqrt().mean(-1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_distill.objectives.characteristic_function import characteristic_function_distance
 from lightning_distill.objectives.distribution_matching import mean_embedding_distance
 from lightning_distill.objectives.gaussian_mmd import gaussian_mmd
+from lightning_distill.objectives.moments import moment_distance
 
 #: Distance of the embeddings of real images ``(B, F)`` and synthetic images ``(M, F)`` of a class: a scalar, float32.
 #: Only the synthetic ones are differentiated. Random numbers come from torch's current CPU random stream.
@@ -16,6 +17,7 @@ EmbeddingDistance = Callable[[Tensor, Tensor], Tensor]
 
 EMBEDDING_DISTANCES: dict[str, EmbeddingDistance] = {
     "mean": mean_embedding_distance,
+    "moments": moment_distance,
     "characteristic": characteristic_function_distance,
     "mmd": gaussian_mmd,
 }

@@ -43,7 +43,7 @@ def test_bench_measures_every_path_and_says_which_knob_to_turn(tmp_path, capsys,
         rows = list(csv.DictReader(file))
     variants = ("32/off", "bf16/off")
     works = [(path, variant) for variant in variants for path in ("dm", "student")]
-    works += [(path, variant) for path in ("dsa", "mtt", "dc") for variant in variants]
+    works += [(path, variant) for path in ("dsa", "mtt", "dc", "dm_pool") for variant in variants]
     assert [(row["work"], row["variant"]) for row in rows] == works
     assert all(float(row["ratio"]) > 0 and row["machine"] and row["date"] for row in rows)
     assert rows[0]["command"].startswith("lightning-distill bench --seconds 60 --network convnet_w16")
@@ -59,7 +59,7 @@ def test_what_no_longer_fits_is_left_out_and_named(capsys, monkeypatch):
 
 @pytest.mark.parametrize(("slower_bf16", "warm_up"), [(0.5, 10.0), (1.0, 25.0), (4.0, 25.0)])
 def test_the_plan_ends_within_five_minutes_by_a_clock_that_is_set(slower_bf16, warm_up, monkeypatch):
-    now, textbook = [0.0], {"dm": 3.0, "student": 0.3, "dsa": 8.0, "mtt": 6.5, "dc": 8.0}  # two CPU cores
+    now, textbook = [0.0], {"dm": 3.0, "student": 0.3, "dsa": 8.0, "mtt": 6.5, "dc": 8.0, "dm_pool": 3.0}  # seconds
 
     def measure(path, size, variant, warmup, pairs, seconds, accelerator):
         def step(took):

@@ -38,6 +38,7 @@ if trainer.is_global_zero:
     [
         ("DMDistiller", "convnet_w16", {}),
         ("DMDistiller", "convnet_batch", {}),
+        ("DMDistiller", "convnet_w16", {"pool": 2, "pool_images": "all"}),
         ("DCDistiller", "convnet_w16", {"outer_loop": 2, "inner_loop": 2}),
         ("DSADistiller", "convnet_w16", {"collective": True, "outer_loop": 2, "inner_loop": 1}),
         ("KRRDistiller", "convnet_w16", {"pool_size": 2, "max_age": 2, "optimizer": "sgd"}),
