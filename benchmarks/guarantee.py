@@ -54,7 +54,8 @@ def open_data(name: str, root: Path, fashion: Path | None) -> ArrayDataModule:
         )
     if name == "mednist6":
         path = str(medmnist / "mednist6_28.npz")
-        return NpzDataModule(path, augmentation="dsa_noflip", source="MedNIST, own split", real_per_class=128)
+        options: dict[str, Any] = {"augmentation": "dsa_noflip", "source": "MedNIST, own split", "real_per_class": 128}
+        return NpzDataModule(path, name="mednist6", **options)
     if name == "fashionmnist":
         return MNISTDataModule("fashionmnist", root=str(fashion or root), real_per_class=128)
     return MNISTDataModule(root=str(root), real_per_class=128)

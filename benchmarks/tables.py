@@ -580,6 +580,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "dm_formation": (RESULTS, dm_formation_table),
     "objectives": (RESULTS, objectives_table),
     "small_budgets": (RESULTS, small_budgets_table),
+    "signal_pool": (RESULTS, signal_pool_table),
     "signal_sites": (RESULTS, signal_sites_table),
     "guarantee": (RESULTS, guarantee_table),
     "leakage": (LEAKAGE, leakage_table),
