@@ -121,7 +121,7 @@ if TYPE_CHECKING:
     from lightning_distill.portfolio import (
         distill as distill,
     )
-    from lightning_distill.sets.export.run import (
+    from lightning_distill.sets.exporting import (
         export_set as export_set,
     )
     from lightning_distill.sets.inspection.run import (
@@ -175,7 +175,7 @@ _EXPORTS = {
     "create_network": "networks",
     "distill": "portfolio",
     "evaluate": "evaluation.evaluate",
-    "export_set": "sets.export.run",
+    "export_set": "sets.exporting",
     "inspect_set": "sets.inspection.run",
     "list_networks": "networks",
     "load_set": "sets.storage",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightning_distill.commands._console import plain_console
-from lightning_distill.sets.export.run import export_set
+from lightning_distill.sets.exporting import export_set
 from lightning_distill.sets.keys import create_key_pair, load_private_key
 from lightning_distill.sets.signature import sign_set
 from lightning_distill.sets.storage import read_set

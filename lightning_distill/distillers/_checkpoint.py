@@ -113,6 +113,7 @@ class CheckpointMixin(LightningModule):
         self.changes = list(checkpoint.get("changes", []))
         if is_fitting(self):
             self._compare(checkpoint)
+        if self._trainer is not None:  # `validate` and `test` restore the callbacks too
             restore_paths(checkpoint.get("callbacks", {}), self.trainer)
         saved = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
         saved = {name: saved[name] for name in ("lr", "init") if saved.get(name) is not None}

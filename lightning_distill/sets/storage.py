@@ -68,7 +68,7 @@ def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:
 
     Args:
         path: File ``set.safetensors``, the folder that contains it, or an export of a set: the folder or ``set.npz``,
-            see `export.run.export_set`.
+            see `exporting.export_set`.
 
     Returns:
         The set with pixels in their storage dtype, and the card.

@@ -36,7 +36,7 @@ def rows_of(path):
 def test_speed_has_a_row_for_every_path_and_keeps_what_is_there(speed, tmp_path):
     speed.main(["--quick", f"--out={tmp_path}"])
     rows = rows_of(tmp_path / "speed.csv")
-    assert [row["work"] for row in rows] == ["dm", "dc", "dsa", "student", "mtt"]
+    assert [row["work"] for row in rows] == ["dm", "dm_pool", "dc", "dsa", "student", "mtt"]
     assert all(float(row["ratio"]) > 0 and row["machine"] and row["date"] for row in rows)
     before = (tmp_path / "speed.csv").read_bytes()
     speed.main(["--quick", f"--out={tmp_path}"])

@@ -24,7 +24,8 @@ def test_quick_run_writes_every_method_and_resumes(scripts, tmp_path, capsys, mo
     assert [row["steps"] for row in rows if row["method"] in ("dm", "herding")] == ["3", "1"]
     for row in rows:
         assert 0 <= float(row["balanced_acc"]) <= 1
-        assert int(row["steps"]) == max(1, round(3 / float(row["step_ratio"]))) or row["method"] == "herding"
+        equal_seconds = max(1, 3 / float(row["step_ratio"]))  # the ratio is rounded in the file
+        assert abs(int(row["steps"]) - equal_seconds) < 0.6 or row["method"] == "herding"
     capsys.readouterr()
     objectives.main(["--quick", f"--out={tmp_path}"])
     assert capsys.readouterr().out == ""
