@@ -87,6 +87,8 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
 
     #: Names of the arguments that are local paths; they never enter checkpoints, logs or cards.
     local_path_args: ClassVar[list[str]] = []
+    #: Names of the arguments of a base class that a subclass sets itself, so that they are none of its settings.
+    fixed_args: ClassVar[list[str]] = []
 
     def __init__(
         self,
@@ -109,7 +111,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         chunk: int | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=[*self.local_path_args, "weights"])
+        self.save_hyperparameters(ignore=[*self.local_path_args, *self.fixed_args, "weights"])
         self.automatic_optimization = False  # global_step then counts the steps of the one optimizer, the images'
         validate_options(type(self), self.hparams, model_of(network))
         (resolved,) = resolve_networks([network], weights)

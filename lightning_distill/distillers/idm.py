@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -56,6 +57,8 @@ class IDMDistiller(DMDistiller):
     Reference:
         Zhao, Li, Qin, Yu: Improved Distribution Matching for Dataset Condensation, CVPR 2023, arXiv 2307.09742.
     """
+
+    fixed_args: ClassVar[list[str]] = ["pool", "pool_images", "signals"]
 
     def __init__(
         self,

@@ -226,7 +226,10 @@ def test_bad_input_names_the_value_and_the_way_out(make_data, make_trainer):
     refused(make_trainer, make_data(), r"unknown network 'convnett'; closest names: .*convnet", network="convnett")
     refused(make_trainer, make_data(), r"unknown augmentation 'dsaa'; use one of dsa", augmentation="dsaa")
     refused(
-        make_trainer, make_data(), r"unknown objective 'max'; use one of mean, characteristic, mmd", objective="max"
+        make_trainer,
+        make_data(),
+        r"unknown objective 'max'; use one of mean, moments, characteristic, mmd",
+        objective="max",
     )
     refused(make_trainer, make_data(), r"unknown init 'zeros'; use one of real", init="zeros")
     refused(make_trainer, make_data(), r"unknown on_small_class 'skip'", on_small_class="skip")

@@ -76,7 +76,7 @@ def test_autocast_changes_nothing():
 
 
 def test_registry_names_the_way_out():
-    assert list(EMBEDDING_DISTANCES) == ["mean", "characteristic", "mmd"]
+    assert list(EMBEDDING_DISTANCES) == ["mean", "moments", "characteristic", "mmd"]
     assert get_embedding_distance("mean") is mean_embedding_distance
-    with pytest.raises(ValueError, match="unknown objective 'mdm'; use one of mean, characteristic, mmd"):
+    with pytest.raises(ValueError, match="unknown objective 'mdm'; use one of mean, moments, characteristic, mmd"):
         get_embedding_distance("mdm")
