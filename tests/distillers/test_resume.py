@@ -46,6 +46,10 @@ torch.save(end, folder / "end.pt")
 """
 
 
+#: Further points of the same methods.
+LONG = [pytest.param(*case, marks=pytest.mark.long) for case in (("dm", 3), ("dsa", 9))]
+
+
 def start(folder, pause: float, method: str) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
@@ -54,7 +58,7 @@ def start(folder, pause: float, method: str) -> subprocess.Popen:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("method", "kill_at"), [("dm", 3), ("dm", 7), ("dsa", 3), ("dsa", 9), ("krr", 7)])
+@pytest.mark.parametrize(("method", "kill_at"), [("dm", 7), ("dsa", 3), ("krr", 7), *LONG])
 def test_killed_and_resumed_run_is_bit_identical(method, kill_at, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
