@@ -242,7 +242,7 @@ def test_a_set_without_gain_ends_with_status_3_only_where_a_gain_is_required(tmp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (FIT, "--require_gain needs the callback"),
+        ([*FIT, "--no_export"], "--require_gain needs an exported set"),
         ([*FIT, *EXPORT, "--trainer.callbacks.yardsticks=[]"], "the gain cannot be measured: turned off by yardsticks"),
         (["test", *FIT[1:], "--ckpt_path=a.ckpt"], "--require_gain is an option of fit, not of test"),
     ],

@@ -23,6 +23,14 @@ from lightning_distill.utils.wandb_environment import keep_machine_out_of_wandb
 
 #: Commands that this module runs.
 COMMANDS = ("fit", "validate", "test")
+#: First words of ``fit --help``, before Lightning's 200 options.
+FIT = {
+    "usage": "lightning-distill fit [--config FILE.yaml] --model METHOD --data DATA [options]",
+    "description": "Distil a synthetic set, train students on it, and write set, scores and checkpoints to one folder. "
+    "The options that matter: --model dm (--model.help DMDistiller lists its arguments), --model.ipc 10, "
+    "--data FolderDataModule (--data.help FolderDataModule), --trainer.max_steps 300, --out runs/NAME, --students 3, "
+    "--protocol quick. --config FILE.yaml holds any of them.",
+}
 
 
 class DistillCLI(LightningCLI):
@@ -104,10 +112,7 @@ class DistillCLI(LightningCLI):
         callbacks: list[object] = self.trainer.callbacks  # type: ignore[attr-defined]
         exports = [each for each in callbacks if isinstance(each, SyntheticSetExport)]
         if not exports:
-            raise ValueError(
-                "--require_gain needs the callback that compares the set with its start: "
-                "--trainer.callbacks+=SyntheticSetExport --trainer.callbacks.dirpath=FOLDER"
-            )
+            raise ValueError("--require_gain needs an exported set, which is compared with its start; add --out FOLDER")
         for export in exports:
             export.require_gain = True
 
@@ -159,6 +164,6 @@ def run_lightning(argv: list[str]) -> None:
             auto_configure_optimizers=False,
             seed_everything_default=False,
             save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "lightning-distill", "exit_on_error": False},
+            parser_kwargs={"prog": "lightning-distill", "exit_on_error": False, "fit": FIT},
             args=None if words == sys.argv[1:] else words,
         )

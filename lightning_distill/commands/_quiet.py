@@ -15,8 +15,9 @@ LINES = (
 )  # fmt: skip
 #: Patterns of warnings that are left out.
 WARNINGS = (
-    ".*LeafSpec.*is deprecated", ".*smaller than the logging interval", ".*does not have many workers",
-    "Checkpoint directory .* exists and is not empty", ".*ModelCheckpoint with manual optimization",
+    "LightningCLI's args parameter", ".*LeafSpec.*is deprecated", ".*smaller than the logging interval",
+    ".*does not have many workers", "Checkpoint directory .* exists and is not empty",
+    ".*ModelCheckpoint with manual optimization",
 )  # fmt: skip
 LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.checkpoint_connector")
 

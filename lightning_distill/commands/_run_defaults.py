@@ -8,10 +8,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from lightning_distill.callbacks import DistillCheckpoint, StudentEvaluation, SyntheticSetExport
-from lightning_distill.callbacks.step_progress import StepProgress
-
-PACKAGE = "lightning_distill"
+from lightning_distill.callbacks import DistillCheckpoint, StepProgress, StudentEvaluation, SyntheticSetExport
 
 
 def complete_run(config: Namespace, fit: bool = True) -> str | None:
@@ -72,7 +69,8 @@ def _namespace(**values: object) -> Namespace:
 def _as_list(callbacks: Any) -> list[Namespace]:
     given = callbacks if isinstance(callbacks, list) else [callbacks] if callbacks is not None else []
     for each in given:
-        each.setdefault("init_args", _namespace())
+        if each.get("init_args") is None:
+            each["init_args"] = _namespace()
     return given
 
 
@@ -81,8 +79,7 @@ def _of_kind(callbacks: list[Namespace], kind: type) -> list[Namespace]:
 
 
 def _add(callbacks: list[Namespace], kind: type, **arguments: object) -> Namespace:
-    name = f"{PACKAGE}.{kind.__name__}" if kind is not StepProgress else f"{kind.__module__}.{kind.__name__}"
-    added = _namespace(class_path=name, init_args=_namespace(**arguments))
+    added = _namespace(class_path=f"lightning_distill.callbacks.{kind.__name__}", init_args=_namespace(**arguments))
     callbacks.append(added)
     return added
 
