@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from lightning_distill.distillers import (
         MTTDistiller as MTTDistiller,
     )
-    from lightning_distill.distillers.checks import (
+    from lightning_distill.distillers.contract import (
         check_distiller as check_distiller,
     )
     from lightning_distill.distillers.real_batch import (
@@ -178,7 +178,7 @@ _EXPORTS = {
     "SyntheticSetExport": "callbacks",
     "TeacherEnsemble": "evaluation.teachers",
     "audit_set": "leakage",
-    "check_distiller": "distillers.checks",
+    "check_distiller": "distillers.contract",
     "create_network": "networks",
     "distill": "portfolio",
     "evaluate": "evaluation.evaluate",

@@ -7,7 +7,7 @@ import torch
 
 import lightning_distill.distillers as distillers
 from lightning_distill import Distiller, StudentEvaluation, SyntheticSetExport, load_set
-from lightning_distill.distillers.checks import CHECKS, run_check
+from lightning_distill.distillers.contract import CHECKS, run_check
 
 
 def every_method() -> list[type[Distiller]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_distill import Distiller, DMDistiller, check_distiller, list_distillers
-from lightning_distill.distillers.checks import run_check
+from lightning_distill.distillers.contract import run_check
 
 
 class Means(Distiller):
