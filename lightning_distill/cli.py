@@ -25,8 +25,9 @@ LIGHTNING_COMMANDS = {
     "validate": "Train students on the set of a checkpoint and score them on the validation split.",
     "test": "Train students on the set of a checkpoint and score them on the test split.",
 }
-#: Option that receives the words before the first option.
+#: Option that receives the words before the first option; ``data`` takes a folder, an npz file or a MedMNIST name.
 POSITIONAL = {
+    **dict.fromkeys(("audit-data", "coreset", "distill", "experts", "indicator", "signals"), "data"),
     "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "inspect": "synthetic_set",
     "report": "inputs", "signals-merge": "banks",
 }  # fmt: skip
