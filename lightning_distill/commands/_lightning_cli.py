@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning_distill.callbacks import SyntheticSetExport
 from lightning_distill.callbacks.monitors import check_monitors
 from lightning_distill.commands._checkpoint_class import check_class
+from lightning_distill.commands._configs import with_config_paths
 from lightning_distill.commands._quiet import quiet_lightning
 from lightning_distill.commands._run_defaults import complete_run
 from lightning_distill.data import ArrayDataModule
@@ -154,7 +155,7 @@ def run_lightning(argv: list[str]) -> None:
     keep_machine_out_of_wandb()
     for method in entry_points(group="lightning_distill.distillers"):
         method.load()  # methods of other packages can then be given by name alone
-    words = full_method_names(argv)
+    words = with_config_paths(full_method_names(argv))
     with quiet_lightning():
         DistillCLI(
             Distiller,
