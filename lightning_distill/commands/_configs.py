@@ -43,7 +43,5 @@ def _path(value: str) -> str:
         return value
     if value not in known:
         close = get_close_matches(value, known) or ["breastmnist_dm"]
-        raise FileNotFoundError(
-            f"--config {value}: there is no such file or configuration; closest: {', '.join(close)}"
-        )
+        raise FileNotFoundError(f"--config {value}: no such file or configuration; closest: {', '.join(close)}")
     return str(known[value])
