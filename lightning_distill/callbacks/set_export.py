@@ -33,6 +33,7 @@ from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.sets.card import make_card
 from lightning_distill.sets.storage import SET, Card, save_set
+from lightning_distill.sets.training_images import ENTRY, hash_training_images
 from lightning_distill.utils.errors import NoGainError
 from lightning_distill.utils.rng import isolated_rng
 
@@ -68,6 +69,8 @@ class SyntheticSetExport(RenamedArguments, Callback):
             by `save_teachers`.
         prior: Class frequencies of the soft labels: ``natural`` or ``balanced``.
         protocol: Training protocol of the teachers: ``reference``, ``quick`` or ``tiny`` (for tests).
+        training_hashes: Whether the card holds hashes of the training images, so that ``evaluate`` refuses to score the
+            set on images it was trained on. They tell whoever holds an image whether it was among them.
 
     Raises:
         OSError: The folder cannot be written, or belongs to a run that is still going; checked before the run.
@@ -91,6 +94,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         teachers: int | str = 3,
         prior: Prior = "natural",
         protocol: str = "quick",
+        training_hashes: bool = True,
     ) -> None:
         if mode not in ("max", "min"):
             raise ValueError(f"unknown mode {mode!r}; use 'max' or 'min'")
@@ -101,6 +105,8 @@ class SyntheticSetExport(RenamedArguments, Callback):
         self.yardsticks, self.require_gain = validate_yardsticks(yardsticks), require_gain
         self.best_score: float | None = None
         self.gain: GainCheck | None = None
+        self.training_hashes = training_hashes
+        self._hashes: list[dict[str, object]] | None = None
         self._sets, self._labels = SetFolder(self.dirpath), ExportLabels(labels, teachers, prior, protocol)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -245,7 +251,12 @@ class SyntheticSetExport(RenamedArguments, Callback):
     def _write(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         if not isinstance(pl_module, Distiller):
             raise TypeError(f"{type(pl_module).__name__} has no synthetic set to export; use a Distiller")
-        self._sets.write(name, exported_set(pl_module.synthetic), _card(trainer, pl_module))
+        card = _card(trainer, pl_module)
+        train = pl_module.real_data.splits.get("train")
+        if self.training_hashes and train is not None:
+            self._hashes = self._hashes or hash_training_images(train[0])
+            card[ENTRY] = self._hashes
+        self._sets.write(name, exported_set(pl_module.synthetic), card)
 
 
 def _card(trainer: Trainer, pl_module: Distiller) -> Card:

@@ -32,6 +32,7 @@ from lightning_distill.sets.coresets import Ratio, Space, check_labels, check_me
 from lightning_distill.sets.formation import validate_formation
 from lightning_distill.sets.storage import check_writable, save_set
 from lightning_distill.sets.synthetic import SmallClass, images_per_class, limit_to_available
+from lightning_distill.sets.training_images import ENTRY, hash_training_images
 
 
 def coreset(
@@ -138,6 +139,7 @@ def coreset(
             )
         stored, record = relabel(stored, teachers=ensemble, prior=prior, seed=seed)
     card = make_card(method, hyper_parameters, {}, UNCHANGED if formation == 1 else REDUCED, 0, soft_labels=record)
+    card[ENTRY] = hash_training_images(data.splits["train"][0])
     path = save_set(out, stored, card)
     rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
     labelled = f", labelled by {record_text(record)}" if record else ""

@@ -16,7 +16,8 @@ from lightning_distill.networks.factory import check_network
 from lightning_distill.report.guard import gain_facts, resemblance_facts
 from lightning_distill.report.redact import plain
 from lightning_distill.sets.inspection.run import Inspection, inspect_set
-from lightning_distill.sets.storage import check_file_writable
+from lightning_distill.sets.storage import Card, check_file_writable
+from lightning_distill.sets.training_images import ENTRY
 from lightning_distill.utils.atomic_files import write_files_atomically
 from lightning_distill.visualization.image_grid import image_grid
 
@@ -122,7 +123,7 @@ def show(inspection: Inspection, path: Path, console: Console) -> None:
     for name, label in FACTS.items():
         if text := plain(card.get(name)):
             _print(console, label, text)
-    for label, text in {**gain_facts(card), **resemblance_facts(card)}.items():
+    for label, text in {**_training_images(card), **gain_facts(card), **resemblance_facts(card)}.items():
         _print(console, label, text)
     _print(console, "warning", plain(card.get("warning")) or "the card holds none")
     counts = [f"{name} {count}" for name, count in inspection.counts.items()]
@@ -148,3 +149,14 @@ def show_findings(inspection: Inspection, console: Console) -> None:
 
 def _print(console: Console, label: str, text: object) -> None:
     console.print(f"{label}: {printable(text)}", highlight=False, soft_wrap=True)
+
+
+def _training_images(card: Card) -> dict[str, str]:
+    """Return how many images the set was made from, by the hashes in its card."""
+    entry = card.get(ENTRY)
+    records = [each for each in entry if isinstance(each, dict)] if isinstance(entry, list) else []
+    numbers = [[each.get(name) for each in records] for name in ("count", "kept")]
+    if not records or not all(isinstance(number, int) for values in numbers for number in values):
+        return {}
+    count, kept = map(sum, numbers)
+    return {"training images": f"{count:,}, hashes of {kept:,} of them"}

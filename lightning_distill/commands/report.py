@@ -12,6 +12,7 @@ import torch
 from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import progress_bar
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation.overlap import check_overlap
 from lightning_distill.report.neighbours import check_fits, count_chunks, nearest, neighbour_bands
 from lightning_distill.report.page import page
 from lightning_distill.report.runs import Run, read_input
@@ -65,6 +66,8 @@ def find_neighbours(runs: Sequence[Run], data: ArrayDataModule) -> dict[int, Nei
         raise ValueError("--data finds the nearest real images of a set, but no input holds a set; leave it out")
     for synthetic in sets.values():
         check_fits(synthetic.spec, data.spec)
+    for run in runs:
+        check_overlap(run.card, data, "test", "warn")
     (train, _), (val, _) = data.splits["train"], data.splits["val"]
     reference = val[np.linspace(0, len(val) - 1, min(REFERENCE_IMAGES, len(val))).astype(np.int64)]
     neighbours = {}

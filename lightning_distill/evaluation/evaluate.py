@@ -24,6 +24,7 @@ from lightning_distill.evaluation.features import embed_features, embedding_epoc
 from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.labels import FULL_BASELINES
 from lightning_distill.evaluation.metrics.relative import bytes_of_arrays
+from lightning_distill.evaluation.overlap import OnOverlap, check_overlap
 from lightning_distill.evaluation.result import Candidate, EvaluationResult
 from lightning_distill.evaluation.result_table import ResultRow, make_rows
 from lightning_distill.evaluation.soft_candidates import EvaluationLabels, label_coresets, prior_of_card, set_candidates
@@ -32,6 +33,7 @@ from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.networks.pretrained import weights_digests
 from lightning_distill.sets.coresets import METHODS, Space
+from lightning_distill.sets.storage import read_set
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
 from lightning_distill.utils.arguments import check_choices
 from lightning_distill.utils.command_line import command_line
@@ -114,6 +116,7 @@ def evaluate(
     accelerator: Accelerator = "auto",
     compile: CompileMode = "auto",
     on_small_class: SmallClass = "error",
+    on_overlap: OnOverlap = "error",
     on_start: StartCallback | None = None,
     on_result: Callable[[EvaluationResult, list[ResultRow]], object] | None = None,
 ) -> EvaluationResults:
@@ -162,6 +165,8 @@ def evaluate(
         compile: Mode of ``torch.compile``: ``auto``, ``off`` or ``max``.
         on_small_class: Policy for baselines where a class has fewer images than the set: ``error``, ``fewer`` or
             ``repeat``.
+        on_overlap: Policy where scored images are among the training images of the set (by the hashes in its card) and
+            not in the training split of ``data``: ``error`` or ``warn``.
         on_start: Function called before each training with its description and number of epochs. It returns a function
             that is called after each epoch.
         on_result: Function called with the result and the rows of each candidate as soon as they are measured.
@@ -171,8 +176,9 @@ def evaluate(
 
     Raises:
         ValueError: A baseline is unknown, the set does not fit the data, neither or both of ``synthetic_set`` and
-            ``ipc`` are given, ``labels`` asks for soft labels that the set does not have, a weights file does not fit
-            its model, or ``prior_correction`` is combined with multi-label data or ``map_classes``.
+            ``ipc`` are given, scored images were trained on, ``labels`` asks for soft labels that the set does not
+            have, a weights file does not fit its model, or ``prior_correction`` is combined with multi-label data or
+            ``map_classes``.
         FileNotFoundError: The set file or a weights file does not exist.
 
     Example:
@@ -204,6 +210,7 @@ def evaluate(
     if synthetic_set is not None:
         distilled = set_candidates(synthetic_set, scored.spec, evaluator, labels, map_classes, resize)
         prior = prior or prior_of_card(synthetic_set)
+        check_overlap(read_set(synthetic_set)[1], scored, split, on_overlap)
     counts = (distilled[0].counts if distilled else None) or images_per_class(ipc or 1, data.spec)
     features = None
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):

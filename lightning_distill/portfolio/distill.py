@@ -30,6 +30,7 @@ from lightning_distill.portfolio.state import PortfolioState, Snapshot
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import SET, check_writable, read_set, save_set
 from lightning_distill.sets.synthetic import SmallClass, images_per_class
+from lightning_distill.sets.training_images import ENTRY, hash_training_images
 from lightning_distill.utils.arguments import check_choices, check_number
 from lightning_distill.utils.hardware import resolve_device
 from lightning_distill.utils.locks import owned
@@ -257,6 +258,7 @@ def _final_scores(search: Search, best: Snapshot) -> dict[str, object]:
         "snapshots": [asdict(snapshot) for snapshot in state.snapshots],
     }
     entries: dict[str, object] = {"gain": gain.to_dict(), "portfolio": portfolio}
+    entries[ENTRY] = hash_training_images(data.splits["train"][0])
     if gain.init != "noise":
         entries["resemblance"] = measure_resemblance(data, exported, start)
     save_set(state.folder, exported, {**card, **entries})

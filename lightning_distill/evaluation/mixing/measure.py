@@ -11,6 +11,7 @@ from lightning_distill.evaluation.candidates import EvaluationData, Split
 from lightning_distill.evaluation.mixing.gain import paired_gain, same_steps
 from lightning_distill.evaluation.mixing.rows import MixRow, SetFile, make_row
 from lightning_distill.evaluation.mixing.sampler import mix_real_and_synthetic, num_synthetic, real_counts
+from lightning_distill.evaluation.overlap import OnOverlap, check_overlap
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator, evaluate_students
 from lightning_distill.evaluation.students.protocol import get_protocol
@@ -63,6 +64,7 @@ def measure_mixtures(
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
     compile: CompileMode = "auto",
+    on_overlap: OnOverlap = "error",
     known: Sequence[MixRow] = (),
     on_progress: ProgressReport | None = None,
     on_result: Callable[[MixRow], object] | None = None,
@@ -92,6 +94,8 @@ def measure_mixtures(
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
         compile: Mode of ``torch.compile``: ``auto``, ``off`` or ``max``.
         known: Rows of an earlier run. Those of the same command, set file and version are not measured again.
+        on_overlap: Policy where scored images are among the training images of the set (by the hashes in its card) and
+            not in the training split of ``data``: ``error`` or ``warn``.
         on_progress: Function called with the description of the current mixture, the finished epochs and all epochs.
         on_result: Function called with each row as soon as it is measured; not called for known rows.
 
@@ -100,7 +104,8 @@ def measure_mixtures(
 
     Raises:
         FileNotFoundError: The set file does not exist.
-        ValueError: The set does not fit the data, a ratio is negative, or there are too few real images.
+        ValueError: The set does not fit the data or was trained on scored images, a ratio is negative, or there are
+            too few real images.
     """
     command = command_line(measure_mixtures, locals(), name="mix")
     ratios = sorted({0.0, *(RATIOS if ratio is None else ratio)})
@@ -110,6 +115,7 @@ def measure_mixtures(
     check_labels(arrays[1])
     counts = {number: real_counts(arrays[1], number, class_ratio, spec) for number in real}
     synthetic, card = read_set(synthetic_set)
+    check_overlap(card, data, split, on_overlap)
     synthetic = adapt_set(synthetic, spec, map_classes, resize)
     set_file = SetFile.from_card(card, len(synthetic.labels))
     mixtures = []
