@@ -155,8 +155,12 @@ def _training_images(card: Card) -> dict[str, str]:
     """Return how many images the set was made from, by the hashes in its card."""
     entry = card.get(ENTRY)
     records = [each for each in entry if isinstance(each, dict)] if isinstance(entry, list) else []
-    numbers = [[each.get(name) for each in records] for name in ("count", "kept")]
-    if not records or not all(isinstance(number, int) for values in numbers for number in values):
+    numbers = [tuple(int(str(each.get(name))) for name in ("count", "kept")) for each in records if _counted(each)]
+    if not numbers:
         return {}
-    count, kept = map(sum, numbers)
+    count, kept = (sum(values) for values in zip(*numbers, strict=True))
     return {"training images": f"{count:,}, hashes of {kept:,} of them"}
+
+
+def _counted(record: dict[str, object]) -> bool:
+    return all(str(record.get(name)).isdecimal() for name in ("count", "kept"))
