@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -139,8 +140,8 @@ def test_every_cell_stands_under_its_column(tmp_path, make_data, monkeypatch):
     head = next(line for line in lines if "TPR at 1 %" in line)
     row = next(line for line in lines if "lira_online" in line)
     at = [place for place, mark in enumerate(row) if mark == "│"]
-    cells = [head[start + 1 : end].strip() for start, end in zip(at[:-1], at[1:], strict=True)]
-    values = [row[start + 1 : end].strip() for start, end in zip(at[:-1], at[1:], strict=True)]
+    cells = [head[start + 1 : end].strip() for start, end in pairwise(at)]
+    values = [row[start + 1 : end].strip() for start, end in pairwise(at)]
     shown = dict(zip((cell.strip("┃ ") for cell in cells), values, strict=True))
     assert shown["unit"] == "image"
     assert shown["attack"] == "lira_online"
