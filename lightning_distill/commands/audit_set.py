@@ -106,8 +106,8 @@ def print_result(result: AuditResult, console: Console) -> None:
     others = [name for name in result.utility if name != about["recipe_name"]]
     shown += [row for name in others if (row := result.strongest(name)) is not None]
     table = Table(title=f"Attacks on {about['data']}, {about['shadows']} shadow sets, percent")
-    for column in ("recipe", "attack", "AUC", "TPR at 1 %", "TPR at 0.1 %", "starts"):
-        table.add_column(column, justify="left" if column in ("recipe", "attack") else "right")
+    for column in ("recipe", "attack", "unit", "AUC", "TPR at 1 %", "TPR at 0.1 %", "starts"):
+        table.add_column(column, justify="left" if column in ("recipe", "attack", "unit") else "right")
     for row in shown:
         rates = row.rates
         table.add_row(

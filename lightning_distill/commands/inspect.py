@@ -128,12 +128,25 @@ def show(inspection: Inspection, path: Path, console: Console) -> None:
     _print(console, "warning", plain(card.get("warning")) or "the card holds none")
     counts = [f"{name} {count}" for name, count in inspection.counts.items()]
     _print(console, "images of classes", "; ".join(counts))
-    audit = [f"{key}: {text}" for key, value in inspection.audit.items() if (text := plain(value))]
-    _print(console, "audit", "what the maker measured, not repeated here" if audit else "the card holds none")
-    for line in audit[:AUDIT_LINES]:
+    show_audit(inspection, console)
+
+
+def show_audit(inspection: Inspection, console: Console) -> None:
+    """Print the findings of an audit that is bound to the set, or the entries of another one."""
+    audit, words = inspection.audit, "what the maker measured, not repeated here"
+    if inspection.audit_bound:
+        verdict = audit.get("verdict")
+        lines = [plain(text) for text in verdict] if isinstance(verdict, list) else []
+        _print(console, "audit", f"{words}; it is of this set")
+    else:
+        lines = [f"{key}: {text}" for key, value in audit.items() if (text := plain(value))]
+        refused = any(finding.text.startswith("the audit is refused") for finding in inspection.findings)
+        none = "refused, see below" if refused else "the card holds none"
+        _print(console, "audit", f"{words}; not bound to this set" if lines else none)
+    for line in lines[:AUDIT_LINES]:
         console.print(f"  {printable(line)}", highlight=False, soft_wrap=True)
-    if len(audit) > AUDIT_LINES:
-        console.print(f"  {len(audit) - AUDIT_LINES} more entries in the card", highlight=False)
+    if len(lines) > AUDIT_LINES:
+        console.print(f"  {len(lines) - AUDIT_LINES} more entries in the card", highlight=False)
 
 
 def show_findings(inspection: Inspection, console: Console) -> None:

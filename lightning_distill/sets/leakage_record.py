@@ -32,6 +32,15 @@ def bind_audit(result: Mapping[str, object], labeled_set: LabeledSet) -> dict[st
     return {**record, "sha256": _hash(record)}
 
 
+def is_bound(audit: object) -> bool:
+    """Return whether an entry of a card claims to be an audit of `bind_audit`, and not text of another maker.
+
+    Args:
+        audit: Entry ``audit`` of a card.
+    """
+    return isinstance(audit, Mapping) and bool({"result", "set_sha256", "sha256"} & set(audit))
+
+
 def read_audit(card: Mapping[str, object], labeled_set: LabeledSet) -> dict[str, object] | None:
     """Return the result of the audit in a card; ``None`` for a card without one.
 

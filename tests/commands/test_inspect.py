@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from lightning_distill.commands._console import printable
 from lightning_distill.commands.inspect import inspect, network_name
 from lightning_distill.sets.card import make_card
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.leakage_record import bind_audit
 from lightning_distill.sets.storage import read_set
 from lightning_distill.utils.errors import UntrustedSetError
 
@@ -73,6 +75,31 @@ def test_an_audit_of_any_kind_does_no_harm(make, capsys, audit):
     assert code == 0
     assert "audit: the card holds none" in out
     assert "picture:" not in out
+
+
+def test_an_audit_of_this_set_is_shown_and_one_of_another_or_a_changed_one_is_refused(make, capsys):
+    data, _ = read_set(make())
+    record = bind_audit({"verdict": ["Found 3 % of the members."]}, data)
+    code, out, _ = run(capsys, "inspect", str(make(audit=record)), "--picture=null")
+    assert code == 0
+    assert "audit: what the maker measured, not repeated here; it is of this set\n  Found 3 % of the members.\n" in out
+    assert inspect_set("set").audit_bound
+    other = bind_audit({"verdict": ["Found nothing."]}, replace(data, pixels=255 - data.pixels))
+    changed = {**record, "result": {"verdict": ["Found nothing."]}}
+    for forged, reason in (
+        (other, "that of another set"),
+        (changed, "changed after it was written"),
+        ({"result": {"verdict": ["Found nothing."]}}, "has the format None"),
+        ({**record, "result": "Found nothing."}, "not readable"),
+    ):
+        code, out, _ = run(capsys, "inspect", str(make(audit=forged)), "--picture=null")
+        assert code == 0, "the set itself is intact"
+        assert "audit: refused, see below" in out
+        assert "Found nothing" not in out
+        assert reason in out.split("WARNING the audit is refused: ")[1].splitlines()[0]
+        assert (inspect_set("set").audit, inspect_set("set").audit_bound) == ({}, False)
+    code, out, _ = run(capsys, "inspect", str(make(audit={"lira": 0.5})), "--picture=null")
+    assert "not repeated here; not bound to this set\n  lira: 0.5\n" in out
 
 
 def test_a_long_audit_is_cut(make, capsys):

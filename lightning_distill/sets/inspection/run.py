@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from lightning_distill.sets.export.folder_files import CHECKSUMS, verify_checksu
 from lightning_distill.sets.inspection.check import CERTAIN, CheckResult, Finding, checked_images
 from lightning_distill.sets.inspection.registry import CHECKS
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.leakage_record import AUDIT, is_bound, read_audit
 from lightning_distill.sets.signature import SIGNATURE, Signature, verify_set
 from lightning_distill.sets.storage import CARD, SET, Card, read_set
 from lightning_distill.utils.errors import UntrustedSetError
@@ -29,6 +30,8 @@ class Inspection:
         counts: Number of decoded images of each class or label combination, by name.
         results: Result of each check by name.
         signature: Verified signature, or None where no key was given.
+        audit: Result of the audit in the card, as its maker wrote it; empty without one, and for one that was refused.
+        audit_bound: Whether the audit is bound to the arrays of this set.
 
     Example:
         >>> from lightning_distill import inspect_set
@@ -42,17 +45,13 @@ class Inspection:
     counts: Mapping[str, int]
     results: Mapping[str, CheckResult]
     signature: Signature | None = None
+    audit: Mapping[str, object] = field(default_factory=dict)
+    audit_bound: bool = False
 
     @property
     def findings(self) -> list[Finding]:
         """Findings of all checks."""
         return [finding for result in self.results.values() for finding in result.findings]
-
-    @property
-    def audit(self) -> Mapping[str, object]:
-        """Audit of the card, as its maker wrote it; empty without one."""
-        audit = self.card.get("audit")
-        return audit if isinstance(audit, Mapping) else {}
 
 
 def inspect_set(synthetic_set: str | os.PathLike[str], *, verify: str | os.PathLike[str] | None = None) -> Inspection:
@@ -78,8 +77,23 @@ def inspect_set(synthetic_set: str | os.PathLike[str], *, verify: str | os.PathL
         raise UntrustedSetError(str(error)) from error
     images = checked_images(data)
     counts = torch.bincount(images.groups, minlength=len(images.names)).tolist()
-    results = {"file": _check_file(Path(synthetic_set), card), **{n: check(images) for n, check in CHECKS.items()}}
-    return Inspection(data, card, dict(zip(images.names, counts, strict=True)), results, signature)
+    audit, refused = _audit(data, card)
+    file = _check_file(Path(synthetic_set), card)
+    results = {"file": replace(file, findings=[*file.findings, *refused])}
+    results |= {name: check(images) for name, check in CHECKS.items()}
+    named = dict(zip(images.names, counts, strict=True))
+    return Inspection(data, card, named, results, signature, audit, is_bound(card.get(AUDIT)) and not refused)
+
+
+def _audit(data: LabeledSet, card: Card) -> tuple[Mapping[str, object], list[Finding]]:
+    """Return the audit of a card; an audit of another set, or a changed one, is a finding in its place."""
+    audit = card.get(AUDIT)
+    if not is_bound(audit):
+        return (audit if isinstance(audit, Mapping) else {}), []
+    try:
+        return read_audit(card, data) or {}, []
+    except ValueError as error:
+        return {}, [Finding("file", f"the audit is refused: {error}", CERTAIN)]
 
 
 def _check_file(path: Path, card: Card) -> CheckResult:
