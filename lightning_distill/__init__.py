@@ -127,7 +127,10 @@ if TYPE_CHECKING:
     from lightning_distill.sets.inspection.run import (
         inspect_set as inspect_set,
     )
-    from lightning_distill.sets.storage import (
+    from lightning_distill.sets.loaded_set import (
+        LoadedSet as LoadedSet,
+    )
+    from lightning_distill.sets.loaded_set import (
         load_set as load_set,
     )
     from lightning_distill.sets.storage import (
@@ -157,6 +160,7 @@ _EXPORTS = {
     "FunctionalNetwork": "functional.network",
     "IDMDistiller": "distillers",
     "KRRDistiller": "distillers",
+    "LoadedSet": "sets.loaded_set",
     "MNISTDataModule": "data",
     "MTTDistiller": "distillers",
     "MedMNIST3DDataModule": "data",
@@ -178,7 +182,7 @@ _EXPORTS = {
     "export_set": "sets.exporting",
     "inspect_set": "sets.inspection.run",
     "list_networks": "networks",
-    "load_set": "sets.storage",
+    "load_set": "sets.loaded_set",
     "load_teachers": "evaluation.teacher_file",
     "paired_bootstrap": "evaluation.metrics.intervals",
     "relabel": "evaluation.relabel",

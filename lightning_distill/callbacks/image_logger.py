@@ -12,8 +12,8 @@ from PIL import Image
 from lightning_distill._renamed import RenamedArguments
 from lightning_distill.callbacks._loggers import log_image
 from lightning_distill.distillers import Distiller
+from lightning_distill.sets.image_grid import image_grid
 from lightning_distill.sets.storage import check_writable
-from lightning_distill.visualization.image_grid import image_grid
 
 
 class SyntheticImageLogger(RenamedArguments, Callback):

@@ -18,9 +18,9 @@ from lightning_distill.commands.report import report
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.portfolio import DistillResult
 from lightning_distill.portfolio.state import PortfolioState
+from lightning_distill.sets.image_grid import image_grid
 from lightning_distill.sets.storage import read_set
 from lightning_distill.utils.errors import NoGainError
-from lightning_distill.visualization.image_grid import image_grid
 
 
 def distill(

@@ -23,6 +23,7 @@ class DataInfo:
         augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
         license: License of the data.
         source: Origin of the data, shown in cards and tables.
+        resize: Method by which images were brought to one size, see `DataSpec.resize`.
     """
 
     name: str
@@ -30,6 +31,7 @@ class DataInfo:
     augmentation: str
     license: str
     source: str
+    resize: str = ""
 
 
 def describe(
@@ -82,4 +84,5 @@ def describe(
         license=info.license,
         source=info.source,
         combinations=() if labels.ndim == 1 else frequent_combinations(labels, min_combination),
+        resize=info.resize,
     )

@@ -6,7 +6,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 
 from lightning_distill import DMDistiller, SyntheticImageLogger
-from lightning_distill.visualization.image_grid import image_grid
+from lightning_distill.sets.image_grid import image_grid
 
 
 def test_draws_png_files_and_tensorboard_images(make_data, make_trainer, tmp_path):
