@@ -16,7 +16,7 @@ from lightning_distill.spec import DataSpec
 #: Least height and width of an image in a picture, in pixels.
 TILE = 96
 #: White pixels between images.
-GAP = 2
+GAP = 6
 _FONT_SIZE = 15
 
 

@@ -45,7 +45,7 @@ class LoadedSet(TensorDataset):
         >>> loaded
         LoadedSet(2 images, 2 classes x 1, 1x8x8, DMDistiller, started from real)
         >>> loaded.class_names, loaded.show().height
-        (('a', 'b'), 198)
+        (('a', 'b'), 210)
     """
 
     def __init__(self, stored: LabeledSet, card: Card) -> None:

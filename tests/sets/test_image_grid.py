@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_distill import DataSpec
-from lightning_distill.sets.image_grid import image_grid, label_rows
+from lightning_distill.sets.image_grid import GAP, image_grid, label_rows
 
 NAMES = ("ant", "bee", "cat")
 
@@ -24,9 +24,9 @@ def picture(counts, channels=1, columns=10, cell=12, names=NAMES, value=0, size=
 
 def cells(grid, rows, columns, height, width):
     """The images of the picture, cut out by their places: ``(rows, columns, height, width, 3)``."""
-    left = grid.shape[1] - columns * (width + 2)
+    left = grid.shape[1] - columns * (width + GAP)
     return np.stack([
-        [grid[r * (height + 2) + 2 :, left + c * (width + 2) :][:height, :width] for c in range(columns)]
+        [grid[r * (height + GAP) + GAP :, left + c * (width + GAP) :][:height, :width] for c in range(columns)]
         for r in range(rows)
     ])  # fmt: skip
 
@@ -38,7 +38,7 @@ def test_the_picture_has_a_row_for_each_class_and_at_most_columns_images(counts,
     assert grid.dtype == np.uint8
     assert grid.ndim == 3
     assert grid.shape[2] == 3
-    assert grid.shape[0] == 3 * (16 + 2) + 2
+    assert grid.shape[0] == 3 * (16 + GAP) + GAP
     black = cells(grid, 3, shown, 16, 12)
     for row, count in enumerate(counts):
         assert (black[row, : min(count, columns)] == 0).all()
@@ -49,7 +49,7 @@ def test_the_picture_has_a_row_for_each_class_and_at_most_columns_images(counts,
 def test_images_are_enlarged_by_whole_numbers(cell, times):
     pixels = torch.randint(0, 256, (3, 1, 8, 6), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     grid = image_grid(pixels, torch.arange(3), spec(), cell=cell)
-    assert grid.shape[0] == 3 * (8 * times + 2) + 2
+    assert grid.shape[0] == 3 * (8 * times + GAP) + GAP
     shown = cells(grid, 3, 1, 8 * times, 6 * times)[:, 0]
     expected = pixels[:, 0].numpy().repeat(times, 1).repeat(times, 2)
     for channel in range(3):
@@ -93,7 +93,7 @@ def test_a_class_without_images_has_a_blank_row():
 
 def test_every_row_has_its_name_in_front():
     grid = picture((2, 2, 2), value=255, cell=30)
-    rows = np.split(grid[1:-1], 3)
+    rows = np.split(grid[GAP:], 3)
     ink = [(row < 128).any(2).sum() for row in rows]
     assert min(ink) > 10
     assert not np.array_equal(rows[0], rows[1])
@@ -108,12 +108,12 @@ def test_long_names_are_wrapped_and_leave_room_for_the_images():
 
 
 def test_the_largest_number_of_classes_of_the_field_is_drawn():
-    assert picture((1,) * 100, names=tuple(map(str, range(100))), cell=6).shape[0] == 100 * 10 + 2
+    assert picture((1,) * 100, names=tuple(map(str, range(100))), cell=6).shape[0] == 100 * (8 + GAP) + GAP
 
 
 def test_images_are_large_enough_to_see_unless_told_otherwise():
     pixels = torch.zeros(3, 1, 8, 6, dtype=torch.uint8)
-    assert image_grid(pixels, torch.arange(3), spec()).shape[0] == 3 * (8 * 16 + 2) + 2
+    assert image_grid(pixels, torch.arange(3), spec()).shape[0] == 3 * (8 * 16 + GAP) + GAP
 
 
 def test_a_text_above_each_column():

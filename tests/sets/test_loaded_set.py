@@ -13,6 +13,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_distill import DataSpec, LoadedSet, load_set, save_set
+from lightning_distill.sets.image_grid import GAP
 from lightning_distill.sets.labeled_set import LabeledSet
 
 SPEC = DataSpec("toy", (1, 8, 6), ("benign", "malignant"), (100.0,), (50.0,), task="binary", resize="stretch")
@@ -43,9 +44,9 @@ def test_the_picture_shows_every_image_enlarged(folder):
     loaded = load_set(folder)
     shown = np.asarray(loaded.show())
     times = 16  # 96 / 6
-    left = shown.shape[1] - 3 * (6 * times + 2)
+    left = shown.shape[1] - 3 * (6 * times + GAP)
     for place, (row, column) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]):
-        top, start = row * (8 * times + 2) + 2, left + column * (6 * times + 2)
+        top, start = row * (8 * times + GAP) + GAP, left + column * (6 * times + GAP)
         tile = shown[top : top + 8 * times, start : start + 6 * times, 0]
         np.testing.assert_array_equal(tile[8::times, 8::times], loaded.stored.pixels[place, 0].numpy())
     notebook = Image.open(io.BytesIO(loaded._repr_png_()))
