@@ -23,7 +23,7 @@ from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.evaluation import LabeledSet
 from lightning_distill.utils.hardware import resolve_device
 
-STUDENTS, EPOCHS, STEPS, POOL, NETWORK = 5, 300, 300, 10, "convnet_w32"
+STUDENTS, EPOCHS, STEPS, POOL, NETWORK = 5, 300, 1000, 30, "convnet_w32"
 COLUMNS = ("data", "network", "steps", "acc", "acc_std", "seconds", "times_textbook")
 
 
