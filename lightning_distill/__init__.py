@@ -207,5 +207,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted({*globals(), *_EXPORTS})
+    """List the public names, before they are imported too, and no helper of this file."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

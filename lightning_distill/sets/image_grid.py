@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 
@@ -51,6 +52,13 @@ def image_grid(
             top, left = row * (height + GAP) + GAP, column * (breadth + GAP) + GAP
             grid[top : top + height, left : left + breadth] = image
     return label_rows(grid, spec.balance_groups)
+
+
+def png_bytes(picture: NDArray[np.uint8]) -> bytes:
+    """Return a picture ``(H, W, 3)`` as the content of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def tiles(pixels: Tensor, spec: DataSpec, cell: int = TILE) -> NDArray[np.uint8]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import TensorDataset
 
 from lightning_distill.sets.arrays import Card
 from lightning_distill.sets.exporting import export_loaded
-from lightning_distill.sets.image_grid import image_grid
+from lightning_distill.sets.image_grid import image_grid, png_bytes
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.preparation import PrepareImage
 from lightning_distill.sets.storage import read_set
-from lightning_distill.sets.summary import set_summary
+from lightning_distill.sets.summary import describe_set
 from lightning_distill.spec import DataSpec
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 class LoadedSet(TensorDataset):
@@ -39,6 +37,7 @@ class LoadedSet(TensorDataset):
         spec: Classes, shape and pixel statistics.
 
     Example:
+        >>> import torch
         >>> spec = DataSpec("demo", (1, 8, 8), ("a", "b"), mean=(0.0,), std=(255.0,))
         >>> stored = LabeledSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), spec)
         >>> loaded = LoadedSet(stored, {"method": "DMDistiller", "start": "real"})
@@ -71,16 +70,13 @@ class LoadedSet(TensorDataset):
         """
         return PrepareImage(self.spec)
 
-    def show(self, columns: int = 10) -> Image:
+    def show(self, columns: int = 10) -> Image.Image:
         """Return a picture with a row of images for each class; a notebook displays it, ``.save(path)`` writes it.
 
         Args:
             columns: Maximum number of images in a row.
         """
-        from PIL import Image
-
-        decoded = self.stored.decode()
-        return Image.fromarray(image_grid(decoded.pixels, decoded.labels, self.spec, columns))
+        return Image.fromarray(self._picture(columns))
 
     def to_folder(self, out: str | os.PathLike[str]) -> Path:
         """Write PNG files in class folders and ``labels.csv``, see `export_set`.
@@ -115,13 +111,15 @@ class LoadedSet(TensorDataset):
 
     def __repr__(self) -> str:
         """Return size, classes, shape, method and start in one line."""
-        return f"LoadedSet({set_summary(self.stored, self.card)})"
+        return f"LoadedSet({describe_set(self.stored.labels, self.spec, self.stored.formation, self.card)})"
 
     def _repr_png_(self) -> bytes:
         """Return the picture of `show` for notebooks."""
-        buffer = io.BytesIO()
-        self.show().save(buffer, "PNG")
-        return buffer.getvalue()
+        return png_bytes(self._picture())
+
+    def _picture(self, columns: int = 10) -> NDArray[np.uint8]:
+        decoded = self.stored.decode()
+        return image_grid(decoded.pixels, decoded.labels, self.spec, columns)
 
 
 def load_set(path: str | os.PathLike[str]) -> LoadedSet:
