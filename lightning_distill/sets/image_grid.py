@@ -44,11 +44,11 @@ def image_grid(
         raise ValueError(f"columns={columns} for {len(labels)} images; at least one of each is needed")
     counts = torch.bincount(labels, minlength=len(spec.balance_groups))
     width = min(columns, int(counts.max()))
-    shown = tiles(pixels, spec, cell)
-    height, breadth = shown.shape[1:3]
+    height, breadth = tile_size(spec, cell)
     grid = np.full((len(counts) * (height + GAP) + GAP, width * (breadth + GAP) + GAP, 3), 255, np.uint8)
     for row in range(len(counts)):
-        for column, image in enumerate(shown[(labels == row).cpu().numpy()][:width]):
+        members = (labels == row).nonzero().flatten()[:width]
+        for column, image in enumerate(tiles(pixels[members], spec, cell)):
             top, left = row * (height + GAP) + GAP, column * (breadth + GAP) + GAP
             grid[top : top + height, left : left + breadth] = image
     return label_rows(grid, spec.balance_groups)
@@ -61,6 +61,18 @@ def png_bytes(picture: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
+def tile_size(spec: DataSpec, cell: int = TILE) -> tuple[int, int]:
+    """Return height and width of an image in a picture: an integer multiple of its size.
+
+    Args:
+        spec: Size of an image.
+        cell: Least height and width.
+    """
+    height, width = spec.shape[1:]
+    times = max(1, math.ceil(cell / min(height, width)))
+    return times * height, times * width
+
+
 def tiles(pixels: Tensor, spec: DataSpec, cell: int = TILE) -> NDArray[np.uint8]:
     """Return images as RGB tiles ``(N, h, w, 3)`` uint8, enlarged without interpolation.
 
@@ -71,7 +83,7 @@ def tiles(pixels: Tensor, spec: DataSpec, cell: int = TILE) -> NDArray[np.uint8]
     """
     channels = pixels[:, :3] if pixels.shape[1] == 3 else pixels[:, :1].expand(-1, 3, -1, -1)
     unit = ((channels.float() - spec.min_value) / max(spec.max_value - spec.min_value, 1e-8)).clamp(0, 1)
-    times = max(1, math.ceil(cell / min(pixels.shape[2:])))
+    times = tile_size(spec, cell)[0] // pixels.shape[2]
     enlarged = unit.repeat_interleave(times, 2).repeat_interleave(times, 3).permute(0, 2, 3, 1)
     values: NDArray[np.uint8] = (enlarged.cpu().numpy() * 255).round().astype(np.uint8)
     return values
