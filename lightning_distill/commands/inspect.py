@@ -23,7 +23,7 @@ from lightning_distill.utils.atomic_files import write_files_atomically
 #: Entries of the card that are shown, and their labels.
 FACTS = {
     "method": "method", "start": "initial images", "steps": "steps", "date": "date", "exported": "exported",
-    "soft_labels": "soft labels", "augmentation": "valid augmentation", "use": "use",
+    "soft_labels": "soft labels", "preparation": "preparation", "augmentation": "valid augmentation", "use": "use",
 }  # fmt: skip
 #: Lines of an audit that are shown.
 AUDIT_LINES = 20

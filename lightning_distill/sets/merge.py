@@ -98,8 +98,13 @@ def _common(specs: Sequence[DataSpec], images: Sequence[int]) -> DataSpec:
         common = (share * means).sum(0)  # (C,)
         variance = (share * (stds.square() + (means - common).square())).sum(0)
         mean, std = tuple(common.tolist()), tuple(variance.sqrt().tolist())
+    alike = {
+        name: getattr(first, name) if len({getattr(spec, name) for spec in specs}) == 1 else ""
+        for name in ("intensity_scale", "resize")
+    }
     return replace(
         first,
+        **alike,
         name=_listed(spec.name for spec in specs),
         license=_listed(spec.license for spec in specs),
         source=_listed(spec.source for spec in specs),

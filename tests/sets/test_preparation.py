@@ -15,6 +15,7 @@ from lightning_distill.data.readers import ReadOptions
 from lightning_distill.data.readers.base import EIGHT_BIT, describe_bits
 from lightning_distill.data.readers.windows import describe, parse_windows
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.merge import merge_sets
 from lightning_distill.sets.preparation import PrepareImage, describe_preparation, intensity_ranges
 
 RNG = np.random.default_rng(0)
@@ -173,3 +174,13 @@ def test_cards_without_the_statement_are_read():
     assert "resize" not in state
     assert DataSpec.from_dict(state).resize == ""
     assert DataSpec.from_dict(spec(resize="pad").to_dict()).resize == "pad"
+
+
+def test_a_merged_set_states_what_all_sets_state():
+    def part(**changes):
+        return LabeledSet(torch.zeros(2, 1, 8, 8).byte(), torch.tensor([0, 1]), spec(**changes))
+
+    same = merge_sets([part(resize="crop", intensity_scale=EIGHT_BIT), part(resize="crop", intensity_scale=EIGHT_BIT)])
+    assert (same.spec.resize, same.spec.intensity_scale) == ("crop", EIGHT_BIT)
+    other = merge_sets([part(resize="crop", intensity_scale=EIGHT_BIT), part(resize="pad")])
+    assert (other.spec.resize, other.spec.intensity_scale) == ("", "")
