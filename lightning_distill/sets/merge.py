@@ -98,13 +98,8 @@ def _common(specs: Sequence[DataSpec], images: Sequence[int]) -> DataSpec:
         common = (share * means).sum(0)  # (C,)
         variance = (share * (stds.square() + (means - common).square())).sum(0)
         mean, std = tuple(common.tolist()), tuple(variance.sqrt().tolist())
-    alike = {
-        name: getattr(first, name) if len({getattr(spec, name) for spec in specs}) == 1 else ""
-        for name in ("intensity_scale", "resize")
-    }
     return replace(
         first,
-        **alike,
         name=_listed(spec.name for spec in specs),
         license=_listed(spec.license for spec in specs),
         source=_listed(spec.source for spec in specs),
@@ -113,9 +108,17 @@ def _common(specs: Sequence[DataSpec], images: Sequence[int]) -> DataSpec:
         min_value=min(spec.min_value for spec in specs),
         max_value=max(spec.max_value for spec in specs),
         combinations=tuple(dict.fromkeys(row for spec in specs for row in spec.combinations)),
+        intensity_scale=_shared(spec.intensity_scale for spec in specs),
+        resize=_shared(spec.resize for spec in specs),
         augmentation=min((spec.augmentation for spec in specs), key=lambda preset: len(PRESETS[preset])),
     )
 
 
 def _listed(names: Iterable[str]) -> str:
     return " + ".join(dict.fromkeys(names))
+
+
+def _shared(texts: Iterable[str]) -> str:
+    """Return the text that all sets state; empty where they differ."""
+    different = set(texts)
+    return different.pop() if len(different) == 1 else ""
