@@ -76,8 +76,14 @@ if TYPE_CHECKING:
     from lightning_distill.distillers import (
         MTTDistiller as MTTDistiller,
     )
+    from lightning_distill.distillers.contract import (
+        check_distiller as check_distiller,
+    )
     from lightning_distill.distillers.real_batch import (
         RealBatch as RealBatch,
+    )
+    from lightning_distill.distillers.registry import (
+        list_distillers as list_distillers,
     )
     from lightning_distill.evaluation.evaluate import (
         evaluate as evaluate,
@@ -176,11 +182,13 @@ _EXPORTS = {
     "SyntheticSetExport": "callbacks",
     "TeacherEnsemble": "evaluation.teachers",
     "audit_set": "leakage",
+    "check_distiller": "distillers.contract",
     "create_network": "networks",
     "distill": "portfolio",
     "evaluate": "evaluation.evaluate",
     "export_set": "sets.exporting",
     "inspect_set": "sets.inspection.run",
+    "list_distillers": "distillers.registry",
     "list_networks": "networks",
     "load_set": "sets.loaded_set",
     "load_teachers": "evaluation.teacher_file",

@@ -21,12 +21,13 @@ COMMANDS = (
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
-    "fit": "Distil a set: lightning-distill fit --config benchmarks/configs/breastmnist_dm.yaml",
+    "fit": "Distil a set: lightning-distill fit --config breastmnist_dm",
     "validate": "Train students on the set of a checkpoint and score them on the validation split.",
     "test": "Train students on the set of a checkpoint and score them on the test split.",
 }
-#: Option that receives the words before the first option.
+#: Option that receives the words before the first option; ``data`` takes a folder, an npz file or a MedMNIST name.
 POSITIONAL = {
+    **dict.fromkeys(("audit-data", "coreset", "distill", "experts", "indicator", "signals"), "data"),
     "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "inspect": "synthetic_set",
     "report": "inputs", "signals-merge": "banks",
 }  # fmt: skip

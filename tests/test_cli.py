@@ -242,7 +242,7 @@ def test_a_set_without_gain_ends_with_status_3_only_where_a_gain_is_required(tmp
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (FIT, "--require_gain needs the callback"),
+        ([*FIT, "--no_export"], "--require_gain needs an exported set"),
         ([*FIT, *EXPORT, "--trainer.callbacks.yardsticks=[]"], "the gain cannot be measured: turned off by yardsticks"),
         (["test", *FIT[1:], "--ckpt_path=a.ckpt"], "--require_gain is an option of fit, not of test"),
     ],
@@ -400,6 +400,21 @@ def test_experts_never_begin_where_evaluated_students_do(medmnist_root):
     assert len(begun) == 3
 
 
+def test_a_word_for_the_data_is_a_folder_an_npz_file_or_a_name(tmp_path, monkeypatch, capsys):
+    from lightning_distill.commands._argv import data_words
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "x.npz").touch()
+    assert data_words("scans") == ["--data=FolderDataModule", "--data.root=scans"]
+    assert data_words("x.npz") == ["--data=NpzDataModule", "--data.path=x.npz"]
+    for command in ("audit-data", "distill", "signals", "coreset"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "scanz"])
+        assert stop.value.code == 2
+        assert "'scanz' is no folder, npz file or MedMNIST name; give --data CLASS" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("typed", "known"),
     [
@@ -407,6 +422,8 @@ def test_experts_never_begin_where_evaluated_students_do(medmnist_root):
         (["report", "one", "--out=x"], ['--inputs=["one"]', "--out=x"]),
         (["indicator", "--ipc", "1", "10", "--data.name=x-y"], ["--ipc=[1,10]", "--data.name=x-y"]),
         (["indicator", "--ipc", "1"], ["--ipc=1"]),
+        (["indicator", "bloodmnist", "--ipc", "1"], ["--data=MedMNISTDataModule", "--data.name=bloodmnist", "--ipc=1"]),
+        (["experts", "organmnist3d"], ["--data=MedMNIST3DDataModule", "--data.name=organmnist3d"]),
         (["evaluate", "--test-data", "D", "--baselines", "random", "full"],
          ["--test_data=D", '--baselines=["random", "full"]']),
         (["evaluate", "--architectures", "mlp", "--baselines=random"],

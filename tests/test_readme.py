@@ -16,6 +16,7 @@ import torch
 from conftest import ROOT, blobs
 
 from lightning_distill import load_set, save_set
+from lightning_distill.commands._configs import list_configs
 from lightning_distill.commands._options import command_parameters
 from lightning_distill.sets.card import make_card
 from lightning_distill.sets.labeled_set import LabeledSet
@@ -187,4 +188,5 @@ def test_every_config_that_is_shown_exists():
         for line in re.findall(r"lightning-distill fit [^`\n]*", text.replace("\\\n", " ")):
             words = shlex.split(line, comments=True)
             for flag, value in pairwise(words):
-                assert flag != "--config" or value.endswith("NAME.yaml") or (ROOT / value).is_file(), f"{file}: {value}"
+                known = value.endswith("NAME.yaml") or (ROOT / value).is_file() or value in list_configs()
+                assert flag != "--config" or known, f"{file}: {value}"

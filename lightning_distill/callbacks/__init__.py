@@ -4,11 +4,13 @@ from lightning_distill.callbacks.checkpoint import DistillCheckpoint
 from lightning_distill.callbacks.expert_recorder import ExpertTrajectoryRecorder
 from lightning_distill.callbacks.image_logger import SyntheticImageLogger
 from lightning_distill.callbacks.set_export import SyntheticSetExport
+from lightning_distill.callbacks.step_progress import StepProgress
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation
 
 __all__ = [
     "DistillCheckpoint",
     "ExpertTrajectoryRecorder",
+    "StepProgress",
     "StudentEvaluation",
     "SyntheticImageLogger",
     "SyntheticSetExport",

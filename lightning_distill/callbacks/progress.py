@@ -11,6 +11,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from rich.markup import escape
 from tqdm.auto import tqdm
 
+from lightning_distill.callbacks.step_progress import StepProgress
+
 
 @contextmanager
 def student_progress(trainer: Trainer, total: int, text: str) -> Iterator[Callable[[], object]]:
@@ -37,7 +39,10 @@ def student_progress(trainer: Trainer, total: int, text: str) -> Iterator[Callab
 @contextmanager
 def _bar(trainer: Trainer, total: int, text: str) -> Iterator[Callable[[], object]]:
     bar = trainer.progress_bar_callback
-    if isinstance(bar, RichProgressBar) and bar.is_enabled and bar.progress is not None:
+    if isinstance(bar, StepProgress):
+        with bar.students(total, text) as advance:
+            yield advance
+    elif isinstance(bar, RichProgressBar) and bar.is_enabled and bar.progress is not None:
         task = bar.progress.add_task(f"[white]{escape(text)}", total=total)
         try:
             yield lambda: bar.progress.update(task, advance=1) if bar.progress else None

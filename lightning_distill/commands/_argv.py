@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from lightning_distill.commands._options import SHELL_NAMES, command_parameters
 
@@ -25,7 +26,7 @@ def normalize_argv(words: Sequence[str], command: Callable[..., object], first: 
         Words for jsonargparse, one for each option.
     """
     if first and words and not words[0].startswith("-"):
-        words = [f"--{first}", *words]
+        words = [*data_words(words[0]), *words[1:]] if first == "data" else [f"--{first}", *words]
     kinds = {name: str(parameter.annotation) for name, parameter in command_parameters(command).items()}
     options: list[list[str]] = []
     for word in words:
@@ -39,6 +40,32 @@ def normalize_argv(words: Sequence[str], command: Callable[..., object], first: 
         else:
             options.append([word])
     return [_join(name, values, kinds.get(name[2:], "")) for name, *values in options]
+
+
+def data_words(place: str) -> list[str]:
+    """Return the options of the data module that a single word means.
+
+    Args:
+        place: Folder of images, npz file, or name of a MedMNIST set.
+
+    Raises:
+        FileNotFoundError: It is none of them.
+
+    Example:
+        >>> data_words("breastmnist")
+        ['--data=MedMNISTDataModule', '--data.name=breastmnist']
+    """
+    from medmnist import INFO
+
+    if Path(place).is_dir():
+        return ["--data=FolderDataModule", f"--data.root={place}"]
+    if place.endswith(".npz") and Path(place).is_file():
+        return ["--data=NpzDataModule", f"--data.path={place}"]
+    if place in INFO:
+        return [f"--data=MedMNIST{'3D' * place.endswith('3d')}DataModule", f"--data.name={place}"]
+    raise FileNotFoundError(
+        f"{place!r} is no folder, npz file or MedMNIST name; give --data CLASS and its options for other data"
+    )
 
 
 def _join(name: str, values: list[str], kind: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import pytest
 import torch
 
 import lightning_distill.distillers as distillers
 from lightning_distill import Distiller, StudentEvaluation, SyntheticSetExport, load_set
+from lightning_distill.distillers.contract import CHECKS, run_check
 
 
 def every_method() -> list[type[Distiller]]:
@@ -73,93 +72,12 @@ def test_fit_validate_test_export(method, ipc, channels, num_classes, network, m
     torch.testing.assert_close(images, distiller.synthetic.exported_images())
 
 
+@pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
-def test_images_move_and_stay_finite(method, make, make_data, make_trainer):
-    data = make_data()
-    distiller = make(method, data, ipc=2)
-    trainer = make_trainer()
-    trainer.fit(distiller, datamodule=data)
-    begun = distiller.init_synthetic(data).images
-    assert distiller.synthetic.images.isfinite().all()
-    moved = (distiller.synthetic.images - begun).abs().amax((1, 2, 3))
-    assert (moved > 0).all(), "some image has not moved"
+def test_every_method_passes_the_checks(method, check, make_experts):
+    def options(data):
+        if "experts" not in method.local_path_args:
+            return {}
+        return {"experts": make_experts(data), "max_start": 2, "expert_epochs": 2, "syn_steps": 2}
 
-
-@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
-def test_resumed_run_is_the_run(method, make, make_data, make_trainer, tmp_path):
-    whole, first, second = (make(method, make_data(), ipc=2, seed=3) for _ in range(3))
-    make_trainer(max_steps=5).fit(whole, datamodule=make_data())
-    trainer = make_trainer(max_steps=3)
-    trainer.fit(first, datamodule=make_data(steps_per_epoch=5))
-    trainer.save_checkpoint(tmp_path / "half.ckpt")
-    make_trainer(max_steps=5).fit(second, datamodule=make_data(steps_per_epoch=5), ckpt_path=tmp_path / "half.ckpt")
-    assert torch.equal(whole.synthetic.images, second.synthetic.images)
-    assert not torch.equal(first.synthetic.images, second.synthetic.images)
-
-
-@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
-def test_checkpoint_alone_makes_the_set_again_without_pickle(method, make, make_data, make_trainer, tmp_path):
-    distiller = make(method, make_data(), ipc=[2, 1])
-    trainer = make_trainer()
-    trainer.fit(distiller, datamodule=make_data())
-    trainer.save_checkpoint(tmp_path / "a.ckpt")
-    torch.load(tmp_path / "a.ckpt", weights_only=True)
-    loaded = method.load_from_checkpoint(tmp_path / "a.ckpt", weights_only=True)
-    assert torch.equal(loaded.synthetic.pixels(), distiller.synthetic.pixels())
-    assert loaded.synthetic.spec == distiller.synthetic.spec
-    assert loaded.hparams == distiller.hparams
-    assert loaded.hparams["ipc"] == [2, 1]
-    assert str(tmp_path) not in str(dict(distiller.hparams_initial)), "a folder of this machine is kept"
-
-
-@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
-def test_surrogates_stay_out_of_the_state(method, make, make_data, make_trainer):
-    distiller = make(method, make_data(), ipc=1)
-    make_trainer().fit(distiller, datamodule=make_data())
-    kept = set(distiller.state_dict())
-    assert {"synthetic.images", "synthetic.labels"} <= kept
-    assert kept <= {"synthetic.images", "synthetic.labels", "synthetic.lr", "synthetic.soft_label_logits"}
-
-
-@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
-def test_losses_after_an_out_of_memory_error_are_those_of_an_undisturbed_run(
-    method, make, make_data, make_trainer, monkeypatch
-):
-    images, calls, losses = [], [], method.losses
-    for failing in (None, 2):  # the second of three steps fails after its first loss
-        calls.clear()
-
-        def fail_once(self, real, failing=failing):
-            calls.append(self.global_step)
-            for loss in losses(self, real):
-                yield loss
-                if len(calls) == failing:
-                    raise torch.OutOfMemoryError
-
-        monkeypatch.setattr(method, "losses", fail_once)
-        distiller = make(method, make_data(), ipc=2, seed=3)
-        with pytest.warns(UserWarning, match="images at a time") if failing else contextlib.nullcontext():
-            make_trainer(max_steps=3).fit(distiller, datamodule=make_data())
-        assert calls == ([0, 1, 1, 2] if failing else [0, 1, 2])
-        images.append(distiller.synthetic.images.detach())
-    torch.testing.assert_close(*images, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("method", METHODS, ids=lambda cls: cls.__name__)
-def test_every_method_distils_sub_images_and_resumes_with_them(method, make, make_data, make_trainer, tmp_path):
-    whole, first, second = (make(method, make_data(), ipc=1, formation=2, seed=3) for _ in range(3))
-    make_trainer(max_steps=3).fit(whole, datamodule=make_data())
-    begun = whole.init_synthetic(make_data())
-    assert whole.synthetic.counts == [4, 4]
-    moved = (whole.synthetic.images - begun.images).abs().unflatten(3, (2, 4)).unflatten(2, (2, 4)).amax((1, 3, 5))
-    assert (moved > 0).all(), "some sub-image has not moved"
-    trainer = make_trainer(max_steps=2, callbacks=[SyntheticSetExport(str(tmp_path))])
-    trainer.fit(first, datamodule=make_data(steps_per_epoch=3))
-    trainer.save_checkpoint(tmp_path / "half.ckpt")
-    make_trainer(max_steps=3).fit(second, datamodule=make_data(steps_per_epoch=3), ckpt_path=tmp_path / "half.ckpt")
-    assert torch.equal(whole.synthetic.images, second.synthetic.images)
-    loaded = method.load_from_checkpoint(tmp_path / "half.ckpt", weights_only=True)
-    assert loaded.synthetic.formation == 2
-    images, targets = load_set(tmp_path / "last").tensors
-    torch.testing.assert_close(images, first.synthetic.exported_images())
-    assert len(targets) == len(images) == 8
+    run_check(check, method, options)

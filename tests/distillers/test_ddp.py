@@ -73,6 +73,8 @@ def test_two_processes_equal_one(make_experts, tmp_path):
         assert process.returncode == 0, errors[-3000:]
     for name in cases:
         one, two = (torch.load(tmp_path / f"{name}-{devices}.pt", weights_only=True) for devices in (1, 2))
-        torch.testing.assert_close(two["images"], one["images"], rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            two["images"], one["images"], rtol=1e-5, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}"
+        )
         torch.testing.assert_close(two["distill/loss"], one["distill/loss"], rtol=1e-5, atol=1e-6)
         assert two["val/acc"] == pytest.approx(one["val/acc"].item(), abs=1e-6), name

@@ -78,7 +78,9 @@ def end(folder) -> tuple[torch.Tensor, dict]:
     return checkpoint["state_dict"]["synthetic.images"], checkpoint
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+)
 def test_a_stopped_run_says_so_and_goes_on_exactly(number, tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for folder in (whole, stopped):

@@ -1,0 +1,120 @@
+"""``fit`` leaves a set, checkpoints and scores in one folder, and nothing elsewhere, unless it is told otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from lightning_distill.cli import main
+from lightning_distill.sets.storage import read_set
+
+FIT = [
+    "fit", "--model", "dm", "--model.ipc=1", "--model.network=convnet_w16", "--model.compile=off",
+    "--model.formation=1", "--data=DigitsDataModule", "--data.real_per_class=8", "--trainer.max_steps=2",
+    "--trainer.accelerator=cpu",
+]  # fmt: skip
+SMALL = ["--protocol=tiny", "--students=2"]
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_most_natural_fit_leaves_set_checkpoint_score_and_says_where(tmp_path, monkeypatch, capsys, caplog):
+    monkeypatch.chdir(tmp_path)
+    main([*FIT, *SMALL])
+    shown = capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["digits_dm"]
+    run = tmp_path / "runs" / "digits_dm"
+    assert {"best/set.safetensors", "last/set.safetensors", "last/card.json", "checkpoints/last.ckpt"} <= files(run)
+    assert read_set(run / "best")[1]["gain"]["metric"] == "acc"
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+    for foreign in ("GPU available", "TPU", "litlogger", "FLOPs", "weights_only", "LeafSpec", ".py:"):
+        assert foreign not in shown, shown
+    assert "score it on the test split with lightning-distill evaluate --set runs/digits_dm/best" in caplog.text
+    saved = yaml.safe_load(next(run.rglob("config.yaml")).read_text())
+    callbacks = {each["class_path"].rpartition(".")[2]: each["init_args"] for each in saved["trainer"]["callbacks"]}
+    assert list(callbacks) == ["StudentEvaluation", "SyntheticSetExport", "DistillCheckpoint", "StepProgress"]
+    assert callbacks["StudentEvaluation"]["students"] == 2
+    assert callbacks["StudentEvaluation"]["architectures"] == ["convnet_w16"]
+
+
+def test_options_change_the_callbacks_of_a_configuration_and_add_none_twice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    callbacks = [
+        {"class_path": "lightning_distill.StudentEvaluation", "init_args": {"architectures": ["mlp"], "students": 3}},
+        {"class_path": "lightning_distill.SyntheticSetExport", "init_args": {"dirpath": "elsewhere"}},
+    ]
+    Path("config.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
+    main([*FIT, "--config=config.yaml", *SMALL, "--out=here"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "here"]
+    saved = yaml.safe_load(next((tmp_path / "here").rglob("config.yaml")).read_text())["trainer"]["callbacks"]
+    names = [each["class_path"].rpartition(".")[2] for each in saved]
+    assert names == ["StudentEvaluation", "SyntheticSetExport", "DistillCheckpoint", "StepProgress"]
+    assert saved[0]["init_args"]["architectures"] == ["mlp"]
+    assert saved[0]["init_args"]["students"] == 2
+    assert saved[1]["init_args"]["dirpath"] == "here"
+    assert (tmp_path / "here" / "best" / "set.safetensors").exists()
+
+
+def test_a_configuration_that_exports_nothing_is_left_alone_and_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    main([*FIT, "--trainer.logger=false", "--trainer.callbacks+=StudentEvaluation",
+          "--trainer.callbacks.architectures=[mlp]", *SMALL])  # fmt: skip
+    assert "no set was exported; --out FOLDER exports it" in caplog.text
+    assert not list(tmp_path.rglob("set.safetensors"))
+
+
+def test_no_export_writes_no_set(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    main([*FIT, "--no_export", "--trainer.logger=false", "--trainer.enable_checkpointing=false"])
+    assert not list(tmp_path.rglob("set.safetensors"))
+    assert "no set was exported" in caplog.text
+
+
+def test_runs_of_a_sweep_get_a_folder_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    for run in ("one", "two"):
+        monkeypatch.setenv("WANDB_RUN_ID", run)
+        main([*FIT, *SMALL, "--trainer.logger=false"])
+    assert sorted(path.name for path in (tmp_path / "runs" / "digits_dm").iterdir()) == ["one", "two"]
+    assert {"best/set.safetensors", "checkpoints/last.ckpt"} <= files(tmp_path / "runs" / "digits_dm" / "two")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--out=here", "--no_export"], "--out here and --no_export contradict each other; leave one out"),
+        (["--students=0"], "students=0"),
+        (["--protocol=fast"], "unknown protocol 'fast'"),
+        (["--model=dn"], "dn"),
+    ],
+)
+def test_bad_options_are_one_line_before_work(options, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main([*FIT, *options])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+    assert not list(tmp_path.rglob("set.safetensors"))
+
+
+def test_out_belongs_to_fit(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["validate", "--model=DMDistiller", "--data=DigitsDataModule", f"--out={tmp_path}"])
+    assert stop.value.code == 2
+    assert "--out is an option of fit, not of validate; leave it out" in capsys.readouterr().err
+
+
+def test_help_of_fit_begins_with_what_matters(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--help"])
+    assert stop.value.code == 0
+    beginning = capsys.readouterr().out[:1500]
+    for option in ("--model dm", "--data FolderDataModule", "--out runs/NAME", "--students 3"):
+        assert option in beginning
