@@ -133,7 +133,10 @@ if TYPE_CHECKING:
     from lightning_distill.sets.inspection.run import (
         inspect_set as inspect_set,
     )
-    from lightning_distill.sets.storage import (
+    from lightning_distill.sets.loaded_set import (
+        LoadedSet as LoadedSet,
+    )
+    from lightning_distill.sets.loaded_set import (
         load_set as load_set,
     )
     from lightning_distill.sets.storage import (
@@ -163,6 +166,7 @@ _EXPORTS = {
     "FunctionalNetwork": "functional.network",
     "IDMDistiller": "distillers",
     "KRRDistiller": "distillers",
+    "LoadedSet": "sets.loaded_set",
     "MNISTDataModule": "data",
     "MTTDistiller": "distillers",
     "MedMNIST3DDataModule": "data",
@@ -186,7 +190,7 @@ _EXPORTS = {
     "inspect_set": "sets.inspection.run",
     "list_distillers": "distillers.registry",
     "list_networks": "networks",
-    "load_set": "sets.storage",
+    "load_set": "sets.loaded_set",
     "load_teachers": "evaluation.teacher_file",
     "paired_bootstrap": "evaluation.metrics.intervals",
     "relabel": "evaluation.relabel",
@@ -211,5 +215,5 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted({*globals(), *_EXPORTS})
+    """List the public names, before they are imported too, and no helper of this file."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

@@ -140,7 +140,7 @@ MODULES = {
     "objectives.labels": "objectives.multi_label",
     "objectives.mean_embedding": "objectives.distribution_matching",
     "objectives.trajectory": "objectives.trajectory_matching",
-    "pictures": "visualization.image_grid",
+    "pictures": "sets.image_grid",
     "precision": "utils.precision",
     "presets": "augmentation.presets",
     "real": "distillers.real_batch",
@@ -155,6 +155,7 @@ MODULES = {
     "training_set": "sets.labeled_set",
     "trajectories": "distillers.mtt.experts",
     "unroll": "functional.unroll",
+    "visualization.image_grid": "sets.image_grid",
 }
 
 #: Columns of result files. Files with the old columns are still read.

@@ -43,6 +43,8 @@ class DataSpec:
             unknown.
         combinations: Frequent label combinations of multi-label data, rows of K zeros and ones. They take the role of
             classes in balanced batches and in a synthetic set. Empty for all other tasks.
+        resize: Method by which images of other sizes were brought to ``shape``: ``stretch``, ``crop``, ``pad`` or
+            ``none`` (files of equal size), see `sets.preparation`. Empty if unknown.
 
     Example:
         >>> spec = DataSpec("toy", (1, 8, 8), ("benign", "malignant"), mean=(100.0,), std=(50.0,), task="binary")
@@ -66,12 +68,13 @@ class DataSpec:
     source: str = "user arrays"
     intensity_scale: str = ""
     combinations: tuple[tuple[int, ...], ...] = ()
+    resize: str = ""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a description that cannot be true."""
         if self.task not in get_args(Task):
             raise ValueError(f"unknown task {self.task!r}; use one of {', '.join(get_args(Task))}")
-        for text in (self.name, self.source, self.license, self.intensity_scale, *self.class_names):
+        for text in (self.name, self.source, self.license, self.intensity_scale, self.resize, *self.class_names):
             if not text.isprintable():
                 raise ValueError(f"the name {text!r} has characters that cannot be printed; rename it")
         if not self.class_names:
@@ -164,7 +167,7 @@ class DataSpec:
     def to_dict(self) -> dict[str, object]:
         """Convert to lists, strings and numbers, for JSON and for ``weights_only`` checkpoints."""
         state = {FILE_KEYS.get(key, key): _tuples_to_lists(value) for key, value in asdict(self).items()}
-        return {key: value for key, value in state.items() if key != "combinations" or value}
+        return {key: value for key, value in state.items() if key not in ("combinations", "resize") or value}
 
     @classmethod
     def from_dict(cls, state: dict[str, object]) -> DataSpec:

@@ -104,7 +104,8 @@ def test_public_names_are_the_inventory():
     assert sorted(lightning_distill.__all__) == [
         "ArrayDataModule", "BalancedDataModule", "CombinedDataModule", "DCDistiller", "DMDistiller", "DSADistiller",
         "DataSpec", "DigitsDataModule", "DistillCheckpoint", "Distiller", "ExpertTrajectoryRecorder",
-        "FolderDataModule", "FunctionalNetwork", "IDMDistiller", "KRRDistiller", "MNISTDataModule", "MTTDistiller",
+        "FolderDataModule", "FunctionalNetwork", "IDMDistiller", "KRRDistiller", "LoadedSet", "MNISTDataModule",
+        "MTTDistiller",
         "MedMNIST3DDataModule", "MedMNISTDataModule", "NpzDataModule", "Predictions", "Protocol", "RealBatch",
         "SitesDataModule", "StudentEvaluation", "SyntheticImageLogger", "SyntheticSet", "SyntheticSetExport",
         "TeacherEnsemble", "__version__", "audit_set", "check_distiller", "create_network", "distill", "evaluate",

@@ -54,11 +54,13 @@ def smaller(code: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty working folder with a tiny BreastMNIST file."""
+    """A working folder with a tiny BreastMNIST file and a received set."""
     arrays = {}
     for seed, split in enumerate(("train", "val", "test")):
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = blobs(2, 6, 28, 1, seed)
     np.savez(tmp_path / "breastmnist.npz", **arrays)
+    spec = DataSpec("toy", (1, 8, 8), ("a", "b"), (100.0,), (50.0,))
+    save_set(tmp_path / "received", LabeledSet(torch.zeros(2, 1, 8, 8).byte(), torch.tensor([0, 1]), spec), {})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path))
     return tmp_path

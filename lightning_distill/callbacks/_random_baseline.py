@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
+from numpy.typing import NDArray
+from torch import Tensor
 
-from lightning_distill.callbacks._data_source import training_images
-from lightning_distill.callbacks._image_space import statistics_for
+from lightning_distill.callbacks._data_source import TrainingArrays, TrainingStream, training_data
+from lightning_distill.callbacks._image_space import ImageSpace, statistics_for
 from lightning_distill.callbacks.evaluated_set import EvaluatedSet
 from lightning_distill.callbacks.progress import student_progress
 from lightning_distill.data.batches import BatchFormat
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedStudents, coreset_sampler
+from lightning_distill.evaluation.reservoir import ClassReservoirs
 from lightning_distill.spec import DataSpec
 
 
@@ -63,16 +70,13 @@ class RandomBaseline:
             sharded: Whether each rank trains its share of the students.
         """
         try:
-            arrays, space = training_images(trainer, pl_module, evaluated.train_spec, batch_format)
-            evaluated.check_space(space)
-            counts, spec = _counts(evaluated.data), statistics_for(space, evaluated.train_spec)
-            _refuse_empty_groups(arrays[1], counts, spec)
+            data = training_data(trainer, pl_module, evaluated.train_spec, batch_format)
+            sampler = _sampler(data, evaluated, evaluator)
         except (ValueError, TypeError) as error:
             if not self._warned:
                 rank_zero_warn(f"acc_gain_over_random is not measured: {error}; random_baseline=False turns it off")
             self._warned = True
             return None
-        sampler = coreset_sampler("random", arrays, counts, spec, evaluator.seeds[0])
         epochs = evaluator.epochs_on_this_rank(sharded)
         with student_progress(trainer, epochs, "students of random subsets") as on_epoch:
             return evaluator.train(sampler, device=pl_module.device, bf16=bf16, on_epoch=on_epoch, sharded=sharded)
@@ -92,9 +96,30 @@ def _counts(data: LabeledSet) -> list[int]:
     return counts
 
 
-def _refuse_empty_groups(labels: object, counts: list[int], spec: DataSpec) -> None:
+def _sampler(
+    data: TrainingArrays | TrainingStream, evaluated: EvaluatedSet, evaluator: StudentEvaluator
+) -> Callable[[int], LabeledSet]:
+    """Return a sampler of a random subset for each student; a stream is read in one pass."""
+    counts, seed, spec = _counts(evaluated.data), evaluator.seeds[0], evaluated.train_spec
+    if isinstance(data, TrainingArrays):
+        evaluated.check_space(data.space)
+        available = torch.bincount(torch.as_tensor(data.groups), minlength=len(counts)).tolist()
+        _refuse_empty_groups(available, counts, spec)
+        return coreset_sampler("random", (data.images, data.groups), counts, statistics_for(data.space, spec), seed)
+    reservoirs, spaces = ClassReservoirs(counts, seed, len(evaluator.seeds)), []
+
+    def visit(images: Tensor, groups: NDArray[np.int64], space: ImageSpace) -> None:
+        evaluated.check_space(space)
+        spaces.append(space)
+        reservoirs.add(images.numpy(), groups)
+
+    data.scan(spec, visit)
+    _refuse_empty_groups(reservoirs.seen, counts, spec)
+    return partial(reservoirs.sample, statistics_for(spaces[0], spec))
+
+
+def _refuse_empty_groups(available: Sequence[int], counts: Sequence[int], spec: DataSpec) -> None:
     """Raise ValueError for a group of the set without training images."""
-    available = torch.bincount(torch.as_tensor(labels), minlength=len(counts)).tolist()
     names = spec.balance_groups
     if empty := [name for name, wanted, has in zip(names, counts, available, strict=False) if wanted > 0 and has == 0]:
         raise ValueError(f"no training images of {empty[0]!r}")

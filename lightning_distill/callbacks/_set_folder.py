@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.picture_file import write_picture
 from lightning_distill.sets.storage import SET, Card, check_writable, mend_set, read_set, save_set
 from lightning_distill.utils.atomic_files import write_files_atomically
 from lightning_distill.utils.locks import claim_folder, release_folder
@@ -42,6 +44,7 @@ class SetFolder:
             self._owned = True
         for name in (BEST, LAST):
             mend_set(self.path / name)
+            self.draw(name)
 
     def close(self) -> None:
         """Release the folder."""
@@ -62,6 +65,13 @@ class SetFolder:
         path = save_set(self.path / name, labeled_set, card)
         if name == BEST:
             self.best_file = path.read_bytes()
+        self.draw(name)
+
+    def draw(self, name: str) -> None:
+        """Write the picture of the set of this name, unless it is there; a set that cannot be read has none."""
+        if self.has(name):
+            with suppress(ValueError):  # its reader refuses it
+                write_picture(self.path / name, *read_set(self.path / name))
 
     def restore_best(self) -> bool:
         """Write the best set again where it is missing or differs; return whether it did."""
@@ -71,4 +81,5 @@ class SetFolder:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_files_atomically({path: self.best_file})
         mend_set(path.parent)
+        self.draw(BEST)
         return True

@@ -41,8 +41,9 @@ from lightning_distill.utils.rng import isolated_rng
 class SyntheticSetExport(RenamedArguments, Callback):
     """Write the set to ``dirpath/last`` after every validation and at the end, and the best one to ``dirpath/best``.
 
-    Each folder holds ``set.safetensors``, which contains its card, and a copy of the card as ``card.json``. W&B gets
-    the best set as an artifact at the end. The best set is selected by validation scores; cards hold no test scores.
+    Each folder holds ``set.safetensors``, which contains its card, a copy of the card as ``card.json``, and a picture
+    ``grid.png``. W&B gets the best set as an artifact at the end. The best set is selected by validation scores; cards
+    hold no test scores.
 
     At the end of ``fit`` the exported set (the best one, else the last) is compared with its start and with selected
     real images of the same number, all by the same new students of the run's `StudentEvaluation` on the validation
@@ -235,6 +236,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         """Add entries to the card of the exported set, log the set, and print where it is and what it gains."""
         folder, (data, card) = self.dirpath / name, self._sets.read(name)
         save_set(folder, data, {**card, **entries})
+        self._sets.draw(name)
         log_artifact(trainer.loggers, f"distilled-{pl_module.synthetic.spec.name}", folder)
         rank_zero_info(f"Set written to {folder / SET}")
         if self.gain is not None:
@@ -246,6 +248,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         relabelled = self._labels.export(*self._sets.read(name), device)
         if relabelled is not None:
             save_set(self.dirpath / name, *relabelled)
+            self._sets.draw(name)
 
     @rank_zero_only
     def _write(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:

@@ -42,9 +42,11 @@ class StudentEvaluation(RenamedArguments, Callback):
     ``EarlyStopping`` and ``trainer.test(ckpt_path="best")`` work unchanged.
 
     Steps, batches, random streams and metrics of the project are those without the callback. Its training loader is
-    not iterated: the random baseline reads the data set behind it, with transforms, on a copy and at most 1 GiB. Where
-    that is not possible (an ``IterableDataset`` without a length, several training loaders), a warning says why and the
-    gain is not logged.
+    not iterated: the random baseline reads the data set behind it once, with transforms, on a copy, and at most 1 GiB
+    of images. Memory holds a batch of 64 images and the subsets, ``students`` times the images of the set: for 4,000
+    float32 images of 3x112x112 and three students of 20 images 68 MiB more than without the baseline. Where that is not
+    possible (an ``IterableDataset`` without a length, several training loaders), a warning says why and the gain is not
+    logged.
 
     Batches of a data module with a ``spec``, such as `ArrayDataModule`, and integer batches are in pixel units; the
     callback normalises them by the statistics that the students were trained with. Float batches of any other loader

@@ -10,6 +10,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from lightning_distill.commands._console import plain_console
 from lightning_distill.sets.card import SOFT_LABELS, UNCHANGED, make_card, privacy_warning, strictest_warning
 from lightning_distill.sets.merge import merge_sets
+from lightning_distill.sets.picture_file import write_picture
 from lightning_distill.sets.storage import check_writable, read_set, save_set
 from lightning_distill.sets.training_images import ENTRY
 
@@ -59,6 +60,7 @@ def concat(sets: list[str], *, out: str = "concat", lr: float | None = None) -> 
         card[ENTRY] = known
     card |= {"warning": "".join([warning, *soft]), "sources": sources}
     path = save_set(out, both, card)
+    write_picture(path.parent, *read_set(path))
     if start == UNCHANGED:
         rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
     counts = torch.bincount(both.labels, minlength=len(both.spec.balance_groups)).tolist()

@@ -30,7 +30,8 @@ from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.card import REDUCED, UNCHANGED, make_card
 from lightning_distill.sets.coresets import Ratio, Space, check_labels, check_method, counts_for_ratio
 from lightning_distill.sets.formation import validate_formation
-from lightning_distill.sets.storage import check_writable, save_set
+from lightning_distill.sets.picture_file import write_picture
+from lightning_distill.sets.storage import check_writable, read_set, save_set
 from lightning_distill.sets.synthetic import SmallClass, images_per_class, limit_to_available
 from lightning_distill.sets.training_images import ENTRY, hash_training_images
 
@@ -141,6 +142,7 @@ def coreset(
     card = make_card(method, hyper_parameters, {}, UNCHANGED if formation == 1 else REDUCED, 0, soft_labels=record)
     card[ENTRY] = hash_training_images(data.splits["train"][0])
     path = save_set(out, stored, card)
+    write_picture(path.parent, *read_set(path))
     rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")
     labelled = f", labelled by {record_text(record)}" if record else ""
     count = f"{len(selected.targets)} real images of {spec.name}"

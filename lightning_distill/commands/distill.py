@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -18,9 +17,9 @@ from lightning_distill.commands.report import report
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.portfolio import DistillResult
 from lightning_distill.portfolio.state import PortfolioState
+from lightning_distill.sets.picture_file import write_picture
 from lightning_distill.sets.storage import read_set
 from lightning_distill.utils.errors import NoGainError
-from lightning_distill.visualization.image_grid import image_grid
 
 
 def distill(
@@ -47,9 +46,8 @@ def distill(
     table = LiveTable(console)
     with Live(table, console=console, refresh_per_second=2) if console.is_terminal else nullcontext():
         result = portfolio.distill(data, out=out, on_update=table.update, on_state=table.watch, **options)
-    synthetic, _ = read_set(result.path)
     folder = Path(out)
-    Image.fromarray(image_grid(synthetic.pixels, synthetic.labels, synthetic.spec)).save(folder / "grid.png")
+    write_picture(folder, *read_set(result.path))
     report([out], out=str(folder / "report.html"), data=data)
     console.print(f"{result.path}: {result.bytes:,} bytes, {result.seconds:.0f} s", soft_wrap=True, highlight=False)
     console.print(result.gain.sentence(), soft_wrap=True, highlight=False)

@@ -15,16 +15,16 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.networks.factory import check_network
 from lightning_distill.report.guard import gain_facts, resemblance_facts
 from lightning_distill.report.redact import plain
+from lightning_distill.sets.image_grid import image_grid
 from lightning_distill.sets.inspection.run import Inspection, inspect_set
 from lightning_distill.sets.storage import Card, check_file_writable
 from lightning_distill.sets.training_images import ENTRY
 from lightning_distill.utils.atomic_files import write_files_atomically
-from lightning_distill.visualization.image_grid import image_grid
 
 #: Entries of the card that are shown, and their labels.
 FACTS = {
     "method": "method", "start": "initial images", "steps": "steps", "date": "date", "exported": "exported",
-    "soft_labels": "soft labels", "augmentation": "valid augmentation", "use": "use",
+    "soft_labels": "soft labels", "preparation": "preparation", "augmentation": "valid augmentation", "use": "use",
 }  # fmt: skip
 #: Lines of an audit that are shown.
 AUDIT_LINES = 20

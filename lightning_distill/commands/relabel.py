@@ -13,6 +13,7 @@ from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.teacher_file import save_teachers as write_teachers
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.card import relabelled_card
+from lightning_distill.sets.picture_file import write_picture
 from lightning_distill.sets.storage import check_writable, read_set, save_set
 
 
@@ -89,6 +90,7 @@ def relabel(
         write_teachers(save_teachers, trained)
     soft, record = library.relabel(labeled_set, teachers=trained, views=views, prior=prior, seed=seed, device=device)
     path = save_set(out, soft, relabelled_card(card, record))
+    write_picture(path.parent, *read_set(path))
     plain_console().print(
         f"{len(soft.labels)} images labelled by {library.record_text(record)}: {path}", soft_wrap=True
     )

@@ -24,7 +24,7 @@ from lightning_distill.data.checks.groups import (
 )
 from lightning_distill.data.checks.splits import RawSplits, Split, carve_out, select_rows
 from lightning_distill.data.combination_classes import combinations_to_classes
-from lightning_distill.data.describe import DataInfo, describe
+from lightning_distill.data.describe import DataInfo, describe, summary
 from lightning_distill.data.loaders import ClassBalancedLoader, SequentialLoader
 from lightning_distill.spec import DataSpec, Task
 from lightning_distill.utils.lazy_arrays import take
@@ -129,7 +129,7 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         self.real_per_class, self.batch_size = real_per_class, batch_size
         self.steps_per_epoch, self.seed = steps_per_epoch, seed
         self.min_combination, self.combinations_as_classes = min_combination, combinations_as_classes
-        self.splits: dict[str, Split] = {}
+        self._splits: dict[str, Split] = {}
         self.on_overlap: OnOverlap = on_overlap
         #: Group number of each image by split, ``(N,)``: equal for images of one patient or lesion, in all splits.
         #: Empty where groups are unknown.
@@ -143,9 +143,24 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
     @property
     def spec(self) -> DataSpec:
         """Shape, classes and pixel statistics of the data. Loads the data on first use."""
-        self.setup()
+        self._load()
         assert self._spec is not None
         return self._spec
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """Images ``(N, C, H, W)`` and labels of ``train``, ``val`` and ``test``. Loads the data on first use."""
+        self._load()
+        return self._splits
+
+    @splits.setter
+    def splits(self, splits: dict[str, Split]) -> None:
+        self._splits = splits
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the data have been loaded; ``repr`` and this property never load them."""
+        return self._spec is not None
 
     @property
     def has_images(self) -> bool:
@@ -178,18 +193,18 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         if self._spec is not None:
             return
         raw = self.load_splits()
-        self.splits, self.groups = raw.splits, raw.groups
+        self._splits, self.groups = raw.splits, raw.groups
         for split, rows in resolve_overlaps(self.groups, self.on_overlap).items():
-            select_rows(self.splits, self.groups, split, split, rows)
-        if "val" not in self.splits:
-            labels = self.splits["train"][1]
+            select_rows(self._splits, self.groups, split, split, rows)
+        if "val" not in self._splits:
+            labels = self._splits["train"][1]
             train, val = carve_out(labels, self.val_fraction, self.seed, self.groups.get("train"))
-            select_rows(self.splits, self.groups, "val", "train", val)
-            select_rows(self.splits, self.groups, "train", "train", train)
+            select_rows(self._splits, self.groups, "val", "train", val)
+            select_rows(self._splits, self.groups, "train", "train", train)
         if self.combinations_as_classes:
-            if self.splits["train"][1].ndim == 1:
+            if self._splits["train"][1].ndim == 1:
                 raise ValueError("combinations_as_classes=True, but the labels are single ones; omit this option")
-            self._class_names = combinations_to_classes(self.splits, self.groups, self._describe())
+            self._class_names = combinations_to_classes(self._splits, self.groups, self._describe())
         self._spec = self._describe()
         hparams = {"dataset": self._spec.name, "source": self._spec.source, "real_per_class": self.real_per_class}
         self.save_hyperparameters(hparams)  # shown by loggers: contains no local path
@@ -239,7 +254,6 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
 
     def all_train_arrays(self) -> Split:
         """All training images ``(N, C, H, W)`` in pixel units, with labels ``(N,)`` or 0/1 targets ``(N, L)``."""
-        self.setup()
         return self.splits["train"]
 
     def describe_training_data(self) -> dict[str, Any]:
@@ -276,10 +290,22 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         return SequentialLoader(*self._split("test"), batch_size=self.batch_size)
 
     def _split(self, split: str) -> Split:
-        self.setup()
         if split not in self.splits:
             raise ValueError(f"{self.spec.name} has no {split} split; pass {split}=(images, labels)")
         return self.splits[split]
+
+    def __repr__(self) -> str:
+        """Return classes, shape, splits and source in one line; without loading, if the data are not loaded yet."""
+        return f"{type(self).__name__}({summary(self._info, self._spec, self._splits)})"
+
+    __str__ = __repr__  # Lightning's makes every loader, which loads the data
+
+    def _load(self) -> None:
+        """Prepare and set up the data where no trainer does."""
+        if self._spec is None:
+            if self.trainer is None:
+                self.prepare_data()
+            self.setup()
 
     def _num_steps(self) -> int:
         """Return the number of training batches in an epoch."""
@@ -292,4 +318,4 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
 
     def _describe(self) -> DataSpec:
         """Build the `DataSpec` from the checked splits."""
-        return describe(self._info, self.splits, self._class_names, self.min_combination)
+        return describe(self._info, self._splits, self._class_names, self.min_combination)

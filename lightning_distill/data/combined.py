@@ -86,6 +86,7 @@ class CombinedDataModule(ArrayDataModule):
             name="+".join(names),
             license=" + ".join(dict.fromkeys(spec.license for spec in specs)),
             source=" + ".join(dict.fromkeys(spec.source for spec in specs)),
+            resize=specs[0].resize if len({spec.resize for spec in specs}) == 1 else "",
         )
         return {split: self._draw(split) for split in ("train", "val", "test")}
 

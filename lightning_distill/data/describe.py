@@ -12,6 +12,9 @@ from lightning_distill.data.checks.label_combinations import frequent_combinatio
 from lightning_distill.data.checks.splits import Split, check_splits
 from lightning_distill.spec import FLOAT16_MAX, DataSpec, Task
 
+#: Number and length of the class names that `summary` lists.
+LISTED, LONGEST = 10, 30
+
 
 @dataclass(frozen=True)
 class DataInfo:
@@ -23,6 +26,7 @@ class DataInfo:
         augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
         license: License of the data.
         source: Origin of the data, shown in cards and tables.
+        resize: Method by which images were brought to one size, see `DataSpec.resize`.
     """
 
     name: str
@@ -30,6 +34,27 @@ class DataInfo:
     augmentation: str
     license: str
     source: str
+    resize: str = ""
+
+
+def summary(info: DataInfo, spec: DataSpec | None, splits: Mapping[str, Split]) -> str:
+    """Describe a data module in one line.
+
+    Args:
+        info: Description that does not depend on pixels.
+        spec: Specification of the data; ``None`` if they are not loaded.
+        splits: Images and labels by split.
+    """
+    if spec is None:
+        return f"{info.name}, not loaded yet: .splits or .spec loads it"
+    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in spec.class_names[:LISTED]]
+    more = ", ..." if spec.num_classes > LISTED else ""
+    counts = ", ".join(f"{split} {len(labels):,}" for split, (_, labels) in splits.items())
+    shape = "x".join(map(str, spec.shape))
+    return (
+        f"{spec.name}, {shape} {spec.storage_dtype}, {spec.num_classes} classes: {', '.join(names)}{more}; "
+        f"{counts or 'no images'}; {spec.task}, {spec.source}"
+    )
 
 
 def describe(
@@ -82,4 +107,5 @@ def describe(
         license=info.license,
         source=info.source,
         combinations=() if labels.ndim == 1 else frequent_combinations(labels, min_combination),
+        resize=info.resize,
     )

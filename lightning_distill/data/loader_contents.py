@@ -23,6 +23,8 @@ from lightning_distill.utils.state_copy import copy_state
 
 #: Function that returns images and labels of a batch; the second argument is the name of the split.
 ToPair = Callable[[object, str], tuple[Tensor, Tensor]]
+#: Function of images and labels of a batch.
+Visit = Callable[[Tensor, Tensor], None]
 Rows = NDArray[np.int64]
 #: Images that are read together.
 CHUNK = 64
@@ -30,9 +32,7 @@ CHUNK = 64
 SHARED = (Trainer, LightningModule)
 
 
-def read_loader(
-    loader: object, split: str, to_pair: ToPair, *, seed: int = 0, max_bytes: int | None = None
-) -> tuple[Tensor, Tensor]:
+def read_loader(loader: object, split: str, to_pair: ToPair, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Return images and labels of the data set behind a loader, on the CPU and in the order of the data set.
 
     Samplers, ``shuffle``, ``drop_last`` and worker processes are not used, except for samplers of a part of the data
@@ -43,8 +43,7 @@ def read_loader(
         loader: ``DataLoader``, loader of this package, or list of batches.
         split: Name of the split in error messages.
         to_pair: Function that returns images and labels of a batch.
-        seed: Seed of random transforms and of the selection for ``max_bytes``.
-        max_bytes: Largest total size of the images. Of a larger data set, images are selected at random.
+        seed: Seed of random transforms.
 
     Returns:
         Images ``(N, C, H, W)`` in the dtype of the batches, and labels.
@@ -54,21 +53,48 @@ def read_loader(
             length, which may be endless.
         ValueError: No images, or images of several shapes.
     """
-    loader = _single(loader, split)
+    loader = single_loader(loader, split)
     if isinstance(loader, SequentialLoader):
         return torch.from_numpy(np.asarray(loader.images[:])), torch.from_numpy(loader.labels)
     if isinstance(loader, ClassBalancedLoader):
         return torch.from_numpy(np.asarray(loader.images[:])), torch.from_numpy(class_numbers(loader))
-    with isolated_streams(seed):
-        pairs = [
-            tuple(item.cpu() for item in to_pair(batch, split)) for batch in _batches(loader, split, seed, max_bytes)
-        ]
-    if not pairs:
-        raise ValueError(f"the {split} loader yields no batches; check its data set")
-    shapes = {tuple(images.shape[1:]) for images, _ in pairs}
-    if len(shapes) > 1:
-        raise ValueError(f"the {split} loader yields images of several shapes, {sorted(shapes)[:2]}; resize them")
+    pairs: list[tuple[Tensor, Tensor]] = []
+    scan_loader(loader, split, to_pair, lambda images, labels: pairs.append((images, labels)), seed=seed)
     return torch.cat([images for images, _ in pairs]), torch.cat([labels for _, labels in pairs])
+
+
+def scan_loader(
+    loader: object, split: str, to_pair: ToPair, visit: Visit, *, seed: int = 0, max_bytes: int | None = None
+) -> None:
+    """Show the images of the data set behind a loader to a function, batch by batch; one batch is in memory.
+
+    The rows, their order and the random streams are those of `read_loader`.
+
+    Args:
+        loader: ``DataLoader``, or list of batches.
+        split: Name of the split in error messages.
+        to_pair: Function that returns images and labels of a batch.
+        visit: Function of images ``(n, C, H, W)`` and labels on the CPU.
+        seed: Seed of random transforms and of the selection for ``max_bytes``.
+        max_bytes: Largest total size of the images that are read. Of a larger data set, images are selected at random.
+
+    Raises:
+        TypeError: A loader of an unknown kind, several loaders, or a data set that can only be iterated and has no
+            length, which may be endless.
+        ValueError: No images, or images of several shapes.
+    """
+    shapes: set[tuple[int, ...]] = set()
+    with isolated_streams(seed):
+        for batch in _batches(single_loader(loader, split), split, seed, max_bytes):
+            images, labels = (item.cpu() for item in to_pair(batch, split))
+            shapes.add(tuple(images.shape[1:]))
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"the {split} loader yields images of several shapes, {sorted(shapes)[:2]}; resize them"
+                )
+            visit(images, labels)
+    if not shapes:
+        raise ValueError(f"the {split} loader yields no batches; check its data set")
 
 
 def class_numbers(loader: ClassBalancedLoader) -> Rows:
@@ -124,7 +150,7 @@ def copy_or_same(thing: Any) -> tuple[Any, bool]:
         return thing, False
 
 
-def _single(loader: object, split: str) -> object:
+def single_loader(loader: object, split: str) -> object:
     """Return the only loader of a collection."""
     if isinstance(loader, CombinedLoader):
         loader = loader.flattened[0] if len(loader.flattened) == 1 else list(loader.flattened)

@@ -183,17 +183,42 @@ def groups_of(arrays: dict[str, Array]) -> dict[str, NDArray[np.int64]]:
     return number_groups(max(kinds, key=len))
 
 
+def class_names_of(arrays: dict[str, Array], name: str) -> list[str] | None:
+    """Names of the classes from an array ``class_names`` of strings, or None if there is none.
+
+    Args:
+        arrays: Arrays by name, as `read_npz` returns them.
+        name: File name for error messages.
+
+    Raises:
+        ValueError: If the array is not one row of different strings.
+    """
+    array = arrays.get("class_names")
+    if array is None:
+        return None
+    if array.dtype.kind not in "US" or array.ndim != 1:
+        raise ValueError(
+            f"class_names of {name} is {array.dtype} of the shape {array.shape}; write one string for each class, as "
+            "np.array(['benign', 'malignant'])"
+        )
+    names = [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in array.tolist()]
+    if repeated := next((text for text in names if names.count(text) > 1), None):
+        raise ValueError(f"class_names of {name} has {repeated!r} twice; every class needs a name of its own")
+    return names
+
+
 class NpzDataModule(ArrayDataModule):
     """Data module for an npz file with ``train_images``, ``train_labels`` and, optionally, ``val_*`` and ``test_*``.
 
     Arrays ``train_patient_id``, ``val_patient_id`` and ``test_patient_id`` (or ``_lesion_id``, ``_group``) name the
     patient or lesion of each image. A patient may then not be in two splits, a validation split is taken by whole
-    patients, and bootstrap intervals resample whole patients.
+    patients, and bootstrap intervals resample whole patients. An array ``class_names`` of strings names the classes.
 
     Args:
         path: Path of the npz file. Its name is not recorded anywhere.
         name: Name of the data set in cards, sets, checkpoints and tables.
-        class_names: Name of each class. ``None`` takes ``"0"``, ``"1"``, ...
+        class_names: Name of each class. ``None`` takes the array ``class_names`` of the file, else ``"0"``,
+            ``"1"``, ...
         augmentation: Name of a siamese augmentation in `presets.PRESETS` that is valid for the images.
         license: License of the data, recorded in the card.
         source: Origin of the data, shown in cards and tables.
@@ -266,4 +291,6 @@ class NpzDataModule(ArrayDataModule):
         """
         arrays = read_npz(self.path)
         self.groups = groups_of(arrays)
+        if self._class_names is None:
+            self._class_names = class_names_of(arrays, self.path.name)
         return splits_of(arrays, self.path.name)

@@ -151,7 +151,9 @@ class SitesDataModule(ArrayDataModule):
         shares = class_shares(spec.num_classes, self.shares, self.balance, self.seed)
         self._class_names = spec.class_names
         source = f"{spec.source}, site {self.site} of {len(self.shares)}"
-        self._info = DataInfo(f"{spec.name}_site{self.site}", spec.task, spec.augmentation, spec.license, source)
+        self._info = DataInfo(
+            f"{spec.name}_site{self.site}", spec.task, spec.augmentation, spec.license, source, spec.resize
+        )
         self.group_kind = self.whole.group_kind
         selected: dict[str, tuple[Array, Array] | None] = {}
         for split, (images, labels) in self.whole.splits.items():

@@ -37,6 +37,7 @@ from lightning_distill.networks.pretrained import model_of, weights_digests
 from lightning_distill.networks.resolve import resolve_networks
 from lightning_distill.sets.coresets import Ratio
 from lightning_distill.sets.synthetic import SmallClass, SyntheticSet
+from lightning_distill.utils.arguments import changed_settings
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
@@ -81,8 +82,8 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         ...     def losses(self, real):
         ...         for label in self.classes():
         ...             yield (real.of_class(label).mean(0) - self.synthetic.of_class(label).mean(0)).square().sum()
-        >>> MeanDistiller(ipc=1, lr=0.5).ipc
-        1
+        >>> MeanDistiller(ipc=1, lr=0.5)
+        MeanDistiller(ipc=1, lr=0.5, init='real', formation=1)
     """
 
     #: Names of the arguments that are local paths; they never enter checkpoints, logs or cards.
@@ -124,6 +125,14 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         given = {"lr": lr, "init": init, "formation": formation}
         self.preset, self.explicit = preset, {name: value for name, value in given.items() if value is not None}
         self.set_preset_arguments(preset_arguments(type(self), preset, ipc))
+
+    def __repr__(self) -> str:
+        """Return the settings that differ from the defaults, the recipe, and the set in one line."""
+        shown = changed_settings(type(self), dict(self.hparams))
+        recipe = {name: getattr(self, name) for name in ("lr", "init", "formation")}
+        parts = [f"{name}={value!r}" for name, value in {"ipc": self.ipc, **shown, **recipe}.items()]
+        made = [repr(self.synthetic)] if hasattr(self, "synthetic") else []
+        return f"{type(self).__name__}({', '.join([*parts, *made])})"
 
     @abstractmethod
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
@@ -176,6 +185,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         validate_data(datamodule.spec, self.trainer.precision, getattr(self, "synthetic", None))
         if hasattr(self, "synthetic"):
             self.resolve_preset(datamodule)
+            self.synthetic.init = self.synthetic.init or self.init
         else:
             self.synthetic = self.init_synthetic(datamodule)
         if stage == "fit":

@@ -129,7 +129,7 @@ class ShadowRun:
         spec = self.data.spec
         about = {
             "recipe": self.recipe.describe(),
-            "data": spec.to_dict(),
+            "data": replace(spec, resize="").to_dict(),  # a statement for receivers, no pixel depends on it
             "settings": {**self.settings, **({"public_statistics": True} if self.public_statistics else {})},
             "half": hashlib.sha256(np.packbits(self.halves[shadow]).tobytes()).hexdigest(),
         }

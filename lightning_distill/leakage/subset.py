@@ -49,7 +49,7 @@ class SubsetDataModule(ArrayDataModule):
         extra: Split | None = None,
         public_statistics: bool = False,
     ) -> None:
-        if not parent.splits:  # Lightning would take the arguments of this constructor for those of the parent
+        if not parent.is_loaded:  # Lightning would take the arguments of this constructor for those of the parent
             raise ValueError("the data module has no splits yet; call its setup() first")
         self._whole: DataSpec = parent.spec
         self._public_statistics = public_statistics

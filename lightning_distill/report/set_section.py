@@ -15,8 +15,8 @@ from lightning_distill.report.neighbours import NearestImages
 from lightning_distill.report.redact import plain, redact_paths
 from lightning_distill.report.runs import Run
 from lightning_distill.sets.card import privacy_warning
+from lightning_distill.sets.image_grid import image_grid
 from lightning_distill.visualization.format import bracket, estimate, spread
-from lightning_distill.visualization.image_grid import image_grid
 from lightning_distill.visualization.style import Picture, png_picture
 
 
@@ -163,6 +163,7 @@ def _facts(run: Run) -> dict[str, str]:
         "settings": plain(card.get("hyper_parameters")),
         "versions": plain(card.get("versions")),
         "use": plain(card.get("use")),
+        "preparation": plain(card.get("preparation")),
         "valid augmentation": plain(card.get("augmentation")),
         "sha256": plain(card.get("sha256")),
     }

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lightning_distill.sets.export.pixels import prepare
 from lightning_distill.sets.export.registry import FORMATS
-from lightning_distill.sets.storage import read_set
+from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.storage import Card, read_set
 
 
 def export_set(
@@ -40,13 +41,36 @@ def export_set(
         ValueError: The format is unknown, or does not hold the images.
         OSError: The folder cannot be written.
     """
+    check_target(out, to)
+    return export_loaded(*read_set(synthetic_set), out, to=to, decode=decode)
+
+
+def export_loaded(
+    data: LabeledSet, card: Card, out: str | os.PathLike[str], *, to: str = "imagefolder", decode: bool = True
+) -> Path:
+    """Write a set that was read before, see `export_set`.
+
+    Args:
+        data: Set in its storage dtype.
+        card: Card of the set.
+        out: Folder to write; it must not exist, or be empty.
+        to: Format, see `export_set`.
+        decode: Whether images with sub-images are decoded.
+
+    Returns:
+        The folder.
+    """
+    folder = check_target(out, to)
+    write_folder(folder, dict(FORMATS[to].write(prepare(data, card, FORMATS[to], decode))))
+    return folder
+
+
+def check_target(out: str | os.PathLike[str], to: str) -> Path:
+    """Return the folder to write; raise for an unknown format, or a folder with files."""
     if to not in FORMATS:
         raise ValueError(f"unknown format to={to!r}; use one of {', '.join(FORMATS)}")
-    out = Path(out)
-    check_empty(out)
-    data, card = read_set(synthetic_set)
-    write_folder(out, dict(FORMATS[to].write(prepare(data, card, FORMATS[to], decode))))
-    return out
+    check_empty(Path(out))
+    return Path(out)
 
 
 def check_empty(folder: Path) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from lightning_distill.sets.formation import decode
+from lightning_distill.sets.summary import describe_set
 from lightning_distill.spec import DataSpec
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LabeledSet:
     """Training set of a student.
 
@@ -29,6 +30,8 @@ class LabeledSet:
         >>> data = LabeledSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1]), spec)
         >>> data.targets.tolist()
         [0, 1]
+        >>> data
+        LabeledSet(2 images, 2 classes x 1, 1x8x8)
     """
 
     pixels: Tensor
@@ -37,6 +40,11 @@ class LabeledSet:
     soft_labels: Tensor | None = None
     lr: float | None = None
     formation: int = 1
+
+    def __repr__(self) -> str:
+        """Return number, classes and shape of the images in one line."""
+        soft = ", soft labels" if self.soft_labels is not None else ""
+        return f"LabeledSet({describe_set(self.labels, self.spec, self.formation)}{soft})"
 
     @property
     def targets(self) -> Tensor:

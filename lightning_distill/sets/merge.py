@@ -108,9 +108,17 @@ def _common(specs: Sequence[DataSpec], images: Sequence[int]) -> DataSpec:
         min_value=min(spec.min_value for spec in specs),
         max_value=max(spec.max_value for spec in specs),
         combinations=tuple(dict.fromkeys(row for spec in specs for row in spec.combinations)),
+        intensity_scale=_shared(spec.intensity_scale for spec in specs),
+        resize=_shared(spec.resize for spec in specs),
         augmentation=min((spec.augmentation for spec in specs), key=lambda preset: len(PRESETS[preset])),
     )
 
 
 def _listed(names: Iterable[str]) -> str:
     return " + ".join(dict.fromkeys(names))
+
+
+def _shared(texts: Iterable[str]) -> str:
+    """Return the text that all sets state; empty where they differ."""
+    different = set(texts)
+    return different.pop() if len(different) == 1 else ""

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from torch.utils.data import TensorDataset
 
 from lightning_distill.augmentation.presets import describe
 from lightning_distill.sets.arrays import Arrays as Arrays
@@ -27,6 +26,7 @@ from lightning_distill.sets.arrays import digest as digest
 from lightning_distill.sets.export.registry import find_export
 from lightning_distill.sets.formation import NUMPY_DECODER
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.preparation import describe_preparation
 from lightning_distill.sets.schema import check_card
 from lightning_distill.utils.atomic_files import remove_stale_temporaries
 from lightning_distill.utils.atomic_files import write_files_atomically as write_files_atomically
@@ -57,6 +57,7 @@ def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Pa
         card = {**card, "formation": data.formation, "decode": NUMPY_DECODER}
     augmentation = describe(data.spec.augmentation, data.spec.shape[0])
     card = {**card, "format": FORMAT, "data": data.spec.to_dict(), "augmentation": augmentation}
+    card["preparation"] = describe_preparation(data.spec)
     card["sha256"] = digest(arrays, card)
     text = json.dumps(card, indent=2, ensure_ascii=False)
     write_files_atomically({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
@@ -106,24 +107,6 @@ def set_file(path: str | os.PathLike[str]) -> Path | None:
     export = find_export(path)
     file = (path / SET if path.is_dir() else path) if export is None else export.path
     return file if file.is_file() else None
-
-
-def load_set(path: str | os.PathLike[str]) -> TensorDataset:
-    """Load a set as ``TensorDataset`` of normalised images ``(N, C, H, W)`` float32 and targets.
-
-    Targets are labels ``(N,)`` int64; soft labels ``(N, K)`` float32 for
-    ``torch.nn.functional.cross_entropy`` if the file has them; 0/1 rows ``(N, K)`` float32 for
-    ``binary_cross_entropy_with_logits`` if the data are multi-label. Sub-images are decoded, see `formation.decode`.
-
-    Args:
-        path: File ``set.safetensors``, the folder that contains it, or an export of a set, see `read_set`.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The file is not a set file, or was changed after it was written.
-    """
-    data = read_set(path)[0].decode()
-    return TensorDataset(data.spec.normalize(data.pixels), data.targets)
 
 
 def check_writable(folder: str | os.PathLike[str]) -> None:

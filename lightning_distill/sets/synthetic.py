@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from lightning_distill.sets import coresets
 from lightning_distill.sets.formation import decode, encode, validate_formation
+from lightning_distill.sets.image_grid import image_grid, png_bytes
+from lightning_distill.sets.summary import describe_set
 from lightning_distill.spec import FLOAT16_MAX, DataSpec
 
 SmallClass = Literal["error", "fewer", "repeat"]
@@ -33,12 +35,15 @@ class SyntheticSet(nn.Module):
         soft_label_logits: Parameter ``(N * f * f, K)`` float32 with logits of learned soft labels of the sub-images, or
             None.
         lr: Scalar parameter with the learned learning rate of a student, or None.
+        init: Initialisation of the images where it is known, see `from_real_data`.
 
     Example:
         >>> spec = DataSpec("demo", (1, 8, 8), ("a", "b"), mean=(127.0,), std=(64.0,))
         >>> synthetic = SyntheticSet(torch.tensor([0, 0, 1, 1]), spec)
         >>> synthetic.of_class(1).shape, synthetic.pixels().dtype
         (torch.Size([2, 1, 8, 8]), torch.uint8)
+        >>> synthetic
+        SyntheticSet(4 images, 2 classes x 2, 1x8x8)
     """
 
     labels: Tensor
@@ -48,6 +53,7 @@ class SyntheticSet(nn.Module):
     def __init__(self, labels: Tensor, spec: DataSpec, formation: int = 1) -> None:
         super().__init__()
         self.spec, self.formation = spec, formation
+        self.init: str | None = None
         self.images = nn.Parameter(torch.zeros(len(labels), *spec.shape))
         self.register_buffer("labels", labels)
         self.register_parameter("soft_label_logits", None)
@@ -59,6 +65,17 @@ class SyntheticSet(nn.Module):
     def __len__(self) -> int:
         """Return the number of stored images."""
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Return number, classes, shape and start of the images in one line."""
+        about = describe_set(self.labels.cpu(), self.spec, self.formation, {"start": self.init})
+        soft = ", learned soft labels" if self.soft_label_logits is not None else ""
+        return f"SyntheticSet({about}{soft}{', learned lr' if self.lr is not None else ''})"
+
+    def _repr_png_(self) -> bytes:
+        """Return a picture of the images as they are exported, for notebooks."""
+        images = decode(self.pixels().float(), self.formation).cpu()
+        return png_bytes(image_grid(images, self.decoded_labels.cpu(), self.spec))
 
     @property
     def decoded_labels(self) -> Tensor:
@@ -157,6 +174,7 @@ class SyntheticSet(nn.Module):
             rows = coresets.select(method, images, labels, synthetic.counts, spec, seed)
             values = encode(spec.normalize(torch.from_numpy(np.ascontiguousarray(images[rows]))), formation)
         synthetic.images.data.copy_(values)
+        synthetic.init = init
         return synthetic
 
 

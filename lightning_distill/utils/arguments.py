@@ -63,6 +63,29 @@ def check_number(
     raise ValueError(f"{name}={value!r}; it must be {what} {least}{'' if high == math.inf else f' to below {high:g}'}")
 
 
+def changed_settings(owner: type, values: Mapping[str, object]) -> dict[str, object]:
+    """Return the values that differ from the default of a constructor argument, for ``repr``.
+
+    Args:
+        owner: Class; arguments that its constructor passes on are looked up in its bases.
+        values: Values of arguments by name; other names are left out.
+
+    Example:
+        >>> class Base:
+        ...     def __init__(self, seed=0, momentum=0.5): ...
+        >>> class Child(Base):
+        ...     def __init__(self, steps=10, **options): ...
+        >>> changed_settings(Child, {"steps": 10, "seed": 3, "momentum": 0.5, "note": 1})
+        {'seed': 3}
+    """
+    defaults: dict[str, object] = {}
+    for base in reversed(owner.__mro__):
+        if "__init__" in vars(base):
+            parameters = inspect.signature(base.__init__).parameters  # type: ignore[misc]
+            defaults |= {name: parameter.default for name, parameter in parameters.items()}
+    return {name: value for name, value in values.items() if name in defaults and value != defaults[name]}
+
+
 def _resolve(annotation: object, function: Callable[..., Any]) -> object:
     """Return an annotation that may be a string; names that exist for type checkers only give None."""
     if not isinstance(annotation, str):

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import weakref
 from collections import namedtuple
 
 import numpy as np
@@ -27,8 +28,8 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from lightning_distill import StudentEvaluation
-from lightning_distill.evaluation import Protocol
+from lightning_distill import DMDistiller, StudentEvaluation
+from lightning_distill.evaluation import Protocol, coreset_sampler
 
 N = 64
 Y = torch.arange(N) % 2
@@ -574,6 +575,71 @@ def test_a_large_training_set_is_not_read_whole(make_trainer, monkeypatch):
     trainer.fit(Net(), loader(Counted(), batch_size=N), loader())
     assert len(read) - 3 * N == 1 + 15  # three epochs of the project; an image for its size, then 15 of 264 bytes
     assert "students/val/acc_gain_over_random" in trainer.callback_metrics
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_training_set_is_read_once_and_few_of_its_images_are_kept(make_trainer):
+    """A subset is drawn in one pass, whatever the number of students; no other image stays in memory."""
+    alive, most, read = [0], [0], []
+
+    class Counted(Dataset):
+        def __deepcopy__(self, memo):
+            raise TypeError("holds a file handle")
+
+        def __len__(self):
+            return 1000
+
+        def __getitem__(self, row):
+            read.append(row)
+            return X[row % N], Y[row % N]
+
+    def free(count):
+        alive[0] -= count
+
+    def collate(items):
+        images = torch.stack([image for image, _ in items])
+        alive[0] += len(images)
+        most[0] = max(most[0], alive[0])
+        weakref.finalize(images, free, len(images))
+        return images, torch.stack([label for _, label in items])
+
+    guest = students(students=3)
+    kept = []
+    train = guest.evaluator.train
+    guest.evaluator.train = lambda data, **options: kept.append([data(i) for i in range(3)]) or train(data, **options)
+    trainer = make_trainer(-1, callbacks=[guest], max_epochs=1, limit_train_batches=4)
+    trainer.fit(Net(), DataLoader(Counted(), 8, collate_fn=collate), loader())
+    assert read[-1001:] == [0, *range(1000)], "an image for its size, and one pass"
+    assert len(read) <= 1001 + 5 * 8, "the project's batches"
+    assert most[0] <= 3 * 64, "more than the batch that is made, the last one and the project's were alive"
+    subsets = kept[-1]
+    assert len({tuple(subset.pixels.flatten().tolist()) for subset in subsets}) == 3
+    for subset in subsets:
+        assert subset.labels.tolist() == [0] * 5 + [1] * 5
+        assert all(any(torch.equal(one, other) for other in X) for one in subset.pixels)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_baseline_of_an_own_data_module_is_drawn_from_its_arrays(make_trainer, make_data):
+    """The subsets are those of `coreset_sampler`, as in all tables."""
+    data, kept = make_data(real_per_class=4), []
+    guest = StudentEvaluation(PROTOCOL, students=2, architectures=["convnet_w16"])
+    train = guest.evaluator.train
+    guest.evaluator.train = lambda data, **options: kept.append([data(i) for i in range(2)]) or train(data, **options)
+    make_trainer(1, callbacks=[guest]).fit(DMDistiller(ipc=3, network="convnet_w16", formation=1), data)
+    sampler = coreset_sampler("random", data.train_arrays(), [3] * data.spec.num_classes, data.spec, 0)
+    for number in range(2):
+        assert torch.equal(kept[-1][number].pixels, sampler(number).pixels)
+        assert torch.equal(kept[-1][number].labels, sampler(number).labels)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_training_images_that_are_not_finite_are_named(make_trainer, bad):
+    images = X.clone()
+    images[40, 0, 3, 3] = bad
+    guest = students()
+    with pytest.warns(UserWarning, match="not measured: train image 40 has NaN or infinite pixels; mend or drop it"):
+        make_trainer(8, callbacks=[guest]).fit(Net(), loader(TensorDataset(images, Y)), loader())
 
 
 RANKS = """

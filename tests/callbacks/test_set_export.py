@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from PIL import Image
 
 from lightning_distill import DMDistiller, StudentEvaluation, SyntheticSetExport, load_set
+from lightning_distill.callbacks._set_folder import SetFolder
 from lightning_distill.sets.storage import read_set
 
 
@@ -99,7 +101,9 @@ def test_full_disk_during_export_keeps_the_previous_file(make_data, make_trainer
     with pytest.raises(OSError, match="No space"):
         run(make_data, make_trainer, tmp_path, students=False, steps=2)
     assert (tmp_path / "set" / "last" / "set.safetensors").read_bytes() == before
-    assert sorted(p.name for p in (tmp_path / "set" / "last").iterdir()) == ["card.json", "set.safetensors"]
+    assert sorted(p.name for p in (tmp_path / "set" / "last").iterdir()) == [
+        "card.json", "grid.png", "set.safetensors"
+    ]  # fmt: skip
 
 
 def test_float_data_are_shipped_as_float16(make_trainer, tmp_path):
@@ -126,3 +130,30 @@ def test_unknown_mode_is_refused(tmp_path):
 def test_a_renamed_log_key_is_refused_with_its_new_name(tmp_path):
     with pytest.raises(ValueError, match="monitor='val/gain_random' was renamed to 'val/acc_gain_over_random'"):
         SyntheticSetExport(str(tmp_path), monitor="val/gain_random")
+
+
+def test_a_picture_of_the_set_lies_beside_it(make_data, make_trainer, tmp_path):
+    run(make_data, make_trainer, tmp_path, steps=2)
+    for name in ("best", "last"):
+        loaded = load_set(tmp_path / "set" / name)
+        with Image.open(tmp_path / "set" / name / "grid.png") as picture:
+            assert picture.info["set sha256"] == loaded.card["sha256"]
+            assert np.array_equal(np.asarray(picture), np.asarray(loaded.show()))
+        assert min(loaded.show().size) > 2 * 96
+
+
+@pytest.mark.parametrize("damage", ["missing", "of another set", "cut off", "a text"])
+def test_a_picture_that_is_missing_or_wrong_is_drawn_again(make_data, make_trainer, tmp_path, damage):
+    run(make_data, make_trainer, tmp_path, students=False, steps=1)
+    path = tmp_path / "set" / "last" / "grid.png"
+    whole = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "of another set":
+        Image.new("RGB", (9, 9)).save(path)
+    else:
+        path.write_bytes(whole[:60] if damage == "cut off" else b"text")
+    folder = SetFolder(tmp_path / "set")
+    folder.open()
+    folder.close()
+    assert path.read_bytes() == whole

@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.loaded_set import load_set
 from lightning_distill.sets.schema import MAX_DEPTH, depth
-from lightning_distill.sets.storage import digest, load_set, read_set, save_set
+from lightning_distill.sets.storage import digest, read_set, save_set
 from lightning_distill.spec import DataSpec
 
 SPEC = DataSpec("toy", (1, 8, 8), ("a", "b", "c"), (100.0,), (50.0,))

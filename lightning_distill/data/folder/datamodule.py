@@ -21,11 +21,12 @@ from lightning_distill.data.folder.class_folders import list_folders
 from lightning_distill.data.folder.decode import DecodedFolder, DecodeOptions, OnError, decode
 from lightning_distill.data.folder.files import relative_permission_errors
 from lightning_distill.data.folder.index import Entry, shorten_list
-from lightning_distill.data.folder.resize import Color, Fit
+from lightning_distill.data.folder.resize import Color
 from lightning_distill.data.folder.table import Columns, list_table
 from lightning_distill.data.readers import ReadOptions, is_volume
 from lightning_distill.data.readers.windows import parse_windows
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.resize import Fit
 
 #: Defaults of the grouped options.
 DEFAULT_READ, DEFAULT_COLUMNS = ReadOptions(), Columns()
@@ -205,7 +206,8 @@ class FolderDataModule(ArrayDataModule):
         decoded = self._decode(entries)
         labels = self._label(entries)[decoded.files]
         groups, self.group_kind = _groups(entries, decoded)
-        self._info = replace(self._info, source=self._describe_source(entries))
+        resize = "none" if self.options.size is None else self.options.fit
+        self._info = replace(self._info, source=self._describe_source(entries), resize=resize)
         self._scale, self.skipped = decoded.scale, [entries[number].path for number in decoded.skipped]
         splits: dict[str, tuple[Array, Array] | None] = {}
         split_numbers = np.array([SPLITS.index(entry.split) for entry in entries])[decoded.files]

@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.progress import track
 
 from lightning_distill.data.checks.arrays import Array
-from lightning_distill.data.folder.resize import Color, Fit, PhotometricCheck, resize_to_square
+from lightning_distill.data.folder.resize import Color, PhotometricCheck, resize_to_square
 from lightning_distill.data.readers import ReadOptions, UnreadableFile, read_image
 from lightning_distill.data.readers.dicom import patient_of
 from lightning_distill.sets.storage import check_writable, write_files_atomically
+from lightning_distill.utils.resize import Fit
 
 OnError = Literal["error", "skip"]
 _VERSION = 3  # format version of the cache; caches of other versions are not read

@@ -6,16 +6,12 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
-from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.readers import DecodedImage, InvalidReadOption
 from lightning_distill.data.readers.base import INVERTED, Rescale
+from lightning_distill.utils.resize import Fit, resize_plane, to_grey, to_square
 
-Fit = Literal["stretch", "crop", "pad"]
 Color = Literal["keep", "grey", "rgb"]
-_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 weights of red, green and blue, as in pillow
 
 
 class PhotometricCheck:
@@ -99,32 +95,10 @@ def resize_to_square(image: DecodedImage, size: int | None, fit: Fit, color: Col
             f"color={color!r} cannot be combined with several windows (one channel each); remove one of the two options"
         )
     if color == "grey" and colour:
-        pixels = _round(pixels @ _LUMA, pixels.dtype)
+        pixels = to_grey(pixels)
     if color == "rgb" and not colour:
         pixels = np.stack([pixels] * 3, -1)
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)  # (frames, C, H, W)
     if size is not None and pixels.shape[-2:] != (size, size):
-        pixels = np.stack([[_resize(_square(plane, fit), size) for plane in frame] for frame in pixels])
+        pixels = np.stack([[resize_plane(to_square(plane, fit), (size, size)) for plane in frame] for frame in pixels])
     return replace(image, pixels=np.ascontiguousarray(pixels))
-
-
-def _square(plane: Array, fit: Fit) -> Array:
-    height, width = plane.shape
-    if fit == "stretch" or height == width:
-        return plane
-    edge = min(height, width) if fit == "crop" else max(height, width)
-    top, left = abs(height - edge) // 2, abs(width - edge) // 2
-    if fit == "crop":
-        return plane[top : top + edge, left : left + edge]
-    square = np.zeros((edge, edge), plane.dtype)
-    square[top : top + height, left : left + width] = plane
-    return square
-
-
-def _resize(plane: Array, size: int) -> Array:
-    image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-    return _round(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), plane.dtype)
-
-
-def _round(values: NDArray[np.floating], dtype: np.dtype[np.generic]) -> Array:
-    return np.rint(values).astype(dtype) if dtype.kind == "u" else values.astype(dtype)

@@ -123,8 +123,10 @@ def keep_expert(folder: Path, network: str, spec: DataSpec, training: dict[str, 
     """
     if (folder / CARD).exists():
         card = read_expert_card(folder)
-        data = {"scale": "", **card["data"]} if isinstance(card["data"], dict) else None  # older cards lack a scale
-        if (card["network"], data, card["training"]) != (network, spec.to_dict(), training):
+        known = spec.to_dict()
+        missing = {"scale": "", **({"resize": spec.resize} if spec.resize else {})}  # older cards lack these
+        data = {**missing, **card["data"]} if isinstance(card["data"], dict) else None
+        if (card["network"], data, card["training"]) != (network, known, training):
             raise ValueError(f"{folder} holds an expert of other settings, see its card.json; choose another --out")
     else:
         write_expert_card(folder, network, spec, training)
