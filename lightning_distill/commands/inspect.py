@@ -17,7 +17,7 @@ from lightning_distill.report.guard import gain_facts, resemblance_facts
 from lightning_distill.report.redact import plain
 from lightning_distill.sets.inspection.run import Inspection, inspect_set
 from lightning_distill.sets.storage import Card, check_file_writable
-from lightning_distill.sets.training_images import ENTRY
+from lightning_distill.sets.training_images import ENTRY, count_training_images
 from lightning_distill.utils.atomic_files import write_files_atomically
 from lightning_distill.visualization.image_grid import image_grid
 
@@ -153,10 +153,5 @@ def _print(console: Console, label: str, text: object) -> None:
 
 def _training_images(card: Card) -> dict[str, str]:
     """Return how many images the set was made from, by the hashes in its card."""
-    entry = card.get(ENTRY)
-    records = [each for each in entry if isinstance(each, dict)] if isinstance(entry, list) else []
-    numbers = [[each.get(name) for each in records] for name in ("count", "kept")]
-    if not records or not all(isinstance(number, int) for values in numbers for number in values):
-        return {}
-    count, kept = map(sum, numbers)
-    return {"training images": f"{count:,}, hashes of {kept:,} of them"}
+    count, kept = count_training_images(card.get(ENTRY))
+    return {"training images": f"{count:,}, hashes of {kept:,} of them"} if kept else {}
