@@ -75,7 +75,7 @@ def count_training_images(entry: object) -> tuple[int, int]:
         entry: Entry ``training_images`` of a card, from a file that anybody may have written.
     """
     known = _read_entry(entry)
-    return sum(each.count for each in known), sum(len(each.hashes) for each in known)
+    return sum(each.count for each in known), sum(each.kept for each in known)
 
 
 def join_training_images(entries: Iterable[object]) -> list[dict[str, object]]:
@@ -94,6 +94,7 @@ def join_training_images(entries: Iterable[object]) -> list[dict[str, object]]:
 
 class _Record(NamedTuple):
     count: int
+    kept: int
     key: bytes
     size: int
     hashes: frozenset[bytes]
@@ -126,5 +127,6 @@ def _read(record: object) -> _Record | None:
         return None
     if not 1 <= size <= 64 or len(key) > 64 or len(packed) % size:
         return None
-    hashes, count = frozenset(packed[at : at + size] for at in range(0, len(packed), size)), record.get("count")
-    return _Record(count if isinstance(count, int) and count >= len(hashes) else len(hashes), key, size, hashes)
+    kept, count = len(packed) // size, record.get("count")  # equal images have equal hashes
+    hashes = frozenset(packed[at : at + size] for at in range(0, len(packed), size))
+    return _Record(count if isinstance(count, int) and count >= kept else kept, kept, key, size, hashes)

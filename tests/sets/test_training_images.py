@@ -60,6 +60,7 @@ def test_joined_sets_count_the_same_images_once():
     joined = join_training_images([one, None, two, one, "text", [{}]])
     assert joined == [*one, *two]
     assert count_training_images(joined) == (25, 14)
+    assert count_training_images(hash_training_images(np.concatenate([IMAGES, IMAGES]))) == (80, 80)
     assert count_training_images(None) == count_training_images([3, {}]) == (0, 0)
 
 
