@@ -75,7 +75,7 @@ def count_training_images(entry: object) -> tuple[int, int]:
         entry: Entry ``training_images`` of a card, from a file that anybody may have written.
     """
     known = _read_entry(entry)
-    return sum(each.count for each in known), sum(each.kept for each in known)
+    return sum(each.total for each in known), sum(each.kept for each in known)
 
 
 def join_training_images(entries: Iterable[object]) -> list[dict[str, object]]:
@@ -93,7 +93,7 @@ def join_training_images(entries: Iterable[object]) -> list[dict[str, object]]:
 
 
 class _Record(NamedTuple):
-    count: int
+    total: int
     kept: int
     key: bytes
     size: int
