@@ -123,7 +123,7 @@ def _read(record: object) -> _Record | None:
         return None
     try:
         key, size, packed = bytes.fromhex(record["key"]), int(record["bytes"]), base64.b64decode(record["hashes"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return None
     if not 1 <= size <= 64 or len(key) > 64 or len(packed) % size:
         return None

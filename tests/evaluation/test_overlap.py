@@ -90,7 +90,7 @@ def test_strangers_entries_stop_no_score(trained, make_data):
     (record,), data = read_set(path)[1][ENTRY], with_test_images(make_data, images)
     data.setup()
     uncounted = {key: value for key, value in record.items() if key != "count"}
-    broken = ({}, 3, None, {**record, "hashes": 1}, {**record, "key": [1]})
+    broken = ({}, 3, None, {**record, "hashes": 1}, {**record, "key": [1]}, {**record, "bytes": float("inf")})
     for entry in ([record, *broken], [uncounted], [{**record, "count": "many"}], [{**record, "count": -1}]):
         with pytest.raises(ValueError, match=OVERLAP):
             check_overlap({ENTRY: entry}, data, "test")
