@@ -12,7 +12,7 @@ from lightning_distill.sets.card import SOFT_LABELS, UNCHANGED, make_card, priva
 from lightning_distill.sets.merge import merge_sets
 from lightning_distill.sets.picture_file import write_picture
 from lightning_distill.sets.storage import check_writable, read_set, save_set
-from lightning_distill.sets.training_images import ENTRY
+from lightning_distill.sets.training_images import ENTRY, join_training_images
 
 
 def concat(sets: list[str], *, out: str = "concat", lr: float | None = None) -> Path:
@@ -56,7 +56,7 @@ def concat(sets: list[str], *, out: str = "concat", lr: float | None = None) -> 
     warnings = [str(part.get("warning", "")).partition(SOFT_LABELS) for part in cards]
     soft = dict.fromkeys(prefix + sentence for _, prefix, sentence in warnings if prefix)
     warning = str(strictest.get("warning") or privacy_warning(start)).partition(SOFT_LABELS)[0]
-    if known := [record for part in cards for record in part.get(ENTRY, ())]:
+    if known := join_training_images(part.get(ENTRY) for part in cards):
         card[ENTRY] = known
     card |= {"warning": "".join([warning, *soft]), "sources": sources}
     path = save_set(out, both, card)

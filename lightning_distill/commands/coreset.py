@@ -56,6 +56,7 @@ def coreset(
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
     compile: CompileMode = "auto",
+    training_hashes: bool = True,
 ) -> Path:
     """Select real training images and write them as a set file, unchanged or reduced to sub-images.
 
@@ -81,6 +82,7 @@ def coreset(
         precision: Precision of the networks' forward pass: ``32-true`` or ``bf16-mixed``.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
         compile: Mode of ``torch.compile``: ``auto``, ``off`` or ``max``.
+        training_hashes: Whether the card holds hashes of the training images, see `SyntheticSetExport`.
 
     Returns:
         Path of ``set.safetensors``.
@@ -140,7 +142,8 @@ def coreset(
             )
         stored, record = relabel(stored, teachers=ensemble, prior=prior, seed=seed)
     card = make_card(method, hyper_parameters, {}, UNCHANGED if formation == 1 else REDUCED, 0, soft_labels=record)
-    card[ENTRY] = hash_training_images(data.splits["train"][0])
+    if training_hashes:
+        card[ENTRY] = hash_training_images(data.splits["train"][0])
     path = save_set(out, stored, card)
     write_picture(path.parent, *read_set(path))
     rank_zero_warn(f"REAL IMAGES in {path}: {card['warning']}")

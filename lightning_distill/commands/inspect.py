@@ -18,7 +18,7 @@ from lightning_distill.report.redact import plain
 from lightning_distill.sets.image_grid import image_grid
 from lightning_distill.sets.inspection.run import Inspection, inspect_set
 from lightning_distill.sets.storage import Card, check_file_writable
-from lightning_distill.sets.training_images import ENTRY
+from lightning_distill.sets.training_images import ENTRY, count_training_images
 from lightning_distill.utils.atomic_files import write_files_atomically
 
 #: Entries of the card that are shown, and their labels.
@@ -166,14 +166,5 @@ def _print(console: Console, label: str, text: object) -> None:
 
 def _training_images(card: Card) -> dict[str, str]:
     """Return how many images the set was made from, by the hashes in its card."""
-    entry = card.get(ENTRY)
-    records = [each for each in entry if isinstance(each, dict)] if isinstance(entry, list) else []
-    numbers = [tuple(int(str(each.get(name))) for name in ("count", "kept")) for each in records if _counted(each)]
-    if not numbers:
-        return {}
-    count, kept = (sum(values) for values in zip(*numbers, strict=True))
-    return {"training images": f"{count:,}, hashes of {kept:,} of them"}
-
-
-def _counted(record: dict[str, object]) -> bool:
-    return all(str(record.get(name)).isdecimal() for name in ("count", "kept"))
+    count, kept = count_training_images(card.get(ENTRY))
+    return {"training images": f"{count:,}, hashes of {kept:,} of them"} if kept else {}

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lightning_distill.sets.training_images import ENTRY, hash_training_images, rows_trained_on
+from lightning_distill.sets.training_images import ENTRY, count_training_images, hash_training_images, rows_trained_on
 
 #: Treatment of scored images that a set was trained on.
 OnOverlap = Literal["error", "warn"]
@@ -44,8 +44,7 @@ def check_overlap(card: Mapping[str, Any], data: Any, split: str, on_overlap: On
     if "train" in splits and len(splits["train"][1]):
         shared = hash_training_images(splits["train"][0], limit=len(splits["train"][1]))
         own = rows_trained_on([images[int(row)] for row in rows], shared)
-    count, total = len(rows), sum(int(record["count"]) for record in entry)
-    kept = sum(int(record["kept"]) for record in entry)
+    count, (total, kept) = len(rows), count_training_images(entry)
     said = "at least " * (kept < total) + f"{count} of the {len(images)} {split} images of {data.spec.name} are among"
     text = f"{said} the {total} images that the set was trained on"
     if len(own) == count:

@@ -98,6 +98,7 @@ def distill(
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
     compile: CompileMode = "off",
+    training_hashes: bool = True,
     on_update: OnUpdate = lambda message: None,
     on_state: Callable[[PortfolioState], object] = lambda state: None,
 ) -> DistillResult:
@@ -131,6 +132,7 @@ def distill(
         precision: Precision of forward passes: ``32-true`` or ``bf16-mixed``.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
         compile: Mode of ``torch.compile``: ``off``, ``auto`` or ``max``. Its warm-up counts as time.
+        training_hashes: Whether the card holds hashes of the training images, see `SyntheticSetExport`.
         on_update: Function called with a description whenever something is done.
         on_state: Function called once with the state, which changes while the run goes on.
 
@@ -170,6 +172,8 @@ def distill(
             "on_small_class": on_small_class, "precision": precision, "device": device, "compile": compile,
             "labels": labels, "prior": prior, "teachers": teachers if isinstance(teachers, int) else "a file",
         }  # fmt: skip
+        if not training_hashes:
+            settings["training_hashes"] = False
         state = PortfolioState.open(out, settings)
         on_state(state)
         options: dict[str, object] = {
@@ -202,7 +206,7 @@ def distill(
             search.save("the teachers are trained")
         best = search.run()
         if state.final is None:
-            state.final = _final_scores(search, best)
+            state.final = _final_scores(search, best, training_hashes)
             search.save("the set is written")
         gain = GainCheck(**{**state.final, "spec": spec})  # type: ignore[arg-type]
         path = folder / SET
@@ -218,7 +222,7 @@ def labelled(
     return lambda student: label(sampler(student))
 
 
-def _final_scores(search: Search, best: Snapshot) -> dict[str, object]:
+def _final_scores(search: Search, best: Snapshot, training_hashes: bool) -> dict[str, object]:
     """Score the best set, its start, picks and all real images with new students; write the set with its card."""
     students, state, spec = search.students, search.state, search.real.spec
     data, final = students.data, students.final
@@ -258,7 +262,8 @@ def _final_scores(search: Search, best: Snapshot) -> dict[str, object]:
         "snapshots": [asdict(snapshot) for snapshot in state.snapshots],
     }
     entries: dict[str, object] = {"gain": gain.to_dict(), "portfolio": portfolio}
-    entries[ENTRY] = hash_training_images(data.splits["train"][0])
+    if training_hashes:
+        entries[ENTRY] = hash_training_images(data.splits["train"][0])
     if gain.init != "noise":
         entries["resemblance"] = measure_resemblance(data, exported, start)
     save_set(state.folder, exported, {**card, **entries})

@@ -7,9 +7,9 @@ exactly as a list of files would. Leave the entry out (``training_hashes=False``
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,18 +56,48 @@ def rows_trained_on(images: Any, entry: object) -> NDArray[np.int64]:
     Returns:
         Sorted row numbers.
     """
-    records = entry if isinstance(entry, Sequence) else []
-    read = [_read(record) for record in records if isinstance(record, Mapping)]
-    known = [each for each in read if each is not None]
+    known = _read_entry(entry)
     if not known:
         return np.zeros(0, np.int64)
     rows = []
     for row in range(len(images)):
         image = np.asarray(images[row])
         whole = _hash(image, 16)
-        if any(_keyed(whole, key, size) in hashes for key, size, hashes in known):
+        if any(_keyed(whole, record.key, record.size) in record.hashes for record in known):
             rows.append(row)
     return np.asarray(rows, np.int64)
+
+
+def count_training_images(entry: object) -> tuple[int, int]:
+    """Return the number of training images of a card, and of their hashes; 0 and 0 where it holds no such entry.
+
+    Args:
+        entry: Entry ``training_images`` of a card, from a file that anybody may have written.
+    """
+    known = _read_entry(entry)
+    return sum(each.total for each in known), sum(each.kept for each in known)
+
+
+def join_training_images(entries: Iterable[object]) -> list[dict[str, object]]:
+    """Return the entry of a set that is joined from several, with sets made from the same images counted once.
+
+    Args:
+        entries: Entries ``training_images`` of the cards; ``None`` where a card has none.
+    """
+    joined: dict[_Record, dict[str, object]] = {}
+    for entry in entries:
+        for record in entry if isinstance(entry, Sequence) else ():
+            if (read := _read(record)) is not None:
+                joined.setdefault(read, dict(record))
+    return list(joined.values())
+
+
+class _Record(NamedTuple):
+    total: int
+    kept: int
+    key: bytes
+    size: int
+    hashes: frozenset[bytes]
 
 
 def _hash(image: NDArray[Any], size: int) -> bytes:
@@ -82,12 +112,21 @@ def _keyed(image: bytes, key: bytes, size: int) -> bytes:
     return blake2b(image, digest_size=size, key=key).digest()
 
 
-def _read(record: Mapping[str, Any]) -> tuple[bytes, int, frozenset[bytes]] | None:
-    """Return key, size and hashes of a record; ``None`` for a record of another form."""
+def _read_entry(entry: object) -> list[_Record]:
+    """Return the records of an entry that have the form of one; records of another form are left out."""
+    read = [_read(record) for record in entry] if isinstance(entry, Sequence) else []
+    return [each for each in read if each is not None]
+
+
+def _read(record: object) -> _Record | None:
+    if not isinstance(record, Mapping):
+        return None
     try:
         key, size, packed = bytes.fromhex(record["key"]), int(record["bytes"]), base64.b64decode(record["hashes"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return None
-    if not 1 <= size <= 64 or len(key) > 64:
+    if not 1 <= size <= 64 or len(key) > 64 or len(packed) % size:
         return None
-    return key, size, frozenset(packed[at : at + size] for at in range(0, len(packed), size))
+    kept, count = len(packed) // size, record.get("count")  # equal images have equal hashes
+    hashes = frozenset(packed[at : at + size] for at in range(0, len(packed), size))
+    return _Record(count if isinstance(count, int) and count >= kept else kept, kept, key, size, hashes)

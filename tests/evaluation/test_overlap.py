@@ -79,8 +79,23 @@ def test_picks_and_joined_sets_carry_the_hashes(tmp_path, monkeypatch):
     main(["coreset", "--data=DigitsDataModule", "--method=random", "--ipc=1", "--out=a"])
     main(["concat", "a", "a", "--out=b"])
     one, two = read_set("a")[1][ENTRY], read_set("b")[1][ENTRY]
-    assert two == [*one, *one]
+    assert two == one, "the same images count once"
     assert one[0]["count"] == one[0]["kept"] > 1000
+    main(["coreset", "--data=DigitsDataModule", "--method=random", "--ipc=1", "--training_hashes=false", "--out=c"])
+    assert ENTRY not in read_set("c")[1]
+
+
+def test_strangers_entries_stop_no_score(trained, make_data):
+    path, (images, _) = trained
+    (record,), data = read_set(path)[1][ENTRY], with_test_images(make_data, images)
+    data.setup()
+    uncounted = {key: value for key, value in record.items() if key != "count"}
+    broken = ({}, 3, None, {**record, "hashes": 1}, {**record, "key": [1]}, {**record, "bytes": float("inf")})
+    for entry in ([record, *broken], [uncounted], [{**record, "count": "many"}], [{**record, "count": -1}]):
+        with pytest.raises(ValueError, match=OVERLAP):
+            check_overlap({ENTRY: entry}, data, "test")
+    for entry in (*broken, list(broken), "text"):
+        assert check_overlap({ENTRY: entry}, data, "test") == 0
 
 
 def test_the_shell_refuses_with_status_2(trained, make_data, tmp_path, monkeypatch, capsys):

@@ -8,7 +8,13 @@ import json
 import numpy as np
 import pytest
 
-from lightning_distill.sets.training_images import HASH_BYTES, hash_training_images, rows_trained_on
+from lightning_distill.sets.training_images import (
+    HASH_BYTES,
+    count_training_images,
+    hash_training_images,
+    join_training_images,
+    rows_trained_on,
+)
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
@@ -47,6 +53,15 @@ def test_several_sources_and_broken_records():
     assert rows_trained_on(IMAGES, entry).tolist() == [*range(10), *range(20, 30)]
     for broken in (None, 3, "text", [], [{}], [{"key": "zz", "bytes": 5, "hashes": ""}], [{**entry[0], "bytes": 0}]):
         assert rows_trained_on(IMAGES, broken).tolist() == []
+
+
+def test_joined_sets_count_the_same_images_once():
+    one, two = hash_training_images(IMAGES[:10]), hash_training_images(IMAGES[20:35], limit=4)
+    joined = join_training_images([one, None, two, one, "text", [{}]])
+    assert joined == [*one, *two]
+    assert count_training_images(joined) == (25, 14)
+    assert count_training_images(hash_training_images(np.concatenate([IMAGES, IMAGES]))) == (80, 80)
+    assert count_training_images(None) == count_training_images([3, {}]) == (0, 0)
 
 
 @pytest.mark.parametrize("size", [(1, 8, 8), (3, 4, 4)])
