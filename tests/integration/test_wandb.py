@@ -104,7 +104,7 @@ def test_sweep_file_expands_to_runs_that_log_what_it_optimises(tmp_path):
         assert {"val/macro_f1", "val/ece", "val/brier", "val/nll", "val/worst_recall"} <= set(values)
         artifacts = [record.artifact for record in items if record.HasField("artifact")]
         assert [artifact.name for artifact in artifacts] == ["distilled-digits"]
-        assert {item.path for item in artifacts[0].manifest.contents} == {"card.json", "set.safetensors"}
+        assert {item.path for item in artifacts[0].manifest.contents} == {"card.json", "grid.png", "set.safetensors"}
 
 
 def small_callbacks(folder: Path) -> list[dict[str, object]]:
