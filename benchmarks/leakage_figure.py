@@ -4,7 +4,8 @@
 
 One panel for each data set. A point is a recipe at one number of images per class: the share of its training images
 that the strongest attack finds at 1 % false positives, with the 95 % interval, and the balanced accuracy of students on
-the validation split, with its standard deviation over shadow sets. Rates that the number of images does not resolve are left out.
+the validation split, with its standard deviation over shadow sets. Rates that the number of
+images does not resolve are left out.
 """
 
 from __future__ import annotations
