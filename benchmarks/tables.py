@@ -23,6 +23,11 @@ Rows = list[Row]
 #: Values of the column ``trained_on`` in the order of a table's columns.
 METHODS = ("random", "herding", "kcenter", "kmeans", "DCDistiller", "DSADistiller", "DMDistiller",
            "KRRDistiller", "MTTDistiller", "full")  # fmt: skip
+#: Names of recipes in words in the tables of leakage.
+RECIPES = {
+    "random": "random images", "herding": "herding picks", "full": "all real images", "noise": "from noise",
+    "real": "from random images",
+}  # fmt: skip
 METRICS = {"acc": "accuracy", "balanced_acc": "balanced accuracy", "auroc": "AUROC"}
 
 
@@ -503,21 +508,36 @@ def guarantee_table() -> str:
     return markdown(["data", "", *names, "noise multiplier by epsilon"], lines)
 
 
-def leakage_table() -> str:
-    """Report utility beside the strongest attack on each recipe, by true positives at 1 % false positives."""
-    groups: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
+def leakage_groups() -> dict[tuple[str, str, str], dict[str, Rows]]:
+    """Return the attacks on images by data set, images per class and audited recipe, then by attacked recipe."""
+    groups: dict[tuple[str, str, str], dict[str, Rows]] = {}
     for row in read("leakage"):
         if row["unit"] == "image":
             key = row["dataset"], row["ipc"], row["audited"]
             groups.setdefault(key, {}).setdefault(row["recipe"], []).append(row)
+    return groups
+
+
+def strongest(rows: Rows) -> Row:
+    """Return the attack with the most true positives at 1 % false positives, then with the largest AUC."""
+    return max(rows, key=lambda row: (_or_zero(row["tpr_at_1"]), float(row["auc"])))
+
+
+def recipe_name(name: str, audited: str) -> str:
+    """Return the name of an attacked recipe in words."""
+    return audited if name.endswith("Distiller") else RECIPES.get(name, name)
+
+
+def leakage_table() -> str:
+    """Report utility beside the strongest attack on each recipe, by true positives at 1 % false positives."""
     lines = []
-    for (dataset, ipc, audited), recipes in groups.items():
+    for (dataset, ipc, audited), recipes in leakage_groups().items():
         some = next(iter(recipes.values()))[0]
         start = (
             f"{dataset} ({some['source']}), {ipc} per class, {audited}, {some['steps']} steps, {some['shadows']} halves"
         )
         for name, rows in recipes.items():
-            best = max(rows, key=lambda row: (_or_zero(row["tpr_at_1"]), float(row["auc"])))
+            best = strongest(rows)
             started = max((_or_zero(row["started_tpr"]) for row in rows if row["started_tpr"]), default=None)
             at_1 = "not resolvable"
             if best["tpr_at_1"] != at_1:
@@ -525,11 +545,27 @@ def leakage_table() -> str:
                 at_1 = f"{tpr:.1f} [{low:.1f}, {high:.1f}]"
             auc = f"{float(best['auc']):.3f} [{float(best['auc_low']):.3f}, {float(best['auc_high']):.3f}]"
             lines.append([
-                start, audited if name == "DMDistiller" else name, cell(best, "balanced_acc"), best["attack"], auc,
-                at_1, "-" if started is None else f"{100 * started:.0f}",
+                start, recipe_name(name, audited), cell(best, "balanced_acc"), best["attack"], auc, at_1,
+                "-" if started is None else f"{100 * started:.0f}",
             ])  # fmt: skip
             start = ""
     head = ["data", "recipe", "balanced accuracy, val", "strongest attack", "AUC", "TPR at 1 % FPR", "starts found"]
+    return markdown(head, lines)
+
+
+def leakage_cost_table() -> str:
+    """Report the seconds of making and of measuring the shadow sets of each recipe, and the peak memory."""
+    lines = []
+    for (dataset, ipc, audited), recipes in leakage_groups().items():
+        for name, rows in recipes.items():
+            row = rows[0]
+            make, measure = float(row["make_seconds"]), float(row["measure_seconds"])
+            total = int(row["shadows"]) * (make + measure) / 60
+            lines.append([
+                f"{dataset}, {ipc} per class", recipe_name(name, audited), row["shadows"], f"{make:.1f}",
+                f"{measure:.1f}", f"{total:.0f}", f"{int(row['peak_mb']):,}",
+            ])  # fmt: skip
+    head = ["data", "recipe", "shadow sets", "s to make one", "s to measure one", "minutes for all", "peak MB"]
     return markdown(head, lines)
 
 
@@ -599,6 +635,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "speed": (TIMINGS, speed_table),
     "agreement": (TIMINGS, agreement_table),
     "growth": (TIMINGS, growth_table),
+    "leakage_cost": (TIMINGS, leakage_cost_table),
     "scaling": (TIMINGS, scaling_table),
     "memory": (TIMINGS, memory_table),
     "large": (TIMINGS, large_table),

@@ -110,7 +110,8 @@ def audit_set(
         seed: Seed of the halves and of the canaries.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
         together: Whether the shadow sets of distribution matching are distilled in one pass, many times faster. They
-            then have the mean and standard deviation of all data, which the attacks do not see.
+            then have the mean and standard deviation of all data; only the attack on the statistics themselves takes
+            those of each half.
         maker: Function that makes the shadow sets of several halves, see `shadows.ShadowMaker`. Default:
             `together.make_together` with ``together``, else `shadows.make_one_by_one`.
         on_progress: Function that receives a description, the finished and the total number of shadow sets.
@@ -224,7 +225,7 @@ def audit_set(
             public_statistics=shared,
         )
         run.run(progress)
-        table = ShadowTable.read([run.path(i) for i in range(shadows)], halves, statistics)
+        table = ShadowTable.read([run.path(i) for i in range(shadows)], halves, statistics, of_halves=shared)
         scores = score_shadows(table)
         save_scores(folder / f"scores-{one.name.replace(' ', '_')}.npz", scores, halves, members.units)
         result.rows += rows_of_shadows(one.name, table, scores, members)
@@ -250,7 +251,8 @@ def audit_set(
         result.not_measured = not_measured(result, members, recovery, canaries, finished is not None)
         if together and maker is None and can_share(recipe, members.spec.multi_label):
             result.not_measured.append(
-                "The mean and standard deviation in a file: the shadow sets of the recipe have those of all data."
+                "The effect of each half's mean and standard deviation on networks: the shadow sets share those of all "
+                "data, and only the attack on the statistics themselves takes those of each half."
             )
         text = json.dumps(result.to_dict(public=False), indent=1)
         write_files_atomically({folder / RESULT: text.encode()})

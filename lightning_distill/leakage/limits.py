@@ -22,15 +22,17 @@ def not_measured(result: AuditResult, members: Members, recovery: bool, canaries
     if not has_set:
         missing.append("No finished set was attacked; the rates are those of sets made by the recipe.")
     if "full" not in result.utility:
-        missing.append("Networks trained on all real images were not attacked.")
+        missing.append("Networks trained on all real images were not attacked (baseline full).")
     if not any("soft" in name or "hard" in name for name in result.utility):
-        missing.append("Soft labels, which tell more of the real data than images do, were not measured.")
+        missing.append(
+            "Soft labels, which tell more of the real data than images do, were not measured (baseline soft)."
+        )
     if not canaries:
         missing.append("No lower bound on epsilon was measured (canaries).")
     if not recovery:
         missing.append("The recovery of the starting images was not measured.")
     if not any(name.startswith("dp ") for name in result.utility):
-        missing.append("A variant with differential privacy was not compared.")
+        missing.append("A variant with differential privacy was not compared (baseline dp).")
     missing += [
         "Choices made on the real data before, such as the best recipe or checkpoint, are not covered.",
         "Stronger attacks may exist: a rate is what these attacks reached, not what is possible.",

@@ -27,7 +27,7 @@ class ShadowTable:
         confidence: Mean confidence over students and queries, ``(N, n + m)``.
         student: Confidence of the first student without augmentation, ``(N, n + m)``.
         distances: Distances ``(N, n + m)`` by space; empty where no images are shipped.
-        statistics: Shipped statistics ``(N, s)``.
+        statistics: Shipped statistics, mean and mean square of each channel, ``(N, s)``.
         image_statistics: Statistics of each image ``(n + m, s)``.
         origins: Rows of the training images that the images of each set started from.
         scores: Balanced accuracy of the students of each set on the held-out images, ``(N,)``.
@@ -46,7 +46,11 @@ class ShadowTable:
 
     @classmethod
     def read(
-        cls, paths: Sequence[Path], members: NDArray[np.bool_], image_statistics: NDArray[np.float32]
+        cls,
+        paths: Sequence[Path],
+        members: NDArray[np.bool_],
+        image_statistics: NDArray[np.float32],
+        of_halves: bool = False,
     ) -> ShadowTable:
         """Read shadow files.
 
@@ -54,16 +58,22 @@ class ShadowTable:
             paths: File of each shadow set.
             members: Membership ``(N, n)``.
             image_statistics: Statistics of each image ``(n + m, s)``.
+            of_halves: Whether the statistics are those of each half, which a set made from it alone ships, instead of
+                those in the files: sets that are distilled together hold the statistics of all images.
         """
         parts = [_summary(path) for path in paths]
+        members, of_images = members[: len(paths)], image_statistics.astype(np.float64)
+        shipped = np.stack([part["statistics"] for part in parts]).astype(np.float64)
+        if of_halves:
+            shipped = members @ of_images[: members.shape[1]] / members.sum(1, keepdims=True)
         spaces = [name for name in parts[0] if name.startswith("distance_")]
         return cls(
-            members=members[: len(paths)],
+            members=members,
             confidence=np.stack([part["confidence"] for part in parts]),
             student=np.stack([part["student"] for part in parts]),
             distances={name.removeprefix("distance_"): np.stack([part[name] for part in parts]) for name in spaces},
-            statistics=np.stack([part["statistics"] for part in parts]).astype(np.float64),
-            image_statistics=image_statistics.astype(np.float64),
+            statistics=shipped,
+            image_statistics=of_images,
             origins=[part["origins"] for part in parts],
             scores=np.array([float(part["score"]) for part in parts]),
             seconds=np.stack([part["seconds"] for part in parts]),

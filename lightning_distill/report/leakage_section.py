@@ -8,10 +8,20 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lightning_distill.report.exposed_pairs import ExposedPairs
 from lightning_distill.report.redact import redact_paths
 from lightning_distill.report.runs import Run
 from lightning_distill.sets.leakage_record import read_audit
-from lightning_distill.visualization.style import COLOURS, LINE, MUTED, Picture, new_figure, set_title, svg_picture
+from lightning_distill.visualization.style import (
+    COLOURS,
+    LINE,
+    MUTED,
+    Picture,
+    new_figure,
+    png_picture,
+    set_title,
+    svg_picture,
+)
 
 #: Most curves of a figure.
 CURVES = 6
@@ -37,6 +47,23 @@ class LeakageRow:
 
 
 @dataclass(frozen=True)
+class PairsFigure:
+    """Pictures of real images beside images of the set.
+
+    Args:
+        closest: Images of the set, each above the training image that it is most correlated with.
+        exposed: Training images that the strongest attack finds most often; ``None`` without the folder of the audit.
+        attack: Name of that attack in words.
+        data: Name of the data set.
+    """
+
+    closest: Picture
+    exposed: Picture | None
+    attack: str
+    data: str
+
+
+@dataclass(frozen=True)
 class LeakageSection:
     """Leakage audit of one set.
 
@@ -50,6 +77,7 @@ class LeakageSection:
         recovery: Recovery of the starts as steps grow: steps, SSIM, correlation, share found.
         copies: Copy detection in words.
         not_measured: Things that were not measured.
+        pairs: Pictures of real images; ``None`` unless they were asked for.
     """
 
     name: str
@@ -61,15 +89,18 @@ class LeakageSection:
     recovery: Sequence[Sequence[str]] = ()
     copies: Sequence[str] = ()
     not_measured: Sequence[str] = ()
+    pairs: PairsFigure | None = None
 
 
-def leakage_section(run: Run) -> LeakageSection | None:
+def leakage_section(run: Run, exposed: ExposedPairs | None = None) -> LeakageSection | None:
     """Collect the audit in the card of a set; ``None`` for a card without one.
 
-    An audit of another set, or one that was changed, is named and not shown.
+    An audit of another set, or one that was changed, is named and not shown. Without ``exposed`` the section shows no
+    real image.
 
     Args:
         run: Run with a set.
+        exposed: Pictures of real images; ``None`` leaves them out.
     """
     assert run.synthetic is not None
     try:
@@ -79,12 +110,12 @@ def leakage_section(run: Run) -> LeakageSection | None:
     if audit is None:
         return None
     try:
-        return _section(run.name, audit)
+        return _section(run.name, audit, exposed)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         return LeakageSection(run.name, refused=f"the audit in the card is not readable ({type(error).__name__})")
 
 
-def _section(name: str, audit: Any) -> LeakageSection:
+def _section(name: str, audit: Any, exposed: ExposedPairs | None) -> LeakageSection:
     about = audit["about"]
     return LeakageSection(
         name=name,
@@ -95,7 +126,13 @@ def _section(name: str, audit: Any) -> LeakageSection:
         recovery=[_recovery(row) for row in audit["recovery"]],
         copies=[copy_sentence(name, counts) for name, counts in audit["copies"].items()],
         not_measured=[str(text) for text in audit["not_measured"]],
+        pairs=None if exposed is None else _pairs(exposed),
     )
+
+
+def _pairs(exposed: ExposedPairs) -> PairsFigure:
+    found = None if exposed.exposed is None else png_picture(exposed.exposed, 1.6)
+    return PairsFigure(png_picture(exposed.closest, 1.6), found, exposed.attack, exposed.data)
 
 
 def about_line(about: Mapping[str, Any]) -> str:

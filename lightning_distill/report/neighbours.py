@@ -169,10 +169,10 @@ def neighbour_bands(
             pen.text((8, y + height // 2), title, fill=MUTED, font=small, anchor="lm")
         for column, row in enumerate(torch.nonzero(labels == label).flatten().tolist()[:shown]):
             left = margin + column * step
-            band.paste(_tile(pixels[row], spec, times), (left, tops[0]))
+            band.paste(tile(pixels[row], spec, times), (left, tops[0]))
             for (_, pool, result), y in zip(pools, tops[1:], strict=True):
                 real = torch.from_numpy(np.array(pool[int(result.rows[row])]))
-                band.paste(_tile(real, spec, times), (left, y))
+                band.paste(tile(real, spec, times), (left, y))
                 distance = f"{result.distances[row]:.2f}"
                 pen.text((left + width // 2, y + height + 3), distance, fill=INK, font=small, anchor="ma")
         bands.append(band)
@@ -187,7 +187,7 @@ def _step(pool: Array, at_once: int) -> int:
     return max(1, at_once // int(np.prod(pool.shape[1:])))
 
 
-def _tile(pixels: Tensor, spec: DataSpec, times: int) -> Image.Image:
+def tile(pixels: Tensor, spec: DataSpec, times: int) -> Image.Image:
     """Enlarge one image ``(C, H, W)`` by an integer factor, in colour if it has three channels, else in grey."""
     channels = pixels if pixels.shape[0] == 3 else pixels[:1].expand(3, -1, -1)
     unit = ((channels.float() - spec.min_value) / max(spec.max_value - spec.min_value, 1e-8)).clamp(0, 1)

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lightning_distill._version import __version__
+from lightning_distill.report.exposed_pairs import ExposedPairs
 from lightning_distill.report.leakage_section import leakage_section
 from lightning_distill.report.predictions_section import predictions_section
 from lightning_distill.report.results import grouped
@@ -20,13 +21,19 @@ from lightning_distill.report.set_section import Neighbours, set_section
 from lightning_distill.report.tables import command_blocks, number_commands
 
 
-def page(runs: Sequence[Run], neighbours: Mapping[int, Neighbours], date: str) -> str:
+def page(
+    runs: Sequence[Run],
+    neighbours: Mapping[int, Neighbours],
+    date: str,
+    exposed: Mapping[int, ExposedPairs] | None = None,
+) -> str:
     """Render the whole page from ``templates/page.html.j2`` and ``report.css``.
 
     Args:
         runs: Runs and results in the order of the page.
         neighbours: Nearest real images of the sets, by the index of their run in ``runs``.
         date: Date of the report, such as ``2026-01-31``.
+        exposed: Pictures of real images for the sections of leakage, by the index of their run; default: none.
     """
     groups = grouped([row for run in runs for row in run.results])
     ordered = [row for group in groups for row in group.results]
@@ -42,7 +49,11 @@ def page(runs: Sequence[Run], neighbours: Mapping[int, Neighbours], date: str) -
             results=[results_section(group, numbers) for group in groups],
             networks=networks_sections(groups),
             sets=[set_section(run, neighbours.get(i)) for i, run in enumerate(runs) if run.synthetic is not None],
-            audits=[section for run in runs if run.synthetic is not None and (section := leakage_section(run))],
+            audits=[
+                section
+                for i, run in enumerate(runs)
+                if run.synthetic is not None and (section := leakage_section(run, (exposed or {}).get(i)))
+            ],
             predictions=[
                 predictions_section(name, predictions, run.name)
                 for run in runs

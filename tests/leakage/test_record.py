@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 
+from lightning_distill.commands.report import report
 from lightning_distill.leakage import attach_audit, read_audit
+from lightning_distill.leakage.exposed_pairs import exposed_pairs, most_exposed_rows
 from lightning_distill.leakage.sheet import data_sheet
+from lightning_distill.report.exposed_pairs import pair_picture
 from lightning_distill.report.leakage_section import leakage_section
 from lightning_distill.report.page import page
 from lightning_distill.report.runs import read_run
@@ -105,3 +109,86 @@ def test_the_data_sheet_is_one_self_contained_page_in_plain_words(audited):
     assert "anonym" not in text.lower()
     assert "src=" not in html
     assert "http" not in html.replace("http-equiv", "")
+
+
+@pytest.fixture
+def audited_set(tmp_path, make_clinic, quick_audit):
+    """A set of real images in a folder with its audit, the folder of the audit, and the data."""
+    from lightning_distill import audit_set
+
+    data = make_clinic()
+    data.setup()
+    images, labels = data.train_arrays()
+    rows = np.array([0, 4, 2, 6])
+    made = LabeledSet(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]), data.spec)
+    save_set(tmp_path / "set", made, make_card("random", {}, {}, "unchanged", 0))
+    result = audit_set("random", data, ipc=2, out=tmp_path / "audit", baselines=[], **quick_audit)
+    attach_audit(tmp_path / "set", result.to_dict())
+    return tmp_path / "set", tmp_path / "audit", data, result
+
+
+def test_a_page_shows_exposed_pairs_only_where_they_are_asked_for(audited_set, tmp_path, capsys):
+    folder, audit, data, result = audited_set
+    shown = {}
+    for name, options in {
+        "plain": {}, "near": {"data": data}, "pairs": {"data": data, "exposed_pairs": True},
+        "exposed": {"data": data, "exposed_pairs": True, "audit": str(audit)},
+    }.items():  # fmt: skip
+        shown[name] = report([str(folder)], out=str(tmp_path / f"{name}.html"), **options).read_text()
+        assert ("shows real images of clinic" in capsys.readouterr().out) == (name != "plain")
+    assert "training image" not in re.sub(r"<p.*?</p>", "", shown["plain"], flags=re.DOTALL)
+    for name in ("plain", "near"):
+        assert "Closest pairs" not in shown[name]
+        assert "Most exposed images" not in shown[name]
+        assert "Real images." not in shown[name]
+    assert "Closest pairs" in shown["pairs"]
+    assert "Most exposed images" not in shown["pairs"]
+    assert "keep this page under the rules of the data" in shown["pairs"]
+    assert "Most exposed images" in shown["exposed"]
+    found = exposed_pairs(read_set(folder)[0], result.to_dict(), data, audit)
+    assert found.correlations == pytest.approx([1.0] * 4), "the set is four training images"
+    shadows = result.strongest("random")
+    assert len(shadows.exposed) == 10
+    picture = np.asarray(found.closest)
+    assert (picture != 255).any()
+    assert found.exposed.width > found.closest.width
+    html = data_sheet(result.to_dict())
+    assert "<img" not in html, "the sheet is handed on: it holds no picture"
+
+
+def test_exposed_pairs_are_those_of_the_audit_in_the_card_and_of_its_data(audited_set, tmp_path, make_clinic):
+    folder, audit, data, result = audited_set
+    labeled_set, plain = read_set(folder)[0], result.to_dict()
+    listed = most_exposed_rows(audit, plain)
+    strongest = result.strongest("random")
+    assert [one["number"] for one in listed["exposed"]] == [one.number for one in strongest.exposed]
+    with pytest.raises(ValueError, match="the audit is of 120 training images, clinic has 160"):
+        exposed_pairs(labeled_set, plain, make_clinic(160))
+    with pytest.raises(FileNotFoundError, match="give the folder of audit-set"):
+        most_exposed_rows(tmp_path / "nowhere", plain)
+    other = {**plain, "rows": [{**plain["rows"][0], "auc": 0.9}, *plain["rows"][1:]]}
+    with pytest.raises(ValueError, match="another audit than the one in the card"):
+        most_exposed_rows(audit, other)
+    (tmp_path / "audit.json").write_text("[]")
+    with pytest.raises(ValueError, match="is not the result of an audit"):
+        most_exposed_rows(tmp_path, plain)
+    options = {"out": str(tmp_path / "r.html")}
+    with pytest.raises(ValueError, match="give the data that the set was made from by --data"):
+        report([str(folder)], exposed_pairs=True, **options)
+    with pytest.raises(ValueError, match="add --exposed_pairs true"):
+        report([str(folder)], data=data, audit=str(audit), **options)
+    save(tmp_path / "bare", 0)
+    with pytest.raises(ValueError, match="needs a set with an audit in its card"):
+        report([str(tmp_path / "bare")], data=data, exposed_pairs=True, **options)
+    bare, card = read_set(tmp_path / "bare")
+    save_set(tmp_path / "bare", bare, {**card, "audit": read_set(folder)[1]["audit"]})
+    with pytest.raises(ValueError, match="that of another set"):
+        report([str(tmp_path / "bare")], data=data, exposed_pairs=True, **options)
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_a_column_of_pairs_shows_both_images_and_its_caption():
+    spec = DataSpec("clinic", (1, 8, 8), ("0", "1"), (100.0,), (50.0,))
+    upper, lower = torch.zeros(2, 1, 8, 8), torch.full((2, 1, 8, 8), 255.0)
+    picture = np.asarray(pair_picture(upper, lower, spec, ("a", "b"), ["0.10", "0.20"]))
+    assert (picture == 0).all(2).sum() == 2 * 88 * 88, "two black images of 88 pixels, and the ink is no black"

@@ -59,3 +59,21 @@ def test_halves_with_their_own_statistics_and_other_methods_are_made_one_by_one(
         (DMDistiller, {"network": "convnet_batch"}),
     ):
         assert not can_share(DistillRecipe("other", method, {**SMALL, "ipc": 1, **options}, steps=1))
+
+
+def test_the_statistics_of_halves_are_attacked_where_sets_are_made_together(make_clinic, tmp_path, quick_audit):
+    from lightning_distill import audit_set
+
+    data = make_clinic()
+    options = {**quick_audit, "baselines": [], "recovery": False, "steps": 1}
+    rows = {}
+    for together in (True, False):
+        distiller = DMDistiller(ipc=1, formation=1, network="convnet_w16", compile="off")
+        result = audit_set(distiller, data, out=tmp_path / str(together), together=together, **options)
+        rows[together] = {row.unit: row for row in result.rows if row.attack == "shipped_statistics"}
+        own = any("only the attack on the statistics" in text for text in result.not_measured)
+        assert own == together
+    assert set(rows[True]) == set(rows[False]) == {"image", "patient or lesion"}
+    for unit, row in rows[True].items():
+        assert row.rates.auc == pytest.approx(rows[False][unit].rates.auc, abs=0.01), "the halves are the same"
+        assert row.rates.auc > 0.5

@@ -264,6 +264,9 @@ def test_scores_of_one_student_have_no_interval_and_say_so(tmp_path, monkeypatch
         (["mixed"], "x.safetensors is not a predictions file"),
         (["runs/digits", "small", "--data", "DigitsDataModule"], "has images (1, 4, 4), digits has (1, 8, 8)"),
         (["named", "--data", "DigitsDataModule"], "the set's classes are x0, x1"),
+        (["runs/digits", "--exposed_pairs", "true"], "give the data that the set was made from by --data"),
+        (["runs/digits", "--audit", "audit"], "add --exposed_pairs true to show them"),
+        (["runs/digits", "--data", "DigitsDataModule", "--exposed_pairs", "true"], "a set with an audit in its card"),
         ([], "inputs"),
     ],
 )
