@@ -83,7 +83,11 @@ def audit_data(
         task = bar.add_task("checking images", total=total_work(splits))
         findings = audit(splits, near, max_near, lambda images: bar.advance(task, images))
         bar.update(task, completed=total_work(splits))
-    print_findings(findings, splits, plain_console())
+    console = plain_console()
+    print_findings(findings, splits, console)
+    if "test" not in splits.splits:
+        advice = data.advise_split("test")
+        console.print(f"There is no test split, so that no set can be tested: {advice}.", highlight=False)
     if out is not None:
         append_csv(Path(out), rows_of(findings, splits, near, max_near, command))
     if any(finding.status == "blocks" for finding in findings):

@@ -217,6 +217,14 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         names = None if self._class_names is None else tuple(self._class_names)
         return RawSplits(self._info.name, self._info.source, names, splits, groups, self.group_kind)
 
+    def advise_split(self, split: str) -> str:
+        """Return the advice of error messages on a missing split: the way to provide it.
+
+        Args:
+            split: Name of the split, ``val`` or ``test``.
+        """
+        return f"pass {split}=(images, labels)"
+
     def train_arrays(self) -> Split:
         """Training images and their balance-group numbers, from which balanced batches are drawn.
 
@@ -278,7 +286,7 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
     def _split(self, split: str) -> Split:
         self.setup()
         if split not in self.splits:
-            raise ValueError(f"{self.spec.name} has no {split} split; pass {split}=(images, labels)")
+            raise ValueError(f"{self.spec.name} has no {split} split; {self.advise_split(split)}")
         return self.splits[split]
 
     def _num_steps(self) -> int:
