@@ -14,7 +14,7 @@ from lightning_distill.augmentation.presets import valid_for
 from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import SPLITS, OnOverlap
-from lightning_distill.data.checks.splits import Split
+from lightning_distill.data.checks.splits import RawSplits, Split
 from lightning_distill.data.folder.arguments import check_choices, check_fractions, flatten_options
 from lightning_distill.data.folder.class_folders import list_folders
 from lightning_distill.data.folder.decode import DecodedFolder, DecodeOptions, OnError, decode
@@ -26,6 +26,7 @@ from lightning_distill.data.folder.resize import Color, Fit
 from lightning_distill.data.folder.table import Columns, list_table
 from lightning_distill.data.readers import ReadOptions, is_volume
 from lightning_distill.data.readers.windows import parse_windows
+from lightning_distill.data.scored_images import ScoredImages
 from lightning_distill.spec import DataSpec
 
 #: Defaults of the grouped options.
@@ -187,6 +188,7 @@ class FolderDataModule(ArrayDataModule):
         self.options = DecodeOptions(read, size, fit, color, mixed_photometric, on_error, groups == "dicom")
         self.columns, self.multi_label, self.test_fraction = columns, multi_label, test_fraction
         self._source, self._class_order, self._scale = source, class_names, ""
+        self._require_train = True
         #: Paths below root of damaged files that were left out.
         self.skipped: list[str] = []
 
@@ -197,9 +199,9 @@ class FolderDataModule(ArrayDataModule):
         modality = {} if self.modality is None else {"modality": self.modality}
         changed = {key: value for key, value in arguments.items() if value != defaults[key]}
         pattern = {} if self.pattern is None else {"pattern": self.pattern}
-        fractions = {"val_fraction": (self.val_fraction, 0.1), "test_fraction": (self.test_fraction, 0.0)}
-        made = {key: value for key, (value, default) in fractions.items() if value != default}
-        made |= {"seed": self.seed} if made and self.seed else {}
+        made: dict[str, object] = {}
+        if self.test_fraction:
+            made = {"test_fraction": self.test_fraction, "val_fraction": self.val_fraction, "seed": self.seed}
         return {**super().reproducible_args, **modality, **pattern, **changed, **made}
 
     def prepare_data(self) -> None:
@@ -243,6 +245,23 @@ class FolderDataModule(ArrayDataModule):
         if stage == "fit" and "test" not in self.splits:
             rank_zero_warn(f"{self.spec.name} has no test split, so that no set can be tested: {self._advise_test()}")
 
+    def load_splits(self) -> RawSplits:
+        """Read the splits and check each one alone; see `ArrayDataModule.load_splits`."""
+        if self.table is not None and all(entry.split != "train" for entry in self._entries()):
+            raise ValueError(
+                f"{self.table.name} has no rows of train; correct the column {self.columns.split!r}, or score a set "
+                "on these images alone with evaluate --test_data"
+            )
+        return super().load_splits()
+
+    def test_images(self) -> ScoredImages:
+        """Return the test images alone: of class folders, of a folder ``test`` without ``train``, or of a table."""
+        self._require_train = False
+        try:
+            return super().test_images()
+        finally:
+            self._require_train = True
+
     def advise_split(self, split: str) -> str:
         """Return the advice of error messages on a missing split: the way to provide it.
 
@@ -272,7 +291,7 @@ class FolderDataModule(ArrayDataModule):
         masks = self.options.read.frames == "mask"
         with relative_permission_errors(self.root):
             if self.table is None:
-                entries = list_folders(self.root, self.pattern)
+                entries = list_folders(self.root, self.pattern, self._require_train)
                 if self.options.patients:  # identifiers of DICOM files are preferred to folder names
                     entries = [replace(entry, patient=None) for entry in entries]
             else:

@@ -21,13 +21,14 @@ def order_classes(entries: Sequence[Entry], class_names: Sequence[str] | None = 
         class_names: Requested order; ``None`` sorts the names.
 
     Raises:
-        ValueError: A class of val or test has no file in train, or the requested names are not those of the files.
+        ValueError: A class of val or test has no file in train, where there is a train split, or the requested names
+            are not those of the files.
     """
     names = {label for entry in entries for label in entry.labels}
     trained = {label for entry in entries if entry.split == "train" for label in entry.labels}
     for split in ("val", "test"):
         seen = {label for entry in entries if entry.split == split for label in entry.labels}
-        if unknown := sorted(seen - trained):
+        if trained and (unknown := sorted(seen - trained)):
             raise ValueError(
                 f"{split} has the class {shorten_list(unknown)}, train has no images of it; correct the labels"
             )

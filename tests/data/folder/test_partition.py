@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lightning_distill import FolderDataModule, load_set
+from lightning_distill import FolderDataModule
 from lightning_distill.cli import main
+from lightning_distill.sets.storage import read_set
 
 
 def folder(root, patients=20, each=3, column=True, **extra):
@@ -68,7 +69,7 @@ def test_without_patients_single_images_are_split_with_a_warning(tmp_path):
 def test_fractions_out_of_range_are_refused_at_once(fraction):
     with pytest.raises(ValueError, match=r"test_fraction=.*; it must be 0 \(no test split made\) to 0.5"):
         FolderDataModule("nowhere", test_fraction=fraction)
-    with pytest.raises(ValueError, match="val_fraction=1.5; it must lie between 0 and 1"):
+    with pytest.raises(ValueError, match=r"val_fraction=1\.5; it must lie between 0 and 1"):
         FolderDataModule("nowhere", val_fraction=1.5)
 
 
@@ -77,7 +78,7 @@ def test_a_test_split_of_the_files_and_a_fraction_conflict(tmp_path):
     text = (root / "labels.csv").read_text().splitlines()
     text[1:7] = [row.replace("train", "test") for row in text[1:7]]
     (root / "labels.csv").write_text("\n".join(text))
-    with pytest.raises(ValueError, match="test_fraction=0.2, but the files have a test split; set test_fraction=0"):
+    with pytest.raises(ValueError, match=r"test_fraction=0\.2, but the files have a test split; set test_fraction=0"):
         FolderDataModule(root, table="labels.csv", test_fraction=0.2).setup()
 
 
@@ -105,4 +106,4 @@ def test_the_card_states_the_fraction(tmp_path):
     data = ["--data=FolderDataModule", f"--data.root={root}", "--data.table=labels.csv", "--data.test_fraction=0.2"]
     main(["coreset", "--method=random", "--ipc=1", *data, f"--out={tmp_path / 'set'}"])
     found = next((tmp_path / "set").rglob("set.safetensors"))
-    assert "test split of 0.2 of the images by patient, seed 0" in load_set(found).spec.source
+    assert "test split of 0.2 of the images by patient, seed 0" in read_set(found)[0].spec.source
