@@ -28,6 +28,7 @@ class RawSplits:
         splits: Images ``(N, C, H, W)`` and labels ``(N,)`` or ``(N, L)`` by split.
         groups: Group numbers ``(N,)`` by split, equal for images of one patient in all splits; splits may be missing.
         group_kind: Kind of a group: ``patient or lesion``, or the ``volume`` or ``file`` that contains the images.
+        advice: Hint of the data module on files that are not read, e.g. a table of labels; empty for none.
     """
 
     name: str
@@ -36,6 +37,7 @@ class RawSplits:
     splits: dict[str, Split]
     groups: dict[str, NDArray[np.int64]]
     group_kind: str = PATIENT
+    advice: str = ""
 
 
 def check_alike(splits: Mapping[str, Split]) -> None:

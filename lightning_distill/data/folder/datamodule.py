@@ -16,15 +16,14 @@ from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import SPLITS, OnOverlap
 from lightning_distill.data.checks.splits import RawSplits, Split
 from lightning_distill.data.folder.arguments import check_choices, check_fractions, flatten_options
-from lightning_distill.data.folder.class_folders import list_folders
 from lightning_distill.data.folder.decode import DecodedFolder, DecodeOptions, OnError, decode
-from lightning_distill.data.folder.files import relative_permission_errors
 from lightning_distill.data.folder.index import Entry
 from lightning_distill.data.folder.labels import number_labels, number_patients, order_classes
+from lightning_distill.data.folder.listing import Listing, describe_source
 from lightning_distill.data.folder.partition import MadeTestSplit
 from lightning_distill.data.folder.resize import Color, Fit
-from lightning_distill.data.folder.table import Columns, list_table
-from lightning_distill.data.readers import ReadOptions, is_volume
+from lightning_distill.data.folder.table import Columns
+from lightning_distill.data.readers import ReadOptions
 from lightning_distill.data.readers.windows import parse_windows
 from lightning_distill.data.scored_images import ScoredImages
 from lightning_distill.spec import DataSpec
@@ -189,6 +188,8 @@ class FolderDataModule(ArrayDataModule):
         self.columns, self.multi_label, self.test_fraction = columns, multi_label, test_fraction
         self._source, self._class_order, self._scale = source, class_names, ""
         self._require_train = True
+        masks, dicom = read.frames == "mask", groups == "dicom"
+        self._listing = Listing(self.root, self.table, pattern, columns, multi_label, masks, dicom)
         #: Paths below root of damaged files that were left out.
         self.skipped: list[str] = []
 
@@ -218,7 +219,7 @@ class FolderDataModule(ArrayDataModule):
         self._class_names = order_classes(entries, self._class_order)
         labels = number_labels(entries, self._class_names, multi_label)[decoded.files]
         groups, self.group_kind = number_patients(entries, decoded)
-        source = self._describe_source(entries)
+        source = describe_source(self._source, entries, self.options.read.slice_options)
         self._scale, self.skipped = decoded.scale, [entries[number].path for number in decoded.skipped]
         splits: dict[str, Split] = {}
         split_numbers = np.array([SPLITS.index(entry.split) for entry in entries])[decoded.files]
@@ -252,7 +253,7 @@ class FolderDataModule(ArrayDataModule):
                 f"{self.table.name} has no rows of train; correct the column {self.columns.split!r}, or score a set "
                 "on these images alone with evaluate --test_data"
             )
-        return super().load_splits()
+        return replace(super().load_splits(), advice=self._listing.unread_tables())
 
     def test_images(self) -> ScoredImages:
         """Return the test images alone: of class folders, of a folder ``test`` without ``train``, or of a table."""
@@ -276,6 +277,8 @@ class FolderDataModule(ArrayDataModule):
         return f"{own}, or set test_fraction=0.2 (--data.test_fraction 0.2), before a set is distilled from the images"
 
     def _describe(self) -> DataSpec:
+        if self._class_names is not None and len(self._class_names) < 2 and (advice := self._listing.unread_tables()):
+            raise ValueError(f"{self._info.name} has one class only ({self._class_names[0]!r}), and {advice}")
         spec = super()._describe()
         if spec.storage_dtype == "uint8":
             return replace(spec, intensity_scale=self._scale)
@@ -288,22 +291,8 @@ class FolderDataModule(ArrayDataModule):
         return replace(spec, min_value=0.0, max_value=1.0, intensity_scale=self._scale)
 
     def _entries(self) -> list[Entry]:
-        masks = self.options.read.frames == "mask"
-        with relative_permission_errors(self.root):
-            if self.table is None:
-                entries = list_folders(self.root, self.pattern, self._require_train)
-                if self.options.patients:  # identifiers of DICOM files are preferred to folder names
-                    entries = [replace(entry, patient=None) for entry in entries]
-            else:
-                table = self.table if self.table.is_file() or self.table.is_absolute() else self.root / self.table
-                entries = list_table(self.root, table, self.columns, self.multi_label, masks)
-        return sorted(entries, key=lambda entry: (SPLITS.index(entry.split), entry.path))
+        return self._listing.entries(self._require_train)
 
     def _decode(self, entries: list[Entry]) -> DecodedFolder:
         paths, masks = [entry.path for entry in entries], [entry.mask for entry in entries]
         return decode(self.root, paths, self.options, self.cache, masks)
-
-    def _describe_source(self, entries: list[Entry]) -> str:
-        """Return the source with the selected slices appended if there are volumes."""
-        volumes = any(is_volume(entry.path) for entry in entries)
-        return f"{self._source}, {self.options.read.slice_options}" if volumes else self._source

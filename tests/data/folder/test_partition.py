@@ -107,3 +107,41 @@ def test_the_card_states_the_fraction(tmp_path):
     main(["coreset", "--method=random", "--ipc=1", *data, f"--out={tmp_path / 'set'}"])
     found = next((tmp_path / "set").rglob("set.safetensors"))
     assert "test split of 0.2 of the images by patient, seed 0" in read_set(found)[0].spec.source
+
+
+def misread(root):
+    """Write twelve images in one folder ``lesions`` and the table of their labels beside it."""
+    for n in range(12):
+        pixels = np.random.default_rng(n).integers(0, 256, (8, 8), np.uint8)
+        (root / "lesions").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / "lesions" / f"{n}.png")
+    (root / "labels.csv").write_text("path,label\n" + "".join(f"lesions/{n}.png,{'ab'[n % 2]}\n" for n in range(12)))
+    return root
+
+
+def test_the_audit_blocks_a_folder_read_as_one_class_and_names_its_table(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    root = misread(tmp_path / "clinic")
+    with pytest.raises(SystemExit) as stop:
+        main(["audit-data", "--data=FolderDataModule", f"--data.root={root}"])
+    assert stop.value.code == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "one class only" in printed
+    assert "labels.csv below root is not read" in printed
+    assert "--data.table labels.csv" in printed
+    assert "total" in printed
+    main(["audit-data", "--data=FolderDataModule", f"--data.root={root}", "--data.table=labels.csv"])
+    printed = capsys.readouterr().out
+    assert "one class only" not in printed
+    assert "is not read" not in printed
+
+
+def test_a_fit_of_one_class_names_the_table(tmp_path):
+    data = FolderDataModule(misread(tmp_path / "clinic"))
+    with pytest.raises(
+        ValueError, match=r"one class only \('lesions'\), and labels\.csv below root is not read; .*table="
+    ):
+        data.setup()
+    (tmp_path / "clinic" / "labels.csv").unlink()
+    with pytest.raises(ValueError, match=r"one class only \('lesions'\); distillation needs at least two"):
+        FolderDataModule(tmp_path / "clinic").setup()
