@@ -29,9 +29,10 @@ def class_counts(data: RawSplits) -> dict[str, NDArray[np.int64]]:
 
 
 def report_classes(data: RawSplits) -> list[Finding]:
-    """Report classes without images and labels without a class.
+    """Report classes without images, data of one class, and labels without a class.
 
-    A class without training images blocks; a class missing in val or test warns, as it is not scored there.
+    A single class and a class without training images block; a class missing in val or test warns, as it is not scored
+    there.
     """
     names, counts = class_names(data), class_counts(data)
     missing = {split: [names[c] for c in np.flatnonzero(count == 0)] for split, count in counts.items()}
@@ -43,12 +44,18 @@ def report_classes(data: RawSplits) -> list[Finding]:
         count,
         "; ".join(parts) or "none",
     )
+    findings = [empty_classes]
+    if len(names) < 2:
+        advice = data.advice or "a set needs two classes or more; put the images of each class into a folder of its own"
+        findings.append(
+            Finding("one class only", "blocks", 1, f"all images are {', '.join(map(repr, names))}; {advice}")
+        )
     if data.class_names is None or len(names) == len(data.class_names):
-        return [empty_classes]
+        return findings
     known = len(data.class_names)
     unnamed = [Place(split, int(row)) for split, (_, labels) in data.splits.items() for row in _unnamed(labels, known)]
     return [
-        empty_classes,
+        *findings,
         Finding("a label without a class", "blocks", len(unnamed), f"labels above {known - 1}", tuple(unnamed)),
     ]
 

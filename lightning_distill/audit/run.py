@@ -29,9 +29,9 @@ def audit(
     """Check data for leaks and defects that bias scores.
 
     Blocking findings: an image or patient in two splits, more near-duplicates in a split than ``max_near``, one image
-    with different labels in two splits, a class without training images, a label without a class. Warnings: fewer
-    near-duplicates, copies and different labels within a split, a class missing in val or test, constant images,
-    burnt-in text.
+    with different labels in two splits, a class without training images, one class only, a label without a class.
+    Warnings: fewer near-duplicates, copies and different labels within a split, a class missing in val or test,
+    constant images, burnt-in text.
 
     Args:
         data: Raw splits from `ArrayDataModule.load_splits`.

@@ -71,7 +71,8 @@ def audit_data(
 
     Raises:
         SystemExit: Exit status 1 where a finding blocks: the same image or patient in two splits, too many near copies,
-            an image with different labels in two splits, a class without training images, a label without a class.
+            an image with different labels in two splits, a class without training images, one class only,
+            a label without a class.
         ValueError: The data cannot be read, or ``near`` or ``max_near`` is out of range.
         OSError: The folder of ``out`` cannot be written.
     """
@@ -83,7 +84,13 @@ def audit_data(
         task = bar.add_task("checking images", total=total_work(splits))
         findings = audit(splits, near, max_near, lambda images: bar.advance(task, images))
         bar.update(task, completed=total_work(splits))
-    print_findings(findings, splits, plain_console())
+    console = plain_console()
+    print_findings(findings, splits, console)
+    if splits.advice:
+        console.print(f"{splits.advice}.", highlight=False, markup=False)
+    if "test" not in splits.splits:
+        advice = data.advise_split("test")
+        console.print(f"There is no test split, so that no set can be tested: {advice}.", highlight=False)
     if out is not None:
         append_csv(Path(out), rows_of(findings, splits, near, max_near, command))
     if any(finding.status == "blocks" for finding in findings):
@@ -100,7 +107,7 @@ def print_findings(findings: list[Finding], splits: RawSplits, console: Console)
         table.add_column(split, justify="right")
     for label, name in enumerate(class_names(splits)):
         table.add_row(name, *(f"{count[label]:,}" for count in counts.values()))
-    table.add_row("images", *(f"{len(labels):,}" for _, labels in splits.splits.values()), style="bold")
+    table.add_row("total", *(f"{len(labels):,}" for _, labels in splits.splits.values()), style="bold")
     console.print(table)
     table = Table(title="Audit")
     for column in ("", "check", "found", "examples (split row)"):

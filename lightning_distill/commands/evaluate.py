@@ -38,7 +38,8 @@ def evaluate(
         synthetic_set: Path of ``set.safetensors`` or of its folder (``--set``). Without a set, ``--ipc`` gives the size
             of the baselines.
         data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
-        test_data: Data of another site that score the students. The baselines are still taken from ``data``.
+        test_data: Data of another site that score the students. The baselines are still taken from ``data``. Without
+            ``data``, the test images alone score the set.
         out: CSV file that the rows are appended to, each as soon as it is measured.
         predictions: Folder for the students' predictions, one file for each candidate, read by ``report`` and
             ``compare``.

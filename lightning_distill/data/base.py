@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from lightning_distill.data.checks.splits import RawSplits, Split, carve_out, se
 from lightning_distill.data.combination_classes import combinations_to_classes
 from lightning_distill.data.describe import DataInfo, describe, summary
 from lightning_distill.data.loaders import ClassBalancedLoader, SequentialLoader
+from lightning_distill.data.scored_images import ScoredImages, scored_split
 from lightning_distill.spec import DataSpec, Task
 from lightning_distill.utils.lazy_arrays import take
 
@@ -220,9 +222,30 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         Raises:
             ValueError: If there is no training split, or shapes or labels are invalid.
         """
-        arrays = {split: pair for split, pair in self.load_raw().items() if pair is not None}
-        if "train" not in arrays:
+        raw = self._load_checked()
+        if "train" not in raw.splits:
             raise ValueError("no training images: ArrayDataModule(train=(images, labels)) is required")
+        return raw
+
+    def test_images(self) -> ScoredImages:
+        """Return the test images alone, for a set that is scored without its training data.
+
+        Training and validation images need not exist. If there are training images only, e.g. class folders without
+        split folders, all of them are test images, with a warning.
+
+        Raises:
+            ValueError: There are no test images, one class only, or the data are multi-label.
+        """
+        raw = self._load_checked()
+        split = scored_split(raw, self.advise_split("test"))
+        alone = copy(self)
+        alone.splits, alone.groups = {"train": raw.splits[split]}, {}
+        groups = {"test": raw.groups[split]} if split in raw.groups else {}
+        return ScoredImages(alone._describe(), raw.splits[split], self.batch_size, groups, self.reproducible_args)
+
+    def _load_checked(self) -> RawSplits:
+        """Read the splits and check each one alone."""
+        arrays = {split: pair for split, pair in self.load_raw().items() if pair is not None}
         splits = {}
         for split, (raw_images, raw_labels) in arrays.items():
             images = as_images(raw_images, split, self.channels)
@@ -231,6 +254,14 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
         check_groups(groups, {split: len(labels) for split, (_, labels) in splits.items()})
         names = None if self._class_names is None else tuple(self._class_names)
         return RawSplits(self._info.name, self._info.source, names, splits, groups, self.group_kind)
+
+    def advise_split(self, split: str) -> str:
+        """Return the advice of error messages on a missing split: the way to provide it.
+
+        Args:
+            split: Name of the split, ``val`` or ``test``.
+        """
+        return f"pass {split}=(images, labels)"
 
     def train_arrays(self) -> Split:
         """Training images and their balance-group numbers, from which balanced batches are drawn.
@@ -291,7 +322,7 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
 
     def _split(self, split: str) -> Split:
         if split not in self.splits:
-            raise ValueError(f"{self.spec.name} has no {split} split; pass {split}=(images, labels)")
+            raise ValueError(f"{self.spec.name} has no {split} split; {self.advise_split(split)}")
         return self.splits[split]
 
     def __repr__(self) -> str:

@@ -55,7 +55,10 @@ class EvaluationData(Protocol):
         """Return all training images and labels or targets."""
 
     def val_dataloader(self) -> Batches:
-        """Return validation batches in pixel units."""
+        """Return validation batches in pixel units; an empty list where there are none."""
+
+    def test_images(self) -> EvaluationData:
+        """Return the test images alone, where no training data are used."""
 
     def test_dataloader(self) -> Batches:
         """Return test batches in pixel units."""
@@ -185,5 +188,5 @@ def evaluation_split(data: EvaluationData, split: Split) -> EvaluationSplit:
     """Return the batches of a split, with validation batches for calibration where the split is ``test``."""
     groups = data.groups.get(split) if data.spec else None
     batches = data.val_dataloader() if split == "val" else data.test_dataloader()
-    val = data.val_dataloader() if split == "test" else None
+    val = (data.val_dataloader() or None) if split == "test" else None
     return EvaluationSplit(split, batches, val, None if groups is None else torch.from_numpy(groups))

@@ -136,7 +136,9 @@ def evaluate(
             reduced to the size of the rarest). Default: none.
         ipc: Images per class of the baselines where no set is given.
         split: Real images that score the students: ``val`` or ``test``. Use ``val`` to choose, ``test`` once.
-        test_data: Data of another site that score the students. The baselines are still taken from ``data``.
+        test_data: Data of another site that score the students. The baselines are still taken from ``data``. Without
+            ``data``, the test images alone score a set: a folder with ``test`` or class folders only is enough;
+            probabilities are then not calibrated.
         map_classes: Class of the scored data for each class of the set, where names or order differ.
         resize: Resize the set's images to the size and channels of the scored data.
         augmentation: Augmentation preset for the students, see `augmentation.presets.PRESETS`. Default: that of the
@@ -188,9 +190,17 @@ def evaluate(
     """
     arguments, baselines = {**locals()}, baselines or []
     check_choices(evaluate, arguments)
-    if data is None:
-        raise ValueError("no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module")
+    if data is None and test_data is None:
+        raise ValueError(
+            "no data: --data MedMNISTDataModule --data.name breastmnist, or any other data module; test images alone "
+            "as --test_data"
+        )
     _check(synthetic_set, ipc, baselines, students)
+    alone = data is None
+    if test_data is not None and alone:
+        _check_test_images_alone(synthetic_set, baselines, split, prior_correction)
+        data = test_data = test_data.test_images()
+    assert data is not None
     if prior_correction:
         _check_prior_correction(data, map_classes)
     on_start = on_start or (lambda text, epochs: lambda: None)
@@ -253,7 +263,7 @@ def evaluate(
         bf16=bf16,
         on_start=on_start,
         ars=ars,
-        real_bytes=float(bytes_of_arrays(*data.all_train_arrays())),
+        real_bytes=np.nan if alone else float(bytes_of_arrays(*data.all_train_arrays())),
         distillation_seconds=distillation_seconds or np.nan,
     )
     rows: list[ResultRow] = []
@@ -264,6 +274,16 @@ def evaluate(
         if on_result is not None:
             on_result(result, new)
     return EvaluationResults(tuple(rows), tuple(runner.results))
+
+
+def _check_test_images_alone(
+    synthetic_set: str | os.PathLike[str] | None, baselines: Sequence[str], split: Split, prior_correction: bool
+) -> None:
+    """Raise ValueError for options that need the real training data."""
+    options = {"baselines": bool(baselines), "prior_correction": prior_correction}
+    options |= {"split=val": split == "val", "ipc": synthetic_set is None}
+    if needed := [name for name, used in options.items() if used]:
+        raise ValueError(f"{needed[0]} needs real data beside test_data: give --data, or leave {needed[0]} out")
 
 
 def _check_prior_correction(data: EvaluationData, map_classes: Mapping[str, str] | None) -> None:

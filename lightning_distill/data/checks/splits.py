@@ -28,6 +28,7 @@ class RawSplits:
         splits: Images ``(N, C, H, W)`` and labels ``(N,)`` or ``(N, L)`` by split.
         groups: Group numbers ``(N,)`` by split, equal for images of one patient in all splits; splits may be missing.
         group_kind: Kind of a group: ``patient or lesion``, or the ``volume`` or ``file`` that contains the images.
+        advice: Hint of the data module on files that are not read, e.g. a table of labels; empty for none.
     """
 
     name: str
@@ -36,6 +37,7 @@ class RawSplits:
     splits: dict[str, Split]
     groups: dict[str, NDArray[np.int64]]
     group_kind: str = PATIENT
+    advice: str = ""
 
 
 def check_alike(splits: Mapping[str, Split]) -> None:
@@ -106,9 +108,13 @@ def select_rows(
 
 
 def carve_out(
-    labels: NDArray[np.int64], fraction: float, seed: int, groups: NDArray[np.int64] | None = None
+    labels: NDArray[np.int64],
+    fraction: float,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
+    name: str = "val_fraction",
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split a validation set off train, stratified and seeded.
+    """Split a validation or test set off train, stratified and seeded.
 
     The only image of a class stays in train. With groups, whole groups are split by one of ``round(1 / fraction)``
     folds of scikit-learn's StratifiedGroupKFold, and the only group of a class stays in train. Multi-label targets
@@ -116,12 +122,13 @@ def carve_out(
 
     Args:
         labels: Labels ``(N,)`` or 0/1 targets ``(N, L)``.
-        fraction: Fraction of the images in the validation split.
+        fraction: Fraction of the images in the new split.
         seed: Seed of the random split.
         groups: Group number of each image ``(N,)``; ``None`` splits single images.
+        name: Argument of the fraction, for error messages: ``val_fraction`` or ``test_fraction``.
 
     Returns:
-        Rows of train and rows of the validation split, both sorted.
+        Rows of train and rows of the new split, both sorted.
 
     Raises:
         ValueError: There are too few images or groups.
@@ -138,8 +145,8 @@ def carve_out(
     except ValueError as error:
         there = "" if groups is None else f" of {len(np.unique(groups))} groups"
         raise ValueError(
-            f"cannot carve val_fraction={fraction} out of {len(labels)} training images{there} ({error}); "
-            "raise val_fraction or give a validation split"
+            f"cannot carve {name}={fraction} out of {len(labels)} training images{there} ({error}); "
+            f"raise {name} or give a {'validation' if name == 'val_fraction' else 'test'} split"
         ) from error
     val = np.sort(val)
     return np.setdiff1d(rows, val), val

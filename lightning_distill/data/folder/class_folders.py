@@ -16,7 +16,7 @@ from lightning_distill.data.folder.names import are_cases
 from lightning_distill.data.readers import is_image
 
 
-def list_folders(root: Path, pattern: str | None = None) -> list[Entry]:
+def list_folders(root: Path, pattern: str | None = None, require_train: bool = True) -> list[Entry]:
     """List the files of ``root/train/ill/x.png``, ``root/ill/train/x.png`` or, without splits, ``root/ill/x.png``.
 
     Class folders may have subfolders. Hidden files are ignored. Masks, files in other formats and links to folders
@@ -25,6 +25,7 @@ def list_folders(root: Path, pattern: str | None = None) -> list[Entry]:
     Args:
         root: Folder of the data set.
         pattern: Pattern of the file names, e.g. ``*_t1.nii.gz``; a pattern with a word for masks selects masks, too.
+        require_train: Whether split folders without a folder train are refused.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -34,7 +35,7 @@ def list_folders(root: Path, pattern: str | None = None) -> list[Entry]:
     """
     check_root(root)
     entries, others, loose = [], 0, set[Path]()
-    for folder, split, label in find_class_folders(root):
+    for folder, split, label in find_class_folders(root, require_train):
         files = list(list_files(root, folder, set(), others=True))
         images = [path for path, supported in files if supported]
         others += len(files) - len(images)

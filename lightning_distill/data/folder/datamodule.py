@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
-from numpy.typing import NDArray
 
 from lightning_distill.augmentation.presets import valid_for
 from lightning_distill.data.base import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
-from lightning_distill.data.checks.groups import PATIENT, SPLITS, OnOverlap
-from lightning_distill.data.folder.class_folders import list_folders
+from lightning_distill.data.checks.groups import SPLITS, OnOverlap
+from lightning_distill.data.checks.splits import RawSplits, Split
+from lightning_distill.data.folder.arguments import check_choices, check_fractions, flatten_options
 from lightning_distill.data.folder.decode import DecodedFolder, DecodeOptions, OnError, decode
-from lightning_distill.data.folder.files import relative_permission_errors
-from lightning_distill.data.folder.index import Entry, shorten_list
+from lightning_distill.data.folder.index import Entry
+from lightning_distill.data.folder.labels import number_labels, number_patients, order_classes
+from lightning_distill.data.folder.listing import Listing, describe_source
+from lightning_distill.data.folder.partition import MadeTestSplit
 from lightning_distill.data.folder.resize import Color
-from lightning_distill.data.folder.table import Columns, list_table
-from lightning_distill.data.readers import ReadOptions, is_volume
+from lightning_distill.data.folder.table import Columns
+from lightning_distill.data.readers import ReadOptions
 from lightning_distill.data.readers.windows import parse_windows
+from lightning_distill.data.scored_images import ScoredImages
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.resize import Fit
 
@@ -49,7 +50,8 @@ class FolderDataModule(ArrayDataModule):
 
     Alternatively a CSV table has a row for each file: ``path`` (below root), ``label`` (``a|b`` for several labels; an
     empty cell or ``No Finding`` then means none) and optionally ``patient`` and ``split`` (train, val or test).
-    Without a val split, ``val_fraction`` of train becomes the validation split.
+    Without a val split, ``val_fraction`` of train becomes the validation split; without a test split, ``test_fraction``
+    of train becomes the test split.
 
     Pixels are uint8 if all files have eight bits, else float32 in [0, 1], scaled by a range that does not depend on
     the pixel values: the window, or the bit depth. ``spec.intensity_scale``, ``spec.min_value`` and
@@ -86,7 +88,11 @@ class FolderDataModule(ArrayDataModule):
         augmentation: Preset of `presets.PRESETS` that replaces the augmentation of the modality.
         license: Licence of the data, for the card.
         source: Origin of the files, for cards and tables. The selected slices of volumes are appended.
-        val_fraction: Fraction of train in the validation split if there is no val split.
+        val_fraction: Fraction of train in the validation split if there is no val split, by patient where patients are
+            known, stratified by class.
+        test_fraction: Fraction of train in the test split if there is no test split, at most 0.5, by patient where
+            patients are known, stratified by class. It must be set before a set is distilled: a set that was made from
+            all images cannot be tested on some of them. Default 0: no test split is made. The card states it.
         real_per_class: Number of real images per class in a training batch.
         batch_size: Number of images in a validation or test batch.
         steps_per_epoch: Number of batches between two validations; see `ArrayDataModule` for the default.
@@ -95,7 +101,7 @@ class FolderDataModule(ArrayDataModule):
         combinations_as_classes: Convert multi-label data to single-label data with one class per label combination;
             see `ArrayDataModule`.
         on_overlap: Handling of patients in two splits: ``error``, ``warn`` or ``drop``; see `ArrayDataModule`.
-        seed: Seed of the batches and of the validation split.
+        seed: Seed of the batches and of the validation and test splits that are made.
 
     Raises:
         ValueError: An option is unknown or contradicts another; on first use also for invalid files or tables.
@@ -134,6 +140,7 @@ class FolderDataModule(ArrayDataModule):
         license: str = "unknown",
         source: str = "user files",
         val_fraction: float = 0.1,
+        test_fraction: float = 0.0,
         real_per_class: int = 256,
         batch_size: int = 256,
         steps_per_epoch: int | None = None,
@@ -161,10 +168,8 @@ class FolderDataModule(ArrayDataModule):
             on_overlap=on_overlap,
             seed=seed,
         )
-        choices = {"fit": (fit, Fit), "color": (color, Color), "on_error": (on_error, OnError)}
-        for key, (value, kind) in choices.items():
-            if value not in get_args(kind):
-                raise ValueError(f"unknown {key}={value!r}; use one of {', '.join(get_args(kind))}")
+        check_choices(fit, color, on_error)
+        check_fractions(val_fraction, test_fraction)
         if groups not in (None, "dicom"):
             raise ValueError(f"unknown groups={groups!r}; use dicom, or a patient column in the table")
         if size is not None and size < 1:
@@ -181,19 +186,25 @@ class FolderDataModule(ArrayDataModule):
         if self.cache is not None and self.cache.resolve().is_relative_to(self.root.resolve()):
             raise ValueError("cache is inside root and would be read as a class; choose a folder outside root")
         self.options = DecodeOptions(read, size, fit, color, mixed_photometric, on_error, groups == "dicom")
-        self.columns, self.multi_label = columns, multi_label
+        self.columns, self.multi_label, self.test_fraction = columns, multi_label, test_fraction
         self._source, self._class_order, self._scale = source, class_names, ""
+        self._require_train = True
+        masks, dicom = read.frames == "mask", groups == "dicom"
+        self._listing = Listing(self.root, self.table, pattern, columns, multi_label, masks, dicom)
         #: Paths below root of damaged files that were left out.
         self.skipped: list[str] = []
 
     @property
     def reproducible_args(self) -> dict[str, object]:
         """Non-default arguments that determine the pixels and labels, by their command line names."""
-        arguments, defaults = (_flatten(options) for options in (self.options, DecodeOptions(DEFAULT_READ)))
+        arguments, defaults = (flatten_options(options) for options in (self.options, DecodeOptions(DEFAULT_READ)))
         modality = {} if self.modality is None else {"modality": self.modality}
         changed = {key: value for key, value in arguments.items() if value != defaults[key]}
         pattern = {} if self.pattern is None else {"pattern": self.pattern}
-        return {**super().reproducible_args, **modality, **pattern, **changed}
+        made: dict[str, object] = {}
+        if self.test_fraction:
+            made = {"test_fraction": self.test_fraction, "val_fraction": self.val_fraction, "seed": self.seed}
+        return {**super().reproducible_args, **modality, **pattern, **changed, **made}
 
     def prepare_data(self) -> None:
         """Write the cache, if there is one. One process writes it and all processes map it."""
@@ -204,12 +215,15 @@ class FolderDataModule(ArrayDataModule):
         """List, read and label the files, and set ``groups``."""
         entries = self._entries()
         decoded = self._decode(entries)
-        labels = self._label(entries)[decoded.files]
-        groups, self.group_kind = _groups(entries, decoded)
+        labels_vary = any(len(entry.labels) != 1 for entry in entries)
+        multi_label = self.table is not None and (bool(self.multi_label) or labels_vary)
+        self._class_names = order_classes(entries, self._class_order)
+        labels = number_labels(entries, self._class_names, multi_label)[decoded.files]
+        groups, self.group_kind = number_patients(entries, decoded)
+        source = describe_source(self._source, entries, self.options.read.slice_options)
         resize = "none" if self.options.size is None else self.options.fit
-        self._info = replace(self._info, source=self._describe_source(entries), resize=resize)
         self._scale, self.skipped = decoded.scale, [entries[number].path for number in decoded.skipped]
-        splits: dict[str, tuple[Array, Array] | None] = {}
+        splits: dict[str, Split] = {}
         split_numbers = np.array([SPLITS.index(entry.split) for entry in entries])[decoded.files]
         for number, split in enumerate(SPLITS):
             if any(entry.split == split for entry in entries):
@@ -217,9 +231,56 @@ class FolderDataModule(ArrayDataModule):
                 splits[split] = decoded.images[start:stop], labels[start:stop]
                 if groups is not None:
                     self.groups[split] = groups[start:stop]
-        return splits
+        if self.test_fraction:
+            made = MadeTestSplit(self.test_fraction, self.seed)
+            splits, unit = made.split(splits, self.groups, self.group_kind)
+            source = f"{source}, {made.describe(unit)}"
+        self._info = replace(self._info, source=source, resize=resize)
+        return dict(splits)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load, check and describe the data on the first call, and warn before a fit if there is no test split.
+
+        Args:
+            stage: Stage of the trainer.
+        """
+        super().setup(stage)
+        if stage == "fit" and "test" not in self.splits:
+            rank_zero_warn(f"{self.spec.name} has no test split, so that no set can be tested: {self._advise_test()}")
+
+    def load_splits(self) -> RawSplits:
+        """Read the splits and check each one alone; see `ArrayDataModule.load_splits`."""
+        if self.table is not None and all(entry.split != "train" for entry in self._entries()):
+            raise ValueError(
+                f"{self.table.name} has no rows of train; correct the column {self.columns.split!r}, or score a set "
+                "on these images alone with evaluate --test_data"
+            )
+        return replace(super().load_splits(), advice=self._listing.unread_tables())
+
+    def test_images(self) -> ScoredImages:
+        """Return the test images alone: of class folders, of a folder ``test`` without ``train``, or of a table."""
+        self._require_train = False
+        try:
+            return super().test_images()
+        finally:
+            self._require_train = True
+
+    def advise_split(self, split: str) -> str:
+        """Return the advice of error messages on a missing split: the way to provide it.
+
+        Args:
+            split: Name of the split, ``val`` or ``test``.
+        """
+        return self._advise_test() if split == "test" else super().advise_split(split)
+
+    def _advise_test(self) -> str:
+        column = f"name its rows in the column {self.columns.split!r} of the table"
+        own = "add a folder test" if self.table is None else column
+        return f"{own}, or set test_fraction=0.2 (--data.test_fraction 0.2), before a set is distilled from the images"
 
     def _describe(self) -> DataSpec:
+        if self._class_names is not None and len(self._class_names) < 2 and (advice := self._listing.unread_tables()):
+            raise ValueError(f"{self._info.name} has one class only ({self._class_names[0]!r}), and {advice}")
         spec = super()._describe()
         if spec.storage_dtype == "uint8":
             return replace(spec, intensity_scale=self._scale)
@@ -232,79 +293,8 @@ class FolderDataModule(ArrayDataModule):
         return replace(spec, min_value=0.0, max_value=1.0, intensity_scale=self._scale)
 
     def _entries(self) -> list[Entry]:
-        masks = self.options.read.frames == "mask"
-        with relative_permission_errors(self.root):
-            if self.table is None:
-                entries = list_folders(self.root, self.pattern)
-                if self.options.patients:  # identifiers of DICOM files are preferred to folder names
-                    entries = [replace(entry, patient=None) for entry in entries]
-            else:
-                table = self.table if self.table.is_file() or self.table.is_absolute() else self.root / self.table
-                entries = list_table(self.root, table, self.columns, self.multi_label, masks)
-        return sorted(entries, key=lambda entry: (SPLITS.index(entry.split), entry.path))
+        return self._listing.entries(self._require_train)
 
     def _decode(self, entries: list[Entry]) -> DecodedFolder:
         paths, masks = [entry.path for entry in entries], [entry.mask for entry in entries]
         return decode(self.root, paths, self.options, self.cache, masks)
-
-    def _describe_source(self, entries: list[Entry]) -> str:
-        """Return the source with the selected slices appended if there are volumes."""
-        volumes = any(is_volume(entry.path) for entry in entries)
-        return f"{self._source}, {self.options.read.slice_options}" if volumes else self._source
-
-    def _label(self, entries: list[Entry]) -> NDArray[np.int64]:
-        """Return labels ``(F,)`` or 0/1 targets ``(F, L)`` of the files, and set the class names."""
-        names = {label for entry in entries for label in entry.labels}
-        trained = {label for entry in entries if entry.split == "train" for label in entry.labels}
-        for split in ("val", "test"):
-            seen = {label for entry in entries if entry.split == split for label in entry.labels}
-            if unknown := sorted(seen - trained):
-                raise ValueError(
-                    f"{split} has the class {shorten_list(unknown)}, train has no images of it; correct the labels"
-                )
-        order = self._class_order if self._class_order is not None else sorted(names, key=_numeric_order)
-        if set(order) != names or len(order) != len(names):
-            raise ValueError(
-                f"class_names are {shorten_list(order)} but the files have {shorten_list(sorted(names))}; list each "
-                "class once"
-            )
-        self._class_names = order
-        number = {name: index for index, name in enumerate(order)}
-        labels_vary = any(len(entry.labels) != 1 for entry in entries)
-        if self.table is None or not (self.multi_label or labels_vary):
-            return np.array([number[entry.labels[0]] for entry in entries], np.int64)
-        targets = np.zeros((len(entries), len(order)), np.int64)
-        for row, entry in enumerate(entries):
-            targets[row, [number[label] for label in entry.labels]] = 1
-        return targets
-
-
-def _groups(entries: list[Entry], decoded: DecodedFolder) -> tuple[NDArray[np.int64] | None, str]:
-    """Return group numbers ``(N,)`` of the images and the kind of the groups.
-
-    Groups are the patients of the table, else the patients of the DICOM files, else the files.
-    """
-    if any(entry.patient is not None for entry in entries):
-        return np.array([entry.patient for entry in entries], np.int64)[decoded.files], PATIENT
-    if decoded.patients is not None:
-        return decoded.patients, PATIENT
-    multiple_frames = len(set(decoded.files.tolist())) < len(decoded.files)
-    return (decoded.files, "file") if multiple_frames else (None, PATIENT)
-
-
-def _flatten(options: DecodeOptions) -> dict[str, object]:
-    """Return options by their command line names, with tuples as lists."""
-    flat: dict[str, object] = json.loads(json.dumps(asdict(options)))
-    read = cast(dict[str, object], flat.pop("read"))
-    flat.update({f"read.{key}": value for key, value in read.items()})
-    flat["groups"] = "dicom" if flat.pop("patients") else None
-    return flat
-
-
-def _numeric_order(name: str) -> tuple[float, str]:
-    """Return a sort key: numbers by value (also ``1.0``, as pandas writes them), then names."""
-    try:
-        number = float(name)
-    except ValueError:
-        number = math.inf
-    return (number if math.isfinite(number) else math.inf), name

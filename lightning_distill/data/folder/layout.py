@@ -36,10 +36,14 @@ class ClassFolder(NamedTuple):
     label: str
 
 
-def find_class_folders(root: Path) -> list[ClassFolder]:
+def find_class_folders(root: Path, require_train: bool = True) -> list[ClassFolder]:
     """Find ``root/train/ill``, ``root/ill/train`` or ``root/ill``; see `names` for the accepted names of splits.
 
     Single folders around the data set, containers such as ``images``, and folders of masks are passed over.
+
+    Args:
+        root: Folder of the data set.
+        require_train: Whether split folders without a folder train are refused.
 
     Raises:
         ValueError: There are no class folders, the folders are something else, or the split folders are inconsistent.
@@ -47,8 +51,8 @@ def find_class_folders(root: Path) -> list[ClassFolder]:
     folder = _unwrap(root)
     by_split = _splits(root, folder)
     if not by_split:
-        return _of_classes(root, _classes(root, folder, "root"))
-    if "train" not in by_split:
+        return _of_classes(root, _classes(root, folder, "root"), require_train)
+    if require_train and "train" not in by_split:
         names = shorten_list([f.name for f in by_split.values()])
         raise ValueError(f"there is a folder {names} but no folder train; add it")
     found = []
@@ -169,7 +173,7 @@ def _check_nesting(folders: list[Path]) -> None:
         )
 
 
-def _of_classes(root: Path, folders: list[Path]) -> list[ClassFolder]:
+def _of_classes(root: Path, folders: list[Path], require_train: bool) -> list[ClassFolder]:
     """Return class folders without splits, or with split folders inside of each class."""
     inside = {path: _visible(path) for path in folders}
     split_inside = {path: all(split_of(inner.name) for inner in inner_folders) and bool(inner_folders)
@@ -184,7 +188,7 @@ def _of_classes(root: Path, folders: list[Path]) -> list[ClassFolder]:
                 "class the same split folders"
             )
     found = [ClassFolder(inner, split_of(inner.name) or "", path.name) for path in folders for inner in inside[path]]
-    if not any(one.split == "train" for one in found):
+    if require_train and not any(one.split == "train" for one in found):
         raise ValueError(
             f"the class folders have no folder train, only {shorten_list(sorted({one.split for one in found}))}; add it"
         )
