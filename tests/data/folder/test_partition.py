@@ -127,7 +127,7 @@ def test_the_audit_blocks_a_folder_read_as_one_class_and_names_its_table(tmp_pat
     assert stop.value.code == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert "one class only" in printed
-    assert "labels.csv below root is not read" in printed
+    assert "'labels.csv' below root is not read" in printed
     assert "--data.table labels.csv" in printed
     assert "total" in printed
     main(["audit-data", "--data=FolderDataModule", f"--data.root={root}", "--data.table=labels.csv"])
@@ -139,7 +139,7 @@ def test_the_audit_blocks_a_folder_read_as_one_class_and_names_its_table(tmp_pat
 def test_a_fit_of_one_class_names_the_table(tmp_path):
     data = FolderDataModule(misread(tmp_path / "clinic"))
     with pytest.raises(
-        ValueError, match=r"one class only \('lesions'\), and labels\.csv below root is not read; .*table="
+        ValueError, match=r"one class only \('lesions'\), and 'labels\.csv' below root is not read; .*table="
     ):
         data.setup()
     (tmp_path / "clinic" / "labels.csv").unlink()
