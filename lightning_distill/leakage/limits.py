@@ -24,7 +24,9 @@ def not_measured(result: AuditResult, members: Members, recovery: bool, canaries
     if "full" not in result.utility:
         missing.append("Networks trained on all real images were not attacked (baseline full).")
     if not any("soft" in name or "hard" in name for name in result.utility):
-        missing.append("Soft labels, which tell more of the real data than images do, were not measured (baseline soft).")
+        missing.append(
+            "Soft labels, which tell more of the real data than images do, were not measured (baseline soft)."
+        )
     if not canaries:
         missing.append("No lower bound on epsilon was measured (canaries).")
     if not recovery:
