@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import cast, get_args
 
 from lightning_distill.data.folder.decode import DecodeOptions, OnError
-from lightning_distill.data.folder.resize import Color, Fit
+from lightning_distill.data.folder.resize import Color
+from lightning_distill.utils.resize import Fit
 
 
 def check_choices(fit: str, color: str, on_error: str) -> None:
