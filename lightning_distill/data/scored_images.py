@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lightning_distill.data.checks.splits import RawSplits, Split
 from lightning_distill.data.loaders import SequentialLoader
@@ -44,7 +45,7 @@ class ScoredImages:
         """Return this object."""
         return self
 
-    def val_dataloader(self) -> list[tuple[object, object]]:
+    def val_dataloader(self) -> list[tuple[Tensor, Tensor]]:
         """Return no batches: probabilities are not calibrated."""
         return []
 
