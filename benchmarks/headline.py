@@ -61,6 +61,7 @@ def main() -> None:
                 bbox_to_anchor=(1.01, 1), loc="upper left")  # fmt: skip
     figure.tight_layout()
     figure.savefig(Path(__file__).parent / "results" / "quality_headline.png", dpi=150, metadata={"Software": None})
+    plt.close(figure)
 
 
 if __name__ == "__main__":

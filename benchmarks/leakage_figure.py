@@ -17,7 +17,6 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("agg")
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -63,9 +62,9 @@ def draw(panels: Mapping[str, Mapping[tuple[str, str], Point]]) -> Figure:
     """Draw one panel for each data set, with one legend for all."""
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(max(7, WIDTH * columns + 2.4), HEIGHT * rows + 0.3), squeeze=False, layout="constrained"
-    )
+    inches = max(7, WIDTH * columns + 2.4), HEIGHT * rows + 0.3
+    figure = Figure(figsize=inches, layout="constrained")  # not pyplot's, which would keep it
+    axes = figure.subplots(rows, columns, squeeze=False)
     names = list(dict.fromkeys(name for panel in panels.values() for name, _ in panel))
     sizes = {size for panel in panels.values() for _, size in panel}
     order = sorted(sizes - {"all"}, key=int) + ["all"] * ("all" in sizes)

@@ -18,7 +18,10 @@ KEEP = "--trainer.callbacks+=ModelCheckpoint"
         (["--trainer.accumulate_grad_batches=2"], "a distiller has no accumulation: set --data.real_per_class"),
         ([*STUDENTS, KEEP, "--trainer.callbacks.monitor=val/accc"], "ModelCheckpoint monitors 'val/accc'"),
         ([*STUDENTS, KEEP, "--trainer.callbacks.monitor=val/accc"], "not logged; use val/acc, "),
-        ([KEEP, "--trainer.callbacks.monitor=val/acc"], "logs: add --trainer.callbacks+=StudentEvaluation"),
+        (
+            [KEEP, "--trainer.callbacks.monitor=val/acc", "--no_export"],
+            "logs: add --trainer.callbacks+=StudentEvaluation",
+        ),
         (
             ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor=distill/los"],
             "conditioned on metric `distill/los` which is not available",

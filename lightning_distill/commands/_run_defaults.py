@@ -43,7 +43,8 @@ def complete_run(config: Namespace, fit: bool = True) -> str | None:
             if config[name] is not None:
                 each.init_args[name] = config[name]
     for kind, folder in ((SyntheticSetExport, out), (DistillCheckpoint, f"{out}/checkpoints")):
-        if not kinds[kind] and bare:
+        refused = kind is DistillCheckpoint and config.trainer.enable_checkpointing is False
+        if bare and not kinds[kind] and not refused:
             kinds[kind] = [_add(callbacks, kind, dirpath=folder)]
         elif len(kinds[kind]) == 1 and (config.out is not None or _sweep_run()):
             kinds[kind][0].init_args["dirpath"] = folder
