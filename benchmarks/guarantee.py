@@ -24,9 +24,10 @@ import torch
 from script import folder, listed, options
 
 from lightning_distill import DigitsDataModule, DMDistiller, MedMNISTDataModule, MNISTDataModule, NpzDataModule
-from lightning_distill.bench.measure import quiet_trainer, silence_lightning
+from lightning_distill.bench.measure import silence_lightning
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedStudents, get_protocol
 from lightning_distill.evaluation.baselines import coreset_sampler
 from lightning_distill.evaluation.metrics.intervals import bootstrap_interval

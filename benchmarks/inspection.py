@@ -25,9 +25,9 @@ from script import folder, listed, options
 from torch import Tensor
 
 from lightning_distill import ArrayDataModule, DigitsDataModule, DMDistiller, MedMNISTDataModule, MNISTDataModule
-from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.callbacks import SyntheticSetExport
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.sets.inspection import triggers
 from lightning_distill.sets.inspection.check import checked_images
 from lightning_distill.sets.inspection.registry import CHECKS

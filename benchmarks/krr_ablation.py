@@ -38,7 +38,7 @@ from lightning_distill import (
     SyntheticSetExport,
     evaluate,
 )
-from lightning_distill.bench.measure import quiet_trainer
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.utils.csv_rows import read_csv, write_csv
 
 OUT = Path(__file__).parent / "results" / "krr_ablation.csv"

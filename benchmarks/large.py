@@ -33,11 +33,12 @@ from script import folder, listed, options
 
 from lightning_distill import ArrayDataModule
 from lightning_distill.bench.cases import BenchmarkCase, Size, make_distiller, noise_data
-from lightning_distill.bench.measure import quiet_trainer, silence_lightning
+from lightning_distill.bench.measure import silence_lightning
 from lightning_distill.bench.memory import peak_mib, resident_mib
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ClassBalancedLoader
 from lightning_distill.data.checks.arrays import pixel_statistics
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.functional import chunking as chunks
 
 PARTS = ("draws", "fit", "step")

@@ -23,9 +23,10 @@ from script import folder, options
 from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench import reference as textbook
 from lightning_distill.bench.cases import BenchmarkCase, Size, Variant, make_distiller, noise_data, write_expert_files
-from lightning_distill.bench.measure import quiet_trainer, silence_lightning
+from lightning_distill.bench.measure import silence_lightning
 from lightning_distill.bench.memory import peak_mib
 from lightning_distill.bench.results import ResumableCsv, provenance
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.utils.hardware import resolve_device
 
 EAGER, BFLOAT = Variant(), Variant("bf16-mixed", "max")

@@ -38,8 +38,8 @@ from lightning_distill import (
     SyntheticSetExport,
     evaluate,
 )
-from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
+from lightning_distill.distillers.quiet import quiet_trainer
 
 STEPS, REAL = 300, 128
 #: Short runs to compare the seconds of a step: number of runs of each method, and steps of a run, not timed and timed.

@@ -26,9 +26,9 @@ from safetensors.torch import save_file
 from script import HERE, folder, listed, options
 
 from lightning_distill import DigitsDataModule, DMDistiller, MedMNISTDataModule, SyntheticSetExport, evaluate
-from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.evaluation.labels import coreset_baseline
 from lightning_distill.evaluation.result_table import ResultRow
 from lightning_distill.networks import resolve_networks

@@ -38,9 +38,9 @@ from quality_jobs import Job, jobs_of, run_all
 from script import HERE, folder, options
 
 from lightning_distill import SyntheticSetExport
-from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedStudents
 from lightning_distill.evaluation.baselines import coreset_sampler, full_data
 from lightning_distill.evaluation.label_prior import Prior

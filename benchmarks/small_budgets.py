@@ -24,9 +24,9 @@ from script import folder, options
 from torch import Tensor
 
 from lightning_distill import DCDistiller, DigitsDataModule, Distiller, DMDistiller, DSADistiller, MedMNISTDataModule
-from lightning_distill.bench.measure import quiet_trainer
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedStudents
 
 KEYS = ("dataset", "method", "ipc", "init", "formation", "lr", "seed", "steps")

@@ -9,10 +9,11 @@ import torch
 
 from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.bench.cases import BenchmarkCase, Variant, make_distiller, make_reference
-from lightning_distill.bench.measure import quiet_trainer, silence_lightning
+from lightning_distill.bench.measure import silence_lightning
 from lightning_distill.bench.reference import Student
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.data import ArrayDataModule, DigitsDataModule, MNISTDataModule
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.evaluation import LabeledSet, Protocol, Scores, StudentEvaluator, evaluate_students
 from lightning_distill.utils.rng import isolated_rng
 

@@ -22,27 +22,11 @@ from lightning_distill.bench.cases import (
     write_expert_files,
 )
 from lightning_distill.bench.interleaved import InterleavedTimer
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.evaluation import LabeledSet, Protocol, StudentTrainer
 from lightning_distill.utils.hardware import resolve_device
-from lightning_distill.utils.precision import Precision
 
 Accelerator = Literal["auto", "cpu", "gpu"]
-
-
-def quiet_trainer(max_steps: int, precision: Precision, device: str, callbacks: list[Callback]) -> Trainer:
-    """Create a trainer without logging, checkpoints, validation or progress bar."""
-    return Trainer(
-        max_steps=max_steps,
-        accelerator="gpu" if device == "cuda" else "cpu",
-        devices=1,
-        precision=precision,
-        logger=False,
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        limit_val_batches=0,
-    )
 
 
 @contextmanager

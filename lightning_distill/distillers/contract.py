@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers.base import Distiller
+from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.distillers.real_batch import RealBatch
 
 #: Arguments of the method, or a function that returns them for a data module.
@@ -161,10 +162,7 @@ def make_data(classes: int = 2, channels: int = 1) -> ArrayDataModule:
 
 
 def _fit(distiller: Distiller, data: ArrayDataModule, steps: int, checkpoint: Path | None = None) -> Trainer:
-    trainer = Trainer(
-        max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0,
-    )  # fmt: skip
+    trainer = quiet_trainer(steps, "32-true", "cpu")
     trainer.fit(distiller, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return trainer
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from lightning import Trainer
 
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import DMDistiller
+from lightning_distill.distillers.quiet import quiet, quiet_trainer
 from lightning_distill.leakage.recipes import DistillRecipe, MadeSet
-from lightning_distill.portfolio.candidate import quiet
 from lightning_distill.signals import SignalsDataModule
 from lightning_distill.signals.guarantee.accountant import require_opacus
 from lightning_distill.signals.guarantee.noisy_bank import compute_noisy_bank
@@ -63,19 +62,9 @@ class GuaranteedRecipe:
         assert isinstance(distiller, DMDistiller)
         distiller.use_bank(bank)
         with quiet():
-            trainer = Trainer(
-                max_steps=self.base.steps,
-                devices=1,
-                accelerator="gpu" if device == "cuda" else "cpu",
-                precision=self.base.precision,
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=False,
-                limit_val_batches=0,
-                num_sanity_val_steps=0,
+            quiet_trainer(self.base.steps, self.base.precision, device).fit(
+                distiller, datamodule=SignalsDataModule(bank)
             )
-            trainer.fit(distiller, datamodule=SignalsDataModule(bank))
         return MadeSet(exported_set(distiller.synthetic), np.empty(0, np.int64))
 
     def describe(self) -> dict[str, object]:

@@ -8,16 +8,15 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from lightning import Trainer
 from numpy.typing import NDArray
 
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.label_combinations import is_covered
 from lightning_distill.distillers import Distiller
+from lightning_distill.distillers.quiet import quiet, quiet_trainer
 from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.evaluation.relabel import relabel
-from lightning_distill.portfolio.candidate import quiet
 from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.coresets import check_method, select
 from lightning_distill.sets.formation import encode
@@ -97,19 +96,7 @@ class DistillRecipe:
         """Distil a set from the training images of a data module."""
         distiller = self.build()
         with quiet():
-            trainer = Trainer(
-                max_steps=self.steps,
-                devices=1,
-                accelerator="gpu" if self.device == "cuda" else "cpu",
-                precision=self.precision,
-                logger=False,
-                enable_checkpointing=False,
-                enable_model_summary=False,
-                enable_progress_bar=False,
-                limit_val_batches=0,
-                num_sanity_val_steps=0,
-            )
-            trainer.fit(distiller, datamodule=data)
+            quiet_trainer(self.steps, self.precision, self.device).fit(distiller, datamodule=data)
         made = exported_set(distiller.synthetic)
         if self.teachers:
             made, _ = relabel(

@@ -15,10 +15,10 @@ from lightning_distill.audit.resemblance import structural_similarity
 from lightning_distill.audit.similarity import flat_unit_vectors, nearest
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers.quiet import quiet, quiet_trainer
 from lightning_distill.leakage.measure import CHUNK, reduced
 from lightning_distill.leakage.rates import clopper_pearson
 from lightning_distill.leakage.recipes import DistillRecipe, start_rows
-from lightning_distill.portfolio.candidate import quiet
 from lightning_distill.sets.labeled_set import LabeledSet
 
 
@@ -90,20 +90,7 @@ def measure_recovery(
     marks = step_grid(recipe.steps) if steps is None else sorted(steps)
     watcher = _Snapshots(marks)
     with quiet():
-        trainer = Trainer(
-            max_steps=marks[-1],
-            devices=1,
-            accelerator="gpu" if recipe.device == "cuda" else "cpu",
-            precision=recipe.precision,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            limit_val_batches=0,
-            num_sanity_val_steps=0,
-            callbacks=[watcher],
-        )
-        trainer.fit(distiller, datamodule=data)
+        quiet_trainer(marks[-1], recipe.precision, recipe.device, [watcher]).fit(distiller, datamodule=data)
     rows = start_rows(distiller, data)
     return [recovery(step, made, rows, data) for step, made in watcher.sets.items()]
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from lightning_distill.callbacks.checkpoint import DistillCheckpoint
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
+from lightning_distill.distillers.quiet import quiet
 from lightning_distill.portfolio.recipes import Recipe
 from lightning_distill.sets.labeled_set import LabeledSet
 
@@ -104,24 +102,6 @@ class CandidateRun:
     def start(self) -> LabeledSet:
         """Return the set before the first step, as it would be exported."""
         return exported_set(self.recipe.build(**self.options).init_synthetic(self.data))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence Lightning's messages about each Trainer."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            warnings.filterwarnings("ignore", message=".* steps are far fewer than")  # a round is a part of a run
-            warnings.filterwarnings("ignore", message="the set may show training images")  # the card says it
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def median(seconds: list[float]) -> float:
