@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Literal
 
-from PIL import Image
 from rich.console import Console
 
 from lightning_distill.commands._console import plain_console, printable
@@ -15,7 +13,7 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.networks.factory import check_network
 from lightning_distill.report.guard import gain_facts, resemblance_facts
 from lightning_distill.report.redact import plain
-from lightning_distill.sets.image_grid import image_grid
+from lightning_distill.sets.image_grid import image_grid, png_bytes
 from lightning_distill.sets.inspection.run import Inspection, inspect_set
 from lightning_distill.sets.storage import Card, check_file_writable
 from lightning_distill.sets.training_images import ENTRY, count_training_images
@@ -104,9 +102,8 @@ def network_name(train: str) -> str:
 
 def write_picture(inspection: Inspection, path: Path) -> None:
     """Write a PNG file with a row of stored images for each class."""
-    data, buffer = inspection.data, io.BytesIO()
-    Image.fromarray(image_grid(data.pixels, data.labels, data.spec)).save(buffer, "PNG")
-    write_files_atomically({path: buffer.getvalue()})
+    data = inspection.data
+    write_files_atomically({path: png_bytes(image_grid(data.pixels, data.labels, data.spec))})
 
 
 def show(inspection: Inspection, path: Path, console: Console) -> None:

@@ -219,8 +219,9 @@ def evaluate(
     distilled: list[Candidate] = []
     if synthetic_set is not None:
         distilled = set_candidates(synthetic_set, scored.spec, evaluator, labels, map_classes, resize)
-        prior = prior or prior_of_card(synthetic_set)
-        check_overlap(read_set(synthetic_set)[1], scored, split, on_overlap)
+        _, card = read_set(synthetic_set)
+        prior = prior or prior_of_card(card)
+        check_overlap(card, scored, split, on_overlap)
     counts = (distilled[0].counts if distilled else None) or images_per_class(ipc or 1, data.spec)
     features = None
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):

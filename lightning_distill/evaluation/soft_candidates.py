@@ -12,7 +12,6 @@ from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.relabel import get_teachers, soft_sampler
 from lightning_distill.evaluation.result import Candidate
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
-from lightning_distill.sets.storage import read_set
 from lightning_distill.spec import DataSpec
 
 if TYPE_CHECKING:
@@ -93,8 +92,8 @@ def label_coresets(
     return result
 
 
-def prior_of_card(synthetic_set: str | os.PathLike[str]) -> Prior | None:
-    """Return the prior of the soft labels of a set file, ``None`` if its card does not record one."""
-    record = read_set(synthetic_set)[1].get("soft_labels")
+def prior_of_card(card: Card) -> Prior | None:
+    """Return the prior of the soft labels of a set, ``None`` if its card does not record one."""
+    record = card.get("soft_labels")
     prior = record.get("prior") if isinstance(record, dict) else None
     return prior if prior in ("natural", "balanced") else None
