@@ -12,6 +12,7 @@ from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.relabel import get_teachers, soft_sampler
 from lightning_distill.evaluation.result import Candidate
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
+from lightning_distill.sets.storage import Card
 from lightning_distill.spec import DataSpec
 
 if TYPE_CHECKING:
