@@ -49,6 +49,14 @@ def main(args: Sequence[str] | None = None) -> None:
         print(overview())
     elif argv[0] in ("-V", "--version"):
         print(__version__)
+    elif argv[0] in COMMANDS and {"-h", "--help"} & set(argv[1:]):
+        from lightning_distill.commands._help import command_help
+
+        print(command_help(argv[0], POSITIONAL.get(argv[0])))
+    elif argv[0] == "fit" and {"-h", "--help"} & set(argv[1:]):
+        from lightning_distill.commands._help import fit_help
+
+        print(fit_help())
     else:
         _run(argv)
 

@@ -193,29 +193,6 @@ def test_overview_lists_every_command(capsys):
     assert capsys.readouterr().out.strip() == "0.1.0"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "fit",
-        "evaluate",
-        "quickstart",
-        "distill",
-        "experts",
-        "coreset",
-        "concat",
-        "mix",
-        "indicator",
-        "inspect",
-        "export",
-    ],
-)
-def test_every_command_has_help(command, capsys):
-    with pytest.raises(SystemExit) as done:
-        main([command, "--help"])
-    assert done.value.code == 0
-    assert "--" in capsys.readouterr().out
-
-
 FIT = ["fit", "--model=DMDistiller", "--data=DigitsDataModule", "--trainer.max_steps=1", "--trainer.accelerator=cpu"]
 EXPORT = [
     "--trainer.callbacks+=StudentEvaluation", "--trainer.callbacks.protocol=tiny", "--trainer.callbacks.students=2",

@@ -13,6 +13,7 @@ from lightning_distill.callbacks import SyntheticSetExport
 from lightning_distill.callbacks.monitors import check_monitors
 from lightning_distill.commands._checkpoint_class import check_class
 from lightning_distill.commands._configs import with_config_paths
+from lightning_distill.commands._help import FIT, FIT_OPTIONS
 from lightning_distill.commands._quiet import quiet_lightning
 from lightning_distill.commands._run_defaults import complete_run
 from lightning_distill.data import ArrayDataModule
@@ -24,14 +25,6 @@ from lightning_distill.utils.wandb_environment import keep_machine_out_of_wandb
 
 #: Commands that this module runs.
 COMMANDS = ("fit", "validate", "test")
-#: First words of ``fit --help``, before Lightning's 200 options.
-FIT = {
-    "usage": "lightning-distill fit [--config FILE.yaml] --model METHOD --data DATA [options]",
-    "description": "Distil a synthetic set, train students on it, and write set, scores and checkpoints to one folder. "
-    "The options that matter: --model dm (--model.help DMDistiller lists its arguments), --model.ipc 10, "
-    "--data FolderDataModule (--data.help FolderDataModule), --trainer.max_steps 300, --out runs/NAME, --students 3, "
-    "--protocol quick. --config FILE.yaml holds any of them.",
-}
 
 
 class DistillCLI(LightningCLI):
@@ -50,32 +43,28 @@ class DistillCLI(LightningCLI):
         parser.add_argument(
             "--out",
             type=str | None,
-            help="Folder of the set, the checkpoints and the logs of fit; default: that of the configuration, "
-            "else runs/DATA_METHOD.",
+            help=FIT_OPTIONS["out"],
         )
         parser.add_argument(
             "--export", action=ActionYesNo(no_prefix="no_"), default=True, help="Whether fit writes the set as files."
         )
-        parser.add_argument(
-            "--students", type=int | None, help="Number of students that each validation trains; default: 3."
-        )
+        parser.add_argument("--students", type=int | None, help=FIT_OPTIONS["students"])
         parser.add_argument(
             "--protocol",
             type=str | None,
-            help="Training protocol of the students: reference, quick or tiny; default: quick.",
+            help=FIT_OPTIONS["protocol"],
         )
         parser.add_argument(
             "--require_gain",
             type=bool,
             default=False,
-            help="Whether fit ends with exit status 3 where the exported set does not beat its start.",
+            help=FIT_OPTIONS["require_gain"],
         )
         parser.add_argument(
             "--resume_with_changes",
             type=bool,
             default=False,
-            help="Whether fit goes on from a checkpoint of another seed, rate, network or other data; the card "
-            "then lists what changed.",
+            help=FIT_OPTIONS["resume_with_changes"],
         )
 
     def _parse_ckpt_path(self) -> None:
@@ -155,6 +144,7 @@ def run_lightning(argv: list[str]) -> None:
     keep_machine_out_of_wandb()
     for method in entry_points(group="lightning_distill.distillers"):
         method.load()  # methods of other packages can then be given by name alone
+    argv = ["--help" if word == "--help_all" else word for word in argv]
     words = with_config_paths(full_method_names(argv))
     with quiet_lightning():
         DistillCLI(

@@ -112,9 +112,7 @@ def test_out_belongs_to_fit(tmp_path, capsys):
 
 
 def test_help_of_fit_begins_with_what_matters(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", "--help"])
-    assert stop.value.code == 0
+    main(["fit", "--help"])
     beginning = capsys.readouterr().out[:1500]
     for option in ("--model dm", "--data FolderDataModule", "--out runs/NAME", "--students 3"):
         assert option in beginning
