@@ -176,6 +176,7 @@ def _card_score(card: Mapping[str, object]) -> str:
     if not isinstance(val, Mapping) or not all(isinstance(val.get(key), (int, float)) for key in ("acc", "acc_std")):
         return ""
     sizes = [len(val[key]) for key in ("seeds", "architectures") if isinstance(val.get(key), list)]
-    value = estimate(float(val["acc"]), float(val["acc_std"]), math.nan, math.prod(sizes) if len(sizes) == 2 else 0)
+    students = math.prod(sizes) if len(sizes) == 2 else 0
+    value = estimate(float(val["acc"]), float(val["acc_std"]), math.nan, students, (0, 1))
     interval = f" {bracket(value)}" if bracket(value) else ""
     return f"accuracy {spread(value)}{interval} %, {value.n or 'unknown number of'} students; selected on this split"
