@@ -6,6 +6,7 @@ from lightning_distill.callbacks.image_logger import SyntheticImageLogger
 from lightning_distill.callbacks.set_export import SyntheticSetExport
 from lightning_distill.callbacks.step_progress import StepProgress
 from lightning_distill.callbacks.student_evaluation import StudentEvaluation
+from lightning_distill.callbacks.validation_budget import ValidationBudget
 
 __all__ = [
     "DistillCheckpoint",
@@ -14,4 +15,5 @@ __all__ = [
     "StudentEvaluation",
     "SyntheticImageLogger",
     "SyntheticSetExport",
+    "ValidationBudget",
 ]

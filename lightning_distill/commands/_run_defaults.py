@@ -8,7 +8,13 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from lightning_distill.callbacks import DistillCheckpoint, StepProgress, StudentEvaluation, SyntheticSetExport
+from lightning_distill.callbacks import (
+    DistillCheckpoint,
+    StepProgress,
+    StudentEvaluation,
+    SyntheticSetExport,
+    ValidationBudget,
+)
 
 
 def complete_run(config: Namespace, fit: bool = True) -> str | None:
@@ -53,6 +59,8 @@ def complete_run(config: Namespace, fit: bool = True) -> str | None:
         kinds[SyntheticSetExport] = []
     if config.trainer.enable_progress_bar is not False and not any("Progress" in each.class_path for each in callbacks):
         _add(callbacks, StepProgress)
+    if bare and _validates_by_default(config):
+        _add(callbacks, ValidationBudget)
     if config.trainer.enable_model_summary is None:
         config.trainer.enable_model_summary = False  # one row, which says less than the card
     config.trainer.callbacks = callbacks
@@ -61,6 +69,13 @@ def complete_run(config: Namespace, fit: bool = True) -> str | None:
     if config.trainer.default_root_dir is None:
         config.trainer.default_root_dir = out
     return out
+
+
+def _validates_by_default(config: Namespace) -> bool:
+    """Return whether no option says how often to validate."""
+    trainer = config.trainer
+    given = (trainer.check_val_every_n_epoch not in (None, 1), trainer.val_check_interval is not None)
+    return not any(given) and _init_args(config.data).get("steps_per_epoch") is None
 
 
 def _namespace(**values: object) -> Namespace:

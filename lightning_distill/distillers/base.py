@@ -147,6 +147,11 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
             real: Class-balanced batch of real images.
         """
 
+    @property
+    def set_passes(self) -> int:
+        """Number of forward and backward passes of the whole set in a step, at least."""
+        return 1
+
     def after_step(self, real: RealBatch) -> None:
         """Update the state of the method after the step of the images, e.g. train an online network."""
 
