@@ -18,6 +18,7 @@ from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError,
 COMMANDS = (
     "quickstart", "distill", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "signals", "signals-merge",
     "concat", "compare", "mix", "report", "indicator", "experts", "bench", "inspect", "export",
+    "reader-study", "reader-study-score",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
@@ -29,7 +30,7 @@ LIGHTNING_COMMANDS = {
 POSITIONAL = {
     **dict.fromkeys(("audit-data", "coreset", "distill", "experts", "indicator", "signals"), "data"),
     "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "inspect": "synthetic_set",
-    "report": "inputs", "signals-merge": "banks",
+    "reader-study-score": "files", "report": "inputs", "signals-merge": "banks",
 }  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> None:
             line or invalid input, 3 for ``--require_gain true`` and a set
             that does not beat its start, 130 after Ctrl-C and 143 after SIGTERM; each after one line on standard error.
     """
-    argv = list(sys.argv[1:] if args is None else args)
+    argv = _join_command(list(sys.argv[1:] if args is None else args))
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
     elif argv[0] in ("-V", "--version"):
@@ -59,6 +60,12 @@ def main(args: Sequence[str] | None = None) -> None:
         print(fit_help())
     else:
         _run(argv)
+
+
+def _join_command(argv: list[str]) -> list[str]:
+    """Return the words with a command of two words as one: ``reader-study score`` is ``reader-study-score``."""
+    joined = "-".join(argv[:2])
+    return [joined, *argv[2:]] if argv and argv[0] not in POSITIONAL and joined in COMMANDS else argv
 
 
 def overview() -> str:

@@ -25,7 +25,7 @@ LAYERS = [
     {"data"},
     {"evaluation", "signals"},
     {"indicator", "visualization"},
-    {"audit", "distillers", "report"},
+    {"audit", "distillers", "reader_study", "report"},
     {"callbacks"},
     {"portfolio"},
     {"leakage"},

@@ -58,7 +58,9 @@ def fleiss_kappa(counts: NDArray[np.float64]) -> float:
         return math.nan
     raters = counts.sum(1)
     if raters.min() != raters.max() or raters[0] < 2:
-        raise ValueError(f"items have {raters.min():g} to {raters.max():g} raters; Fleiss' kappa needs 2 or more, equal")
+        raise ValueError(
+            f"items have {raters.min():g} to {raters.max():g} raters; Fleiss' kappa needs 2 or more, equal"
+        )
     n = raters[0]
     observed = float(((counts * (counts - 1)).sum(1) / (n * (n - 1))).mean())
     expected = float(np.square(counts.sum(0) / counts.sum()).sum())

@@ -64,7 +64,9 @@ def answer_matrices(answers: Answers, key: Key, set_name: str | None) -> Matrice
 
     def ratings(real: bool) -> Floats:
         own = [trial for trial in trials if is_real[trial] == real]
-        return np.array([[rating(reader, trial) for trial in own] for reader in readers]).reshape(len(readers), len(own))
+        return np.array([[rating(reader, trial) for trial in own] for reader in readers]).reshape(
+            len(readers), len(own)
+        )
 
     first = np.array([[code(reader, trial, 1) for trial in trials] for reader in readers])
     both = [[[code(reader, trial, showing) for showing in (1, 2)] for trial in repeats] for reader in readers]

@@ -103,7 +103,9 @@ def score_answers(answers: Answers, key: Key, resamples: int = 2000, seed: int =
                 matrices.synthetic, matrices.real, matrices.first, matrices.repeated)))  # fmt: skip
             scores.append(Score(shown, reader, matrices.size, **_counts(own), **_measures(own, key)))
         intervals = bootstrap_intervals(matrices, key.design == "pairs", resamples, seed)
-        limits = {f"{part}_{end}": value for part, ends in intervals.items() for end, value in zip(("low", "high"), ends)}
+        limits = {
+            f"{part}_{end}": value for part, ends in intervals.items() for end, value in zip(("low", "high"), ends)
+        }
         limits["low"], limits["high"] = limits.pop("accuracy_low"), limits.pop("accuracy_high")
         between = _between(matrices, len(key.possible_answers(next(iter(key.trials)))))
         scores.append(

@@ -121,7 +121,9 @@ def select_images(
             "--items, or use --split with more images"
         )
     pairs = {name: _pairs(name, decoded[name], chosen, real, spec) for name, chosen in rows.items()}
-    left = [pair for turn in zip(*(own[count : count + reserve] for own in pairs.values()), strict=False) for pair in turn]
+    left = [
+        pair for turn in zip(*(own[count : count + reserve] for own in pairs.values()), strict=False) for pair in turn
+    ]
     return Selection([pair for own in pairs.values() for pair in own[:count]], left[:practice])
 
 
