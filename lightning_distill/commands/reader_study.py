@@ -22,7 +22,7 @@ def reader_study(
     out: str = "study",
     design: Design = "yes_no",
     items: int | None = None,
-    repeats: int = 10,
+    repeats: int | None = None,
     readers: int = 3,
     practice: int = 6,
     seed: int = 0,
@@ -43,6 +43,7 @@ def reader_study(
         items: Number of synthetic images of each set, each with a real image of its class. Default: as many as there
             are, at most 50.
         repeats: Number of trials that are shown twice, for the agreement of readers with themselves.
+            Default: 10, or all where there are fewer.
         readers: Number of readers, who choose their code R1, R2, ... on the page.
         practice: Number of practice trials with feedback, which do not count; fewer where images are short.
         seed: Seed of the selection of images.
@@ -79,9 +80,10 @@ def reader_study(
     console = plain_console()
     practised, trials = len(study.page["practice"]), len(study.page["trials"])
     unit = "pairs" if design == "pairs" else "images"
+    twice = len(study.page["repeats"])
     console.print(
-        f"{trials} {unit} ({study.items} synthetic images of each set: {', '.join(names)}), {len(study.page['repeats'])} "
-        f"of them twice, {practised} for practice: {page} ({page.stat().st_size / 1e6:.1f} MB), key: {key}",
+        f"{trials} {unit} ({study.items} synthetic images of each set: {', '.join(names)}), {twice} of "
+        f"them twice, {practised} for practice: {page} ({page.stat().st_size / 1e6:.1f} MB), key: {key}",
         soft_wrap=True, highlight=False,
     )  # fmt: skip
     if practised < practice:
@@ -93,8 +95,8 @@ def reader_study(
     per_set = study.items * (1 if design == "pairs" else 2)
     console.print(f"for each set: {power_text(per_set, readers)}", soft_wrap=True, highlight=False)
     console.print(
-        f"The page shows real images of {spec.name}, which are patients' data where they are of patients, and the key "
-        "names them: keep both under the rules of the data, and the key away from the readers.",
+        f"The page shows real images of {spec.name}, of patients where the data are, and the key names them: "
+        "keep both under the rules of the data, and the key away from the readers.",
         soft_wrap=True,
     )  # fmt: skip
     return page

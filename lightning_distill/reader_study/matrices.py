@@ -29,10 +29,15 @@ class Matrices:
     first: Floats
     repeated: Floats
 
+    def of_reader(self, index: int) -> Matrices:
+        """Return the answers of one reader."""
+        parts = (self.synthetic, self.real, self.first, self.repeated)
+        return Matrices(*(part[index : index + 1] for part in parts))
+
     @property
     def size(self) -> int:
         """Number of trials."""
-        return self.first.shape[1]
+        return int(self.first.shape[1])
 
 
 def answer_matrices(answers: Answers, key: Key, set_name: str | None) -> Matrices:
@@ -64,9 +69,8 @@ def answer_matrices(answers: Answers, key: Key, set_name: str | None) -> Matrice
 
     def ratings(real: bool) -> Floats:
         own = [trial for trial in trials if is_real[trial] == real]
-        return np.array([[rating(reader, trial) for trial in own] for reader in readers]).reshape(
-            len(readers), len(own)
-        )
+        rows = [[rating(reader, trial) for trial in own] for reader in readers]
+        return np.array(rows).reshape(len(readers), len(own))
 
     first = np.array([[code(reader, trial, 1) for trial in trials] for reader in readers])
     both = [[[code(reader, trial, showing) for showing in (1, 2)] for trial in repeats] for reader in readers]

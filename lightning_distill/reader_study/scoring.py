@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -99,58 +100,55 @@ def score_answers(answers: Answers, key: Key, resamples: int = 2000, seed: int =
         matrices = answer_matrices(answers, key, name)
         shown = name or ALL
         for index, reader in enumerate(answers.readers):
-            own = Matrices(*(part[index : index + 1] for part in (
-                matrices.synthetic, matrices.real, matrices.first, matrices.repeated)))  # fmt: skip
-            scores.append(Score(shown, reader, matrices.size, **_counts(own), **_measures(own, key)))
-        intervals = bootstrap_intervals(matrices, key.design == "pairs", resamples, seed)
-        limits = {
-            f"{part}_{end}": value for part, ends in intervals.items() for end, value in zip(("low", "high"), ends)
-        }
-        limits["low"], limits["high"] = limits.pop("accuracy_low"), limits.pop("accuracy_high")
-        between = _between(matrices, len(key.possible_answers(next(iter(key.trials)))))
-        scores.append(
-            Score(shown, ALL, matrices.size, **_counts(matrices), **_measures(matrices, key), **limits, **between)
-        )
+            scores.append(Score(shown, reader, **_measures(matrices.of_reader(index), key)))
+        together = {**_intervals(matrices, key, resamples, seed), **_between(matrices)}
+        scores.append(Score(shown, ALL, **_measures(matrices, key), **together))
     return scores
 
 
-def _counts(matrices: Matrices) -> dict[str, int]:
-    """Count answers, right ones, and trials with two answers."""
-    right, answers = right_answers(*_ratings(matrices))
-    twice = ~np.isnan(matrices.repeated).any(-1)
-    return {"answers": int(answers.sum()), "right": int(right.sum()), "repeats": int(twice.sum())}
+def _intervals(matrices: Matrices, key: Key, resamples: int, seed: int) -> dict[str, Any]:
+    """Return the bootstrap intervals by the names of their fields."""
+    limits = {}
+    for name, (low, high) in bootstrap_intervals(matrices, key.design == "pairs", resamples, seed).items():
+        prefix = "" if name == "accuracy" else f"{name}_"
+        limits |= {f"{prefix}low": low, f"{prefix}high": high}
+    return limits
 
 
-def _measures(matrices: Matrices, key: Key) -> dict[str, float]:
-    """Compute accuracy with its exact interval, signal detection, self-agreement and power."""
-    pairs = key.design == "pairs"
+def _measures(matrices: Matrices, key: Key) -> dict[str, Any]:
+    """Compute counts, accuracy with its exact interval, signal detection, self-agreement and power."""
     synthetic, real = _ratings(matrices)
-    values = measure(synthetic, real, np.ones((1, len(matrices.first))), pairs)
-    counts = _counts(matrices)
-    shares = {name: float(value[0]) for name, value in values.items()}
-    if counts["answers"]:
-        test = binomtest(counts["right"], counts["answers"])
+    right, answers = (int(count.sum()) for count in right_answers(synthetic, real))
+    weights = np.ones((1, len(matrices.first)))
+    shares = {name: float(value[0]) for name, value in measure(synthetic, real, weights, key.design == "pairs").items()}
+    low = high = p_value = detectable = math.nan
+    if answers:
+        test = binomtest(right, answers)
         exact = test.proportion_ci(method="exact")
         low, high, p_value = float(exact.low), float(exact.high), float(test.pvalue)
-    else:
-        low = high = p_value = math.nan
+        detectable = detectable_accuracy(answers)
     both = matrices.repeated[~np.isnan(matrices.repeated).any(-1)]  # (P, 2) of all readers
-    return shares | {
+    return {
+        "trials": matrices.size,
+        "answers": answers,
+        "right": right,
+        **shares,
         "exact_low": low,
         "exact_high": high,
         "p_value": p_value,
+        "repeats": len(both),
         "self_agreement": float((both[:, 0] == both[:, 1]).mean()) if len(both) else math.nan,
         "self_kappa": cohen_kappa(both[:, 0].tolist(), both[:, 1].tolist()),
-        "detectable": detectable_accuracy(counts["answers"]) if counts["answers"] else math.nan,
+        "detectable": detectable,
     }
 
 
-def _between(matrices: Matrices, choices: int) -> dict[str, float]:
-    """Compute the agreement between readers; NaN for a single one."""
+def _between(matrices: Matrices) -> dict[str, Any]:
+    """Compute the agreement between readers; none for a single one."""
     if len(matrices.first) < 2:
         return {}
     complete = matrices.first[:, ~np.isnan(matrices.first).any(0)]  # (R, T)
-    counts: Floats = np.stack([(complete == choice).sum(0) for choice in range(choices)], 1).astype(np.float64)
+    counts: Floats = np.stack([(complete == choice).sum(0) for choice in (0, 1)], 1).astype(np.float64)
     return {"cohen_kappa": mean_cohen_kappa(matrices.first), "fleiss_kappa": fleiss_kappa(counts)}
 
 

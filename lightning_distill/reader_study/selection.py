@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -78,7 +79,7 @@ def check_set(name: str, labeled_set: LabeledSet, spec: DataSpec) -> None:
     if spec.shape[0] not in (1, 3):
         raise ValueError(f"images of {spec.shape[0]} channels cannot be shown; a reader study needs 1 or 3")
     ranges = [(part.min_value, part.max_value) for part in (own, spec)]
-    if not np.allclose(*ranges, rtol=1e-3):
+    if not np.allclose(ranges[0], ranges[1], rtol=1e-3):
         raise ValueError(
             f"pixels of the set {name} are from {ranges[0][0]:g} to {ranges[0][1]:g}, those of {spec.name} from "
             f"{ranges[1][0]:g} to {ranges[1][1]:g}: brightness would tell them apart; use data of the same range"
@@ -121,9 +122,8 @@ def select_images(
             "--items, or use --split with more images"
         )
     pairs = {name: _pairs(name, decoded[name], chosen, real, spec) for name, chosen in rows.items()}
-    left = [
-        pair for turn in zip(*(own[count : count + reserve] for own in pairs.values()), strict=False) for pair in turn
-    ]
+    turns = zip_longest(*(own[count : count + reserve] for own in pairs.values()))
+    left = [pair for turn in turns for pair in turn if pair is not None]
     return Selection([pair for own in pairs.values() for pair in own[:count]], left[:practice])
 
 

@@ -50,7 +50,7 @@ def sensitivity(synthetic: Floats, real: Floats) -> tuple[Floats, Floats]:
         >>> hits = np.zeros(10); hits[RATINGS.index(1)], hits[RATINGS.index(-1)] = 40, 10
         >>> d, c = sensitivity(hits, hits[::-1])
         >>> round(float(d), 3), abs(round(float(c), 3))
-        (1.64, 0.0)
+        (1.642, 0.0)
     """
     hit, false_alarm = (_z(_called_synthetic(counts), counts.sum(-1)) for counts in (synthetic, real))
     return hit - false_alarm, -(hit + false_alarm) / 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def build_study(
     split: str,
     design: Design = "yes_no",
     items: int | None = None,
-    repeats: int = 10,
+    repeats: int | None = None,
     readers: int = 3,
     practice: int = 6,
     seed: int = 0,
@@ -59,7 +60,7 @@ def build_study(
         split: Split of the real images.
         design: ``yes_no`` or ``pairs``.
         items: Number of synthetic images of each set, each with a real partner. ``None``: at most 50.
-        repeats: Number of trials that are shown twice.
+        repeats: Number of trials that are shown twice. ``None``: 10, or all where there are fewer.
         readers: Number of readers, who choose their code R1, R2, ... on the page.
         practice: Number of practice trials with feedback, fewer where images are short.
         seed: Seed of the selection.
@@ -75,6 +76,7 @@ def build_study(
     trials = {secrets.token_hex(6): ids for ids in _trials(chosen.study, design, images)}
     truths = {name: _facts(image) for name, image in images.items()}
     practised = _trials(chosen.practice, design, images)[:practice]
+    repeats = min(10, len(trials)) if repeats is None else repeats
     if repeats > len(trials):
         raise ValueError(f"--repeats {repeats} of {len(trials)} trials; at most every trial can be shown twice")
     twice = [list(trials)[place] for place in random.permutation(len(trials))[:repeats].tolist()]
@@ -122,8 +124,6 @@ def write_study(folder: str | Path, study: Study) -> tuple[Path, Path]:
     Raises:
         OSError: The folder cannot be written.
     """
-    import json
-
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     page, key = folder / PAGE, folder / KEY
@@ -133,7 +133,7 @@ def write_study(folder: str | Path, study: Study) -> tuple[Path, Path]:
 
 
 def _check_options(
-    sets: Mapping[str, LabeledSet], items: int | None, repeats: int, readers: int, practice: int
+    sets: Mapping[str, LabeledSet], items: int | None, repeats: int | None, readers: int, practice: int
 ) -> None:
     if not sets:
         raise ValueError("a reader study needs a set; give one or more with --sets A B")
