@@ -123,7 +123,8 @@ def short_names(paths: list[str]) -> list[str]:
     names = []
     for own in parts:
         others = [other for other in parts if other != own]
-        length = next(n for n in range(1, len(own) + 1) if all(other[-n:] != own[-n:] for other in others))
+        shortest = min(len(own), 2 if own[-1] in ("best", "last") else 1)  # folders of every run
+        length = next(n for n in range(shortest, len(own) + 1) if all(other[-n:] != own[-n:] for other in others))
         name = "/".join(own[-length:])
         names.append(f"set {name}" if name == "all" else name)
     return names

@@ -108,7 +108,7 @@ def score_answers(answers: Answers, key: Key, resamples: int = 2000, seed: int =
 
 def _intervals(matrices: Matrices, key: Key, resamples: int, seed: int) -> dict[str, Any]:
     """Return the bootstrap intervals by the names of their fields."""
-    limits = {}
+    limits: dict[str, float] = {}
     for name, (low, high) in bootstrap_intervals(matrices, key.design == "pairs", resamples, seed).items():
         prefix = "" if name == "accuracy" else f"{name}_"
         limits |= {f"{prefix}low": low, f"{prefix}high": high}

@@ -83,7 +83,7 @@
     state.stage = stage;
     for (const name of ["start", "trial", "end"]) element(name).hidden = name !== stage;
     element("progress-box").hidden = stage === "start";
-    element("download").hidden = !state.answers.length;
+    element("download").disabled = !state.answers.length;
   }
 
   const practising = () => state.practised < state.practice.length && !state.answers.length;
@@ -96,7 +96,7 @@
     show(trial ? "trial" : "end");
     progress();
     if (!trial) return element("finish").focus();
-    element("question").textContent = pairs ? "Which image is synthetic?" : "Is this image real or synthetic?";
+    element("question").textContent = pairs ? "Which image is synthetic?" : "Real or synthetic?";
     element("feedback").textContent = "";
     element("next").hidden = true;
     element("undo").disabled = practising() || !state.answers.length;
@@ -130,7 +130,7 @@
     const [height, width] = study.size;
     const count = pairs ? 2 : 1;
     const room = Math.min(element("trial").clientWidth / count - 16 * (count - 1), 448 / Math.max(1, height / width));
-    const scale = Math.min(room / width, Math.max(160, innerHeight - 400) / height);
+    const scale = Math.min(room / width, Math.max(160, innerHeight - 440) / height);
     const ratio = window.devicePixelRatio || 1;
     state.zoom = Math.max(1, Math.floor(scale * ratio));
     for (const image of element("images").children) {
@@ -227,9 +227,10 @@
     arrange(state.reader);
     load();
     const done = state.answers.length;
-    const where = done ? `Go on at ${things} ${Math.min(done + 1, state.plan.length)} of ${state.plan.length}` : "Begin";
-    element("begin").firstChild.textContent = `${where} `;
-    element("download").hidden = !done;
+    const total = state.plan.length;
+    const where = done === total ? "To the download" : `Go on at ${things} ${done + 1} of ${total}`;
+    element("begin").firstChild.textContent = done ? `${where} ` : "Begin ";
+    element("download").disabled = !done;
   }
 
   function onKey(event) {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from lightning_distill.reader_study.answers import Answers
 from lightning_distill.reader_study.key import Key
 from lightning_distill.reader_study.power import power, trials_needed
@@ -17,28 +19,28 @@ SHOWN_ACCURACIES = (0.6, 0.65, 0.7)
 def sentence(score: Score, readers: int) -> str:
     """Return the result of all readers on one set as a sentence.
 
-    An interval that holds 50 % is no evidence that the images are alike: the sentence names the largest accuracy that
-    the answers still fit.
+    The interval takes the wider end of the exact one and of the bootstrap. Where it holds 50 %, that is no evidence that
+    the images are alike: the sentence names the shares that the answers still fit.
 
     Args:
         score: Row of all readers.
         readers: Number of readers.
     """
+    low, high = np.fmin(score.exact_low, score.low), np.fmax(score.exact_high, score.high)
     who = "one reader" if readers == 1 else f"{readers} readers"
-    what = "all sets" if score.set == ALL else score.set
-    over = "images" if readers == 1 else "readers and images"
     text = (
-        f"{what}: {who} told synthetic from real images in {_percent(score.accuracy)} % of {score.answers} answers "
-        f"(95 % interval over {over} {_percent(score.low)} to {_percent(score.high)} %; chance is 50 %)"
+        f"{'all sets' if score.set == ALL else score.set}: {who} told synthetic from real images in "
+        f"{_percent(score.accuracy)} % of {score.answers} answers (95 % interval {_percent(low)} to {_percent(high)} %; "
+        "chance is 50 %)"
     )
-    if score.low <= 0.5 <= score.high:
-        return (
-            f"{text}. That is not above chance, which is no evidence that the images are alike: the answers also fit "
-            f"{_percent(score.high)} %."
-        )
-    if score.low > 0.5:
+    if low > 0.5:
         return f"{text}: more often than by chance."
-    return f"{text}: less often than by chance, so readers see a difference and name it wrongly."
+    if high < 0.5:
+        return f"{text}: less often than by chance, so they see a difference and name it wrongly."
+    return (
+        f"{text}. That is not above chance, which is no evidence that the images are alike: every share from "
+        f"{_percent(low)} to {_percent(high)} % fits the answers."
+    )
 
 
 def power_text(trials: int, readers: int) -> str:
