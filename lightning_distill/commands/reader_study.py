@@ -95,7 +95,7 @@ def reader_study(
     per_set = study.items * (1 if design == "pairs" else 2)
     console.print(f"for each set: {power_text(per_set, readers)}", soft_wrap=True, highlight=False)
     console.print(
-        f"The page shows real images of {spec.name}, of patients where the data are, and the key names them: "
+        f"The page shows real images of {spec.name}, and the key names them. Images of patients are patients' data: "
         "keep both under the rules of the data, and the key away from the readers.",
         soft_wrap=True,
     )  # fmt: skip

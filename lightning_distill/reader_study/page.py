@@ -13,12 +13,13 @@ from markupsafe import Markup
 
 
 def render_page(study: Mapping[str, Any]) -> str:
-    """Render ``templates/study.html.j2`` with ``study.css`` and ``study.js``.
+    """Render ``templates/study.html.j2`` with ``study.css``, ``order.js`` and ``study.js``.
 
     Args:
         study: Data of the page, see `study.Study`.
     """
-    script, style = (_package_file(name) for name in ("study.js", "study.css"))
+    script = _package_file("order.js") + _package_file("study.js")
+    style = _package_file("study.css")
     policy = (
         f"default-src 'none'; img-src data:; script-src '{_source_hash(script)}'; style-src '{_source_hash(style)}'; "
         "base-uri 'none'; form-action 'none'"

@@ -1,4 +1,3 @@
-"use strict";
 (() => {
   const study = JSON.parse(document.getElementById("study").textContent);
   const element = (id) => document.getElementById(id);
@@ -7,34 +6,6 @@
   const COLUMNS = ["study", "trials", "reader", "position", "trial", "showing", "answer", "confidence", "seconds", "zoom"];
   const state = { reader: "", practised: 0, answers: [], plan: [], practice: [], choice: null, waiting: false, shownAt: 0,
     zoom: 0, unsaved: false, stored: true, stage: "start" };
-
-  // Order: a random stream of the reader's code, so that a reader sees one order and another reader another one.
-
-  function stream(text) {
-    let seed = 2166136261;
-    for (const letter of text) seed = Math.imul(seed ^ letter.codePointAt(0), 16777619);
-    return () => {
-      seed = (seed + 0x6d2b79f5) | 0;
-      let value = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-      value = (value + Math.imul(value ^ (value >>> 7), 61 | value)) ^ value;
-      return ((value ^ (value >>> 14)) >>> 0) / 4294967296;
-    };
-  }
-
-  function arrange(reader) {
-    const random = stream(`${study.study}/${reader}`);
-    const sides = (images) => (random() < 0.5 ? [...images] : [...images].reverse());
-    const keyed = [];
-    for (const trial of study.trials) {
-      const twice = study.repeats.includes(trial.id);
-      // the second showing comes in the second half, a tenth of the study or more after the first
-      keyed.push([random() * (twice ? 0.45 : 1), { trial: trial.id, showing: 1, images: sides(trial.images) }]);
-      if (twice) keyed.push([0.55 + random() * 0.45, { trial: trial.id, showing: 2, images: sides(trial.images) }]);
-    }
-    const sorted = (list) => list.sort((a, b) => a[0] - b[0]).map((entry) => entry[1]);
-    state.plan = sorted(keyed);
-    state.practice = sorted(study.practice.map((trial) => [random(), { ...trial, images: sides(trial.images) }]));
-  }
 
   // Storage: answers are kept in the browser after each one; where that fails, the page says so.
 
@@ -224,7 +195,7 @@
     state.reader = element("reader").value;
     element("begin").disabled = !state.reader;
     if (!state.reader) return;
-    arrange(state.reader);
+    Object.assign(state, readerOrder(study, state.reader));
     load();
     const done = state.answers.length;
     const total = state.plan.length;

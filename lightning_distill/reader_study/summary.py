@@ -19,19 +19,18 @@ SHOWN_ACCURACIES = (0.6, 0.65, 0.7)
 def sentence(score: Score, readers: int) -> str:
     """Return the result of all readers on one set as a sentence.
 
-    The interval takes the wider end of the exact one and of the bootstrap. Where it holds 50 %, that is no evidence that
-    the images are alike: the sentence names the shares that the answers still fit.
+    The interval takes the wider end of the exact one and of the bootstrap. Where it holds 50 %, this is no evidence
+    that the images are alike: the sentence names the shares that fit the answers.
 
     Args:
         score: Row of all readers.
         readers: Number of readers.
     """
     low, high = np.fmin(score.exact_low, score.low), np.fmax(score.exact_high, score.high)
-    who = "one reader" if readers == 1 else f"{readers} readers"
+    who = "one reader was" if readers == 1 else f"{readers} readers were"
     text = (
-        f"{'all sets' if score.set == ALL else score.set}: {who} told synthetic from real images in "
-        f"{_percent(score.accuracy)} % of {score.answers} answers (95 % interval {_percent(low)} to {_percent(high)} %; "
-        "chance is 50 %)"
+        f"{'all sets' if score.set == ALL else score.set}: {who} right in {_percent(score.accuracy)} % of {score.answers} "
+        f"answers (95 % interval {_percent(low)} to {_percent(high)} %; chance is 50 %)"
     )
     if low > 0.5:
         return f"{text}: more often than by chance."

@@ -9,6 +9,7 @@ import pytest
 from reader_study.helpers import SPEC, images_of, real_of
 
 from lightning_distill.reader_study import build_study, read_key, write_study
+from lightning_distill.reader_study.answers import COLUMNS
 
 
 @pytest.fixture
@@ -29,34 +30,20 @@ def make_study(tmp_path):
 def answer():
     """A function that writes the CSV of a simulated reader, who is right with a given probability."""
 
-    def answer(folder, key, reader="R1", right=0.8, seed=0, skip=(), name=None, confident=False):
+    def answer(folder, key, reader="R1", right=0.8, seed=0, skip=(), name=None):
         random = np.random.default_rng(seed)
         showings = [(trial, 1) for trial in key.trials] + [(trial, 2) for trial in key.repeats]
         rows = []
         for trial, showing in showings:
-            is_right = random.random() < right
             truth = key.right_answer(trial)
-            given = truth if is_right else next(one for one in key.possible_answers(trial) if one != truth)
-            level = int(random.integers(1, 6)) if not confident else 2 + 3 * is_right
-            confidence = level if key.design == "yes_no" else ""
+            wrong = next(one for one in key.possible_answers(trial) if one != truth)
+            given = truth if random.random() < right else wrong
+            confidence = int(random.integers(1, 6)) if key.design == "yes_no" else ""
             if (trial, showing) not in skip:
-                rows.append(
-                    [key.study, len(key.trials), reader, len(rows) + 1, trial, showing, given, confidence, 1.5, 9]
-                )
+                rows.append([key.study, len(key.trials), reader, trial, showing, given, confidence, 1.5])
         path = folder / (name or f"{reader}.csv")
         with path.open("w", newline="") as file:
-            header = [
-                "study",
-                "trials",
-                "reader",
-                "position",
-                "trial",
-                "showing",
-                "answer",
-                "confidence",
-                "seconds",
-                "zoom",
-            ]
+            header = [*COLUMNS, "seconds"]
             csv.writer(file).writerows([header, *rows])
         return path
 

@@ -1,4 +1,4 @@
-"""Signal detection, agreement and power against formulas of their own, scikit-learn, simulations and published figures."""
+"""Signal detection, agreement and power against formulas, scikit-learn, simulations and published figures."""
 
 from __future__ import annotations
 

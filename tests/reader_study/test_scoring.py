@@ -36,9 +36,7 @@ def row_of(scores, reader, name="A"):
 
 def test_scores_are_those_of_the_csv_files_counted_by_hand(make_study, answer):
     folder, key = make_study(sets=("A", "B"), items=15, repeats=8)
-    files = [
-        answer(folder, key, reader, right, seed) for seed, (reader, right) in enumerate([("R1", 0.9), ("R2", 0.6)])
-    ]
+    files = [answer(folder, key, "R1", 0.9, 0), answer(folder, key, "R2", 0.6, 1)]
     scores = score_answers(read_answers(files, key), key, resamples=200)
     assert [(score.set, score.reader) for score in scores] == [
         (name, reader) for name in ("A", "B", "all") for reader in ("R1", "R2", "all")
@@ -59,11 +57,10 @@ def test_scores_are_those_of_the_csv_files_counted_by_hand(make_study, answer):
         assert score.repeats == len(same)
         assert math.isclose(score.self_agreement, np.mean(same)) if same else math.isnan(score.self_agreement)
     both = row_of(scores, "all", "B")
-    means = [
-        np.mean([getattr(row_of(scores, reader, "B"), name) for reader in ("R1", "R2")]) for name in ("d_prime", "auc")
-    ]
-    assert [both.d_prime, both.auc] == pytest.approx(means)
-    assert both.right == row_of(scores, "R1", "B").right + row_of(scores, "R2", "B").right
+    one, other = row_of(scores, "R1", "B"), row_of(scores, "R2", "B")
+    assert both.d_prime == pytest.approx((one.d_prime + other.d_prime) / 2)
+    assert both.auc == pytest.approx((one.auc + other.auc) / 2)
+    assert both.right == one.right + other.right
     assert row_of(scores, "all", "all").answers == 120
 
 
@@ -111,7 +108,6 @@ def test_pairs_have_no_criterion_and_no_area(make_study, answer):
     assert both.d_prime > 0.9
     assert math.isnan(both.criterion)
     assert math.isnan(both.auc)
-    assert both.fleiss_kappa > 0.2 or both.cohen_kappa < 1
 
 
 def test_missing_and_duplicate_answers_are_counted_and_the_first_one_counts(make_study, answer):
@@ -192,9 +188,7 @@ def test_the_sentence_never_calls_a_failed_test_sameness(make_study, answer):
     assert "not above chance, which is no evidence that the images are alike: every share from" in chance
     assert text(0.95, 0.95).endswith("chance is 50 %): more often than by chance.")
     assert "name it wrongly" in text(0.02, 0.02)
-    assert text(1.0).startswith(
-        "A: one reader told synthetic from real images in 100.0 % of 50 answers (95 % interval 92.9 to 100.0 %"
-    )
+    assert text(1.0).startswith("A: one reader was right in 100.0 % of 50 answers (95 % interval 92.9 to 100.0 %")
 
 
 def test_the_power_text_states_what_the_answers_can_show():

@@ -90,7 +90,7 @@ def test_pairs_hold_a_synthetic_and_a_real_image_of_one_class_in_an_order_that_t
         assert key.right_answer(trial) in ids
         assert list(ids) == sorted(ids)
         first[one["truth"]] += 1
-    assert min(first.values()) >= 8  # of 40; fails by chance once in 30,000 runs
+    assert min(first.values()) >= 5  # of 40; fewer once in five million runs
 
 
 def test_the_selection_follows_the_seed():
