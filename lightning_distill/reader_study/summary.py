@@ -28,9 +28,10 @@ def sentence(score: Score, readers: int) -> str:
     """
     low, high = np.fmin(score.exact_low, score.low), np.fmax(score.exact_high, score.high)
     who = "one reader was" if readers == 1 else f"{readers} readers were"
+    what = "all sets" if score.set == ALL else score.set
     text = (
-        f"{'all sets' if score.set == ALL else score.set}: {who} right in {_percent(score.accuracy)} % of {score.answers} "
-        f"answers (95 % interval {_percent(low)} to {_percent(high)} %; chance is 50 %)"
+        f"{what}: {who} right in {_percent(score.accuracy)} % of {score.answers} answers (95 % interval "
+        f"{_percent(low)} to {_percent(high)} %; chance is 50 %)"
     )
     if low > 0.5:
         return f"{text}: more often than by chance."
