@@ -71,8 +71,9 @@ def _join_command(argv: list[str]) -> list[str]:
 def overview() -> str:
     """Return the list of commands, each with the first line of its docstring."""
     lines = {name: _summary(name) for name in COMMANDS} | LIGHTNING_COMMANDS
+    width = max(map(len, lines))
     return "\n".join([
-        f"lightning-distill {__version__}", "", *(f"  {name:<12} {text}" for name, text in lines.items()), "",
+        f"lightning-distill {__version__}", "", *(f"  {name:<{width}} {text}" for name, text in lines.items()), "",
         "Each command has --help; fit --model.help DMDistiller and --data.help FolderDataModule list their options.",
     ])  # fmt: skip
 

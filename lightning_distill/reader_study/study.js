@@ -206,7 +206,8 @@
 
   function onKey(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    const digit = event.code.match(/^(?:Digit|Numpad)([1-5])$/); // also where digits need the shift key
+    const key = digit ? digit[1] : event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (state.stage === "start") {
       if (key === "Enter" && event.target.tagName !== "BUTTON" && state.reader) begin();
       return;

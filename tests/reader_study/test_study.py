@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import io
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -15,6 +17,7 @@ from PIL import Image
 from reader_study.helpers import SPEC, images_of, page_data, real_of
 
 from lightning_distill.reader_study import build_study, check_page, read_key
+from lightning_distill.reader_study.page import render_page
 from lightning_distill.reader_study.pictures import png_uri, to_pictures
 from lightning_distill.reader_study.selection import select_images
 
@@ -66,6 +69,28 @@ def test_pictures_are_of_one_length_without_metadata_and_identifiers_follow_no_s
     text = json.dumps({name: value for name, value in shown.items() if name != "practice"})
     assert "synthetic" not in text, "the truth is in the key alone"
     assert "malignant" not in text
+
+
+def test_the_page_allows_its_own_script_and_style_alone_and_names_no_address(make_study):
+    text = (make_study()[0] / "study.html").read_text()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)[1]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    script, style = (re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)[1] for tag in ("script", "style"))
+    for name, source in (("script-src", script), ("style-src", style)):
+        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        assert rules.pop(name) == f"'sha256-{digest}'"
+    assert rules == {"default-src": "'none'", "img-src": "data:", "base-uri": "'none'", "form-action": "'none'"}
+    assert not re.search(r"https?:|//\w+\.|@import|url\(", text.replace(script, script.replace("//", "")))
+    assert "images of patients are patients' data" in " ".join(text.split())
+
+
+def test_names_of_data_are_text_and_no_markup():
+    spec = dataclasses.replace(SPEC, name="</script><script>alert(1)</script>")
+    study = build_study({"A": images_of(20, spec)}, real_of(60), spec, split="test", items=3)
+    text = render_page(study.page)
+    assert "<script>alert" not in text
+    block = text.split('type="application/json">')[1].split("</script>")[0]
+    assert json.loads(block) == study.page
 
 
 def test_practice_images_are_none_of_the_study_and_are_answered_rightly(make_study):
