@@ -77,7 +77,7 @@ def reader_study_score(
     for name in dict.fromkeys(score.set for score in scores):
         own = [score for score in scores if score.set == name]
         console.print(score_table(own, f"{name}, {truth.data} ({truth.split})"))
-        console.print(interval_text(own[-1]), soft_wrap=True, highlight=False)
+        console.print(interval_text(own[-1], len(answers.readers)), soft_wrap=True, highlight=False)
         if name != ALL or len(truth.sets) == 1:
             per_reader = round(own[-1].answers / len(answers.readers))
             console.print(power_text(per_reader, len(answers.readers)), soft_wrap=True, highlight=False)
@@ -110,18 +110,19 @@ def score_table(scores: list[Score], title: str) -> Table:
     return table
 
 
-def interval_text(score: Score) -> str:
+def interval_text(score: Score, readers: int) -> str:
     """Return the bootstrap intervals and the agreement of all readers as one line.
 
     Args:
         score: Row of all readers.
+        readers: Number of readers.
     """
     parts = [f"right {shown(score.low, 100, 1)} to {shown(score.high, 100, 1)} %"]
     for name, label in (("d_prime", "d'"), ("criterion", "c"), ("auc", "AUC")):
         low, high = getattr(score, f"{name}_low"), getattr(score, f"{name}_high")
         if not math.isnan(low):
             parts.append(f"{label} {shown(low)} to {shown(high)}")
-    text = f"95 % over readers and images: {', '.join(parts)}."
+    text = f"95 % over {'images' if readers == 1 else 'readers and images'}: {', '.join(parts)}."
     agreement = (
         ("with themselves", score.self_kappa), ("Cohen", score.cohen_kappa), ("Fleiss", score.fleiss_kappa),
     )  # fmt: skip
