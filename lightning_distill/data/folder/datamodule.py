@@ -196,6 +196,7 @@ class FolderDataModule(ArrayDataModule):
         self._require_train = True
         masks, dicom = read.frames == "mask", groups == "dicom"
         self._listing = Listing(self.root, self.table, pattern, columns, multi_label, masks, dicom)
+        self._listed: dict[bool, list[Entry]] = {}
         #: Paths below root of damaged files that were left out.
         self.skipped: list[str] = []
 
@@ -298,7 +299,9 @@ class FolderDataModule(ArrayDataModule):
         return replace(spec, min_value=0.0, max_value=1.0, intensity_scale=self._scale)
 
     def _entries(self) -> list[Entry]:
-        return self._listing.entries(self._require_train)
+        if self._require_train not in self._listed:
+            self._listed[self._require_train] = self._listing.entries(self._require_train)
+        return self._listed[self._require_train]
 
     def _decode(self, entries: list[Entry]) -> DecodedFolder:
         paths, masks = [entry.path for entry in entries], [entry.mask for entry in entries]
