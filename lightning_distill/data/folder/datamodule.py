@@ -16,13 +16,14 @@ from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import SPLITS, OnOverlap
 from lightning_distill.data.checks.splits import RawSplits, Split
 from lightning_distill.data.folder.arguments import check_choices, check_fractions, flatten_options
+from lightning_distill.data.folder.column_names import Columns
 from lightning_distill.data.folder.decode import DecodedFolder, DecodeOptions, OnError, decode
 from lightning_distill.data.folder.index import Entry
 from lightning_distill.data.folder.labels import number_labels, number_patients, order_classes
+from lightning_distill.data.folder.layout import only_table
 from lightning_distill.data.folder.listing import Listing, describe_source
 from lightning_distill.data.folder.partition import MadeTestSplit
 from lightning_distill.data.folder.resize import Color
-from lightning_distill.data.folder.table import Columns
 from lightning_distill.data.readers import ReadOptions
 from lightning_distill.data.readers.windows import parse_windows
 from lightning_distill.data.scored_images import ScoredImages
@@ -49,7 +50,8 @@ class FolderDataModule(ArrayDataModule):
         `-- test
 
     Alternatively a CSV table has a row for each file: ``path`` (below root), ``label`` (``a|b`` for several labels; an
-    empty cell or ``No Finding`` then means none) and optionally ``patient`` and ``split`` (train, val or test).
+    empty cell or ``No Finding`` then means none) and optionally ``patient`` and ``split`` (train, val or test). Usual
+    names such as ``file``, ``diagnosis`` and ``patient_id`` are recognised and logged.
     Without a val split, ``val_fraction`` of train becomes the validation split; without a test split, ``test_fraction``
     of train becomes the test split.
 
@@ -64,7 +66,8 @@ class FolderDataModule(ArrayDataModule):
 
     Args:
         root: Path of the folder.
-        table: Path of a CSV table in UTF-8, relative to the working directory or to root. ``None`` uses class folders.
+        table: Path of a CSV table in UTF-8, relative to the working directory or to root. ``None`` uses class folders,
+            or the one table beside images that lie together.
         size: Height and width in pixels that all images are resized to. ``None`` requires images of equal size.
         fit: Method that makes an image square: ``stretch`` changes the proportions, ``crop`` cuts out the central
             square, ``pad`` adds a black border.
@@ -180,6 +183,8 @@ class FolderDataModule(ArrayDataModule):
             raise ValueError("read.frames='mask' needs a table with the mask of each volume; give table")
         if pattern is not None and table is not None:
             raise ValueError(f"pattern={pattern!r} is for class folders, and table names its files; remove one of them")
+        if table is None and pattern is None:
+            table = only_table(Path(root))
         self.modality, self.pattern = modality, pattern
         self.root, self.table = Path(root), None if table is None else Path(table)
         self.cache = None if cache is None else Path(cache)
@@ -191,6 +196,7 @@ class FolderDataModule(ArrayDataModule):
         self._require_train = True
         masks, dicom = read.frames == "mask", groups == "dicom"
         self._listing = Listing(self.root, self.table, pattern, columns, multi_label, masks, dicom)
+        self._listed: dict[bool, list[Entry]] = {}
         #: Paths below root of damaged files that were left out.
         self.skipped: list[str] = []
 
@@ -293,7 +299,9 @@ class FolderDataModule(ArrayDataModule):
         return replace(spec, min_value=0.0, max_value=1.0, intensity_scale=self._scale)
 
     def _entries(self) -> list[Entry]:
-        return self._listing.entries(self._require_train)
+        if self._require_train not in self._listed:
+            self._listed[self._require_train] = self._listing.entries(self._require_train)
+        return self._listed[self._require_train]
 
     def _decode(self, entries: list[Entry]) -> DecodedFolder:
         paths, masks = [entry.path for entry in entries], [entry.mask for entry in entries]

@@ -356,9 +356,9 @@ def test_tables_that_are_none_are_refused(root):
     (root / "blank.csv").write_text("")
     with pytest.raises(ValueError, match=r"blank.csv has no column 'path', 'label'"):
         FolderDataModule(str(root), table="blank.csv").setup()
-    write_table(root, twenty(), "other.csv", ("file", "label"))
+    write_table(root, twenty(), "other.csv", ("number", "label"))
     with pytest.raises(
-        ValueError, match=r"other.csv has no column 'path', only file, label; give its name as columns.path"
+        ValueError, match=r"other.csv has no column 'path', only number, label; give its name as columns.path"
     ):
         FolderDataModule(str(root), table="other.csv").setup()
     write_table(root, [("ill/Müller.png", "ill")], "old.csv", encoding="latin-1")
