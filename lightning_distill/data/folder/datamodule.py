@@ -24,6 +24,7 @@ from lightning_distill.data.folder.layout import only_table
 from lightning_distill.data.folder.listing import Listing, describe_source
 from lightning_distill.data.folder.partition import MadeTestSplit
 from lightning_distill.data.folder.resize import Color
+from lightning_distill.data.image_size import ImageSize, square_side
 from lightning_distill.data.readers import ReadOptions
 from lightning_distill.data.readers.windows import parse_windows
 from lightning_distill.data.scored_images import ScoredImages
@@ -68,7 +69,8 @@ class FolderDataModule(ArrayDataModule):
         root: Path of the folder.
         table: Path of a CSV table in UTF-8, relative to the working directory or to root. ``None`` uses class folders,
             or the one table beside images that lie together.
-        size: Height and width in pixels that all images are resized to. ``None`` requires images of equal size.
+        size: Height and width in pixels that all images are resized to: ``64`` or ``(64, 64)``. ``None`` requires
+            images of equal size.
         fit: Method that makes an image square: ``stretch`` changes the proportions, ``crop`` cuts out the central
             square, ``pad`` adds a black border.
         color: Colour conversion of all files: ``grey``, ``rgb``, or ``keep``, which requires files of one kind.
@@ -125,7 +127,7 @@ class FolderDataModule(ArrayDataModule):
         root: str | os.PathLike[str],
         *,
         table: str | os.PathLike[str] | None = None,
-        size: int | None = None,
+        size: ImageSize | None = None,
         fit: Fit = "stretch",
         color: Color = "keep",
         pattern: str | None = None,
@@ -175,7 +177,8 @@ class FolderDataModule(ArrayDataModule):
         check_fractions(val_fraction, test_fraction)
         if groups not in (None, "dicom"):
             raise ValueError(f"unknown groups={groups!r}; use dicom, or a patient column in the table")
-        if size is not None and size < 1:
+        side = None if size is None else square_side(size)
+        if side is not None and side < 1:
             raise ValueError(f"size={size}; it must be at least 1")
         if multi_label is not None and table is None:
             raise ValueError(f"multi_label={multi_label} needs a table; class folders give one label per file")
@@ -190,7 +193,7 @@ class FolderDataModule(ArrayDataModule):
         self.cache = None if cache is None else Path(cache)
         if self.cache is not None and self.cache.resolve().is_relative_to(self.root.resolve()):
             raise ValueError("cache is inside root and would be read as a class; choose a folder outside root")
-        self.options = DecodeOptions(read, size, fit, color, mixed_photometric, on_error, groups == "dicom")
+        self.options = DecodeOptions(read, side, fit, color, mixed_photometric, on_error, groups == "dicom")
         self.columns, self.multi_label, self.test_fraction = columns, multi_label, test_fraction
         self._source, self._class_order, self._scale = source, class_names, ""
         self._require_train = True

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from lightning_distill import FolderDataModule
+from lightning_distill.cli import main
 from lightning_distill.data.folder.column_names import Columns, recognise_columns
+from lightning_distill.sets.storage import read_set
 
 
 def scans(root, header="file,diagnosis,patient_id", below=".", count=24):
@@ -74,3 +76,10 @@ def test_a_doubtful_column_is_named(tmp_path):
 def test_only_missing_default_names_are_replaced(names, asked, expected):
     found = recognise_columns(names, Columns(**asked), "table.csv")
     assert (found.path, found.label, found.patient) == expected
+
+
+@pytest.mark.parametrize("size", ["12", "[12,12]"])
+def test_a_size_is_a_number_or_a_pair(size, tmp_path, capsys):
+    root = scans(tmp_path / "clinic")
+    main(["coreset", str(root), f"--data.size={size}", "--method=random", "--ipc=2", f"--out={tmp_path / 'set'}"])
+    assert read_set(tmp_path / "set")[0].spec.shape == (1, 12, 12)

@@ -880,6 +880,7 @@ def test_old_cards_are_read_as_having_no_scale(root):
         ({"on_error": "ignore"}, "unknown on_error='ignore'; use one of error, skip"),
         ({"groups": "patient"}, "unknown groups='patient'; use dicom, or a patient column in the table"),
         ({"size": 0}, "size=0; it must be at least 1"),
+        ({"size": (8, 16)}, r"size=\(8, 16\): images are square here; give one number"),
         ({"modality": "chest-xray"}, r"unknown modality='chest-xray' \(did you mean 'chest_xray'"),
         ({"modality": "ct", "augmentation": "dsa"}, "modality='ct' and augmentation='dsa' conflict; give one of them"),
         ({"multi_label": True}, "multi_label=True needs a table"),
