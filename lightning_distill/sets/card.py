@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from lightning_distill._version import __version__
-from lightning_distill.sets.storage import Card
+from lightning_distill.sets.arrays import Card
 
 #: Value of the card key ``start`` for real images that were selected and not changed.
 UNCHANGED = "unchanged"
@@ -22,6 +22,10 @@ USE = {
     ),
     "lr": "with SGD at the learned rate lr",
 }
+#: Key of the audit in a card, see `leakage_record`.
+AUDIT = "audit"
+#: Part of the warning that no longer holds once an audit is attached, see `current_warning`.
+NOT_MEASURED = "what they reveal of the training images has not been measured"
 #: Start of the sentence on soft labels in a warning.
 SOFT_LABELS = " The soft labels "
 PACKAGES = ("torch", "lightning", "kornia", "torchmetrics")
@@ -128,7 +132,7 @@ def privacy_warning(init: str) -> str:
         init: Initialisation of the images, see `make_card`.
     """
     if init == "noise":
-        return "The images began as noise; what they reveal of the training images has not been measured."
+        return f"The images began as noise; {NOT_MEASURED}."
     if init in (UNCHANGED, REDUCED):
         kind = "unchanged real images" if init == UNCHANGED else "real images, reduced in size,"
         return (
@@ -136,10 +140,32 @@ def privacy_warning(init: str) -> str:
             "from."
         )
     return (
-        "The images began as copies of real training images and may still show them; what they reveal of "
-        "the training images has not been measured. Handle this file under the same rules as the data it was made "
-        "from."
+        f"The images began as copies of real training images and may still show them; {NOT_MEASURED}. Handle this file "
+        "under the same rules as the data it was made from."
     )
+
+
+def is_bound(audit: object) -> bool:
+    """Return whether an entry of a card claims to be an audit of `bind_audit`, and not another maker's text.
+
+    Args:
+        audit: Entry ``audit`` of a card.
+    """
+    return isinstance(audit, Mapping) and bool({"result", "set_sha256", "sha256"} & set(audit))
+
+
+def current_warning(card: Mapping[str, object]) -> str:
+    """Return the warning of a card, which names the audit where there is one; empty for a card without a warning.
+
+    The stored text keeps the state of the export, so that a set made from this one does not claim its audit.
+
+    Args:
+        card: Card of a set.
+    """
+    warning = str(card.get("warning") or "")
+    if not is_bound(card.get(AUDIT)):
+        return warning
+    return warning.replace(NOT_MEASURED, "an audit, attached, measured what they reveal of the training images")
 
 
 def strictest_warning(cards: Sequence[Card]) -> Card:
