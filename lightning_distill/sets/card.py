@@ -14,6 +14,8 @@ from lightning_distill.sets.storage import Card
 UNCHANGED = "unchanged"
 #: Value of the card key ``start`` for real images that were selected and reduced to sub-images.
 REDUCED = "reduced"
+#: Value of the card key ``start`` for images that a generator drew.
+GENERATED = "generated"
 #: Instructions for further arrays of the file.
 USE = {
     "soft_labels": (
@@ -43,7 +45,7 @@ def make_card(
         hyper_parameters: Hyperparameters as plain data.
         scores: Measured scores with the number of students and their seeds.
         init: Initialisation of the images: ``noise``, or `UNCHANGED` or `REDUCED` for real images that were not
-            distilled. Every other value counts as copies of real images.
+            distilled, or `GENERATED` for those of a generator. Every other value counts as copies of real images.
         step: Number of distillation steps.
         learned: Names of further learned arrays in the file: ``soft_labels``, ``lr``.
         soft_labels: Record of the teachers of soft labels that were not learned, see `evaluation.relabel.relabel`.
@@ -162,6 +164,12 @@ def privacy_warning(init: str) -> str:
         return (
             f"This file contains {kind} of the training data. Handle it under the same rules as the data it was made "
             "from."
+        )
+    if init == GENERATED:
+        return (
+            "The images were drawn by a generator that was trained on the training images, and may show them; what they "
+            "reveal of the training images has not been measured. Handle this file under the same rules as the data it "
+            "was made from."
         )
     return (
         "The images began as copies of real training images and may still show them; what they reveal of "
