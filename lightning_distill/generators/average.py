@@ -28,7 +28,7 @@ def averaged(network: nn.Module, decay: Decay) -> AveragedModel:
         for average, value in zip(averages, values, strict=True):
             average.lerp_(value.to(average), weight.to(average))
 
-    model = AveragedModel(network, multi_avg_fn=update)  # type: ignore[arg-type]
+    model = AveragedModel(network, multi_avg_fn=update)
     model.requires_grad_(False)
     return model
 

@@ -78,11 +78,13 @@ def as_rows(targets: Tensor, spec: DataSpec) -> Tensor:
     """
     if targets.ndim == 1 and not spec.multi_label:
         if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < spec.num_classes:
-            raise ValueError(f"class numbers from {targets.min()} to {targets.max()}; {spec.name} has {spec.num_classes}")
+            raise ValueError(
+                f"class numbers from {targets.min()} to {targets.max()}; {spec.name} has {spec.num_classes}"
+            )
         return torch.nn.functional.one_hot(targets.long(), spec.num_classes).float()
     if targets.ndim != 2 or targets.shape[1] != spec.num_classes:
         raise ValueError(
-            f"targets have the shape {tuple(targets.shape)}; a generator of {spec.name} takes rows (N, {spec.num_classes})"
+            f"targets have the shape {tuple(targets.shape)}; a generator of {spec.name} takes (N, {spec.num_classes})"
         )
     return targets.float()
 

@@ -80,7 +80,12 @@ class FlowGenerator(Generator):
         super().__init__(batch_size=batch_size, lr=lr, seed=seed)
         if not widths or any(not isinstance(width, int) or width < 1 or width % GROUPS for width in widths):
             raise ValueError(f"widths={widths}; every level needs a positive multiple of {GROUPS} channels")
-        for name, value in {"layers": layers, "patch": patch, "warmup": warmup, "sampling_steps": sampling_steps}.items():
+        for name, value in {
+            "layers": layers,
+            "patch": patch,
+            "warmup": warmup,
+            "sampling_steps": sampling_steps,
+        }.items():
             check_number(name, value, 1, integer=True)
         check_number("null_probability", null_probability, 0, 1)
         check_number("ema_decay", ema_decay, 0, 1)
@@ -106,7 +111,8 @@ class FlowGenerator(Generator):
         """Return the loss of a batch at random times, with random noise."""
         pixels, labels = batch
         images, rows = self.network.pad(self.spec.normalize(pixels)), as_rows(labels, self.spec)
-        with isolated_rng(derive_seed(self.seed, self.global_step, batch_idx)):
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        with isolated_rng(derive_seed(self.seed, self.global_step, part)):
             times = logit_normal_times(len(images), images.device)
             noise = torch.randn_like(images)
             unlabelled = torch.rand(len(images), device=images.device) < self.null_probability

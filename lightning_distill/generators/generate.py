@@ -25,8 +25,8 @@ from lightning_distill.sets.synthetic import images_per_class
 SHOWN = 10
 #: Warning of a set whose generator was never trained.
 UNTRAINED = (
-    "The images were drawn by a generator with random weights, which saw no training image; mean and standard deviation "
-    "of the pixels are those of the training images."
+    "The images were drawn by a generator with random weights, which saw no training image; mean and standard "
+    "deviation of the pixels are those of the training images."
 )
 
 

@@ -19,7 +19,7 @@ def generators_by_name() -> dict[str, type[Generator]]:
         >>> sorted(generators_by_name())[:2]
         ['flow', 'gan']
     """
-    return {kind.__name__.removesuffix(ENDING).lower(): kind for kind in _below(Generator)}
+    return {kind.__name__.removesuffix(ENDING).lower(): kind for kind in _below(Generator)}  # type: ignore[type-abstract]
 
 
 def load_generator(path: str | os.PathLike[str]) -> Generator:

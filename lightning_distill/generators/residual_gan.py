@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -72,7 +73,8 @@ class Modulation(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Return modulated features ``(B, C, H, W)``."""
         scale, shift = self.affine(style)[:, :, None, None].chunk(2, 1)  # (B, C, 1, 1)
-        return pixel_norm(x) * scale + shift
+        modulated: Tensor = pixel_norm(x) * scale + shift
+        return modulated
 
 
 class Residual(nn.Module):
@@ -95,7 +97,8 @@ class Residual(nn.Module):
         y = self.modulations[0](x, style) if self.modulations else x
         y = self.first(F.leaky_relu(y, SLOPE))
         y = self.modulations[1](y, style) if self.modulations else y
-        return x + self.last(F.leaky_relu(y, SLOPE))
+        y = self.last(F.leaky_relu(y, SLOPE))
+        return x.add(y)
 
 
 class Synthesis(nn.Module):
@@ -110,7 +113,12 @@ class Synthesis(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], num_labels: int, latent: int, widths: Sequence[int], conditioning: Conditioning
+        self,
+        shape: tuple[int, int, int],
+        num_labels: int,
+        latent: int,
+        widths: Sequence[int],
+        conditioning: Conditioning,
     ) -> None:
         super().__init__()
         self.start, doublings = start_size(shape)
@@ -120,9 +128,7 @@ class Synthesis(nn.Module):
         inputs = latent + (num_labels if self.modulated else latent)
         self.first = nn.Linear(inputs, widths[0] * math.prod(self.start))
         self.blocks = nn.ModuleList(Residual(width, inputs if self.modulated else None) for width in widths)
-        self.bridges = nn.ModuleList(
-            nn.Conv2d(before, after, 1) for before, after in zip(widths, widths[1:], strict=False)
-        )
+        self.bridges = nn.ModuleList(nn.Conv2d(before, after, 1) for before, after in pairwise(widths))
         self.last = nn.Conv2d(widths[-1], shape[0], 1)
 
     def style(self, noise: Tensor, rows: Tensor) -> Tensor:
@@ -138,7 +144,8 @@ class Synthesis(nn.Module):
 
     def begin(self, style: Tensor) -> Tensor:
         """Return the input of the first stage."""
-        return self.first(style).view(len(style), -1, *self.start)  # (B, widths[0], h, w)
+        start: Tensor = self.first(style)
+        return start.view(len(style), -1, *self.start)  # (B, widths[0], h, w)
 
     def stages(self, style: Tensor | None, start: int, end: int, x: Tensor) -> Tensor:
         """Return the features after stages ``start`` to ``end - 1``; each but the first doubles the size."""
@@ -150,7 +157,7 @@ class Synthesis(nn.Module):
 
     def finish(self, features: Tensor, style: Tensor | None = None) -> Tensor:
         """Return images ``(B, C, H, W)`` from the features after the first two stages."""
-        images = self.last(F.leaky_relu(self.stages(style, MIDDLE, len(self.blocks), features), SLOPE))
+        images: Tensor = self.last(F.leaky_relu(self.stages(style, MIDDLE, len(self.blocks), features), SLOPE))
         top, left = (have - want for have, want in zip(images.shape[2:], self.size, strict=True))
         top, left = top // 2, left // 2
         return images[:, :, top : top + self.size[0], left : left + self.size[1]]
@@ -186,9 +193,7 @@ class Critic(nn.Module):
         widths = stage_widths(widths, doublings + 1)[::-1]
         self.first = nn.Conv2d(shape[0], widths[0], 1)
         self.blocks = nn.ModuleList(Residual(width) for width in widths)
-        self.bridges = nn.ModuleList(
-            nn.Conv2d(before, after, 1) for before, after in zip(widths, widths[1:], strict=False)
-        )
+        self.bridges = nn.ModuleList(nn.Conv2d(before, after, 1) for before, after in pairwise(widths))
         modulated = conditioning == "modulated"
         self.embed = None if modulated else nn.Linear(num_labels, features, bias=False)
         self.last = nn.Linear(widths[-1] * math.prod(start), num_labels if modulated else features, bias=modulated)
@@ -200,7 +205,7 @@ class Critic(nn.Module):
             if number:
                 x = F.avg_pool2d(self.bridges[number - 1](x), 2)
             x = block(x)
-        h = self.last(F.leaky_relu(x, SLOPE).flatten(1))  # (B, F) or (B, num_labels)
+        h: Tensor = self.last(F.leaky_relu(x, SLOPE).flatten(1))  # (B, F) or (B, num_labels)
         if self.embed is None:
             return (h * rows).sum(1)
         return (h * self.embed(rows)).sum(1) / math.sqrt(h.shape[1])

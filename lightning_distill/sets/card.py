@@ -167,9 +167,9 @@ def privacy_warning(init: str) -> str:
         )
     if init == GENERATED:
         return (
-            "The images were drawn by a generator that was trained on the training images, and may show them; what they "
-            "reveal of the training images has not been measured. Handle this file under the same rules as the data it "
-            "was made from."
+            "The images were drawn by a generator that was trained on the training images, and may show them; what "
+            "they reveal of the training images has not been measured. Handle this file under the same rules as the "
+            "data it was made from."
         )
     return (
         "The images began as copies of real training images and may still show them; what they reveal of "

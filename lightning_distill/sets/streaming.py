@@ -83,7 +83,9 @@ def _write_images(
     begin_array(sha, "images", *images)
     for part in parts:
         if tuple(part.shape[1:]) != spec.shape or written + len(part) > total:
-            raise ValueError(f"{written + len(part)} images of the shape {tuple(part.shape[1:])}; the set has {images[1]}")
+            raise ValueError(
+                f"{written + len(part)} images of the shape {tuple(part.shape[1:])}; the set has {images[1]}"
+            )
         content = to_stored_dtype(part, spec).contiguous().numpy().tobytes()
         sha.update(content)
         file.write(content)
