@@ -25,6 +25,12 @@ def make_generator(request):
 
 
 @pytest.fixture
+def tiny():
+    """The factories of all tiny generators by name."""
+    return TINY
+
+
+@pytest.fixture
 def fit(make_trainer):
     """A function that trains a generator for some steps and returns it and its trainer."""
 
