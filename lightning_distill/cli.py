@@ -22,7 +22,7 @@ COMMANDS = (
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
-    "fit": "Distil a set: lightning-distill fit --config breastmnist_dm",
+    "fit": "Distil a set, or train a generator (--model flow): lightning-distill fit --config breastmnist_dm",
     "validate": "Train students on the set of a checkpoint and score them on the validation split.",
     "test": "Train students on the set of a checkpoint and score them on the test split.",
 }

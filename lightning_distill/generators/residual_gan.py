@@ -208,4 +208,4 @@ class Critic(nn.Module):
         h: Tensor = self.last(F.leaky_relu(x, SLOPE).flatten(1))  # (B, F) or (B, num_labels)
         if self.embed is None:
             return (h * rows).sum(1)
-        return (h * self.embed(rows)).sum(1) / math.sqrt(h.shape[1])
+        return h.mul(self.embed(rows)).sum(1) / math.sqrt(h.shape[1])

@@ -46,8 +46,8 @@ def test_fit_leaves_pictures_and_checkpoints_and_generate_draws_from_them(model,
 
 def test_a_configuration_names_the_generator(words, tmp_path):
     config = tmp_path / "flow.yaml"
-    config.write_text("model: {class_path: FlowGenerator, init_args: {widths: [16], batch_size: 4, sampling_steps: 1}}\n"
-                      "trainer: {max_steps: 2}\n")  # fmt: skip
+    options = "{widths: [16], batch_size: 4, sampling_steps: 1}"
+    config.write_text(f"model: {{class_path: FlowGenerator, init_args: {options}}}\ntrainer: {{max_steps: 2}}\n")
     main(["fit", "--config", str(config), *words])
     assert load_generator(tmp_path / "run" / "checkpoints" / "last.ckpt").uniform_batch_size == 4
 

@@ -62,7 +62,10 @@ def test_a_write_that_fails_keeps_the_older_set(tmp_path):
 
     with pytest.raises(OSError, match="disk full"):
         save_set_in_parts(tmp_path, parts(), torch.tensor([0, 1]), SPEC, {"method": "new"})
-    for images, message in ((torch.zeros(1, 1, 4, 4), "1 images for 2 labels"), (torch.zeros(3, 1, 4, 4), "3 images of")):
+    for images, message in (
+        (torch.zeros(1, 1, 4, 4), "1 images for 2 labels"),
+        (torch.zeros(3, 1, 4, 4), "3 images of"),
+    ):
         with pytest.raises(ValueError, match=message):
             save_set_in_parts(tmp_path, [images], torch.tensor([0, 1]), SPEC, {})
     assert read_set(tmp_path)[1]["method"] == "old"
@@ -127,7 +130,8 @@ def test_options_reach_the_flow_and_are_refused_by_a_gan(checkpoint, tmp_path, c
         main([*words, "--guidance", "2", "--steps", "3"])
         record = read_set(tmp_path / "set")[1]["generated"]
         assert (record["guidance"], record["sampling_steps"]) == (2.0, 3)
-        assert "2 images of blobs, drawn by FlowGenerator after 2 training steps" in " ".join(capsys.readouterr().out.split())
+        said = " ".join(capsys.readouterr().out.split())
+        assert "2 images of blobs, drawn by FlowGenerator after 2 training steps" in said
         return
     with pytest.raises(SystemExit):
         main([*words, "--guidance", "2"])
@@ -167,7 +171,9 @@ def test_a_generated_set_goes_through_every_command(tiny, make_data, fit, tmp_pa
     teachers = train_teachers(data, 1, network="convnet_w16", protocol="quick")
     soft, _ = relabel(read_set(path)[0], teachers=teachers)
     assert soft.soft_labels is not None
-    joined = concat([str(path), str(generate_set(generator, tmp_path / "more", ipc=2, seed=9))], out=str(tmp_path / "both"))
+    joined = concat(
+        [str(path), str(generate_set(generator, tmp_path / "more", ipc=2, seed=9))], out=str(tmp_path / "both")
+    )
     assert len(read_set(joined)[0].labels) == 12
     assert read_set(joined)[1]["start"] == "generated"
     mix(data=data, synthetic_set=str(path), real=[4], out=str(tmp_path / "mix.csv"), network="convnet_w16", **quick)
@@ -180,7 +186,7 @@ def test_multi_label_data_go_the_whole_way(tiny, chest_data, fit, tmp_path):
     from lightning_distill import evaluate
 
     for name in ("flow", "gan", "modulated"):
-        generator, trainer = fit(tiny[name](), chest_data, 2)
+        _, trainer = fit(tiny[name](), chest_data, 2)
         trainer.save_checkpoint(tmp_path / f"{name}.ckpt")
         loaded = load_generator(tmp_path / f"{name}.ckpt")
         for labels in ("balanced", "natural"):
@@ -193,4 +199,3 @@ def test_multi_label_data_go_the_whole_way(tiny, chest_data, fit, tmp_path):
     rows = evaluate(str(path), chest_data, architectures=["convnet_w16"], protocol="tiny",
                     students=2, accelerator="cpu")  # fmt: skip
     assert any(row.trained_on == "GANGenerator" for row in rows)
-

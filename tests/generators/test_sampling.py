@@ -82,7 +82,7 @@ def test_targets_of_other_classes_are_refused(trained):
 def test_files_that_are_no_generator_are_refused(make_data, make_trainer, tmp_path):
     from lightning_distill import DMDistiller
 
-    with pytest.raises(FileNotFoundError, match="no checkpoint 'none.ckpt'"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint 'none\.ckpt'"):
         load_generator(tmp_path / "none.ckpt")
     (tmp_path / "bad.ckpt").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="damaged"):
@@ -90,7 +90,7 @@ def test_files_that_are_no_generator_are_refused(make_data, make_trainer, tmp_pa
     trainer = make_trainer(1, limit_val_batches=0)
     trainer.fit(DMDistiller(ipc=1, network="convnet_w16"), datamodule=make_data())
     trainer.save_checkpoint(tmp_path / "dm.ckpt")
-    with pytest.raises(ValueError, match="of DMDistiller; give one of FlowGenerator, GANGenerator"):
+    with pytest.raises(ValueError, match=r"of DMDistiller; give one of FlowGenerator, GANGenerator"):
         load_generator(tmp_path / "dm.ckpt")
     with pytest.raises(ValueError, match="checkpoint is of DMDistiller, not of GANGenerator"):
         GANGenerator(widths=[16]).on_load_checkpoint(torch.load(tmp_path / "dm.ckpt", weights_only=True))

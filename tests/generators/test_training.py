@@ -114,7 +114,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
 
     monkeypatch.setattr(Generator, "require_finite", poisoned)
     keep = ModelCheckpoint(tmp_path, filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    with pytest.raises(FloatingPointError, match="generate/.* not finite at step 2; the last checkpoint is kept"):
+    with pytest.raises(FloatingPointError, match=r"generate/.* not finite at step 2; the last checkpoint is kept"):
         fit(generator, make_data(), 4, callbacks=[keep], enable_checkpointing=True)
     assert {path.name for path in tmp_path.glob("*.ckpt")} == {"step=1.ckpt", "step=2.ckpt"}
     saved = torch.load(tmp_path / "step=2.ckpt", weights_only=True)["state_dict"]
