@@ -66,8 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
         data: ArrayDataModule = DigitsDataModule()
         given.steps, given.widths, given.batch_size = 2, [16, 16], 8
     else:
-        data = MedMNISTDataModule("pneumoniamnist", root=str(HERE.parent.parent / "shared/data/medmnist"), download=False,
-                                  source="reassembled, official pixels")  # fmt: skip
+        root, source = HERE.parent.parent / "shared/data/medmnist", "reassembled, official pixels"
+        data = MedMNISTDataModule("pneumoniamnist", root=str(root), download=False, source=source)
     out, run = folder(given), HERE.parent / "runs" / "generators" / data.spec.name
     generator = FlowGenerator(widths=given.widths, batch_size=given.batch_size, lr=given.lr,
                               sampling_steps=2 if given.quick else 50)  # fmt: skip
