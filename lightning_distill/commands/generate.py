@@ -26,6 +26,7 @@ def generate(
     steps: int | None = None,
     chunk: int = 256,
     accelerator: Accelerator = "auto",
+    training_hashes: bool = True,
 ) -> Path:
     """Draw a set of images from a generator, a checkpoint of fit --model flow or gan.
 
@@ -42,6 +43,7 @@ def generate(
         steps: Sampling steps of a flow; default: those of its training, 50.
         chunk: Number of images that are drawn at once.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
+        training_hashes: Whether the card holds hashes of the training images, see `SyntheticSetExport`.
 
     Returns:
         Path of ``set.safetensors``.
@@ -75,6 +77,7 @@ def generate(
             seed=seed,
             chunk=chunk,
             checkpoint_sha256=hashlib.sha256(Path(ckpt).read_bytes()).hexdigest(),
+            training_hashes=training_hashes,
             on_images=partial(bar.advance, task),
         )
     about = f"{total:,} images of {generator.spec.name}, drawn by {type(generator).__name__}"

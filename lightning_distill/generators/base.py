@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from lightning_distill.evaluation.relabel import check_same_data
 from lightning_distill.generators.average import Decay, averaged
 from lightning_distill.generators.checks import as_rows, require_real_images, validate_classes, validate_trainer
+from lightning_distill.sets.training_images import ENTRY, hash_training_images
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.arguments import changed_settings, check_choices, check_number
 from lightning_distill.utils.precision import warn_if_emulated
@@ -36,6 +37,7 @@ class Generator(LightningModule, ABC):
         group_counts: Number of training images of each `DataSpec.balance_groups`.
         network: Network whose weights are averaged.
         average: Exponential moving average of the network, from which images are drawn.
+        training_images: Hashes of the training images, see `sets.training_images`; cards of generated sets hold them.
         trained_steps: Steps of training, those of the checkpoint where it was loaded.
         uniform_batch_size: Number of images in a training batch, which `ArrayDataModule` draws uniformly.
     """
@@ -56,6 +58,7 @@ class Generator(LightningModule, ABC):
         check_number("lr", lr, 0, open_low=True)
         self.uniform_batch_size, self.lr, self.seed = batch_size, lr, seed
         self.group_counts: list[int] = []
+        self.training_images: list[dict[str, object]] = []
         self._loaded_steps = 0
 
     def __repr__(self) -> str:
@@ -121,13 +124,15 @@ class Generator(LightningModule, ABC):
         validate_trainer(self.trainer)
         if "bf16" in str(self.trainer.precision):
             warn_if_emulated(self.trainer.strategy.root_device)
-        validate_classes(datamodule.spec, datamodule.all_train_arrays()[1])
+        images, labels = datamodule.all_train_arrays()
+        validate_classes(datamodule.spec, labels)
         if hasattr(self, "spec"):
             self.require_same_data(datamodule.spec)
         else:
             self.build(datamodule.spec)
         groups = len(datamodule.spec.balance_groups)
         self.group_counts = np.bincount(datamodule.train_arrays()[1], minlength=groups).tolist()
+        self.training_images = hash_training_images(images)
 
     def require_same_data(self, spec: DataSpec) -> None:
         """Raise ValueError for data of another shape, channels, class list or task than those of the generator.
@@ -199,7 +204,7 @@ class Generator(LightningModule, ABC):
         """Save the kind of generator and the description of its data; no path of this machine."""
         checkpoint["generator"] = type(self).__name__
         checkpoint["spec"] = self.spec.to_dict()
-        checkpoint["group_counts"] = self.group_counts
+        checkpoint["group_counts"], checkpoint[ENTRY] = self.group_counts, self.training_images
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make the networks of the checkpoint, or check that they are those of the run.
@@ -216,7 +221,7 @@ class Generator(LightningModule, ABC):
             self._require_same_settings(checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {}))
         else:
             self.build(spec)
-        self.group_counts = list(checkpoint["group_counts"])
+        self.group_counts, self.training_images = list(checkpoint["group_counts"]), list(checkpoint.get(ENTRY, []))
         self._loaded_steps = int(checkpoint["global_step"])
 
     def _require_same_settings(self, saved: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from lightning_distill.sets.picture_file import write_picture
 from lightning_distill.sets.storage import CARD
 from lightning_distill.sets.streaming import save_set_in_parts
 from lightning_distill.sets.synthetic import images_per_class
+from lightning_distill.sets.training_images import ENTRY
 
 #: Images of a class in the picture beside the set.
 SHOWN = 10
@@ -39,6 +40,7 @@ def generate_set(
     seed: int = 0,
     chunk: int = CHUNK,
     checkpoint_sha256: str | None = None,
+    training_hashes: bool = True,
     on_images: Callable[[int], object] = lambda number: None,
 ) -> Path:
     """Draw images and write ``set.safetensors``, ``card.json`` and ``grid.png``; memory holds one part at a time.
@@ -51,6 +53,7 @@ def generate_set(
         seed: Seed of the images.
         chunk: Number of images at once.
         checkpoint_sha256: Digest of the generator's checkpoint, for the card.
+        training_hashes: Whether the card holds hashes of the training images, see `SyntheticSetExport`.
         on_images: Function that is called with the number of images of each part.
 
     Returns:
@@ -76,6 +79,8 @@ def generate_set(
             on_images(len(images))
 
     card = generated_card(generator, ipc=ipc, labels=labels, seed=seed, checkpoint_sha256=checkpoint_sha256)
+    if training_hashes and generator.trained_steps and generator.training_images:
+        card[ENTRY] = generator.training_images
     path = save_set_in_parts(out, parts(), numbers, spec, card)
     pixels, classes = (torch.cat(pieces) for pieces in zip(*shown, strict=True))
     write_picture(path.parent, LabeledSet(pixels, classes, spec), json.loads((path.parent / CARD).read_text()))

@@ -105,6 +105,23 @@ def test_the_card_says_what_drew_the_images(checkpoint, tmp_path):
     assert str(tmp_path) not in json.dumps(card)
 
 
+def test_the_card_refuses_a_score_on_the_training_images(tiny, make_data, fit, tmp_path):
+    from lightning_distill import ArrayDataModule, evaluate
+
+    data = make_data()
+    generator, trainer = fit(tiny["gan"](), data, 1)
+    trainer.save_checkpoint(tmp_path / "g.ckpt")
+    path = generate_set(load_generator(tmp_path / "g.ckpt"), tmp_path / "set", ipc=2)
+    assert generator.training_images == read_set(path)[1]["training_images"]
+    seen = ArrayDataModule(
+        data.splits["val"], data.splits["val"], data.splits["train"], name="blobs", augmentation="dsa"
+    )
+    with pytest.raises(ValueError, match="trained on"):
+        evaluate(str(path), seen, protocol="tiny", students=2, architectures=["convnet_w16"], accelerator="cpu")
+    unmarked = generate_set(generator, tmp_path / "unmarked", ipc=2, training_hashes=False)
+    assert "training_images" not in read_set(unmarked)[1]
+
+
 def test_an_untrained_generator_saw_no_real_images(make_generator, make_data, tmp_path):
     generator = make_generator()
     generator.build(make_data().spec)
