@@ -22,7 +22,7 @@ LAYERS = [
     {"_version", "_renamed"},
     {"spec", "utils", "augmentation", "networks", "objectives"},
     {"functional", "sets"},
-    {"data"},
+    {"checkpoints", "data"},
     {"evaluation", "signals"},
     {"generators"},
     {"indicator", "visualization"},

@@ -12,6 +12,8 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from lightning_distill.checkpoints.relative_paths import restore_paths, strip_paths
+from lightning_distill.checkpoints.verified_io import is_fitting, use_verified_checkpoints
 from lightning_distill.evaluation.relabel import check_same_data
 from lightning_distill.generators.average import Decay, averaged
 from lightning_distill.generators.checks import as_rows, require_real_images, validate_classes, validate_trainer
@@ -122,6 +124,7 @@ class Generator(LightningModule, ABC):
         """Read shape, classes and statistics from the data, and make the networks unless a checkpoint brought them."""
         datamodule = require_real_images(self.trainer.datamodule)  # type: ignore[attr-defined]
         validate_trainer(self.trainer)
+        use_verified_checkpoints(self.trainer, fall_back=stage == "fit")
         if "bf16" in str(self.trainer.precision):
             warn_if_emulated(self.trainer.strategy.root_device)
         images, labels = datamodule.all_train_arrays()
@@ -202,6 +205,8 @@ class Generator(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the kind of generator and the description of its data; no path of this machine."""
+        if "callbacks" in checkpoint:
+            checkpoint["callbacks"] = strip_paths(checkpoint["callbacks"])
         checkpoint["generator"] = type(self).__name__
         checkpoint["spec"] = self.spec.to_dict()
         checkpoint["group_counts"], checkpoint[ENTRY] = self.group_counts, self.training_images
@@ -212,6 +217,8 @@ class Generator(LightningModule, ABC):
         Raises:
             ValueError: The checkpoint is of another generator, of other settings or of other data.
         """
+        if is_fitting(self):
+            restore_paths(checkpoint.get("callbacks", {}), self.trainer)
         name = checkpoint.get("generator", checkpoint.get("method", "another model"))
         if name != type(self).__name__:
             raise ValueError(f"the checkpoint is of {name}, not of {type(self).__name__}; give one of this generator")

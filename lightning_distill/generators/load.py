@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
+from lightning_distill.checkpoints.verified_io import VerifiedCheckpointIO
 from lightning_distill.generators.base import Generator
 from lightning_distill.generators.flow import FlowGenerator as FlowGenerator
 from lightning_distill.generators.gan import GANGenerator as GANGenerator
-from lightning_distill.utils.checkpoint_file import read_checkpoint
 
 ENDING = "Generator"
 
@@ -35,7 +35,7 @@ def load_generator(path: str | os.PathLike[str]) -> Generator:
         FileNotFoundError: The file does not exist.
         ValueError: The file is damaged, holds Python objects, or is no checkpoint of an imported generator.
     """
-    content = read_checkpoint(path)
+    content = VerifiedCheckpointIO().load_checkpoint(path, weights_only=True)
     name = content.get("generator")
     kinds = {kind.__name__: kind for kind in generators_by_name().values()}
     if name not in kinds:

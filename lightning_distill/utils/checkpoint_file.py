@@ -12,10 +12,6 @@ import os
 import re
 import zipfile
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
-
-import torch
 
 SUFFIX = ".ckpt"
 _PREFIX = b"lightning_distill sha256="
@@ -74,29 +70,6 @@ def verify_file(path: str | os.PathLike[str]) -> None:
     """
     if not is_remote(path) and Path(path).is_file():
         verify(Path(path).read_bytes(), Path(path).name)
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a local checkpoint on the CPU, after its bytes were verified; Python objects are refused.
-
-    Args:
-        path: Path of the file.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        DamagedCheckpointError: The file is damaged.
-        PickledCheckpointError: The file holds Python objects.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path.name!r} in {path.parent}")
-    data = path.read_bytes()
-    verify(data, path.name)
-    try:
-        content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise PickledCheckpointError(path) from error
-    return content
 
 
 def _checksum_problem(data: bytes) -> str | None:

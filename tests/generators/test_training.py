@@ -88,10 +88,12 @@ def test_bf16_trains_float32_weights(make_generator, make_data, fit):
     assert all(value.dtype in (torch.float32, torch.int64) for value in generator.state_dict().values())
 
 
-def test_flow_learns_the_classes(make_data, fit):
-    data = make_data(size=8, per_class=40)
-    generator = FlowGenerator(widths=[32, 32], batch_size=32, lr=3e-3, warmup=5, sampling_steps=8)
-    fit(generator, data, 120)
+@pytest.mark.parametrize("name", ["flow", "gan", "modulated"])
+def test_generators_learn_the_classes(name, tiny, make_data, fit):
+    options, steps = {"batch_size": 16, "lr": 5e-3}, 60
+    if name == "flow":
+        options, steps = {"batch_size": 32, "lr": 3e-3, "widths": [32, 32], "warmup": 5, "sampling_steps": 8}, 120
+    generator, _ = fit(tiny[name](**options), make_data(size=8, per_class=40), steps)
     images = generator.sample(torch.tensor([0] * 8 + [1] * 8), seed=0)
     top, bottom = images[:, 0, :4].mean((1, 2)), images[:, 0, 4:].mean((1, 2))
     assert (top[:8] > bottom[:8] + 40).all()
@@ -119,6 +121,19 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(
     assert {path.name for path in tmp_path.glob("*.ckpt")} == {"step=1.ckpt", "step=2.ckpt"}
     saved = torch.load(tmp_path / "step=2.ckpt", weights_only=True)["state_dict"]
     assert equal(saved, before)
+
+
+def test_checkpoints_are_verified_and_name_no_folder(make_generator, make_data, fit, tmp_path):
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    keep = ModelCheckpoint(tmp_path, filename="g", every_n_train_steps=1)
+    fit(make_generator(), make_data(), 2, callbacks=[keep], enable_checkpointing=True)
+    content = (tmp_path / "g.ckpt").read_bytes()
+    assert b"lightning_distill sha256=" in content[-200:]
+    assert str(tmp_path).encode() not in content
+    (tmp_path / "g.ckpt").write_bytes(content[:5000] + b"x" + content[5001:])
+    with pytest.raises(ValueError, match="damaged"):
+        fit(make_generator(), make_data(), 3, ckpt_path=tmp_path / "g.ckpt")
 
 
 def test_a_step_that_diverges_is_noticed(make_data, fit):
