@@ -68,7 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         root, source = HERE.parent.parent / "shared/data/medmnist", "reassembled, official pixels"
         data = MedMNISTDataModule("pneumoniamnist", root=str(root), download=False, source=source)
-    out, run = folder(given), HERE.parent / "runs" / "generators" / data.spec.name
+    out = folder(given)
+    run = (out if given.quick else HERE.parent / "runs") / "generators" / data.spec.name
     generator = FlowGenerator(widths=given.widths, batch_size=given.batch_size, lr=given.lr,
                               sampling_steps=2 if given.quick else 50)  # fmt: skip
     seconds = train(generator, data, given.steps, given.minutes, str(run))
