@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from conftest import blobs
 from lightning_distill import ArrayDataModule, DMDistiller, FlowGenerator, GANGenerator, Generator
 from lightning_distill.data.loaders import UniformLoader
 from lightning_distill.generators.average import averaged, constant_decay, relative_decay
+from lightning_distill.generators.checks import validate_trainer
 
 
 def weights(generator):
@@ -168,6 +170,8 @@ def test_a_class_without_images_is_refused(make_generator, fit):
 def test_trainers_that_do_not_suit_are_refused(make_generator, make_data, fit):
     with pytest.raises(ValueError, match="precision=64-true: generators train in 32-true or bf16-mixed"):
         fit(make_generator(), make_data(), 1, precision="64-true")
+    with pytest.raises(ValueError, match=r"2 devices: a generator trains on one; use Trainer\(devices=1\)"):
+        validate_trainer(SimpleNamespace(world_size=2, precision="32-true"))
     with pytest.raises(TypeError, match="no data module was passed"):
         fit(make_generator(), None, 1)
 
