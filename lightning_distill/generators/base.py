@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -65,7 +66,8 @@ class Generator(LightningModule, ABC):
 
     def __repr__(self) -> str:
         """Return the settings that differ from the defaults, and the data, in one line."""
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in self.hparams.items()}
+        names = [name for name in inspect.signature(type(self)).parameters if name in self.hparams]
+        plain = {name: _hashable(self.hparams[name]) for name in names}
         shown = changed_settings(type(self), plain)
         parts = [f"{name}={_plain(value)!r}" for name, value in shown.items()]
         data = [f"{self.spec.name} {'x'.join(map(str, self.spec.shape))}"] if hasattr(self, "spec") else []
@@ -239,6 +241,11 @@ class Generator(LightningModule, ABC):
                     f"the checkpoint was made with {name}={saved[name]!r} (now {value!r}); use the same to resume, or "
                     "start a new run without the checkpoint"
                 )
+
+
+def _hashable(value: Any) -> Any:
+    """Return lists as tuples, which they are in the defaults of arguments."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:
