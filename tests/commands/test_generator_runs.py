@@ -82,3 +82,10 @@ def test_validate_of_a_generator_names_the_way_out(words, capsys):
     with pytest.raises(SystemExit):
         main(["validate", *FLOW, *words[:-2]])
     assert "draw one by `lightning-distill generate --ckpt FILE`" in capsys.readouterr().err
+
+
+def test_a_misspelt_generator_gets_the_closest_names(words, capsys):
+    with pytest.raises(SystemExit):
+        main(["fit", "--model", "FlwGenerator", *words])
+    error = capsys.readouterr().err.strip()
+    assert "there is no class 'FlwGenerator'; use FlowGenerator" in error
