@@ -16,21 +16,22 @@ from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError,
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
-    "quickstart", "distill", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "signals", "signals-merge",
-    "concat", "compare", "mix", "report", "indicator", "experts", "bench", "inspect", "export",
-    "reader-study", "reader-study-score",
+    "quickstart", "distill", "generate", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "fidelity",
+    "filter", "signals", "signals-merge", "concat", "compare", "mix", "report", "indicator", "experts", "bench",
+    "inspect", "export", "reader-study", "reader-study-score",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
-    "fit": "Distil a set: lightning-distill fit --config breastmnist_dm",
+    "fit": "Distil a set, or train a generator (--model flow): lightning-distill fit --config breastmnist_dm",
     "validate": "Train students on the set of a checkpoint and score them on the validation split.",
     "test": "Train students on the set of a checkpoint and score them on the test split.",
 }
 #: Option that receives the words before the first option; ``data`` takes a folder, an npz file or a MedMNIST name.
 POSITIONAL = {
     **dict.fromkeys(("audit-data", "coreset", "distill", "experts", "indicator", "signals"), "data"),
-    "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "inspect": "synthetic_set",
-    "reader-study-score": "files", "report": "inputs", "signals-merge": "banks",
+    "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "fidelity": "sets",
+    "filter": "synthetic_set", "generate": "ckpt", "inspect": "synthetic_set", "reader-study-score": "files",
+    "report": "inputs", "signals-merge": "banks",
 }  # fmt: skip
 
 

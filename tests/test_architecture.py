@@ -22,8 +22,9 @@ LAYERS = [
     {"_version", "_renamed"},
     {"spec", "utils", "augmentation", "networks", "objectives"},
     {"functional", "sets"},
-    {"data"},
+    {"checkpoints", "data"},
     {"evaluation", "signals"},
+    {"generators"},
     {"indicator", "visualization"},
     {"audit", "distillers", "reader_study", "report"},
     {"callbacks"},
@@ -104,13 +105,14 @@ def test_public_names_are_the_inventory():
     assert sorted(lightning_distill.__all__) == [
         "ArrayDataModule", "BalancedDataModule", "CombinedDataModule", "DCDistiller", "DMDistiller", "DSADistiller",
         "DataSpec", "DigitsDataModule", "DistillCheckpoint", "Distiller", "ExpertTrajectoryRecorder",
-        "FolderDataModule", "FunctionalNetwork", "IDMDistiller", "KRRDistiller", "LoadedSet", "MNISTDataModule",
+        "FlowGenerator", "FolderDataModule", "FunctionalNetwork", "GANGenerator", "Generator",
+        "GeneratorProgress", "IDMDistiller", "KRRDistiller", "LoadedSet", "MNISTDataModule",
         "MTTDistiller",
         "MedMNIST3DDataModule", "MedMNISTDataModule", "NpzDataModule", "Predictions", "Protocol", "RealBatch",
         "SitesDataModule", "StudentEvaluation", "SyntheticImageLogger", "SyntheticSet", "SyntheticSetExport",
         "TeacherEnsemble", "__version__", "audit_set", "check_distiller", "create_network", "distill", "evaluate",
-        "export_set", "inspect_set", "list_distillers", "list_networks", "load_set", "load_teachers",
-        "paired_bootstrap", "relabel", "save_set", "save_teachers", "train_teachers",
+        "export_set", "inspect_set", "list_distillers", "list_networks", "load_generator", "load_set", "load_teachers",
+        "measure_fidelity", "paired_bootstrap", "relabel", "save_set", "save_teachers", "train_teachers",
     ]  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         lightning_distill.nothing  # noqa: B018

@@ -40,6 +40,7 @@ SMALLER = {
     r"(D[MCS]A?Distiller)\(ipc=\d+(?![^)\n]*network)": r'\1(ipc=1, network="convnet_w16"',
     r"MomentDistiller\(ipc=\d+": 'MomentDistiller(ipc=2, network="convnet_w16"',
     r"MTTDistiller\(ipc=\d+": "MTTDistiller(ipc=1",
+    r"FlowGenerator\(widths=[^)]*": "FlowGenerator(widths=[16], sampling_steps=2",
 }
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 REPOSITORY = "https://github.com/lightning-distill/lightning-distill/blob/main/"

@@ -31,7 +31,7 @@ FIT = {
     "description": "Distil a synthetic set, train students on it, and write set, scores and checkpoints to one folder. "
     "The options that matter: --model dm (--model.help DMDistiller lists its arguments), --model.ipc 10, "
     "--data FolderDataModule (--data.help FolderDataModule), --trainer.max_steps 300, --out runs/NAME, --students 3, "
-    "--protocol quick. --config FILE.yaml holds any of them.",
+    "--protocol quick. --config FILE.yaml holds any of them. --model flow or gan trains a generator in place of a set.",
 }
 #: Options of this package that ``fit`` has beside those of Lightning, with their descriptions.
 FIT_OPTIONS = {

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from lightning_distill._version import __version__
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation.copies.embedding import EMBEDDING_STEPS, ContrastiveEmbedding
 from lightning_distill.leakage.baselines import channel_recipes
 from lightning_distill.leakage.canaries import CanaryKind, audit_canaries
-from lightning_distill.leakage.embedding import ContrastiveEmbedding
 from lightning_distill.leakage.limits import not_measured
 from lightning_distill.leakage.measure import Measurer, image_statistics
 from lightning_distill.leakage.members import Members
@@ -39,8 +39,8 @@ from lightning_distill.utils.progress import ProgressCounter
 
 #: Files of an audit in its folder.
 RESULT, EMBEDDING, SHADOWS, PICTURE = "audit.json", "embedding.safetensors", "shadows", "closest_pairs.png"
-#: Steps of the contrastive embedding, and number of sets that the scores of canaries are relative to.
-EMBEDDING_STEPS, CANARY_REFERENCES = 200, 4
+#: Number of sets that the scores of canaries are relative to.
+CANARY_REFERENCES = 4
 
 
 @dataclass

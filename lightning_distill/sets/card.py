@@ -14,6 +14,8 @@ from lightning_distill.sets.arrays import Card
 UNCHANGED = "unchanged"
 #: Value of the card key ``start`` for real images that were selected and reduced to sub-images.
 REDUCED = "reduced"
+#: Value of the card key ``start`` for images that a generator drew.
+GENERATED = "generated"
 #: Instructions for further arrays of the file.
 USE = {
     "soft_labels": (
@@ -47,7 +49,7 @@ def make_card(
         hyper_parameters: Hyperparameters as plain data.
         scores: Measured scores with the number of students and their seeds.
         init: Initialisation of the images: ``noise``, or `UNCHANGED` or `REDUCED` for real images that were not
-            distilled. Every other value counts as copies of real images.
+            distilled, or `GENERATED` for those of a generator. Every other value counts as copies of real images.
         step: Number of distillation steps.
         learned: Names of further learned arrays in the file: ``soft_labels``, ``lr``.
         soft_labels: Record of the teachers of soft labels that were not learned, see `evaluation.relabel.relabel`.
@@ -110,6 +112,34 @@ def relabelled_card(card: Card, record: Mapping[str, object]) -> Card:
     return {**with_soft_labels(card, record), **changes, "versions": {**versions, "python": platform.python_version()}}
 
 
+def filtered_card(card: Card, record: Mapping[str, object]) -> Card:
+    """Return the card of a set without its near copies of training images.
+
+    Scores and hash of the source are kept under ``filtered_from``; what was measured on its images is left out.
+
+    Args:
+        card: Card of the source.
+        record: Record of the removal, see `evaluation.copies.removal.remove_copies`.
+    """
+    gone = ("gain", "resemblance", "audit", "formation", "decode")
+    kept = {key: value for key, value in card.items() if key not in gone}
+    warning = str(card.get("warning") or privacy_warning(str(card.get("start", "unknown"))))
+    before, mark, soft = warning.partition(SOFT_LABELS)
+    sentence = (
+        f" Of {record['images']} images, {record['removed']} that resembled a training image were removed (correlation "
+        f"above {record['tau']:.3f}; the rule also calls {record['null_rate']:.1%} of unrelated real images copies). "
+        "This is no evidence that the others show no patient."
+    )
+    return {
+        **kept,
+        "scores": {},
+        "warning": before + sentence + mark + soft,
+        "filter": dict(record),
+        "filtered_from": {key: card[key] for key in ("scores", "sha256", "date") if key in card},
+        "date": datetime.date.today().isoformat(),
+    }
+
+
 def soft_label_warning(record: Mapping[str, object] | None = None) -> str:
     """Return the sentence that is added to the warning of a set with soft labels.
 
@@ -138,6 +168,12 @@ def privacy_warning(init: str) -> str:
         return (
             f"This file contains {kind} of the training data. Handle it under the same rules as the data it was made "
             "from."
+        )
+    if init == GENERATED:
+        return (
+            "The images were drawn by a generator that was trained on the training images, and may show them; what "
+            "they reveal of the training images has not been measured. Handle this file under the same rules as the "
+            "data it was made from."
         )
     return (
         f"The images began as copies of real training images and may still show them; {NOT_MEASURED}. Handle this file "
