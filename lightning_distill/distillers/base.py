@@ -16,6 +16,7 @@ from lightning_distill._renamed import RenamedArguments
 from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.checkpoints.verified_io import use_verified_checkpoints
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.distillers._latent import LatentMixin
 from lightning_distill.distillers._sharding import ClassShardingMixin
 from lightning_distill.distillers._validation import (
     log_performance_hints,
@@ -26,7 +27,6 @@ from lightning_distill.distillers._validation import (
     warn_if_few_steps,
     warn_of_exposure,
 )
-from lightning_distill.distillers.latent import LatentMixin
 from lightning_distill.distillers.presets import PresetName, fitting_formation, preset_arguments
 from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.functional.build import build_functional_network, estimate_image_passes
