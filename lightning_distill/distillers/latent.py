@@ -169,7 +169,7 @@ def untrained_generator(spec: DataSpec, seed: int) -> GANGenerator:
         network.first.weight /= features.std()  # without biases all layers are homogeneous
         images = generator.from_middle(features / features.std())
         network.last.weight /= images.std()
-        network.last.bias.copy_(-images.mean((0, 2, 3)) / images.std())
+        nn.init.zeros_(network.last.bias).sub_(images.mean((0, 2, 3)) / images.std())  # type: ignore[arg-type]
     return generator.eval()
 
 
