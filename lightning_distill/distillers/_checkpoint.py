@@ -128,7 +128,7 @@ class CheckpointMixin(LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameter groups of the optimizer; each may have an ``lr`` of its own."""
-        return [{"params": [self.synthetic.images]}]
+        return [{"params": [self.synthetic.learned]}]
 
     def _compare(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of other settings, or note what changes."""

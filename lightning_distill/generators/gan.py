@@ -183,7 +183,7 @@ class GANGenerator(Generator):
         Raises:
             ValueError: The labels enter later stages too (``conditioning="modulated"``).
         """
-        network = self._separable()
+        network = self.require_middle()
         style = network.style(z, marked(as_rows(targets, self.spec)).to(z.device))
         return network.stages(style, 0, 2, network.begin(style))
 
@@ -195,9 +195,14 @@ class GANGenerator(Generator):
         Args:
             features: Features ``(N, F, h, w)``.
         """
-        return self._separable().finish(features)
+        return self.require_middle().finish(features)
 
-    def _separable(self) -> Synthesis:
+    def require_middle(self) -> Synthesis:
+        """Return the averaged network, if its labels enter before the middle layer alone.
+
+        Raises:
+            ValueError: The labels enter later stages too (``conditioning="modulated"``).
+        """
         if self.conditioning == "modulated":
             raise ValueError("a GANGenerator with conditioning='modulated' has no middle layer; use 'embedding'")
         return cast(Synthesis, self.average.module)

@@ -16,6 +16,9 @@ UNCHANGED = "unchanged"
 REDUCED = "reduced"
 #: Value of the card key ``start`` for images that a generator drew.
 GENERATED = "generated"
+#: Values of the card key ``start`` for images that were distilled in the latent space of a generator: of one that was
+#: trained on the training images, and of one with random weights.
+LATENT, LATENT_UNTRAINED = "latent", "latent-untrained"
 #: Instructions for further arrays of the file.
 USE = {
     "soft_labels": (
@@ -49,7 +52,8 @@ def make_card(
         hyper_parameters: Hyperparameters as plain data.
         scores: Measured scores with the number of students and their seeds.
         init: Initialisation of the images: ``noise``, or `UNCHANGED` or `REDUCED` for real images that were not
-            distilled, or `GENERATED` for those of a generator. Every other value counts as copies of real images.
+            distilled, `GENERATED` for those of a generator, or `LATENT` or `LATENT_UNTRAINED`. Every other value
+            counts as copies of real images.
         step: Number of distillation steps.
         learned: Names of further learned arrays in the file: ``soft_labels``, ``lr``.
         soft_labels: Record of the teachers of soft labels that were not learned, see `evaluation.relabel.relabel`.
@@ -169,6 +173,17 @@ def privacy_warning(init: str) -> str:
             f"This file contains {kind} of the training data. Handle it under the same rules as the data it was made "
             "from."
         )
+    if init == LATENT_UNTRAINED:
+        return (
+            "The images began in a generator with random weights, which saw no training image; what the distilled "
+            "images reveal of the training images has not been measured."
+        )
+    if init == LATENT:
+        return (
+            "The images were distilled in a generator that was trained on training images, and may show them; what "
+            "they reveal of the training images has not been measured. Handle this file under the same rules as the "
+            "data it was made from."
+        )
     if init == GENERATED:
         return (
             "The images were drawn by a generator that was trained on the training images, and may show them; what "
@@ -209,5 +224,5 @@ def strictest_warning(cards: Sequence[Card]) -> Card:
 
     A card without the key ``start`` counts as copies. The first card wins a tie.
     """
-    rank = {"noise": 0, REDUCED: 2, UNCHANGED: 3}
+    rank = {"noise": 0, LATENT_UNTRAINED: 0, REDUCED: 2, UNCHANGED: 3}
     return max(cards, key=lambda card: rank.get(str(card.get("start")), 1))
