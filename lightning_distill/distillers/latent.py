@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextvars import Context
 
 import torch
 from torch import Tensor, nn
@@ -135,7 +136,8 @@ def load_latent_generator(path: str | os.PathLike[str]) -> GANGenerator:
         FileNotFoundError: The file does not exist.
         ValueError: It is of another generator, or its labels enter after the middle layer.
     """
-    generator = load_generator(path)
+    # an empty context: the command line gives the arguments of the distiller to every module made meanwhile
+    generator = Context().run(load_generator, path)
     if not isinstance(generator, GANGenerator):
         raise ValueError(
             f"latent={os.fspath(path)} is a {type(generator).__name__}, which has no middle layer; give the checkpoint "

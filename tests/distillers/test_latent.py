@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from lightning_distill import (
     ArrayDataModule,
+    DigitsDataModule,
     DMDistiller,
     DSADistiller,
     GANGenerator,
@@ -22,7 +23,8 @@ from lightning_distill import (
     SyntheticSetExport,
     load_generator,
 )
-from lightning_distill.distillers.latent import LatentSpace, untrained_generator
+from lightning_distill.cli import main
+from lightning_distill.distillers.latent import LatentSpace, untrained_generator, weights_digest
 from lightning_distill.leakage.config import read_recipe
 from lightning_distill.leakage.together import can_share
 from lightning_distill.sets.storage import read_set
@@ -257,6 +259,50 @@ def test_an_audit_refuses_a_generator_that_saw_all_images(make_data, save_genera
             read_recipe(config(latent))
     assert not can_share(read_recipe(config("untrained")))
     assert can_share(read_recipe(config(None)))
+
+
+def test_the_command_line_loads_a_generator_and_refuses_a_missing_one(save_generator, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    data = DigitsDataModule(real_per_class=8)
+    words = ["--data=DigitsDataModule", "--data.real_per_class=8", "--trainer.max_steps=1", "--trainer.accelerator=cpu"]
+    words += ["--trainer.logger=false", "--students=0", "--out=out", "--no_export", "--trainer.limit_val_batches=0"]
+    main(
+        [
+            "fit",
+            "--model=dm",
+            "--model.ipc=1",
+            f"--model.network={NET}",
+            f"--model.latent={save_generator(data)}",
+            *words,
+        ]
+    )
+    with pytest.raises(SystemExit):
+        main(["fit", "--model=dm", "--model.ipc=1", "--model.latent=absent.ckpt", *words])
+    assert "no checkpoint 'absent.ckpt'" in capfd.readouterr().err
+
+
+def test_rates_are_those_of_the_generator_unless_given(make_data, save_generator):
+    latent = save_generator(make_data())
+    assert DMDistiller(ipc=1, latent=latent).lr == 10
+    assert DMDistiller(ipc=1, latent="untrained").lr == pytest.approx(3)
+    assert DSADistiller(ipc=1, latent=latent).lr == 1
+    assert DMDistiller(ipc=1, latent="untrained", lr=0.5).lr == 0.5
+    assert KRRDistiller(ipc=1, latent="untrained").lr == KRRDistiller(ipc=1).lr
+
+
+def test_an_untrained_generator_has_unit_scale_and_detail(make_data):
+    data = make_data(size=28)
+    data.setup("fit")
+    first, again, other = (untrained_generator(data.spec, seed) for seed in (0, 0, 1))
+    features = first.middle(torch.randn(128, 64), torch.arange(128) % 2)
+    images = first.from_middle(features)
+    assert 0.8 < features.std() < 1.2
+    assert 0.8 < images.std() < 1.2
+    small = torch.nn.functional.avg_pool2d(images, 4)
+    smooth = torch.nn.functional.interpolate(small, scale_factor=4, mode="bilinear", align_corners=False)
+    assert (images - smooth).std() > 0.2
+    digests = [weights_digest(generator) for generator in (first, again, other)]
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_gradient_clip_bounds_the_gradient_of_the_features(make_data, make_trainer):
