@@ -65,7 +65,7 @@ class Distiller(ClassShardingMixin, LatentMixin, RenamedArguments, ABC):
             Checkpoints and cards hold the sha256 of the file, not its path.
         latent: Path of a checkpoint of a `GANGenerator`, in whose middle layer the images are learned in place of
             pixels (GLaD), or ``untrained`` for one with random weights, which saw no training image. ``lr`` is then
-            that of the features, by default that of `_latent.RATES`. Checkpoints and cards hold the sha256 of the weights.
+            that of the features, by default of `_latent.RATES`. Checkpoints and cards hold the sha256 of its weights.
         augmentation: Preset of `augmentation.presets.PRESETS`; ``None`` takes the data set's.
         seed: Seed of everything that is drawn.
         on_small_class: Handling of a class with fewer training images than ipc: ``error``, ``fewer`` or ``repeat``.

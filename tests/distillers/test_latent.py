@@ -265,7 +265,7 @@ def test_the_command_line_loads_a_generator_and_refuses_a_missing_one(save_gener
     monkeypatch.chdir(tmp_path)
     data = DigitsDataModule(real_per_class=8)
     words = ["--data=DigitsDataModule", "--data.real_per_class=8", "--trainer.max_steps=1", "--trainer.accelerator=cpu"]
-    words += ["--trainer.logger=false", "--students=0", "--out=out", "--no_export", "--trainer.limit_val_batches=0"]
+    words += ["--trainer.logger=false", "--students=0", "--no_export", "--trainer.limit_val_batches=0"]
     main(
         [
             "fit",
