@@ -15,7 +15,7 @@ from lightning_distill.sets.card import LATENT, LATENT_UNTRAINED
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
 
-#: Learning rate of the features by method with a trained generator; for DM, DC and DSA those of GLaD. Its 10,000 for MTT
+#: Learning rate of the features by method with a trained generator; for DM, DC and DSA GLaD's. Its 10,000 for MTT
 #: saturates the pixels of BreastMNIST (28 px, ipc 10) within ten steps. IDM was not measured.
 RATES = {"DMDistiller": 10.0, "DCDistiller": 1.0, "MTTDistiller": 100.0, "IDMDistiller": 2.0}
 #: Share of the rates for an untrained generator, with its larger derivatives: DM's loss after 40 steps was lowest at 3.
