@@ -7,8 +7,8 @@
 ``seconds`` is the time of the training alone. ``kid`` is the kernel distance between generated images and the
 validation split, in features of a network that was trained on the training split (`FeatureNetwork`); the labels of the
 images are those of the validation images. ``kid_noise`` is that of noise with the mean and standard deviation of the
-pixels, ``kid_real`` that of random training images with the same labels: the floor. The picture shows training images
-and generated ones, which were not selected.
+pixels, ``kid_real`` that of random training images with the same labels: the floor. The picture shows generated
+images, which were not selected.
 """
 
 from __future__ import annotations
@@ -111,14 +111,9 @@ def measure(path: str, data: ArrayDataModule, seconds: float, out: Path, *, comm
     ResumableCsv(out / "generators_train.csv", ("generator", "dataset"), COLUMNS[2:], overwrite=True).put(
         {**row, **made}
     )
-    shown = [np.flatnonzero(train_labels == label)[:COLUMNS_SHOWN] for label in range(spec.num_classes)]
     targets = torch.arange(spec.num_classes).repeat_interleave(COLUMNS_SHOWN)
-    drawn, pairs = generator.sample(targets, seed=1), []
-    for label, members in enumerate(shown):
-        pairs += [torch.from_numpy(train_images[members]).float(), drawn[targets == label]]
-    names = tuple(f"{name}, {kind}" for name in spec.class_names for kind in ("real", "flow"))
-    numbers = torch.cat([torch.full((len(part),), number) for number, part in enumerate(pairs)])
-    grid = image_grid(torch.cat(pairs), numbers, replace(spec, class_names=names, task="multi-class"), COLUMNS_SHOWN)
+    names = tuple(f"{name}, flow" for name in spec.class_names)
+    grid = image_grid(generator.sample(targets, seed=1), targets, replace(spec, class_names=names), COLUMNS_SHOWN)
     write_files_atomically({out / "generators.png": png_bytes(grid)})
 
 
