@@ -115,9 +115,7 @@ def test_emulated_bf16_is_left_out_and_said_so(capsys, monkeypatch, no_compiler)
 def test_bench_is_in_the_overview_and_has_help(capsys):
     main([])
     assert "\n  bench " in capsys.readouterr().out
-    with pytest.raises(SystemExit) as done:
-        main(["bench", "--help"])
-    assert done.value.code == 0
+    main(["bench", "--help"])
     assert "--seconds" in capsys.readouterr().out
 
 

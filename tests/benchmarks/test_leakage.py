@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 
 from lightning_distill import ArrayDataModule
-from lightning_distill.leakage import ATTACKS, audit
+from lightning_distill.leakage import ATTACKS, audit_run
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def script(monkeypatch):
     import leakage
 
     monkeypatch.setattr(leakage, "DigitsDataModule", clinic)
-    monkeypatch.setattr(audit, "EMBEDDING_STEPS", 1)
+    monkeypatch.setattr(audit_run, "EMBEDDING_STEPS", 1)
     return leakage
 
 

@@ -194,7 +194,7 @@ def test_draws_are_seeded():
 )
 def test_an_epoch_is_as_long_as_asked_or_a_fifth_of_the_run(steps_per_epoch, max_steps, expected):
     data = module(steps_per_epoch=steps_per_epoch)
-    data.trainer = type("Trainer", (), {"max_steps": max_steps})()
+    data.trainer = type("Trainer", (), {"max_steps": max_steps, "lightning_module": None})()
     assert len(data.train_dataloader()) == expected
 
 
