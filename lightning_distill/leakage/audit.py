@@ -15,11 +15,11 @@ import torch
 
 from lightning_distill._version import __version__
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation.copies.embedding import EMBEDDING_STEPS, ContrastiveEmbedding
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.leakage.baselines import baseline_recipes, channel_recipes, check_baselines
 from lightning_distill.leakage.canaries import CanaryKind, audit_canaries
 from lightning_distill.leakage.config import Config, check_belongs, check_halves, fitted_to, read_recipe, recipe_of_card
-from lightning_distill.leakage.embedding import ContrastiveEmbedding
 from lightning_distill.leakage.halves import check_shadows, draw_halves
 from lightning_distill.leakage.limits import not_measured
 from lightning_distill.leakage.measure import Measurer, image_statistics
@@ -43,8 +43,8 @@ from lightning_distill.utils.progress import ProgressCounter, ProgressReport
 
 #: Files of an audit in its folder.
 RESULT, EMBEDDING, SHADOWS, PICTURE = "audit.json", "embedding.safetensors", "shadows", "closest_pairs.png"
-#: Steps of the contrastive embedding, and number of sets that the scores of canaries are relative to.
-EMBEDDING_STEPS, CANARY_REFERENCES = 200, 4
+#: Number of sets that the scores of canaries are relative to.
+CANARY_REFERENCES = 4
 
 
 def audit_set(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.leakage.rates import LOW_FPRS, attack_rates, clopper_pearson, threshold_at
+from lightning_distill.leakage.rates import LOW_FPRS, attack_rates, threshold_at
+from lightning_distill.utils.statistics import clopper_pearson
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

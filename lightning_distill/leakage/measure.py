@@ -12,13 +12,13 @@ from torch import Tensor
 
 from lightning_distill.audit.similarity import flat_unit_vectors
 from lightning_distill.data.checks.arrays import Array
+from lightning_distill.evaluation.copies.embedding import ContrastiveEmbedding
 from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.evaluation.students.trainer import Student, StudentTrainer
 from lightning_distill.leakage.confidence import QUERIES, label_log_odds
-from lightning_distill.leakage.embedding import ContrastiveEmbedding
 from lightning_distill.leakage.members import Members
 from lightning_distill.leakage.recipes import MadeSet
-from lightning_distill.sets.formation import decode, encode
+from lightning_distill.sets.formation import reduced
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.progress import ProgressCallback
@@ -216,21 +216,6 @@ class Measurer:
             assert self.embedding is not None
             self._embedded[key] = self.embedding(reduced(part, formation))
         return self._embedded[key]
-
-
-def reduced(pixels: Tensor, formation: int) -> Tensor:
-    """Return images as a set with sub-images would show them: reduced, stored and enlarged again.
-
-    Args:
-        pixels: Images ``(B, C, H, W)`` in pixel units.
-        formation: Number of sub-images along each side of a stored image.
-    """
-    pixels = pixels.float()
-    if formation == 1:
-        return pixels
-    cells = formation**2
-    padded = torch.cat([pixels, pixels[-1:].expand(-len(pixels) % cells, -1, -1, -1)])
-    return decode(encode(padded, formation), formation)[: len(pixels)]
 
 
 def image_statistics(members: Members) -> Floats:

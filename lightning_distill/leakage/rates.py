@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from lightning_distill.utils.statistics import t_half_width
+from lightning_distill.utils.statistics import clopper_pearson, t_half_width
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -132,27 +131,6 @@ def attack_rates(
         non_members=negatives,
         curve=_thinned(fpr, tpr, 1 / negatives),
     )
-
-
-def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
-    """Return the exact interval of a proportion; numbers need not be whole.
-
-    Args:
-        successes: Number of successes.
-        trials: Number of trials.
-        level: Confidence level.
-
-    Reference:
-        Clopper, Pearson: The Use of Confidence or Fiducial Limits, Biometrika 26, 1934.
-
-    Example:
-        >>> [round(bound, 3) for bound in clopper_pearson(0, 10)]
-        [0.0, 0.308]
-    """
-    alpha, failures = 1 - level, trials - successes
-    low = float(stats.beta.ppf(alpha / 2, successes, failures + 1)) if successes > 0 else 0.0
-    high = float(stats.beta.ppf(1 - alpha / 2, successes + 1, failures)) if failures > 0 else 1.0
-    return low, high
 
 
 def positive_predictive_value(tpr: float, fpr: float, prior: float) -> float:

@@ -16,10 +16,11 @@ from lightning_distill.audit.similarity import flat_unit_vectors, nearest
 from lightning_distill.callbacks.evaluated_set import exported_set
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers.quiet import quiet, quiet_trainer
-from lightning_distill.leakage.measure import CHUNK, reduced
-from lightning_distill.leakage.rates import clopper_pearson
+from lightning_distill.leakage.measure import CHUNK
 from lightning_distill.leakage.recipes import DistillRecipe, start_rows
+from lightning_distill.sets.formation import reduced
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.utils.statistics import clopper_pearson
 
 
 @dataclass(frozen=True)

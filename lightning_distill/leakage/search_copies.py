@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lightning_distill.leakage.copies import CopyCounts, detect_copies, mean_counts
-from lightning_distill.leakage.embedding import ContrastiveEmbedding
-from lightning_distill.leakage.measure import reduced
+from lightning_distill.evaluation.copies.detection import CopyCounts, detect_copies, mean_counts
+from lightning_distill.evaluation.copies.embedding import ContrastiveEmbedding
 from lightning_distill.leakage.members import Members
 from lightning_distill.leakage.shadows import ShadowRun, read_made
+from lightning_distill.sets.formation import reduced
 from lightning_distill.sets.labeled_set import LabeledSet
 
 #: Shadow sets searched for copies, and most real images that are searched.

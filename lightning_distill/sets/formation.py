@@ -91,6 +91,21 @@ def encode(images: Tensor, formation: int) -> Tensor:
     return stored
 
 
+def reduced(pixels: Tensor, formation: int) -> Tensor:
+    """Return images as a set with sub-images would show them: reduced, stored and enlarged again.
+
+    Args:
+        pixels: Images ``(B, C, H, W)`` in pixel units.
+        formation: Number of sub-images along each side of a stored image.
+    """
+    pixels = pixels.float()
+    if formation == 1:
+        return pixels
+    cells = formation**2
+    padded = torch.cat([pixels, pixels[-1:].expand(-len(pixels) % cells, -1, -1, -1)])
+    return decode(encode(padded, formation), formation)[: len(pixels)]
+
+
 def rows_of_images(soft_labels: Tensor, images: Tensor) -> Tensor:
     """Return the rows of soft labels ``(N * f * f, K)`` that belong to the given images, in the order of the images.
 

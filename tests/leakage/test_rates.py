@@ -12,10 +12,10 @@ from scipy import stats
 from lightning_distill.leakage.exposure import by_unit, most_exposed, started_rate, worst_class
 from lightning_distill.leakage.rates import (
     attack_rates,
-    clopper_pearson,
     positive_predictive_value,
     threshold_at,
 )
+from lightning_distill.utils.statistics import clopper_pearson
 
 
 def pairs(targets: int, images: int, seed: int = 0):

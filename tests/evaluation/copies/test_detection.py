@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_distill.leakage.copies import best, detect_copies, mean_counts
-from lightning_distill.leakage.embedding import ContrastiveEmbedding, nt_xent
+from lightning_distill.evaluation.copies.detection import best, detect_copies, mean_counts
+from lightning_distill.evaluation.copies.embedding import ContrastiveEmbedding, nt_xent
 from lightning_distill.spec import DataSpec
 
 
@@ -48,13 +48,13 @@ def test_the_threshold_is_the_percentile_of_correlations_with_held_out_images():
 
 
 def test_largest_correlations_are_found_in_parts(monkeypatch):
-    from lightning_distill.leakage import copies
+    from lightning_distill.evaluation.copies import detection
 
     random = np.random.default_rng(0)
     a, b = unit(random, 9), unit(random, 7)
     whole = best(a, b, 2)
     np.testing.assert_allclose(whole, np.sort(a @ b.T, 1)[:, ::-1][:, :2], rtol=1e-6)
-    monkeypatch.setattr(copies, "PAIRS", 14)
+    monkeypatch.setattr(detection, "PAIRS", 14)
     np.testing.assert_allclose(best(a, b, 2), whole, rtol=1e-6, atol=1e-7)
     parts = [detect_copies(a, b, b[:2]), detect_copies(a, b, b[2:5])]
     assert mean_counts(parts).images == 5

@@ -24,6 +24,8 @@ from lightning_distill.utils.rng import derive_seed, isolated_rng
 FEATURES, TEMPERATURE, DEGREES, BATCH = 64, 0.07, 5.0, 64
 #: Network of the embedding: a small one, which takes a few seconds.
 NETWORK = "convnet_w16"
+#: Steps of the embedding of an audit, of a fidelity table and of a filter.
+EMBEDDING_STEPS = 200
 #: Learning rate of Adam, and number of images embedded at once.
 LR, CHUNK = 1e-3, 512
 

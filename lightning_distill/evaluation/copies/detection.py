@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_distill.leakage.rates import clopper_pearson
+from lightning_distill.utils.statistics import clopper_pearson
 
 Floats = NDArray[np.float32]
 #: Percentile of the correlation of training images with their nearest held-out image.
@@ -54,6 +54,56 @@ class CopyCounts:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class CopyRule:
+    """Tau rule: an image is a near copy if its correlation with a training image is above a threshold.
+
+    Args:
+        train: Embeddings ``(n, F)`` of the training images, of unit length.
+        threshold: Correlation tau, the 95th percentile of that of training images with their nearest held-out image.
+        null: Embeddings of the other half of the held-out images, which did not set the threshold.
+    """
+
+    train: Floats
+    threshold: float
+    null: Floats
+
+    @classmethod
+    def calibrate(cls, train: Floats, held_out: Floats, random: np.random.Generator) -> CopyRule:
+        """Set the threshold by one half of the held-out images and keep the other half.
+
+        Args:
+            train: Embeddings ``(n, F)`` of the training images, of unit length.
+            held_out: Embeddings ``(m, F)`` of held-out images, at least four.
+            random: Random numbers of the halves.
+
+        Raises:
+            ValueError: There are fewer than two training or four held-out images.
+
+        Reference:
+            Dar et al.: Unconditional Latent Diffusion Models Memorize Patient Imaging Data, arXiv 2402.01054.
+        """
+        if len(train) < 2 or len(held_out) < 4:
+            counts = f"{len(train)}, {len(held_out)}"
+            raise ValueError(f"copy detection needs 2 training and 4 held-out images, not {counts}")
+        order = random.permutation(len(held_out))
+        calibration, null = held_out[order[: len(order) // 2]], held_out[order[len(order) // 2 :]]
+        return cls(train, float(np.percentile(best(train, calibration)[:, 0], PERCENTILE)), null)
+
+    def is_copy(self, images: Floats) -> NDArray[np.bool_]:
+        """Return whether each image is a near copy of a training image, ``(M,)``.
+
+        Args:
+            images: Embeddings ``(M, F)`` of unit length.
+        """
+        return best(images, self.train)[:, 0] > self.threshold
+
+    @property
+    def null_rate(self) -> float:
+        """Share of held-out images that the rule calls copies, although they have no part in any set."""
+        return float(self.is_copy(self.null).mean())
+
+
 def detect_copies(train: Floats, held_out: Floats, images: Floats, seed: int = 0) -> CopyCounts:
     """Compare a set with its training images in an embedding, calibrated on held-out images.
 
@@ -72,12 +122,10 @@ def detect_copies(train: Floats, held_out: Floats, images: Floats, seed: int = 0
     Reference:
         Dar et al.: Unconditional Latent Diffusion Models Memorize Patient Imaging Data, arXiv 2402.01054.
     """
-    if len(train) < 2 or len(held_out) < 4:
-        raise ValueError(f"copy detection needs 2 training and 4 held-out images, not {len(train)}, {len(held_out)}")
     random = np.random.default_rng(seed)
-    order = random.permutation(len(held_out))
-    calibration, null = held_out[order[: len(order) // 2]], held_out[order[len(order) // 2 :]]
-    threshold = float(np.percentile(best(train, calibration)[:, 0], PERCENTILE))
+    order = np.random.default_rng(seed).permutation(len(held_out))
+    rule = CopyRule.calibrate(train, held_out, random)
+    threshold, null = rule.threshold, rule.null
     equal = min(len(train), len(held_out))
     to_train = best(images, train[random.permutation(len(train))[:equal]])[:, 0]
     to_held = best(images, held_out[order[:equal]])[:, 0]
