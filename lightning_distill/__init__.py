@@ -88,6 +88,9 @@ if TYPE_CHECKING:
     from lightning_distill.evaluation.evaluate import (
         evaluate as evaluate,
     )
+    from lightning_distill.evaluation.fidelity.measure import (
+        measure_fidelity as measure_fidelity,
+    )
     from lightning_distill.evaluation.metrics.intervals import (
         paired_bootstrap as paired_bootstrap,
     )
@@ -192,6 +195,7 @@ _EXPORTS = {
     "list_networks": "networks",
     "load_set": "sets.loaded_set",
     "load_teachers": "evaluation.teacher_file",
+    "measure_fidelity": "evaluation.fidelity.measure",
     "paired_bootstrap": "evaluation.metrics.intervals",
     "relabel": "evaluation.relabel",
     "save_set": "sets.storage",

@@ -16,8 +16,8 @@ from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError,
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
-    "quickstart", "distill", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "signals", "signals-merge",
-    "concat", "compare", "mix", "report", "indicator", "experts", "bench", "inspect", "export",
+    "quickstart", "distill", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "fidelity", "filter",
+    "signals", "signals-merge", "concat", "compare", "mix", "report", "indicator", "experts", "bench", "inspect", "export",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
@@ -28,8 +28,8 @@ LIGHTNING_COMMANDS = {
 #: Option that receives the words before the first option; ``data`` takes a folder, an npz file or a MedMNIST name.
 POSITIONAL = {
     **dict.fromkeys(("audit-data", "coreset", "distill", "experts", "indicator", "signals"), "data"),
-    "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "inspect": "synthetic_set",
-    "report": "inputs", "signals-merge": "banks",
+    "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "fidelity": "sets",
+    "filter": "synthetic_set", "inspect": "synthetic_set",    "report": "inputs", "signals-merge": "banks",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ def normalize_argv(words: Sequence[str], command: Callable[..., object], first: 
     """Turn dashes in option names into underscores, and several words after a list option into one list.
 
     ``--ipc 1 10`` becomes ``--ipc=[1,10]``, ``--baselines random`` becomes ``--baselines=["random"]``; lists in
-    brackets are kept. ``--set`` becomes ``--synthetic_set`` where the command has that parameter.
+    brackets are kept. ``--set`` becomes ``--synthetic_set`` or ``--sets`` where the command has that parameter.
 
     Args:
         words: Words of the command line after the name of the command.
@@ -34,6 +34,7 @@ def normalize_argv(words: Sequence[str], command: Callable[..., object], first: 
         if word.startswith("--"):
             name = name[2:].replace("-", "_")
             name = PYTHON_NAMES.get(name, name) if PYTHON_NAMES.get(name) in kinds else name
+            name = "sets" if name == "set" and "sets" in kinds else name
             options.append([f"--{name}", *([value] if sign else [])])
         elif options:
             options[-1].append(word)

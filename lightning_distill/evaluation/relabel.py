@@ -178,7 +178,13 @@ def soft_sampler(
     return sample
 
 
-def check_same_data(ours: DataSpec, theirs: DataSpec, who: str, whose: str) -> None:
+def check_same_data(
+    ours: DataSpec,
+    theirs: DataSpec,
+    who: str,
+    whose: str,
+    advice: str = "use teachers of the data that the set was made from",
+) -> None:
     """Raise ValueError if two specifications differ in classes, image shape, task or pixel range.
 
     Args:
@@ -186,6 +192,7 @@ def check_same_data(ours: DataSpec, theirs: DataSpec, who: str, whose: str) -> N
         theirs: Second specification.
         who: Name of the first in the message.
         whose: Name of the second in the message.
+        advice: Way out, the end of the message.
     """
     for what, left, right in (
         ("images (C, H, W)", ours.shape, theirs.shape),
@@ -194,10 +201,7 @@ def check_same_data(ours: DataSpec, theirs: DataSpec, who: str, whose: str) -> N
         ("pixel type", ours.storage_dtype, theirs.storage_dtype),
     ):
         if left != right:
-            raise ValueError(
-                f"{who} and {whose} differ in {what}: {left} and {right}; use teachers of the data that the set was "
-                "made from"
-            )
+            raise ValueError(f"{who} and {whose} differ in {what}: {left} and {right}; {advice}")
 
 
 def record_text(record: Mapping[str, object]) -> str:

@@ -106,6 +106,34 @@ def relabelled_card(card: Card, record: Mapping[str, object]) -> Card:
     return {**with_soft_labels(card, record), **changes, "versions": {**versions, "python": platform.python_version()}}
 
 
+def filtered_card(card: Card, record: Mapping[str, object]) -> Card:
+    """Return the card of a set without its near copies of training images.
+
+    Scores and hash of the source are kept under ``filtered_from``; what was measured on its images is left out.
+
+    Args:
+        card: Card of the source.
+        record: Record of the removal, see `evaluation.copies.removal.remove_copies`.
+    """
+    gone = ("gain", "resemblance", "audit", "formation", "decode")
+    kept = {key: value for key, value in card.items() if key not in gone}
+    warning = str(card.get("warning") or privacy_warning(str(card.get("start", "unknown"))))
+    before, mark, soft = warning.partition(SOFT_LABELS)
+    sentence = (
+        f" Of {record['images']} images, {record['removed']} that resembled a training image were removed (correlation "
+        f"above {record['tau']:.3f}; the rule also calls {record['null_rate']:.1%} of unrelated real images copies). "
+        "This is no evidence that the others show no patient."
+    )
+    return {
+        **kept,
+        "scores": {},
+        "warning": before + sentence + mark + soft,
+        "filter": dict(record),
+        "filtered_from": {key: card[key] for key in ("scores", "sha256", "date") if key in card},
+        "date": datetime.date.today().isoformat(),
+    }
+
+
 def soft_label_warning(record: Mapping[str, object] | None = None) -> str:
     """Return the sentence that is added to the warning of a set with soft labels.
 
