@@ -17,7 +17,8 @@ from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError,
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
     "quickstart", "distill", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "fidelity", "filter",
-    "signals", "signals-merge", "concat", "compare", "mix", "report", "indicator", "experts", "bench", "inspect", "export",
+    "signals", "signals-merge", "concat", "compare", "mix", "report", "indicator", "experts", "bench", "inspect",
+    "export",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
@@ -29,7 +30,7 @@ LIGHTNING_COMMANDS = {
 POSITIONAL = {
     **dict.fromkeys(("audit-data", "coreset", "distill", "experts", "indicator", "signals"), "data"),
     "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "fidelity": "sets",
-    "filter": "synthetic_set", "inspect": "synthetic_set",    "report": "inputs", "signals-merge": "banks",
+    "filter": "synthetic_set", "inspect": "synthetic_set", "report": "inputs", "signals-merge": "banks",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from lightning_distill.commands._options import Accelerator, progress_bar, repor
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.fidelity.feature_network import NETWORK, FeatureNetwork
 from lightning_distill.evaluation.fidelity.measure import measure_fidelity
-from lightning_distill.evaluation.fidelity.rows import FidelityRow, fidelity_table
+from lightning_distill.evaluation.fidelity.rows import FidelityRow, fidelity_tables
 from lightning_distill.evaluation.overlap import OnOverlap
 from lightning_distill.evaluation.relabel import check_same_data
 from lightning_distill.evaluation.teacher_file import load_teachers
@@ -99,8 +99,9 @@ def fidelity(
 
 
 def print_rows(rows: list[FidelityRow], console: Console) -> None:
-    """Print the table, and what the numbers of images do not resolve."""
-    console.print(fidelity_table(rows))
+    """Print the tables, and what the numbers of images do not resolve."""
+    for table in fidelity_tables(rows):
+        console.print(table)
     for row in rows:
         if row.not_resolvable:
             console.print(f"{row.set_name}, not resolvable: {row.not_resolvable}", highlight=False, soft_wrap=True)

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.evaluation.copies.embedding import EMBEDDING_STEPS
 from lightning_distill.evaluation.copies.search import CopySearch
 from lightning_distill.evaluation.relabel import check_same_data
 from lightning_distill.sets.adapt import to_stored_dtype
@@ -79,7 +78,7 @@ def remove_copies(
         "null_images": len(rule.null),
         "split": split,
         "training_images": len(rule.train),
-        "embedding_steps": EMBEDDING_STEPS,
+        "embedding_steps": search.steps,
         "seed": seed,
         "decoded_formation": labeled_set.formation,
     }

@@ -30,6 +30,9 @@ class CopySearch:
         seed: Seed of the embedding and of the halves.
         device: Device of the embedding.
 
+    Attributes:
+        steps: Number of training steps of the embedding.
+
     Raises:
         ValueError: The data have no such split.
     """
@@ -40,6 +43,7 @@ class CopySearch:
         self.spec = datamodule.spec
         self.split, self.seed, self.device = split, seed, str(device)
         self._train, self._held_out = datamodule.all_train_arrays()[0], split_images(datamodule, split)
+        self.steps = contrastive.EMBEDDING_STEPS
         self._embedding: ContrastiveEmbedding | None = None
         self._rules: dict[int, CopyRule] = {}
 
@@ -55,7 +59,7 @@ class CopySearch:
         """Embedding of the data; trained on first use."""
         if self._embedding is None:
             self._embedding = ContrastiveEmbedding.fit(
-                self._train, self.spec, steps=contrastive.EMBEDDING_STEPS, seed=self.seed, device=self.device
+                self._train, self.spec, steps=self.steps, seed=self.seed, device=self.device
             )
         return self._embedding
 

@@ -7,7 +7,7 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from lightning_distill.evaluation.fidelity.given_features import GivenFeatures
-from lightning_distill.evaluation.fidelity.metric import Column, Comparison, Features, FidelityMetric, Sample
+from lightning_distill.evaluation.fidelity.metric import Column, Comparison, Features, FidelityMetric, Sample, too_few
 from lightning_distill.utils.rng import derive_seed
 
 #: Least number of images for each feature: covariances of fewer have no full rank, or are mostly noise.
@@ -35,30 +35,35 @@ def frechet_distance(real: Features, images: Features) -> float:
     return float(metric.compute())
 
 
+def equal_number(sample: Sample, comparison: Comparison) -> int:
+    """Return the number of images at which all sets of a table are compared: the smallest one that is resolvable.
+
+    Args:
+        sample: Any sample of the table.
+        comparison: Reference of the table.
+    """
+    least = IMAGES_PER_FEATURE * sample.features.shape[1]
+    return min((count for count in comparison.counts if count >= least), default=least)
+
+
 def _compute(sample: Sample, comparison: Comparison) -> dict[str, float]:
-    """Measure random subsets of the number of images of the smallest set, or the whole sample of this number."""
-    number, real = comparison.equal_images, comparison.reference.features
-    if len(sample) == number:
-        return {"fd": frechet_distance(real, sample.features), "fd_images": number}
+    """Measure random subsets of the equal number of images, or the whole sample where it has this number."""
+    number, real = equal_number(sample, comparison), comparison.reference.features
     random = np.random.default_rng(derive_seed("fd", comparison.seed))
     subsets = [random.choice(len(sample), number, replace=False) for _ in range(comparison.draws)]
-    return {"fd": float(np.mean([frechet_distance(real, sample.features[rows]) for rows in subsets])),
-            "fd_images": number}  # fmt: skip
+    subsets = subsets if len(sample) > number else [np.arange(number)]
+    value = float(np.mean([frechet_distance(real, sample.features[rows]) for rows in subsets]))
+    return {"fd": value, "fd_images": number}
 
 
 def _unresolvable(sample: Sample, comparison: Comparison) -> str:
     features = sample.features.shape[1]
-    least = IMAGES_PER_FEATURE * features
-    counts = (comparison.equal_images, "images of the smallest set"), (len(comparison.reference), "reference images")
-    for count, name in counts:
-        if count < least:
-            return f"{count} {name}, it needs {least} (twice the {features} features)"
-    return "" if len(sample) >= comparison.equal_images else f"{len(sample)} images, the sets have more"
+    return too_few(sample, comparison, IMAGES_PER_FEATURE * features, f"twice the {features} features")
 
 
 FD = FidelityMetric(
     "fd",
-    (Column("fd", "FD", 2, higher_is_better=False), Column("fd_images", "", 0, beside_real=False)),
+    (Column("fd", "FD", 3, higher_is_better=False), Column("fd_images", "", 0, beside_real=False)),
     _compute,
     _unresolvable,
 )

@@ -103,9 +103,9 @@ def measure_fidelity(
     real = RealImages(datamodule, split, network)
     reference, samples = real.samples([one.stored.decode() for one in named], [one.stored.formation for one in named])
     counts = [real.drawn_counts(sample) for sample in samples]
-    numbers = [*map(len, samples), *(sum(one.values()) for one in counts if one)]
+    numbers = (*map(len, samples), *(sum(one.values()) for one in counts if one))
     search = CopySearch(datamodule, split=split, seed=seed, device=device)
-    comparison = Comparison(reference, spec, min(numbers), draws, seed, search)
+    comparison = Comparison(reference, spec, numbers, draws, seed, search)
     floor, rows = any(metric.beside_real for metric in chosen), []
     for one, sample, wanted in zip(named, samples, counts, strict=True):
         progress.start(one.name)

@@ -43,7 +43,7 @@ class Comparison:
     Args:
         reference: Real images of the validation or test split.
         spec: Description of the data.
-        equal_images: Number of images that metrics take where their value depends on it: that of the smallest set.
+        counts: Numbers of images of all sets of the table and of the random subsets beside them.
         draws: Number of random subsets.
         seed: Seed of subsets and pairs.
         search: Tau rule for the training images.
@@ -51,7 +51,7 @@ class Comparison:
 
     reference: Sample
     spec: DataSpec
-    equal_images: int
+    counts: tuple[int, ...]
     draws: int
     seed: int
     search: CopySearch

@@ -11,6 +11,8 @@ from lightning_distill.evaluation.fidelity.metric import Column
 from lightning_distill.evaluation.fidelity.registry import FIDELITY_METRICS
 
 NAN = float("nan")
+#: Number of sets beside each other in a printed table.
+SETS_PER_TABLE = 2
 
 
 @dataclass(frozen=True)
@@ -64,30 +66,31 @@ class FidelityRow:
         return {**cells, **self.values, "not_resolvable": self.not_resolvable}
 
 
-def fidelity_table(rows: Sequence[FidelityRow]) -> Table:
-    """Return the rows as a table: value of the set, and of random real training images behind it.
+def fidelity_tables(rows: Sequence[FidelityRow]) -> list[Table]:
+    """Return the rows as tables of two sets each: value of the set, in brackets that of real training images.
 
     Args:
         rows: Rows of one data set.
     """
     first = rows[0]
     title = (
-        f"{first.dataset} ({first.source}) against {first.reference_images} {first.split} images; in brackets: random "
-        f"real training images, {first.draws} draws; features: {first.network} {first.network_sha256}"
+        f"{first.dataset} ({first.source}) against {first.reference_images} {first.split} images\n"
+        f"in brackets: random real training images, {first.draws} draws; features: {first.network} "
+        f"{first.network_sha256}"
     )
+    starts = range(0, len(rows), SETS_PER_TABLE)
+    return [_table(rows[start : start + SETS_PER_TABLE], title if not start else "") for start in starts]
+
+
+def _table(rows: Sequence[FidelityRow], title: str) -> Table:
     table = Table(title=title)
-    table.add_column("set")
-    table.add_column("images", justify="right")
-    shown = [
-        column
-        for metric in FIDELITY_METRICS
-        for column in metric.columns
-        if column.label and any(column.name in row.values for row in rows)
-    ]
-    for column in shown:
-        table.add_column(f"{column.label}{_arrow(column)}", justify="right")
+    table.add_column("")
     for row in rows:
-        table.add_row(row.set_name, f"{row.images:,}", *(_cell(row, column) for column in shown))
+        table.add_column(row.set_name, justify="right")
+    table.add_row("images", *(f"{row.images:,} ({row.real_images:,})" for row in rows))
+    for column in (column for metric in FIDELITY_METRICS for column in metric.columns):
+        if column.label and any(column.name in row.values for row in rows):
+            table.add_row(f"{column.label}{_arrow(column)}", *(_cell(row, column) for row in rows))
     return table
 
 

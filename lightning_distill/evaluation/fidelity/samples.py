@@ -12,14 +12,17 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.evaluation.copies.search import split_images
 from lightning_distill.evaluation.fidelity.feature_network import FeatureNetwork
-from lightning_distill.evaluation.fidelity.metric import Rows, Sample
+from lightning_distill.evaluation.fidelity.metric import Features, Rows, Sample
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.utils.lazy_arrays import take
 from lightning_distill.utils.rng import derive_seed
 
+#: Number of training images that the scale of the features is taken from.
+SCALE_IMAGES = 1000
+
 
 def class_numbers(labels: Sequence[NDArray[np.integer]]) -> list[Rows]:
-    """Number the classes of several label arrays alike.
+    """Return the same number for the same class in several label arrays.
 
     Args:
         labels: Labels ``(N,)``, which are kept, or 0/1 rows ``(N, K)``: each combination becomes a number.
@@ -49,6 +52,10 @@ class RealImages:
         split: Reference split, ``val`` or ``test``.
         network: Feature network.
 
+    Attributes:
+        scale: Root mean square of the features of training images. Features are divided by it, since the scale of a
+            trained network is arbitrary and enters the kernel of KID.
+
     Raises:
         ValueError: The data have no such split.
     """
@@ -58,6 +65,13 @@ class RealImages:
         self._reference: Array = split_images(datamodule, split)
         self._train, train_labels = datamodule.all_train_arrays()
         self._labels = train_labels, datamodule.splits[split][1]
+        rows = np.random.default_rng(0).permutation(len(train_labels))[:SCALE_IMAGES]
+        features = network.embed(np.asarray(take(self._train, np.sort(rows))[:]))
+        self.scale = float(np.sqrt(np.square(features, dtype=np.float64).mean())) or 1.0
+
+    def embed(self, images: Array | torch.Tensor) -> Features:
+        """Return the features ``(N, F)`` of images in pixel units, divided by the scale."""
+        return self.network.embed(images) / np.float32(self.scale)
 
     def samples(self, decoded: Sequence[LabeledSet], formations: Sequence[int]) -> tuple[Sample, list[Sample]]:
         """Return the reference and the sets as samples; classes have the same numbers in all of them.
@@ -69,9 +83,9 @@ class RealImages:
         numbers = class_numbers([*self._labels, *map(labels_of_set, decoded)])
         self._classes = numbers[0]
         pixels = torch.from_numpy(np.ascontiguousarray(self._reference[:]))
-        reference = Sample(pixels, numbers[1], self.network.embed(self._reference))
+        reference = Sample(pixels, numbers[1], self.embed(self._reference))
         return reference, [
-            Sample(one.pixels, own, self.network.embed(one.pixels), formation)
+            Sample(one.pixels, own, self.embed(one.pixels), formation)
             for one, own, formation in zip(decoded, numbers[2:], formations, strict=True)
         ]
 
@@ -106,5 +120,5 @@ class RealImages:
                 for name, count in counts.items()
             ]))  # fmt: skip
             pixels = torch.from_numpy(np.ascontiguousarray(take(self._train, rows)[:]))
-            samples.append(Sample(pixels, self._classes[rows], self.network.embed(pixels)))
+            samples.append(Sample(pixels, self._classes[rows], self.embed(pixels)))
         return samples
