@@ -126,7 +126,7 @@ def test_fewer_images_than_neighbours_are_not_resolvable():
 
 
 def similarity_by_numpy(a, b, scales, window, sigma):
-    """MS-SSIM of two grey images from 0 to 1, by convolution without padding."""
+    """MS-SSIM of two grey images from 0 to 1; the smallest scale is mirrored at its borders, the others are cut."""
     at = np.arange(window) - window // 2
     line = np.exp(-(at**2) / (2 * sigma**2))
     kernel = np.outer(line, line) / line.sum() ** 2
@@ -137,6 +137,8 @@ def similarity_by_numpy(a, b, scales, window, sigma):
     weights = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])[:scales]
     result = 1.0
     for scale, weight in enumerate(weights / weights.sum()):
+        if scale == scales - 1:
+            a, b = (np.pad(x, window // 2, "reflect") for x in (a, b))
         ma, mb = blur(a), blur(b)
         va, vb, cov = blur(a * a) - ma**2, blur(b * b) - mb**2, blur(a * b) - ma * mb
         contrast = (2 * cov + 0.03**2) / (va + vb + 0.03**2)
