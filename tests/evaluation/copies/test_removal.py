@@ -57,7 +57,12 @@ def test_exactly_the_images_above_tau_are_removed(data):
 
 def test_the_card_states_the_removal_before_the_soft_labels(data):
     _, record = remove_copies(half_copied(data), data)
-    old = {**make_card("flow", {}, {"val": 1}, "noise", 5, ["soft_labels"]), "audit": {"x": 1}, "gain": {}, "sha256": "a"}
+    old = {
+        **make_card("flow", {}, {"val": 1}, "noise", 5, ["soft_labels"]),
+        "audit": {"x": 1},
+        "gain": {},
+        "sha256": "a",
+    }
     card = filtered_card(old, record)
     assert f"Of 60 images, {record['removed']} that resembled a training image were removed" in card["warning"]
     assert card["warning"].index("Of 60 images") < card["warning"].index(SOFT_LABELS)
@@ -119,10 +124,10 @@ def test_bad_input_of_the_filter_is_refused(data, tmp_path, monkeypatch, capsys)
     np.savez("two.npz", train_images=images, train_labels=labels, val_images=images[::8], val_labels=labels[::8])
     other = ["--data", "NpzDataModule", "--data.path", "two.npz"]
     assert "differ in classes" in refused(["filter", "made", *other, "--out", "x"], capsys)
-    assert "has no test images" in refused(["filter", "made", *where, "--split", "test", "--out", "x"], capsys)
     tiny = LabeledSet(torch.zeros(2, 1, 8, 8).byte(), torch.tensor([0, 1]), npz_spec())
     save_set("tiny", tiny, card)
     assert "the tau rule needs 2 and 4" in refused(["filter", "tiny", *other, "--out", "x"], capsys)
+    assert "has no test images" in refused(["filter", "tiny", *other, "--split", "test", "--out", "x"], capsys)
 
 
 def npz_spec():

@@ -12,7 +12,7 @@ from conftest import blobs
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from lightning_distill import ArrayDataModule, measure_fidelity, save_set, train_teachers
+from lightning_distill import ArrayDataModule, Protocol, measure_fidelity, save_set, train_teachers
 from lightning_distill.evaluation.fidelity import registry
 from lightning_distill.evaluation.fidelity.feature_network import FeatureNetwork, parameters_digest
 from lightning_distill.evaluation.fidelity.frechet import frechet_distance
@@ -25,7 +25,7 @@ from lightning_distill.sets.card import make_card
 from lightning_distill.sets.training_images import hash_training_images
 from lightning_distill.utils.csv_rows import append_csv, read_csv
 
-QUICK = {"network": "convnet_w16_d4", "protocol": "tiny", "accelerator": "cpu", "draws": 3}
+QUICK = {"network": "convnet_w16_d4", "protocol": Protocol("short", 60, lr=0.05), "accelerator": "cpu", "draws": 3}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def data(make_data):
 
 def multi_label_data():
     def split(count, seed):
-        images, labels = blobs(2, count, 12, 1, seed)
+        images, labels = blobs(2, count, 16, 1, seed)
         return images, np.stack([labels[:, 0] == 0, np.arange(2 * count) % 2 == 0], 1).astype(np.int64)
 
     made = ArrayDataModule(split(40, 0), split(12, 1), split(12, 2), name="two labels", class_names=["x", "y"])

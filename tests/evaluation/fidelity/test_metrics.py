@@ -81,9 +81,7 @@ def test_frechet_distances_of_a_table_are_taken_at_equal_numbers():
     found = FD.compute(large, table)
     assert found["fd_images"] == 12
     assert found["fd"] > 1.5 * frechet_distance(reference.features, large.features)  # fewer images: a larger value
-    assert FD.compute(large, comparison(reference, (40,)))["fd"] == frechet_distance(
-        reference.features, large.features
-    )
+    assert FD.compute(large, comparison(reference, (40,)))["fd"] == frechet_distance(reference.features, large.features)
     assert "11 reference images" in FD.unresolvable(large, comparison(small, (40,)))
 
 
