@@ -17,6 +17,9 @@ if TYPE_CHECKING:
         ExpertTrajectoryRecorder as ExpertTrajectoryRecorder,
     )
     from lightning_distill.callbacks import (
+        GeneratorProgress as GeneratorProgress,
+    )
+    from lightning_distill.callbacks import (
         StudentEvaluation as StudentEvaluation,
     )
     from lightning_distill.callbacks import (
@@ -118,6 +121,18 @@ if TYPE_CHECKING:
     from lightning_distill.functional.network import (
         FunctionalNetwork as FunctionalNetwork,
     )
+    from lightning_distill.generators import (
+        FlowGenerator as FlowGenerator,
+    )
+    from lightning_distill.generators import (
+        GANGenerator as GANGenerator,
+    )
+    from lightning_distill.generators import (
+        Generator as Generator,
+    )
+    from lightning_distill.generators import (
+        load_generator as load_generator,
+    )
     from lightning_distill.leakage import (
         audit_set as audit_set,
     )
@@ -165,8 +180,12 @@ _EXPORTS = {
     "DistillCheckpoint": "callbacks",
     "Distiller": "distillers",
     "ExpertTrajectoryRecorder": "callbacks",
+    "FlowGenerator": "generators",
     "FolderDataModule": "data",
     "FunctionalNetwork": "functional.network",
+    "GANGenerator": "generators",
+    "Generator": "generators",
+    "GeneratorProgress": "callbacks",
     "IDMDistiller": "distillers",
     "KRRDistiller": "distillers",
     "LoadedSet": "sets.loaded_set",
@@ -193,6 +212,7 @@ _EXPORTS = {
     "inspect_set": "sets.inspection.run",
     "list_distillers": "distillers.registry",
     "list_networks": "networks",
+    "load_generator": "generators",
     "load_set": "sets.loaded_set",
     "load_teachers": "evaluation.teacher_file",
     "measure_fidelity": "evaluation.fidelity.measure",

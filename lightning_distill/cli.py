@@ -16,13 +16,13 @@ from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError,
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
-    "quickstart", "distill", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "fidelity", "filter",
-    "signals", "signals-merge", "concat", "compare", "mix", "report", "indicator", "experts", "bench", "inspect",
-    "export",
+    "quickstart", "distill", "generate", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "fidelity",
+    "filter", "signals", "signals-merge", "concat", "compare", "mix", "report", "indicator", "experts", "bench",
+    "inspect", "export", "reader-study", "reader-study-score",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
-    "fit": "Distil a set: lightning-distill fit --config breastmnist_dm",
+    "fit": "Distil a set, or train a generator (--model flow): lightning-distill fit --config breastmnist_dm",
     "validate": "Train students on the set of a checkpoint and score them on the validation split.",
     "test": "Train students on the set of a checkpoint and score them on the test split.",
 }
@@ -30,7 +30,8 @@ LIGHTNING_COMMANDS = {
 POSITIONAL = {
     **dict.fromkeys(("audit-data", "coreset", "distill", "experts", "indicator", "signals"), "data"),
     "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "fidelity": "sets",
-    "filter": "synthetic_set", "inspect": "synthetic_set", "report": "inputs", "signals-merge": "banks",
+    "filter": "synthetic_set", "generate": "ckpt", "inspect": "synthetic_set", "reader-study-score": "files",
+    "report": "inputs", "signals-merge": "banks",
 }  # fmt: skip
 
 
@@ -45,20 +46,35 @@ def main(args: Sequence[str] | None = None) -> None:
             line or invalid input, 3 for ``--require_gain true`` and a set
             that does not beat its start, 130 after Ctrl-C and 143 after SIGTERM; each after one line on standard error.
     """
-    argv = list(sys.argv[1:] if args is None else args)
+    argv = _join_command(list(sys.argv[1:] if args is None else args))
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
     elif argv[0] in ("-V", "--version"):
         print(__version__)
+    elif argv[0] in COMMANDS and {"-h", "--help"} & set(argv[1:]):
+        from lightning_distill.commands._help import command_help
+
+        print(command_help(argv[0], POSITIONAL.get(argv[0])))
+    elif argv[0] == "fit" and {"-h", "--help"} & set(argv[1:]):
+        from lightning_distill.commands._help import fit_help
+
+        print(fit_help())
     else:
         _run(argv)
+
+
+def _join_command(argv: list[str]) -> list[str]:
+    """Return the words with a command of two words as one: ``reader-study score`` is ``reader-study-score``."""
+    joined = "-".join(argv[:2])
+    return [joined, *argv[2:]] if argv and argv[0] not in POSITIONAL and joined in COMMANDS else argv
 
 
 def overview() -> str:
     """Return the list of commands, each with the first line of its docstring."""
     lines = {name: _summary(name) for name in COMMANDS} | LIGHTNING_COMMANDS
+    width = max(map(len, lines))
     return "\n".join([
-        f"lightning-distill {__version__}", "", *(f"  {name:<12} {text}" for name, text in lines.items()), "",
+        f"lightning-distill {__version__}", "", *(f"  {name:<{width}} {text}" for name, text in lines.items()), "",
         "Each command has --help; fit --model.help DMDistiller and --data.help FolderDataModule list their options.",
     ])  # fmt: skip
 

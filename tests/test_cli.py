@@ -193,29 +193,6 @@ def test_overview_lists_every_command(capsys):
     assert capsys.readouterr().out.strip() == "0.1.0"
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "fit",
-        "evaluate",
-        "quickstart",
-        "distill",
-        "experts",
-        "coreset",
-        "concat",
-        "mix",
-        "indicator",
-        "inspect",
-        "export",
-    ],
-)
-def test_every_command_has_help(command, capsys):
-    with pytest.raises(SystemExit) as done:
-        main([command, "--help"])
-    assert done.value.code == 0
-    assert "--" in capsys.readouterr().out
-
-
 FIT = ["fit", "--model=DMDistiller", "--data=DigitsDataModule", "--trainer.max_steps=1", "--trainer.accelerator=cpu"]
 EXPORT = [
     "--trainer.callbacks+=StudentEvaluation", "--trainer.callbacks.protocol=tiny", "--trainer.callbacks.students=2",
@@ -423,6 +400,11 @@ def test_a_word_for_the_data_is_a_folder_an_npz_file_or_a_name(tmp_path, monkeyp
         (["indicator", "--ipc", "1", "10", "--data.name=x-y"], ["--ipc=[1,10]", "--data.name=x-y"]),
         (["indicator", "--ipc", "1"], ["--ipc=1"]),
         (["indicator", "bloodmnist", "--ipc", "1"], ["--data=MedMNISTDataModule", "--data.name=bloodmnist", "--ipc=1"]),
+        (["audit_set", "--set", "s", "--data", "bloodmnist"],
+         ["--synthetic_set=s", "--data=MedMNISTDataModule", "--data.name=bloodmnist"]),
+        (["evaluate", "--data=bloodmnist", "--test-data", "organmnist3d"],
+         ["--data=MedMNISTDataModule", "--data.name=bloodmnist", "--test_data=MedMNIST3DDataModule",
+          "--test_data.name=organmnist3d"]),
         (["experts", "organmnist3d"], ["--data=MedMNIST3DDataModule", "--data.name=organmnist3d"]),
         (["evaluate", "--test-data", "D", "--baselines", "random", "full"],
          ["--test_data=D", '--baselines=["random", "full"]']),

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from lightning_distill.callbacks._lightning_private import validation_follows
-from lightning_distill.distillers.checkpoint_io import step_of, use_verified_checkpoints
+from lightning_distill.checkpoints.verified_io import step_of, use_verified_checkpoints
 from lightning_distill.sets.storage import check_writable
 from lightning_distill.utils.atomic_files import remove_stale_temporaries, temporary_beside, write_files_atomically
 from lightning_distill.utils.checkpoint_file import SUFFIX

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
-from typing import NoReturn
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -64,11 +65,13 @@ class GivenSet:
         data: Images in their own space, labels, and a spec with the statistics known from the set alone.
         space: Space of the images.
         from_file: Whether the spec is that of a set file; its statistics then take precedence over the data module's.
+        card: Card of the set file; empty for a tuple.
     """
 
     data: LabeledSet
     space: ImageSpace
     from_file: bool
+    card: Mapping[str, Any] = field(default_factory=dict)
 
     def for_data(self, real_spec: DataSpec | None) -> EvaluatedSet:
         """Return the set with the statistics that fit the real data.
@@ -103,8 +106,8 @@ def read_given_set(source: SetSource) -> GivenSet:
         ValueError: Wrong shapes, or one class only.
     """
     if isinstance(source, str | os.PathLike):
-        data, _ = read_set(os.fspath(source))
-        return GivenSet(data, "pixels", from_file=True)
+        data, card = read_set(os.fspath(source))
+        return GivenSet(data, "pixels", from_file=True, card=card)
     images, labels = source[0].detach().cpu(), source[1].detach().cpu().long()
     if images.ndim != 4 or len(images) != len(labels):
         shapes = f"got {tuple(images.shape)} and {tuple(labels.shape)}"

@@ -258,7 +258,7 @@ class SyntheticSetExport(RenamedArguments, Callback):
         train = pl_module.real_data.splits.get("train")
         if self.training_hashes and train is not None:
             self._hashes = self._hashes or hash_training_images(train[0])
-            card[ENTRY] = self._hashes
+            card[ENTRY] = [*self._hashes, *(row for row in pl_module.generator_images() if row not in self._hashes)]
         self._sets.write(name, exported_set(pl_module.synthetic), card)
 
 
@@ -273,7 +273,9 @@ def _card(trainer: Trainer, pl_module: Distiller) -> Card:
     learnables = {"soft_labels": synthetic.soft_label_logits, "lr": synthetic.lr}
     learned = [name for name, tensor in learnables.items() if tensor is not None]
     method, step = type(pl_module).__name__, trainer.global_step
-    card = make_card(method, hyper_parameters, scores, str(hp["init"]), step, learned)
+    card = make_card(method, hyper_parameters, scores, pl_module.image_start, step, learned)
+    if pl_module.latent_record:
+        card["latent"] = dict(pl_module.latent_record)
     card |= pl_module.card_entries()
     if pl_module.changes:
         card["resumed_with_changes"] = pl_module.changes

@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from lightning_distill._renamed import RenamedArguments
 from lightning_distill.callbacks._data_source import real_spec
 from lightning_distill.callbacks._evaluation_run import EvaluationRun
-from lightning_distill.callbacks._lightning_private import logged_names, step_fetches_batches
+from lightning_distill.callbacks._lightning_private import current_datamodule, logged_names, step_fetches_batches
 from lightning_distill.callbacks._log_names import log_key, log_prefixes, refuse_mixed_values, refuse_names
 from lightning_distill.callbacks._loggers import log_figures, wandb_loggers
 from lightning_distill.callbacks._random_baseline import RandomBaseline
@@ -21,6 +21,7 @@ from lightning_distill.callbacks.evaluated_set import EvaluatedSet, exported_set
 from lightning_distill.data.batches import BatchFormat, BatchKeys, BatchTransform
 from lightning_distill.distillers import Distiller
 from lightning_distill.evaluation import Scores, StudentEvaluator
+from lightning_distill.evaluation.overlap import check_overlap
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.synthetic import SyntheticSet
 
@@ -47,6 +48,9 @@ class StudentEvaluation(RenamedArguments, Callback):
     float32 images of 3x112x112 and three students of 20 images 68 MiB more than without the baseline. Where that is not
     possible (an ``IterableDataset`` without a length, several training loaders), a warning says why and the gain is not
     logged.
+
+    A set file whose card holds hashes of its training images is compared with the scored images of an
+    `ArrayDataModule`: a warning gives the number of images that the set was trained on.
 
     Batches of a data module with a ``spec``, such as `ArrayDataModule`, and integer batches are in pixel units; the
     callback normalises them by the statistics that the students were trained with. Float batches of any other loader
@@ -124,6 +128,7 @@ class StudentEvaluation(RenamedArguments, Callback):
         self._run: EvaluationRun | None = None
         self._logged: dict[str, float] = {}
         self._baseline = RandomBaseline()
+        self._checked: set[str] = set()  # stages of which the images were compared with those of the set's training
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that there is a set, and that no other callback has the same prefix, before the run."""
@@ -217,6 +222,9 @@ class StudentEvaluation(RenamedArguments, Callback):
         return next(prefix for each, prefix in zip(evaluations, prefixes, strict=True) if each is self)
 
     def _new_run(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> EvaluationRun:
+        if self._given is not None and stage not in self._checked:
+            self._checked.add(stage)
+            check_overlap(self._given.card, current_datamodule(trainer), stage, on_overlap="warn")
         return EvaluationRun(
             trainer,
             stage,

@@ -14,6 +14,7 @@ PYTHON_NAMES = {shell: python for python, shell in SHELL_NAMES.items()}
 def normalize_argv(words: Sequence[str], command: Callable[..., object], first: str | None = None) -> list[str]:
     """Turn dashes in option names into underscores, and several words after a list option into one list.
 
+    ``--data scans`` becomes ``--data=FolderDataModule --data.root=scans`` for a folder, see `data_words`.
     ``--ipc 1 10`` becomes ``--ipc=[1,10]``, ``--baselines random`` becomes ``--baselines=["random"]``; lists in
     brackets are kept. ``--set`` becomes ``--synthetic_set`` or ``--sets`` where the command has that parameter.
 
@@ -29,6 +30,7 @@ def normalize_argv(words: Sequence[str], command: Callable[..., object], first: 
         words = [*data_words(words[0]), *words[1:]] if first == "data" else [f"--{first}", *words]
     kinds = {name: str(parameter.annotation) for name, parameter in command_parameters(command).items()}
     options: list[list[str]] = []
+    modules = [name for name, kind in kinds.items() if "ArrayDataModule" in kind]
     for word in words:
         name, sign, value = word.partition("=")
         if word.startswith("--"):
@@ -40,14 +42,20 @@ def normalize_argv(words: Sequence[str], command: Callable[..., object], first: 
             options[-1].append(word)
         else:
             options.append([word])
-    return [_join(name, values, kinds.get(name[2:], "")) for name, *values in options]
+    joined: list[str] = []
+    for name, *values in options:
+        place = values[0] if name[2:] in modules and len(values) == 1 else None
+        named = None if place is None else data_words_or_none(place, name[2:])
+        joined += named or [_join(name, values, kinds.get(name[2:], ""))]
+    return joined
 
 
-def data_words(place: str) -> list[str]:
+def data_words(place: str, option: str = "data") -> list[str]:
     """Return the options of the data module that a single word means.
 
     Args:
         place: Folder of images, npz file, or name of a MedMNIST set.
+        option: Name of the option that takes the data module.
 
     Raises:
         FileNotFoundError: It is none of them.
@@ -56,17 +64,29 @@ def data_words(place: str) -> list[str]:
         >>> data_words("breastmnist")
         ['--data=MedMNISTDataModule', '--data.name=breastmnist']
     """
-    from medmnist import INFO
-
-    if Path(place).is_dir():
-        return ["--data=FolderDataModule", f"--data.root={place}"]
-    if place.endswith(".npz") and Path(place).is_file():
-        return ["--data=NpzDataModule", f"--data.path={place}"]
-    if place in INFO:
-        return [f"--data=MedMNIST{'3D' * place.endswith('3d')}DataModule", f"--data.name={place}"]
+    if (words := data_words_or_none(place, option)) is not None:
+        return words
     raise FileNotFoundError(
         f"{place!r} is no folder, npz file or MedMNIST name; give --data CLASS and its options for other data"
     )
+
+
+def data_words_or_none(place: str, option: str) -> list[str] | None:
+    """Return the options of `data_words`; ``None`` for any other word, such as the name of a class.
+
+    Args:
+        place: Word after the option.
+        option: Name of the option that takes the data module.
+    """
+    from medmnist import INFO
+
+    if Path(place).is_dir():
+        return [f"--{option}=FolderDataModule", f"--{option}.root={place}"]
+    if place.endswith(".npz") and Path(place).is_file():
+        return [f"--{option}=NpzDataModule", f"--{option}.path={place}"]
+    if place in INFO:
+        return [f"--{option}=MedMNIST{'3D' * place.endswith('3d')}DataModule", f"--{option}.name={place}"]
+    return None
 
 
 def _join(name: str, values: list[str], kind: str) -> str:

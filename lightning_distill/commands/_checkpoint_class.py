@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from lightning_distill.checkpoints.verified_io import VerifiedCheckpointIO
 from lightning_distill.distillers import Distiller
-from lightning_distill.distillers.checkpoint_io import VerifiedCheckpointIO
 
 
 def check_class(path: str | os.PathLike[str]) -> None:

@@ -73,13 +73,16 @@ def _known_classes(name: str, keys: Sequence[str], command: str) -> str:
     """Return the names of the classes that an option accepts, closest first, or the command that lists them."""
     from lightning_distill.data import ArrayDataModule
     from lightning_distill.distillers import Distiller
+    from lightning_distill.generators import Generator
 
-    bases: dict[str, type] = {"model": Distiller, "data": ArrayDataModule, "test_data": ArrayDataModule}
+    bases: dict[str, tuple[type, ...]] = {
+        "model": (Distiller, Generator), "data": (ArrayDataModule,), "test_data": (ArrayDataModule,)
+    }  # fmt: skip
     if keys[-1] not in bases:
         return f"`lightning-distill {command} --help` lists the classes"
-    names = sorted(kind.__name__ for kind in _concrete_subclasses(bases[keys[-1]]))
-    stems = {re.sub("(Distiller|DataModule)$", "", known): known for known in names}
-    close = get_close_matches(re.sub("(Distiller|DataModule)$", "", name), stems, cutoff=0.5)
+    names = sorted(kind.__name__ for base in bases[keys[-1]] for kind in _concrete_subclasses(base))
+    stems = {re.sub("(Distiller|Generator|DataModule)$", "", known): known for known in names}
+    close = get_close_matches(re.sub("(Distiller|Generator|DataModule)$", "", name), stems, cutoff=0.5)
     return f"use {', '.join(map(stems.__getitem__, close)) or ', '.join(names)}, or the dotted path of another class"
 
 

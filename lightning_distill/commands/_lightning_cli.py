@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
+import yaml
 from jsonargparse import ActionYesNo
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_info
@@ -13,25 +15,20 @@ from lightning_distill.callbacks import SyntheticSetExport
 from lightning_distill.callbacks.monitors import check_monitors
 from lightning_distill.commands._checkpoint_class import check_class
 from lightning_distill.commands._configs import with_config_paths
+from lightning_distill.commands._help import FIT, FIT_OPTIONS
 from lightning_distill.commands._quiet import quiet_lightning
-from lightning_distill.commands._run_defaults import complete_run
+from lightning_distill.commands._run_defaults import complete_generator_run, complete_run
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
 from lightning_distill.distillers.registry import distillers_by_name
+from lightning_distill.generators import Generator
+from lightning_distill.generators.load import generators_by_name
 from lightning_distill.signals import SignalsDataModule as SignalsDataModule  # can be given by name alone
 from lightning_distill.utils.checkpoint_file import verify_file
 from lightning_distill.utils.wandb_environment import keep_machine_out_of_wandb
 
 #: Commands that this module runs.
 COMMANDS = ("fit", "validate", "test")
-#: First words of ``fit --help``, before Lightning's 200 options.
-FIT = {
-    "usage": "lightning-distill fit [--config FILE.yaml] --model METHOD --data DATA [options]",
-    "description": "Distil a synthetic set, train students on it, and write set, scores and checkpoints to one folder. "
-    "The options that matter: --model dm (--model.help DMDistiller lists its arguments), --model.ipc 10, "
-    "--data FolderDataModule (--data.help FolderDataModule), --trainer.max_steps 300, --out runs/NAME, --students 3, "
-    "--protocol quick. --config FILE.yaml holds any of them.",
-}
 
 
 class DistillCLI(LightningCLI):
@@ -50,32 +47,28 @@ class DistillCLI(LightningCLI):
         parser.add_argument(
             "--out",
             type=str | None,
-            help="Folder of the set, the checkpoints and the logs of fit; default: that of the configuration, "
-            "else runs/DATA_METHOD.",
+            help=FIT_OPTIONS["out"],
         )
         parser.add_argument(
             "--export", action=ActionYesNo(no_prefix="no_"), default=True, help="Whether fit writes the set as files."
         )
-        parser.add_argument(
-            "--students", type=int | None, help="Number of students that each validation trains; default: 3."
-        )
+        parser.add_argument("--students", type=int | None, help=FIT_OPTIONS["students"])
         parser.add_argument(
             "--protocol",
             type=str | None,
-            help="Training protocol of the students: reference, quick or tiny; default: quick.",
+            help=FIT_OPTIONS["protocol"],
         )
         parser.add_argument(
             "--require_gain",
             type=bool,
             default=False,
-            help="Whether fit ends with exit status 3 where the exported set does not beat its start.",
+            help=FIT_OPTIONS["require_gain"],
         )
         parser.add_argument(
             "--resume_with_changes",
             type=bool,
             default=False,
-            help="Whether fit goes on from a checkpoint of another seed, rate, network or other data; the card "
-            "then lists what changed.",
+            help=FIT_OPTIONS["resume_with_changes"],
         )
 
     def _parse_ckpt_path(self) -> None:
@@ -128,8 +121,70 @@ class DistillCLI(LightningCLI):
             )
 
 
+class GeneratorCLI(LightningCLI):
+    """LightningCLI of any `Generator` on any `ArrayDataModule`."""
+
+    out: str
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Return ``fit`` and the arguments of the Trainer's method that it leaves out."""
+        return {"fit": LightningCLI.subcommands()["fit"]}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the option that no class has."""
+        parser.add_argument("--out", type=str | None, help=FIT_OPTIONS["out"])
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the given options: the generator compares them with the checkpoint."""
+
+    def before_instantiate_classes(self) -> None:
+        """Add what makes fit leave pictures, scores and checkpoints."""
+        self.out = complete_generator_run(self.config["fit"])
+
+    def after_fit(self) -> None:
+        """Say how to draw a set."""
+        best: str = getattr(self.trainer.checkpoint_callback, "best_model_path", "")
+        rank_zero_info(
+            f"draw a set: lightning-distill generate --ckpt {best or 'CHECKPOINT'} --ipc 100 --out {self.out}/set"
+        )
+
+
+def names_generator(words: list[str]) -> bool:
+    """Return True if a command line, or the last configuration file that names a model, names a generator.
+
+    Args:
+        words: Words of the command line with full class names.
+
+    Example:
+        >>> names_generator(["fit", "--model", "FlowGenerator"]), names_generator(["fit", "--model=DMDistiller"])
+        (True, False)
+    """
+    model, pairs = "", [word.partition("=")[::2] for word in words]
+    for (option, value), following in zip(pairs, [*words[1:], ""], strict=True):
+        if option in ("--model", "--model.class_path", "--model.help"):
+            model = value or following
+        elif option in ("--config", "-c"):
+            model = configured_model(value or following) or model
+    return model.rpartition(".")[2] in {kind.__name__ for kind in generators_by_name().values()}
+
+
+def configured_model(path: str) -> str:
+    """Return the class of the model that a configuration file names; empty where it cannot be read or names none.
+
+    Args:
+        path: Path of the file. Its errors are left to the parser.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return ""
+    model = content.get("model") if isinstance(content, dict) else None
+    return str(model.get("class_path", "") if isinstance(model, dict) else model or "")
+
+
 def full_method_names(argv: list[str]) -> list[str]:
-    """Replace the short name of a method in ``--model dm`` or ``--model=dm`` by that of its class.
+    """Replace the short name of a method or generator in ``--model dm`` or ``--model=dm`` by that of its class.
 
     Args:
         argv: Words of the command line.
@@ -138,7 +193,8 @@ def full_method_names(argv: list[str]) -> list[str]:
         >>> full_method_names(["fit", "--model", "dm", "--model.ipc=1"])
         ['fit', '--model', 'DMDistiller', '--model.ipc=1']
     """
-    names = {short: method.__name__ for short, method in distillers_by_name().items()}
+    kinds: dict[str, type] = {**distillers_by_name(), **generators_by_name()}
+    names = {short: kind.__name__ for short, kind in kinds.items()}
     words = [f"--model={names.get(word[8:], word[8:])}" if word.startswith("--model=") else word for word in argv]
     return [
         names.get(word, word) if before == "--model" else word
@@ -155,10 +211,17 @@ def run_lightning(argv: list[str]) -> None:
     keep_machine_out_of_wandb()
     for method in entry_points(group="lightning_distill.distillers"):
         method.load()  # methods of other packages can then be given by name alone
+    argv = ["--help" if word == "--help_all" else word for word in argv]
     words = with_config_paths(full_method_names(argv))
+    generator = names_generator(words)
+    if generator and words[0] != "fit":
+        raise ValueError(
+            f"{words[0]} scores the set of a distiller; draw one by `lightning-distill generate --ckpt FILE`"
+        )
+    cli, model = (GeneratorCLI, Generator) if generator else (DistillCLI, Distiller)
     with quiet_lightning():
-        DistillCLI(
-            Distiller,
+        cli(
+            model,
             ArrayDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,

@@ -5,16 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lightning_distill.distillers.mtt.train_experts import train_experts
-from lightning_distill.evaluation.evaluate import evaluate
-from lightning_distill.evaluation.mixing import measure_mixtures
-from lightning_distill.indicator.predict import predict_accuracies
-from lightning_distill.leakage import audit_set
-from lightning_distill.portfolio import distill
+from lightning_distill.commands._help import FORWARDED
 from lightning_distill.utils.command_line import SHELL_NAMES, command_line, option
 from lightning_distill.utils.hardware import Accelerator, resolve_device
 from lightning_distill.utils.precision import Precision
@@ -35,18 +31,15 @@ __all__ = [
 ]
 
 Labels = Literal["hard", "soft"]
-#: Library function that receives the ``**options`` of a command, by the name of the command.
-LIBRARY: dict[str, Callable[..., object]] = {
-    "audit_set": audit_set, "distill": distill, "evaluate": evaluate, "experts": train_experts,
-    "indicator": predict_accuracies, "mix": measure_mixtures,
-}  # fmt: skip
 
 
 def command_parameters(command: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
     """Return the parameters of a command by name, including those that it forwards to the library."""
     parameters = dict(inspect.signature(command).parameters)
     if parameters.pop("options", None) is not None:
-        parameters = {**inspect.signature(LIBRARY[command.__name__]).parameters, **parameters}
+        module, name = FORWARDED[command.__name__]
+        library = getattr(import_module(f"lightning_distill.{module}"), name)
+        parameters = {**inspect.signature(library).parameters, **parameters}
     return parameters
 
 

@@ -7,8 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-from lightning_distill.callbacks import DistillCheckpoint, StepProgress, StudentEvaluation, SyntheticSetExport
+from lightning_distill.callbacks import (
+    DistillCheckpoint,
+    GeneratorProgress,
+    StepProgress,
+    StudentEvaluation,
+    SyntheticSetExport,
+    ValidationBudget,
+)
+
+#: Steps of a generator where neither steps, epochs nor time are given: an hour on a CPU.
+GENERATOR_STEPS = 3000
 
 
 def complete_run(config: Namespace, fit: bool = True) -> str | None:
@@ -53,6 +64,8 @@ def complete_run(config: Namespace, fit: bool = True) -> str | None:
         kinds[SyntheticSetExport] = []
     if config.trainer.enable_progress_bar is not False and not any("Progress" in each.class_path for each in callbacks):
         _add(callbacks, StepProgress)
+    if bare and _validates_by_default(config):
+        _add(callbacks, ValidationBudget)
     if config.trainer.enable_model_summary is None:
         config.trainer.enable_model_summary = False  # one row, which says less than the card
     config.trainer.callbacks = callbacks
@@ -60,6 +73,44 @@ def complete_run(config: Namespace, fit: bool = True) -> str | None:
         return None
     if config.trainer.default_root_dir is None:
         config.trainer.default_root_dir = out
+    return out
+
+
+def _validates_by_default(config: Namespace) -> bool:
+    """Return whether no option says how often to validate."""
+    trainer = config.trainer
+    given = (trainer.check_val_every_n_epoch not in (None, 1), trainer.val_check_interval is not None)
+    return not any(given) and _init_args(config.data).get("steps_per_epoch") is None
+
+
+def complete_generator_run(config: Namespace) -> str:
+    """Add what a run of a generator needs: pictures and ``val/kid``, checkpoints, a bar and a number of steps.
+
+    A callback that is there is kept.
+
+    Args:
+        config: Options of ``fit``, changed in place.
+
+    Returns:
+        Folder of the run.
+    """
+    callbacks, trainer = _as_list(config.trainer.callbacks), config.trainer
+    out = _folder_of_sweep_run(config.out or f"runs/{_run_name(config)}")
+    progress = _of_kind(callbacks, GeneratorProgress) or [_add(callbacks, GeneratorProgress, dirpath=f"{out}/pictures")]
+    monitor = None if progress[0].init_args.get("kid_images") == 0 or trainer.limit_val_batches == 0 else "val/kid"
+    checkpoints = [*_of_kind(callbacks, DistillCheckpoint), *_of_kind(callbacks, ModelCheckpoint)]
+    if not checkpoints and trainer.enable_checkpointing is not False:
+        about = {"monitor": monitor, "mode": "min", "filename": "best"}
+        _add(callbacks, DistillCheckpoint, dirpath=f"{out}/checkpoints", **about)
+    if trainer.enable_progress_bar is not False and not any("ProgressBar" in each.class_path for each in callbacks):
+        _add(callbacks, StepProgress)
+    if trainer.enable_model_summary is None:
+        trainer.enable_model_summary = False
+    if trainer.max_steps == -1 and trainer.max_epochs is None and trainer.max_time is None:
+        trainer.max_steps = GENERATOR_STEPS
+    if trainer.default_root_dir is None:
+        trainer.default_root_dir = out
+    trainer.callbacks = callbacks
     return out
 
 
@@ -101,7 +152,7 @@ def _run_name(config: Namespace) -> str:
 
 def _plain(part: Any, ending: str) -> str:
     name: str = part.class_path.rpartition(".")[2] if part is not None else "data"
-    return name.removesuffix(ending).lower() or name.lower()
+    return name.removesuffix(ending).removesuffix("Generator").lower() or name.lower()
 
 
 def _sweep_run() -> str | None:

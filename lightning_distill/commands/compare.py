@@ -53,7 +53,13 @@ def compare(
     first, second = pair
     names = metrics or ["acc", "balanced_acc", "auroc"]
     comparisons = {name: paired_bootstrap(first, second, name, resamples=resamples, seed=seed) for name in names}
-    plain_console().print(comparison_table(comparisons, first, second, distinct_names(files)))
+    console, shown = plain_console(), distinct_names(files)
+    console.print(comparison_table(comparisons, first, second, shown))
+    for name, predictions in zip(shown, pair, strict=True):
+        if predictions.trained_on:
+            trained_on = f"{predictions.trained_on} of the {len(predictions.targets)} images"
+            warning = f"Warning: {name} was trained on {trained_on}: its scores say nothing about new images"
+            console.print(warning, style="yellow", highlight=False)
     return comparisons
 
 

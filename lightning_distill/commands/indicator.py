@@ -59,11 +59,33 @@ def indicator(
 
 def print_result(result: IndicatorResult, console: Console) -> None:
     """Print the measurements, the predictions, their error, and warnings of values outside of the study."""
+    for ipc in dict.fromkeys(row.ipc for row in result.rows):
+        console.print(verdict([row for row in result.rows if row.ipc == ipc]), style="bold", highlight=False)
     console.print(measurements_table(result))
     console.print(predictions_table(result.rows))
     print_notes(result, console)
     for warning in range_warnings(result.rows):
         console.print(warning, style="yellow", highlight=False)
+
+
+def verdict(rows: Sequence[IndicatorRow]) -> str:
+    """Return the answer for one ipc in one sentence: is a distilled set expected to beat random images?
+
+    Args:
+        rows: Rows of one ipc, one for each method.
+    """
+    best = max(rows, key=lambda row: row.predicted_acc)
+    random = f"random images reach {100 * best.random_acc:.0f} %"
+    predicted = f"{best.method} is predicted at {100 * best.predicted_acc:.0f} % "
+    predicted += f"({100 * best.low:.0f} to {100 * best.high:.0f})"
+    at = f"{best.dataset}, {best.ipc} per class"
+    if all(row.outside for row in rows):
+        return f"{at}: no prediction, the data are outside of the study; {random}"
+    if best.low > best.random_acc:
+        return f"{at}: a distilled set is expected to beat random images: {predicted}, {random}"
+    if best.high < best.random_acc:
+        return f"{at}: no distilled set is expected to beat random images: {predicted}, {random}"
+    return f"{at}: too close to tell: {predicted}, {random}"
 
 
 def measurements_table(result: IndicatorResult) -> Table:

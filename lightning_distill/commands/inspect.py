@@ -13,6 +13,7 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.networks.factory import check_network
 from lightning_distill.report.guard import gain_facts, resemblance_facts
 from lightning_distill.report.redact import plain
+from lightning_distill.sets.card import current_warning
 from lightning_distill.sets.image_grid import image_grid, png_bytes
 from lightning_distill.sets.inspection.run import Inspection, inspect_set
 from lightning_distill.sets.storage import Card, check_file_writable
@@ -122,7 +123,7 @@ def show(inspection: Inspection, path: Path, console: Console) -> None:
             _print(console, label, text)
     for label, text in {**_training_images(card), **gain_facts(card), **resemblance_facts(card)}.items():
         _print(console, label, text)
-    _print(console, "warning", plain(card.get("warning")) or "the card holds none")
+    _print(console, "warning", plain(current_warning(card)) or "the card holds none")
     counts = [f"{name} {count}" for name, count in inspection.counts.items()]
     _print(console, "images of classes", "; ".join(counts))
     show_audit(inspection, console)

@@ -1,4 +1,4 @@
-"""Class-balanced and sequential batch loaders. Batch k depends on (seed, k) only, so runs resume exactly."""
+"""Class-balanced, uniform and sequential batch loaders. Batch k depends on (seed, k) only, so runs resume exactly."""
 
 from __future__ import annotations
 
@@ -91,6 +91,53 @@ class ClassBalancedLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continue with the batch number stored by `state_dict`."""
         self.next = state["next"]
+
+
+class UniformLoader(ClassBalancedLoader):
+    """Batches drawn uniformly from all training images, without replacement within a batch.
+
+    Classes are as frequent as in the data. Batch k depends on (seed, k) only.
+
+    Args:
+        images: Images ``(N, C, H, W)``, returned in their dtype.
+        labels: Labels ``(N,)``, or 0/1 targets ``(N, L)``.
+        batch_size: Number of images in a batch; at most N are drawn.
+        steps: Number of batches in one iteration (one epoch of Lightning).
+        seed: Seed of all batches.
+
+    Example:
+        >>> images, labels = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1), np.array([0, 0, 0, 1])
+        >>> loader = UniformLoader(images, labels, batch_size=4, steps=3, seed=0)
+        >>> x, y = loader.batch(0)
+        >>> sorted(x.flatten().tolist()), sorted(y.tolist()), len(loader)
+        ([0, 1, 2, 3], [0, 0, 0, 1], 3)
+    """
+
+    def __init__(self, images: Array, labels: NDArray[np.int64], *, batch_size: int, steps: int, seed: int) -> None:
+        self.images, self.targets = images, labels
+        self.batch_size, self.steps, self.seed, self.next = min(batch_size, len(labels)), steps, seed, 0
+
+    def batch(self, k: int) -> tuple[Tensor, Tensor]:
+        """Read batch number ``k``.
+
+        Args:
+            k: Number of the batch, counted from 0 over all epochs.
+
+        Returns:
+            Images ``(B, C, H, W)`` in their dtype, and their labels ``(B,)`` or targets ``(B, L)``.
+        """
+        (rows,) = self.rows(k)
+        images = torch.from_numpy(np.ascontiguousarray(self.images[rows]))
+        return images, torch.from_numpy(self.targets[rows])
+
+    def rows(self, k: int) -> list[NDArray[np.int64]]:
+        """Return the row numbers ``(B,)`` of a batch, as the one entry of a list.
+
+        Args:
+            k: Number of the batch.
+        """
+        random = np.random.default_rng([self.seed, k])
+        return [np.sort(random.choice(len(self.targets), self.batch_size, replace=False, shuffle=False))]
 
 
 class SequentialLoader:

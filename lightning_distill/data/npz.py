@@ -283,6 +283,14 @@ class NpzDataModule(ArrayDataModule):
         )
         self.path = Path(path)
 
+    def advise_split(self, split: str) -> str:
+        """Return the advice of error messages on a missing split: the arrays to add to the file.
+
+        Args:
+            split: Name of the split, ``val`` or ``test``.
+        """
+        return f"add the arrays {split}_images and {split}_labels to {self.path.name}"
+
     def load_raw(self) -> dict[str, tuple[Array, Array] | None]:
         """Read the splits, and the groups if the file has identifiers.
 

@@ -10,10 +10,10 @@ from lightning import LightningModule
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lightning_distill.checkpoints.relative_paths import restore_paths, strip_paths
+from lightning_distill.checkpoints.verified_io import is_fitting
 from lightning_distill.data import ArrayDataModule, require_array_datamodule
-from lightning_distill.distillers._relative_paths import restore_paths, strip_paths
 from lightning_distill.distillers._resume import find_changes, reset_rates, validate_changes
-from lightning_distill.distillers.checkpoint_io import is_fitting
 from lightning_distill.functional.network import Parameters
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
@@ -128,7 +128,7 @@ class CheckpointMixin(LightningModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameter groups of the optimizer; each may have an ``lr`` of its own."""
-        return [{"params": [self.synthetic.images]}]
+        return [{"params": [self.synthetic.learned]}]
 
     def _compare(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of other settings, or note what changes."""

@@ -33,6 +33,7 @@ class DistillerOptions(TypedDict, total=False):
     formation: int | None
     network: str
     weights: dict[str, str] | None
+    latent: str | None
     seed: int
     on_small_class: SmallClass
     class_ratio: Ratio
@@ -49,6 +50,7 @@ class KRROptions(TypedDict, total=False):
     momentum: float
     formation: int | None
     network: str
+    latent: str | None
     augmentation: str | None
     seed: int
     on_small_class: SmallClass

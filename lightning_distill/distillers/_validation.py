@@ -17,6 +17,7 @@ from lightning_distill.augmentation.presets import PRESETS
 from lightning_distill.distillers.presets import find_preset
 from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks import check_network
+from lightning_distill.sets.card import LATENT, LATENT_UNTRAINED
 from lightning_distill.sets.synthetic import INIT_METHODS, SyntheticSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.arguments import check_choices, check_number
@@ -135,7 +136,7 @@ def warn_of_exposure(init: str, synthetic: SyntheticSet, labels: NDArray[np.int6
     """Name in one line what makes a set reveal more of its training images, with the command that measures it.
 
     Args:
-        init: Initialisation of the images.
+        init: Start of the images, see `sets.card.make_card`.
         synthetic: The set at its start.
         labels: Balance group of each training image.
         trainer: Trainer of the run.
@@ -152,13 +153,15 @@ def exposure_reasons(init: str, synthetic: SyntheticSet, labels: NDArray[np.int6
     """Return the reasons why a set may reveal more of its training images than others; empty for none.
 
     Args:
-        init: Initialisation of the images.
+        init: Start of the images, see `sets.card.make_card`.
         synthetic: The set at its start.
         labels: Balance group of each training image.
     """
     names, reasons = synthetic.spec.balance_groups, []
     available = np.bincount(labels, minlength=len(names))
-    if init != "noise":
+    if init == LATENT:
+        reasons.append("its generator was trained on training images")
+    elif init not in ("noise", LATENT_UNTRAINED):
         reasons.append(f"it starts from real images (init={init!r})")
     shares = np.array(synthetic.counts) / np.maximum(available, 1)
     largest, rarest = int(shares.argmax()), int(available.argmin())

@@ -14,8 +14,9 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from lightning_distill._renamed import RenamedArguments
 from lightning_distill.augmentation.siamese import SiameseAugmentation
+from lightning_distill.checkpoints.verified_io import use_verified_checkpoints
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.distillers._checkpoint import CheckpointMixin
+from lightning_distill.distillers._latent import LatentMixin
 from lightning_distill.distillers._sharding import ClassShardingMixin
 from lightning_distill.distillers._validation import (
     log_performance_hints,
@@ -26,7 +27,6 @@ from lightning_distill.distillers._validation import (
     warn_if_few_steps,
     warn_of_exposure,
 )
-from lightning_distill.distillers.checkpoint_io import use_verified_checkpoints
 from lightning_distill.distillers.presets import PresetName, fitting_formation, preset_arguments
 from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.functional.build import build_functional_network, estimate_image_passes
@@ -41,7 +41,7 @@ from lightning_distill.utils.arguments import changed_settings
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
 
-class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
+class Distiller(ClassShardingMixin, LatentMixin, RenamedArguments, ABC):
     """Base class of a distillation method: a LightningModule with the synthetic images as its only parameters.
 
     A method implements `losses` and may override `after_step`, `init_synthetic`, `parameter_groups` and
@@ -63,6 +63,9 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         weights: Path of a local weights file for a timm ``network``: ``{"resnet18": "resnet18.safetensors"}``, see
             `networks.resolve_networks`. Every step then uses the pretrained weights in place of random ones.
             Checkpoints and cards hold the sha256 of the file, not its path.
+        latent: Path of a checkpoint of a `GANGenerator`, in whose middle layer the images are learned in place of
+            pixels (GLaD), or ``untrained`` for one with random weights, which saw no training image. ``lr`` is then
+            that of the features, by default of `_latent.RATES`. Checkpoints and cards hold the sha256 of its weights.
         augmentation: Preset of `augmentation.presets.PRESETS`; ``None`` takes the data set's.
         seed: Seed of everything that is drawn.
         on_small_class: Handling of a class with fewer training images than ipc: ``error``, ``fewer`` or ``repeat``.
@@ -102,6 +105,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         formation: int | None = None,
         network: str = "convnet",
         weights: dict[str, str] | None = None,
+        latent: str | None = None,
         augmentation: str | None = None,
         seed: int = 0,
         on_small_class: SmallClass = "error",
@@ -112,7 +116,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         chunk: int | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(ignore=[*self.local_path_args, *self.fixed_args, "weights"])
+        self.save_hyperparameters(ignore=[*self.local_path_args, *self.fixed_args, "weights", "latent"])
         self.automatic_optimization = False  # global_step then counts the steps of the one optimizer, the images'
         validate_options(type(self), self.hparams, model_of(network))
         (resolved,) = resolve_networks([network], weights)
@@ -124,6 +128,8 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         self.network_name, self.compile_mode, self.chunk = resolved, compile, chunk
         given = {"lr": lr, "init": init, "formation": formation}
         self.preset, self.explicit = preset, {name: value for name, value in given.items() if value is not None}
+        if latent is not None:
+            self.use_latent(latent, seed, chunk)
         self.set_preset_arguments(preset_arguments(type(self), preset, ipc))
 
     def __repr__(self) -> str:
@@ -147,6 +153,11 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
             real: Class-balanced batch of real images.
         """
 
+    @property
+    def set_passes(self) -> int:
+        """Number of forward and backward passes of the whole set in a step, at least."""
+        return 1
+
     def after_step(self, real: RealBatch) -> None:
         """Update the state of the method after the step of the images, e.g. train an online network."""
 
@@ -166,7 +177,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
     def init_synthetic(self, datamodule: ArrayDataModule) -> SyntheticSet:
         """Return the initial synthetic set."""
         self.resolve_preset(datamodule)
-        return SyntheticSet.from_real_data(
+        synthetic = SyntheticSet.from_real_data(
             *datamodule.train_arrays(),
             datamodule.spec,
             ipc=self.ipc,
@@ -176,6 +187,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
             class_ratio=self.class_ratio,
             formation=self.formation,
         )
+        return self.start_latents(synthetic)
 
     def setup(self, stage: str) -> None:
         """Read shape, classes and statistics from the data, and make the set unless a checkpoint brought it."""
@@ -189,6 +201,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         else:
             self.synthetic = self.init_synthetic(datamodule)
         if stage == "fit":
+            self.check_latents(datamodule.spec)
             self.data_record = datamodule.describe_training_data()
             self.configure_network(datamodule)
 
@@ -218,7 +231,7 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         super().on_train_start()
         warn_if_few_steps(type(self), self.preset, self.ipc, self.synthetic.spec, self.trainer)
         if self.real_data.real_per_class:  # signal banks bring no real images
-            warn_of_exposure(self.init, self.synthetic, self.real_data.train_arrays()[1], self.trainer)
+            warn_of_exposure(self.image_start, self.synthetic, self.real_data.train_arrays()[1], self.trainer)
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Differentiate every loss, sum the gradients, and step the images once."""
@@ -234,9 +247,11 @@ class Distiller(ClassShardingMixin, CheckpointMixin, RenamedArguments, ABC):
         optimizer.zero_grad()  # one backward for all losses is one all-reduce; DDP averages, the objective is a sum
         products = [(p * g).sum() for p, g in zip(images, gradients, strict=True)]
         self.manual_backward(torch.stack(products).sum() * self.trainer.world_size)
-        validate_finite(total, [p.grad for p in images], step, self.lr)
-        nn.utils.clip_grad_norm_(images, self.gradient_clip or math.inf)
+        learned = self.learned_tensors()
+        validate_finite(total, [p.grad for p in learned], step, self.lr)
+        nn.utils.clip_grad_norm_(learned, self.gradient_clip or math.inf)
         optimizer.step()
+        self.render_latents()
         cast(LRScheduler, self.lr_schedulers()).step()
         with isolated_rng(derive_seed(self.seed, step, "after")):
             self.after_step(real)

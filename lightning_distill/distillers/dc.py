@@ -115,6 +115,11 @@ class DCDistiller(Distiller):
         self.network_lr, self.gradient_precision = network_lr, gradient_precision
         self.outer_loop, self.inner_loop = default_loops(ipc, outer_loop, inner_loop)
 
+    @property
+    def set_passes(self) -> int:
+        """Passes of the set in a step: one, and one for each epoch of the network's training."""
+        return 1 + self.inner_loop * (self.outer_loop > 1)
+
     def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
         """Build the network, padded to the real and synthetic images of a class and to batches of its training."""
         sizes = [datamodule.real_per_class, max(self.synthetic.counts), min(sum(self.synthetic.counts), BATCH_SIZE)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lightning_distill.evaluation.candidates import without_augmentation
 from lightning_distill.evaluation.labels import display_name
@@ -33,6 +34,7 @@ class CandidateRunner:
             augmentation-robust score.
         real_bytes: Size of the real training data in bytes.
         distillation_seconds: Seconds of the distillation; NaN if unknown.
+        trained_on: Number of the scored images that the set was trained on.
 
     Attributes:
         results: Results of the candidates so far.
@@ -48,9 +50,11 @@ class CandidateRunner:
         ars: bool,
         real_bytes: float,
         distillation_seconds: float,
+        trained_on: int = 0,
     ) -> None:
         self.images, self.device, self.bf16, self.on_start = images, device, bf16, on_start
         self.ars, self.real_bytes, self.distillation_seconds = ars, real_bytes, distillation_seconds
+        self.trained_on = trained_on
         self.results: list[EvaluationResult] = []
         self._acc_without_augmentation: dict[tuple[str, str], float] = {}
 
@@ -64,6 +68,8 @@ class CandidateRunner:
             Scores and predictions, and scores relative to the earlier candidates, which are NaN for a baseline.
         """
         result = self._train(candidate)
+        if candidate.distilled and self.trained_on:
+            result = replace(result, predictions=replace(result.predictions, trained_on=self.trained_on))
         self.results.append(result)
         if self.ars and (candidate.distilled or candidate.name == "random"):
             plain = self._train(without_augmentation(candidate), ", no augmentation")

@@ -217,11 +217,12 @@ def evaluate(
     command = command_line(evaluate, {**arguments, "weights": digests})
     device, bf16, scored = resolve_device(accelerator), precision == "bf16-mixed", test_data or data
     distilled: list[Candidate] = []
+    trained_on = 0
     if synthetic_set is not None:
         distilled = set_candidates(synthetic_set, scored.spec, evaluator, labels, map_classes, resize)
         _, card = read_set(synthetic_set)
         prior = prior or prior_of_card(card)
-        check_overlap(card, scored, split, on_overlap)
+        trained_on = check_overlap(card, scored, split, on_overlap)
     counts = (distilled[0].counts if distilled else None) or images_per_class(ipc or 1, data.spec)
     features = None
     if space == "embedding" and any(name in METHODS and name != "random" for name in baselines):
@@ -266,6 +267,7 @@ def evaluate(
         ars=ars,
         real_bytes=np.nan if alone else float(bytes_of_arrays(*data.all_train_arrays())),
         distillation_seconds=distillation_seconds or np.nan,
+        trained_on=trained_on,
     )
     rows: list[ResultRow] = []
     for candidate in candidates:

@@ -51,7 +51,7 @@ def display_name(trained_on: str, *, soft: bool = False) -> str:
         >>> display_name("kcenter_embedding"), display_name("DMDistiller")
         ('k-center (embedding)', 'DM')
     """
-    name = LABELS.get(trained_on) or trained_on.removesuffix("Distiller") or trained_on
+    name = LABELS.get(trained_on) or trained_on.removesuffix("Distiller").removesuffix("Generator") or trained_on
     return f"{name}, soft labels" if soft else name
 
 

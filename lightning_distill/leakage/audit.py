@@ -2,49 +2,27 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import torch
-
-from lightning_distill._version import __version__
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.evaluation.copies.embedding import EMBEDDING_STEPS, ContrastiveEmbedding
 from lightning_distill.evaluation.students.protocol import get_protocol
-from lightning_distill.leakage.baselines import baseline_recipes, channel_recipes, check_baselines
-from lightning_distill.leakage.canaries import CanaryKind, audit_canaries
+from lightning_distill.leakage.audit_run import Audit
+from lightning_distill.leakage.baselines import baseline_recipes, check_baselines
+from lightning_distill.leakage.canaries import CanaryKind
 from lightning_distill.leakage.config import Config, check_belongs, check_halves, fitted_to, read_recipe, recipe_of_card
 from lightning_distill.leakage.halves import check_shadows, draw_halves
-from lightning_distill.leakage.limits import not_measured
-from lightning_distill.leakage.measure import Measurer, image_statistics
 from lightning_distill.leakage.members import members_of
-from lightning_distill.leakage.pairs import save_closest_pairs
-from lightning_distill.leakage.recipes import DistillRecipe, MadeSet, Recipe, Variant
-from lightning_distill.leakage.reconstruction import measure_recovery
 from lightning_distill.leakage.result import AuditResult
-from lightning_distill.leakage.score import rows_of_set, rows_of_shadows, save_scores, score_set, score_shadows
-from lightning_distill.leakage.search_copies import copies_of_set, copies_of_shadows
-from lightning_distill.leakage.shadows import GROUP, ShadowMaker, ShadowRun, make_one_by_one, read_made
-from lightning_distill.leakage.table import ShadowTable
-from lightning_distill.leakage.together import can_share, make_together, sets_at_once
+from lightning_distill.leakage.shadows import ShadowMaker
 from lightning_distill.networks import check_network
 from lightning_distill.sets.leakage_record import attach_audit
 from lightning_distill.sets.storage import check_writable, read_set
 from lightning_distill.utils.arguments import check_choices, check_number
-from lightning_distill.utils.atomic_files import write_files_atomically
-from lightning_distill.utils.hardware import machine_description, resolve_device
+from lightning_distill.utils.hardware import resolve_device
 from lightning_distill.utils.progress import ProgressCounter, ProgressReport
-
-#: Files of an audit in its folder.
-RESULT, EMBEDDING, SHADOWS, PICTURE = "audit.json", "embedding.safetensors", "shadows", "closest_pairs.png"
-#: Number of sets that the scores of canaries are relative to.
-CANARY_REFERENCES = 4
 
 
 def audit_set(
@@ -131,7 +109,6 @@ def audit_set(
         >>> result = audit_set(DMDistiller(ipc=1), DigitsDataModule(), steps=100)  # doctest: +SKIP
         >>> result.sentences()  # doctest: +SKIP
     """
-    began = time.perf_counter()
     check_choices(audit_set, {**locals()})
     check_shadows(shadows)
     check_network(network)
@@ -161,136 +138,32 @@ def audit_set(
     check_halves(recipe, members, halves)
     others = baseline_recipes(recipe, names, network=network, protocol=protocol, epsilon=dp_epsilon)
     check_writable(out)
-    folder = Path(out)
-    result = AuditResult(
-        {
-            "recipe_name": recipe.name,
-            "recipe": recipe.describe(),
-            "data": members.spec.name,
-            "source": members.spec.source,
-            "images": len(members),
-            "held_out": len(members.held_labels),
-            "patients": members.num_units if members.has_patients else None,
-            "unit": members.kind,
-            "classes": list(members.spec.balance_groups),
-            "shadows": shadows,
-            "students": students,
-            "queries": queries,
-            "network": network,
-            "protocol": protocol,
-            "seed": seed,
-            "claimed_epsilon": claimed_epsilon,
-            "claimed_delta": claimed_delta,
-            "machine": machine_description(),
-            "versions": {"lightning_distill": __version__, "torch": torch.__version__},
-            "date": datetime.date.today().isoformat(),
-        }
-    )
-    progress = ProgressCounter(on_progress, shadows * (1 + len(others)))
-    progress.start("embedding")
-    embedding = ContrastiveEmbedding.fit_or_load(
-        folder / EMBEDDING, members.images, members.spec, steps=EMBEDDING_STEPS, device=device
-    )
-    measurer = Measurer(
-        members,
-        network=network,
-        protocol=protocol,
-        students=students,
-        queries=queries,
-        embedding=embedding,
-        device=device,
-    )
-    settings: dict[str, object] = {
-        "network": network, "protocol": protocol, "students": students, "queries": queries, "version": 1,
+    asked = {
+        "shadows": shadows, "students": students, "queries": queries, "network": network, "protocol": protocol,
+        "seed": seed, "claimed_epsilon": claimed_epsilon, "claimed_delta": claimed_delta,
     }  # fmt: skip
-    statistics = image_statistics(members)
-    group = GROUP if device == "cuda" else 1
-
-    def measure(one: Recipe) -> ShadowRun:
-        """Make, measure and attack the shadow sets of a recipe, and save the result so far."""
-        shared = together and maker is None and can_share(one, members.spec.multi_label)
-        at_once = group if one.ships_images else 1
-        if shared and isinstance(one, DistillRecipe):
-            at_once = min(GROUP, sets_at_once(one))
-        run = ShadowRun(
-            one,
-            datamodule,
-            halves,
-            folder / SHADOWS / one.name.replace(" ", "_"),
-            measurer,
-            settings,
-            make_together if shared else maker or make_one_by_one,
-            at_once,
-            folder / SHADOWS / one.base.name.replace(" ", "_") if isinstance(one, Variant) else None,
-            public_statistics=shared,
-        )
-        run.run(progress)
-        table = ShadowTable.read([run.path(i) for i in range(shadows)], halves, statistics, of_halves=shared)
-        scores = score_shadows(table)
-        save_scores(folder / f"scores-{one.name.replace(' ', '_')}.npz", scores, halves, members.units)
-        result.rows += rows_of_shadows(one.name, table, scores, members)
-        result.utility[one.name] = float(table.scores.mean()), float(table.scores.std(ddof=1))
-        result.seconds[one.name] = (float(table.seconds[:, 0].mean()), float(table.seconds[:, 1].mean()))
-        if one.ships_images:
-            result.copies[one.name] = copies_of_shadows(run, members, embedding).to_dict()
-        if one is recipe and finished is not None:
-            (measured,) = measurer.measure([MadeSet(finished)], recipe.ships_images)
-            own = score_set(table, measured)
-            flags = np.arange(len(members) + len(members.held_labels))[None] < len(members)
-            units = np.concatenate([members.units, members.num_units + members.held_units])
-            save_scores(folder / "scores-set.npz", own, flags, units)
-            result.rows += rows_of_set(recipe.name, own, members, scores, table)
-            result.copies["set"] = copies_of_set(finished, members, embedding).to_dict()
-            save_closest_pairs(folder / PICTURE, finished, members)
-        save()
-        on_rows(result, one.name)
-        return run
-
-    def save() -> None:
-        result.about["total_seconds"] = round(time.perf_counter() - began, 1)
-        result.not_measured = not_measured(result, members, recovery, canaries, finished is not None)
-        if together and maker is None and can_share(recipe, members.spec.multi_label):
-            result.not_measured.append(
-                "The effect of each half's mean and standard deviation on networks: the shadow sets share those of all "
-                "data, and only the attack on the statistics themselves takes those of each half."
-            )
-        text = json.dumps(result.to_dict(public=False), indent=1)
-        write_files_atomically({folder / RESULT: text.encode()})
-
-    run = measure(recipe)
-    if recipe.ships_images:
-        made = read_made(run.path(0), members.spec, np.flatnonzero(halves[0]))
-        if finished is None:
-            save_closest_pairs(folder / PICTURE, made.data, members)
-        channels = channel_recipes(recipe, made.data)
-        others = [*channels, *others]
-        progress.total += shadows * len(channels)
-    for other in others:
-        measure(other)
-    if recovery and isinstance(recipe, DistillRecipe):
-        progress.start("recovery of the starts")
-        result.recovery = [row.to_dict() for row in measure_recovery(recipe, datamodule)]
+    audit = Audit(
+        recipe,
+        datamodule,
+        members,
+        halves,
+        Path(out),
+        finished=finished,
+        asked=asked,
+        device=device,
+        maker=maker,
+        together=together,
+        recovers=recovery,
+        canaries=canaries,
+        progress=ProgressCounter(on_progress, shadows * (1 + len(others))),
+        on_rows=on_rows,
+    )
+    audit.measure_all(others)
+    if recovery:
+        audit.measure_recovery()
     if canaries:
-        progress.start("canaries")
-        used = range(min(CANARY_REFERENCES, shadows)) if recipe.ships_images else range(0)
-        references = [read_made(run.path(i), members.spec, np.flatnonzero(halves[i])) for i in used]
-        checked = audit_canaries(
-            recipe,
-            datamodule,
-            members,
-            measurer,
-            references=references,
-            kind=canary_kind,
-            count=canaries,
-            claimed=claimed_epsilon,
-            delta=claimed_delta,
-            seed=seed,
-        )
-        values = {name: getattr(checked, name) for name in ("kind", "score", "canaries", "guesses", "correct")}
-        values |= {"epsilon": checked.epsilon, "delta": checked.delta, "claimed": checked.claimed}
-        result.canaries = {**values, "violated": checked.violated, "sentence": checked.sentence()}
-    save()
-    progress.start("done")
+        audit.measure_canaries(canary_kind)
+    result = audit.finish()
     if attach and synthetic_set is not None:
         attach_audit(synthetic_set, result.to_dict(public=True))
     return result

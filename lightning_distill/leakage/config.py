@@ -75,6 +75,11 @@ def read_recipe(
     options = dict(model.get("init_args") or {})
     arguments = signature(method).parameters
     needed = [name for name in method.local_path_args if arguments[name].default is not None]
+    if options.get("latent") not in (None, "untrained"):
+        raise ValueError(
+            "latent is a generator that was trained on all real images: a half would know the other half; audit the "
+            "method with latent=untrained, or without it"
+        )
     if files := [name for name in method.local_path_args if options.get(name)] or needed:
         raise ValueError(
             f"{method.__name__} reads {', '.join(files)}, which were made from all real images: a half would know the "

@@ -38,6 +38,7 @@ def can_share(recipe: Recipe, multi_label: bool = False) -> bool:
     distiller = recipe.build()
     assert isinstance(distiller, DMDistiller)
     plain = distiller.gradient_clip is None and distiller.lr_schedule == "constant"
+    plain = plain and distiller.latent_space is None
     new_networks = distiller.pool_size is None and distiller.bank is None
     return plain and new_networks and distiller.objective == "mean" and "batch" not in distiller.network_name
 

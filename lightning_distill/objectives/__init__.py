@@ -7,16 +7,24 @@ from lightning_distill.objectives.gradient_matching import Distance, gradient_di
 from lightning_distill.objectives.kernel_ridge import ridge_loss, ridge_weights
 from lightning_distill.objectives.moments import moment_distance
 from lightning_distill.objectives.multi_label import label_entropy
+from lightning_distill.objectives.rectified_flow import flow_point, logit_normal_times, rectified_flow_loss
+from lightning_distill.objectives.relativistic import critic_loss, generator_loss, gradient_penalty
 from lightning_distill.objectives.trajectory_matching import trajectory_distance
 
 __all__ = [
     "Distance",
     "characteristic_function_distance",
+    "critic_loss",
+    "flow_point",
     "gaussian_mmd",
+    "generator_loss",
     "gradient_distance",
+    "gradient_penalty",
     "label_entropy",
+    "logit_normal_times",
     "mean_embedding_distance",
     "moment_distance",
+    "rectified_flow_loss",
     "ridge_loss",
     "ridge_weights",
     "trajectory_distance",

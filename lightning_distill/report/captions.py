@@ -104,7 +104,7 @@ def recall_caption(predictions: Predictions) -> Caption:
     text = Markup("Pale dots are students, the bar is their mean with its 95 % interval.")
     if recalls:
         worst = min(recalls, key=lambda name: sum(recalls[name]))
-        value = student_interval(recalls[worst], 0.95 if len(recalls[worst]) > 1 else None)
+        value = student_interval(recalls[worst], 0.95 if len(recalls[worst]) > 1 else None, (0, 1))
         text += Markup(" Lowest: {}, {}.").format(worst, _number(value))
     if undefined := [name for name in predictions.spec.class_names if name not in recalls]:
         text += f" Without recall: {', '.join(undefined)}."

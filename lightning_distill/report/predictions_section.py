@@ -9,6 +9,7 @@ from lightning_distill.evaluation.labels import SOFT, display_name, name_of_file
 from lightning_distill.evaluation.metrics.classification import compute_metrics
 from lightning_distill.evaluation.metrics.intervals import bootstrap_interval, student_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.report.captions import (
     CaptionedFigure,
     confusion_caption,
@@ -58,6 +59,9 @@ def predictions_section(name: str, predictions: Predictions, run: str) -> Predic
         f"{spec.name} ({plain(spec.source)}), {len(predictions.targets):,} images{clusters} of the {predictions.split} "
         f"split; {students} student{'s' * (students != 1)} ({networks}), seeds {seeds}; {run}."
     )
+    if predictions.trained_on:
+        about += f" {predictions.trained_on} of the images are among those that the set was trained on: the scores say "
+        about += "nothing about new images."
     return PredictionsSection(
         trained_on=display_name(name_of_file(name.removesuffix(SOFT)), soft=name.endswith(SOFT)),
         about=redact_paths(about),
@@ -73,7 +77,8 @@ def _headline_table(predictions: Predictions) -> PlainTable:
     scores = [compute_metrics(logits, predictions.targets, predictions.spec) for logits in predictions.logits]
     level = 0.95 if len(scores) > 1 else None
     over_students = {
-        label: student_interval([values[metric] for values in scores], level) for metric, label in HEADLINE.items()
+        label: student_interval([values[metric] for values in scores], level, METRICS[metric].bounds)
+        for metric, label in HEADLINE.items()
     }
     over_images = {HEADLINE[metric]: bootstrap_interval(predictions, metric) for metric in ("acc", "balanced_acc")}
     unit = "over images" if predictions.groups is None else "over groups, such as patients"

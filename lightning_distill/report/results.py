@@ -123,7 +123,8 @@ class Result:
     def measured(self, score: str) -> Estimate | None:
         """Return mean, spread and interval of a score, with the interval of the file if it has one."""
         mean, std, half = (self.number(name) for name in (score, f"{score}_std", f"{score}_ci95_half_width"))
-        return None if math.isnan(mean) else estimate(mean, std, half, self.students)
+        bounds = METRICS[score].bounds if score in METRICS else (-math.inf, math.inf)
+        return None if math.isnan(mean) else estimate(mean, std, half, self.students, bounds)
 
     def over_images(self, score: str) -> Estimate | None:
         """Return the interval over test images or groups of them; ``None`` if the row has none."""

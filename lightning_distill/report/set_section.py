@@ -14,7 +14,7 @@ from lightning_distill.report.guard import gain_facts, gain_mark, resemblance_fa
 from lightning_distill.report.neighbours import NearestImages
 from lightning_distill.report.redact import plain, redact_paths
 from lightning_distill.report.runs import Run
-from lightning_distill.sets.card import privacy_warning
+from lightning_distill.sets.card import current_warning, privacy_warning
 from lightning_distill.sets.image_grid import image_grid
 from lightning_distill.visualization.format import bracket, estimate, spread
 from lightning_distill.visualization.style import Picture, png_picture
@@ -109,7 +109,7 @@ def set_section(run: Run, neighbours: Neighbours | None) -> SetSection:
     assert run.synthetic is not None
     data, spec = run.synthetic, run.synthetic.spec
     counts = torch.bincount(data.labels, minlength=len(spec.balance_groups))
-    warning = str(run.card.get("warning") or f"The card holds no warning. {privacy_warning('unknown')}")
+    warning = str(current_warning(run.card) or f"The card holds no warning. {privacy_warning('unknown')}")
     return SetSection(
         name=run.name,
         warning=redact_paths(warning),
@@ -176,6 +176,7 @@ def _card_score(card: Mapping[str, object]) -> str:
     if not isinstance(val, Mapping) or not all(isinstance(val.get(key), (int, float)) for key in ("acc", "acc_std")):
         return ""
     sizes = [len(val[key]) for key in ("seeds", "architectures") if isinstance(val.get(key), list)]
-    value = estimate(float(val["acc"]), float(val["acc_std"]), math.nan, math.prod(sizes) if len(sizes) == 2 else 0)
+    students = math.prod(sizes) if len(sizes) == 2 else 0
+    value = estimate(float(val["acc"]), float(val["acc_std"]), math.nan, students, (0, 1))
     interval = f" {bracket(value)}" if bracket(value) else ""
     return f"accuracy {spread(value)}{interval} %, {value.n or 'unknown number of'} students; selected on this split"

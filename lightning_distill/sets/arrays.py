@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.schema import check_arrays, check_card
 from lightning_distill.spec import DataSpec
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 Card = dict[str, object]
 Arrays = dict[str, NDArray[np.generic]]
@@ -93,9 +97,31 @@ def digest(arrays: Arrays, card: Card | None = None) -> str:
     sha = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        sha.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        begin_array(sha, name, array.dtype, array.shape)
         sha.update(array.tobytes())
     if card is not None:
-        hashed = {key: value for key, value in card.items() if key != "sha256"}
-        sha.update(json.dumps(json.loads(json.dumps(hashed)), sort_keys=True).encode())
+        add_card(sha, card)
     return sha.hexdigest()
+
+
+def begin_array(sha: Hash, name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
+    """Add name, dtype and shape of an array to a digest; its bytes follow.
+
+    Args:
+        sha: Digest.
+        name: Name of the array.
+        dtype: Dtype of the array.
+        shape: Shape of the array.
+    """
+    sha.update(f"{name} {dtype.str} {shape}\n".encode())
+
+
+def add_card(sha: Hash, card: Card) -> None:
+    """Add a card to a digest, without its entry ``sha256``.
+
+    Args:
+        sha: Digest.
+        card: Card.
+    """
+    hashed = {key: value for key, value in card.items() if key != "sha256"}
+    sha.update(json.dumps(json.loads(json.dumps(hashed)), sort_keys=True).encode())

@@ -8,12 +8,17 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from lightning_distill._version import __version__
-from lightning_distill.sets.storage import Card
+from lightning_distill.sets.arrays import Card
 
 #: Value of the card key ``start`` for real images that were selected and not changed.
 UNCHANGED = "unchanged"
 #: Value of the card key ``start`` for real images that were selected and reduced to sub-images.
 REDUCED = "reduced"
+#: Value of the card key ``start`` for images that a generator drew.
+GENERATED = "generated"
+#: Values of the card key ``start`` for images that were distilled in the latent space of a generator: of one that was
+#: trained on the training images, and of one with random weights.
+LATENT, LATENT_UNTRAINED = "latent", "latent-untrained"
 #: Instructions for further arrays of the file.
 USE = {
     "soft_labels": (
@@ -22,6 +27,10 @@ USE = {
     ),
     "lr": "with SGD at the learned rate lr",
 }
+#: Key of the audit in a card, see `leakage_record`.
+AUDIT = "audit"
+#: Part of the warning that no longer holds once an audit is attached, see `current_warning`.
+NOT_MEASURED = "what they reveal of the training images has not been measured"
 #: Start of the sentence on soft labels in a warning.
 SOFT_LABELS = " The soft labels "
 PACKAGES = ("torch", "lightning", "kornia", "torchmetrics")
@@ -43,7 +52,8 @@ def make_card(
         hyper_parameters: Hyperparameters as plain data.
         scores: Measured scores with the number of students and their seeds.
         init: Initialisation of the images: ``noise``, or `UNCHANGED` or `REDUCED` for real images that were not
-            distilled. Every other value counts as copies of real images.
+            distilled, `GENERATED` for those of a generator, or `LATENT` or `LATENT_UNTRAINED`. Every other value
+            counts as copies of real images.
         step: Number of distillation steps.
         learned: Names of further learned arrays in the file: ``soft_labels``, ``lr``.
         soft_labels: Record of the teachers of soft labels that were not learned, see `evaluation.relabel.relabel`.
@@ -156,18 +166,57 @@ def privacy_warning(init: str) -> str:
         init: Initialisation of the images, see `make_card`.
     """
     if init == "noise":
-        return "The images began as noise; what they reveal of the training images has not been measured."
+        return f"The images began as noise; {NOT_MEASURED}."
     if init in (UNCHANGED, REDUCED):
         kind = "unchanged real images" if init == UNCHANGED else "real images, reduced in size,"
         return (
             f"This file contains {kind} of the training data. Handle it under the same rules as the data it was made "
             "from."
         )
+    if init == LATENT_UNTRAINED:
+        return (
+            "The images began in a generator with random weights, which saw no training image; what the distilled "
+            "images reveal of the training images has not been measured."
+        )
+    if init == LATENT:
+        return (
+            "The images were distilled in a generator that was trained on training images, and may show them; what "
+            "they reveal of the training images has not been measured. Handle this file under the same rules as the "
+            "data it was made from."
+        )
+    if init == GENERATED:
+        return (
+            "The images were drawn by a generator that was trained on the training images, and may show them; what "
+            "they reveal of the training images has not been measured. Handle this file under the same rules as the "
+            "data it was made from."
+        )
     return (
-        "The images began as copies of real training images and may still show them; what they reveal of "
-        "the training images has not been measured. Handle this file under the same rules as the data it was made "
-        "from."
+        f"The images began as copies of real training images and may still show them; {NOT_MEASURED}. Handle this file "
+        "under the same rules as the data it was made from."
     )
+
+
+def is_bound(audit: object) -> bool:
+    """Return whether an entry of a card claims to be an audit of `bind_audit`, and not another maker's text.
+
+    Args:
+        audit: Entry ``audit`` of a card.
+    """
+    return isinstance(audit, Mapping) and bool({"result", "set_sha256", "sha256"} & set(audit))
+
+
+def current_warning(card: Mapping[str, object]) -> str:
+    """Return the warning of a card, which names the audit where there is one; empty for a card without a warning.
+
+    The stored text keeps the state of the export, so that a set made from this one does not claim its audit.
+
+    Args:
+        card: Card of a set.
+    """
+    warning = str(card.get("warning") or "")
+    if not is_bound(card.get(AUDIT)):
+        return warning
+    return warning.replace(NOT_MEASURED, "an audit, attached, measured what they reveal of the training images")
 
 
 def strictest_warning(cards: Sequence[Card]) -> Card:
@@ -175,5 +224,5 @@ def strictest_warning(cards: Sequence[Card]) -> Card:
 
     A card without the key ``start`` counts as copies. The first card wins a tie.
     """
-    rank = {"noise": 0, REDUCED: 2, UNCHANGED: 3}
+    rank = {"noise": 0, LATENT_UNTRAINED: 0, REDUCED: 2, UNCHANGED: 3}
     return max(cards, key=lambda card: rank.get(str(card.get("start")), 1))

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lightning_distill.sets.arrays import set_to_arrays
+from lightning_distill.sets.card import AUDIT
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import digest, read_set, save_set
 
-#: Key of the card.
-AUDIT = "audit"
 #: Version of the record.
 FORMAT = 1
 
@@ -30,15 +29,6 @@ def bind_audit(result: Mapping[str, object], labeled_set: LabeledSet) -> dict[st
     """
     record = {"format": FORMAT, "set_sha256": digest(set_to_arrays(labeled_set)), "result": dict(result)}
     return {**record, "sha256": _hash(record)}
-
-
-def is_bound(audit: object) -> bool:
-    """Return whether an entry of a card claims to be an audit of `bind_audit`, and not text of another maker.
-
-    Args:
-        audit: Entry ``audit`` of a card.
-    """
-    return isinstance(audit, Mapping) and bool({"result", "set_sha256", "sha256"} & set(audit))
 
 
 def read_audit(card: Mapping[str, object], labeled_set: LabeledSet) -> dict[str, object] | None:

@@ -28,6 +28,7 @@ from lightning_distill.sets.formation import NUMPY_DECODER
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.preparation import describe_preparation
 from lightning_distill.sets.schema import check_card
+from lightning_distill.spec import DataSpec
 from lightning_distill.utils.atomic_files import remove_stale_temporaries
 from lightning_distill.utils.atomic_files import write_files_atomically as write_files_atomically
 
@@ -55,13 +56,32 @@ def save_set(folder: str | os.PathLike[str], data: LabeledSet, card: Card) -> Pa
     arrays = set_to_arrays(data)
     if data.formation > 1:
         card = {**card, "formation": data.formation, "decode": NUMPY_DECODER}
-    augmentation = describe(data.spec.augmentation, data.spec.shape[0])
-    card = {**card, "format": FORMAT, "data": data.spec.to_dict(), "augmentation": augmentation}
-    card["preparation"] = describe_preparation(data.spec)
+    card = complete_card(card, data.spec)
     card["sha256"] = digest(arrays, card)
-    text = json.dumps(card, indent=2, ensure_ascii=False)
+    text = card_text(card)
     write_files_atomically({folder / SET: save(arrays, metadata={"card": text}), folder / CARD: text.encode()})
     return folder / SET
+
+
+def complete_card(card: Card, spec: DataSpec) -> Card:
+    """Return a card with the entries that every set file has: format, specification, augmentation and preparation.
+
+    Args:
+        card: JSON-compatible card.
+        spec: Specification of the set.
+    """
+    augmentation = describe(spec.augmentation, spec.shape[0])
+    card = {**card, "format": FORMAT, "data": spec.to_dict(), "augmentation": augmentation}
+    return {**card, "preparation": describe_preparation(spec)}
+
+
+def card_text(card: Card) -> str:
+    """Return a card as it is written.
+
+    Args:
+        card: JSON-compatible card.
+    """
+    return json.dumps(card, indent=2, ensure_ascii=False)
 
 
 def read_set(path: str | os.PathLike[str]) -> tuple[LabeledSet, Card]:

@@ -34,6 +34,8 @@ class SyntheticSet(nn.Module):
         counts: Number of sub-images per group: f * f for each stored image.
         soft_label_logits: Parameter ``(N * f * f, K)`` float32 with logits of learned soft labels of the sub-images, or
             None.
+        latents: Buffer ``(N, F, h, w)`` float32 with the features that a generator makes the images of, or None where
+            pixels are learned.
         lr: Scalar parameter with the learned learning rate of a student, or None.
         init: Initialisation of the images where it is known, see `from_real_data`.
 
@@ -49,6 +51,7 @@ class SyntheticSet(nn.Module):
     labels: Tensor
     soft_label_logits: nn.Parameter | None
     lr: nn.Parameter | None
+    latents: Tensor | None
 
     def __init__(self, labels: Tensor, spec: DataSpec, formation: int = 1) -> None:
         super().__init__()
@@ -58,6 +61,7 @@ class SyntheticSet(nn.Module):
         self.register_buffer("labels", labels)
         self.register_parameter("soft_label_logits", None)
         self.register_parameter("lr", None)
+        self.register_buffer("latents", None)
         stored = torch.bincount(labels, minlength=len(spec.balance_groups)).tolist()
         self.counts: list[int] = [formation**2 * count for count in stored]
         self._stored_ends = np.cumsum([0, *stored]).tolist()
@@ -90,6 +94,11 @@ class SyntheticSet(nn.Module):
         """Sub-images of one class, ``(counts[label], C, H, W)``; gradients reach the parameter."""
         return decode(self.images[self._stored_ends[label] : self._stored_ends[label + 1]], self.formation)
 
+    @property
+    def learned(self) -> Tensor:
+        """Tensor that the steps of a distillation change: the images, or the features they are made of."""
+        return self.images if self.latents is None else self.latents
+
     def targets(self) -> Tensor:
         """Training targets of the sub-images: those of `DataSpec.targets`, or learned probabilities."""
         if self.soft_label_logits is None:
@@ -114,6 +123,8 @@ class SyntheticSet(nn.Module):
     def empty_like_state(cls, state: Mapping[str, Tensor], spec: DataSpec, formation: int = 1) -> SyntheticSet:
         """Create a set with the shapes of a ``state_dict`` to load it into."""
         room = cls(state["labels"].cpu(), spec, formation)
+        if "latents" in state:
+            room.latents = torch.zeros_like(state["latents"], device="cpu")
         return room.add_learnables(state.get("soft_label_logits"), 0.0 if "lr" in state else None)
 
     def exported_images(self) -> Tensor:

@@ -138,7 +138,7 @@ def calibration_error(predictions: Predictions) -> Estimate:
     """Compute the expected calibration error of each student (torchmetrics), and its mean over students."""
     spec, targets = predictions.spec, predictions.targets
     errors = [calibration_scores(logits, targets, spec)["ece"] for logits in predictions.logits]
-    return student_interval(errors, 0.95 if len(errors) > 1 else None)
+    return student_interval(errors, 0.95 if len(errors) > 1 else None, (0, 1))
 
 
 def reliability_figure(predictions: Predictions) -> Figure:
@@ -183,7 +183,7 @@ def recall_figure(predictions: Predictions) -> Figure:
         values = recalls[name]
         axis.plot([100 * value for value in values], [row] * len(values), "o", color=BLUE, alpha=0.4, markersize=4,
                   markeredgewidth=0)  # fmt: skip
-        known = student_interval(values, 0.95 if len(values) > 1 else None)
+        known = student_interval(values, 0.95 if len(values) > 1 else None, (0, 1))
         half = None if math.isnan(known.low) else [[100 * (known.mean - known.low)], [100 * (known.high - known.mean)]]
         axis.errorbar([100 * known.mean], [row], xerr=half, color=INK, marker="|", markersize=9, elinewidth=1.2,
                       capsize=2.5)  # fmt: skip

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 
 from lightning_distill.evaluation.metrics.intervals import Estimate
-from lightning_distill.utils.statistics import t_half_width
+from lightning_distill.utils.statistics import MIN_VALUES, t_interval
 
 #: Note beside a mean over several students without a standard deviation.
 NO_SPREAD = "no spread given"
 
 
-def estimate(mean: float, std: float, half: float, students: int) -> Estimate:
+def estimate(
+    mean: float, std: float, half: float, students: int, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
     """Create an estimate from a CSV row.
 
     Args:
@@ -19,9 +21,10 @@ def estimate(mean: float, std: float, half: float, students: int) -> Estimate:
         std: Standard deviation over students; NaN if unknown.
         half: Half the width of the interval; NaN to compute it from ``std``.
         students: Number of students.
+        bounds: Smallest and largest possible value of the metric.
     """
-    half = t_half_width(std, students) if math.isnan(half) else half
-    return Estimate(mean, std, mean - half, mean + half, 0.95, students, "students")
+    low, high = t_interval(mean, std, students, bounds=bounds, half=half)
+    return Estimate(mean, std, low, high, 0.95, students, "students")
 
 
 def spread(value: Estimate, scale: float = 100.0, decimals: int = 1) -> str:
@@ -40,7 +43,13 @@ def spread(value: Estimate, scale: float = 100.0, decimals: int = 1) -> str:
 
 
 def bracket(value: Estimate, scale: float = 100.0, decimals: int = 1) -> str:
-    """Format an interval such as ``[82.8, 85.8]``; empty without an interval."""
+    """Format an interval such as ``[82.8, 85.8]``; empty without an interval, with the reason for two students.
+
+    Example:
+        >>> bracket(estimate(0.843, 0.012, float("nan"), 2))
+        '(too few students)'
+    """
     if math.isnan(value.low):
-        return ""
+        few = 1 < value.n < MIN_VALUES and value.unit == "students" and not math.isnan(value.std)
+        return "(too few students)" if few else ""
     return f"[{scale * value.low:.{decimals}f}, {scale * value.high:.{decimals}f}]"

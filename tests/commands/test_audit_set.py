@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lightning_distill.cli import main
 from lightning_distill.commands.audit_set import print_result
-from lightning_distill.leakage import audit, audit_set, read_audit, shadows
+from lightning_distill.leakage import audit_run, audit_set, read_audit, shadows
 from lightning_distill.sets.storage import read_set
 
 CONFIG = """
@@ -28,7 +28,7 @@ SMALL = ["--shadows", "8", "--network", "convnet_w16", "--protocol", "tiny", "--
 
 
 def test_a_configuration_is_audited_with_its_set_card_and_sheet(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(audit, "EMBEDDING_STEPS", 2)
+    monkeypatch.setattr(audit_run, "EMBEDDING_STEPS", 2)
     config = tmp_path / "fit.yaml"
     config.write_text(CONFIG)
     export = ["--trainer.callbacks+=SyntheticSetExport", f"--trainer.callbacks.dirpath={tmp_path / 'run'}"]
@@ -76,7 +76,7 @@ def last_line(capsys):
 
 def test_a_set_of_another_configuration_and_a_folder_of_another_audit_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(audit, "EMBEDDING_STEPS", 2)
+    monkeypatch.setattr(audit_run, "EMBEDDING_STEPS", 2)
     (tmp_path / "one.yaml").write_text(CONFIG)
     (tmp_path / "two.yaml").write_text(CONFIG.replace("ipc: 1", "ipc: 2"))
     export = ["--trainer.callbacks+=SyntheticSetExport", "--trainer.callbacks.dirpath=run"]
@@ -110,7 +110,7 @@ def test_a_class_that_a_half_lacks_is_named_before_work(tmp_path, monkeypatch, c
 
 
 def test_an_interrupted_command_ends_with_130_and_goes_on(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(audit, "EMBEDDING_STEPS", 2)
+    monkeypatch.setattr(audit_run, "EMBEDDING_STEPS", 2)
     write, written = shadows.ShadowRun._write, []
 
     def interrupted(self, shadow, *rest):
@@ -132,7 +132,7 @@ def test_an_interrupted_command_ends_with_130_and_goes_on(tmp_path, monkeypatch,
 
 
 def test_every_cell_stands_under_its_column(tmp_path, make_data, monkeypatch):
-    monkeypatch.setattr(audit, "EMBEDDING_STEPS", 2)
+    monkeypatch.setattr(audit_run, "EMBEDDING_STEPS", 2)
     options = {"network": "convnet_w16", "protocol": "tiny", "queries": 1, "accelerator": "cpu"}
     result = audit_set(
         "random", make_data(2, size=12), ipc=1, shadows=8, baselines=[], out=tmp_path / "audit", **options

@@ -50,3 +50,14 @@ def test_a_wheel_holds_all_configurations_and_sweeps_and_no_data(tmp_path, monke
     assert "lightning_distill/sweeps/dm.yaml" in names
     assert "lightning_distill/py.typed" in names
     assert not [name for name in names if name.endswith((".npz", ".ckpt", ".csv", ".png")) or name.startswith("tests")]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("twine") is None, reason="twine is not installed")
+def test_the_index_would_take_wheel_and_sources(tmp_path):
+    from hatchling.builders.sdist import SdistBuilder
+    from hatchling.builders.wheel import WheelBuilder
+    from twine.commands.check import check
+
+    (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    (sources,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    assert not check([str(wheel), str(sources)], strict=True), "the description does not render, or metadata is missing"

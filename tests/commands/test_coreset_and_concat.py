@@ -273,7 +273,5 @@ def test_every_new_command_has_help_and_is_listed(capsys):
     shown = capsys.readouterr().out
     for command in ("coreset", "concat", "mix"):
         assert f"\n  {command} " in shown
-        with pytest.raises(SystemExit) as done:
-            main([command, "--help"])
-        assert done.value.code == 0
+        main([command, "--help"])
         assert "--out" in capsys.readouterr().out

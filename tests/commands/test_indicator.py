@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import runpy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from indicator.test_study import cloud
 
 from lightning_distill import ArrayDataModule
 from lightning_distill.cli import main
-from lightning_distill.commands.indicator import indicator
+from lightning_distill.commands.indicator import indicator, verdict
 from lightning_distill.indicator import fit_study, read_study
 
 SMALL = {"students": 2, "protocol": "tiny", "network": "convnet_w16", "accelerator": "cpu"}
@@ -66,8 +67,8 @@ def test_random_subsets_are_scored_as_evaluate_scores_them(make_data):
     from lightning_distill.commands.evaluate import evaluate
 
     data = make_data(3)
-    (indicator_row, *_) = indicator(data, 2, **SMALL)
-    options = {"students": 2, "protocol": "tiny", "architectures": ["convnet_w16"], "accelerator": "cpu"}
+    (indicator_row, *_) = indicator(data, 2, **{**SMALL, "students": 3})
+    options = {"students": 3, "protocol": "tiny", "architectures": ["convnet_w16"], "accelerator": "cpu"}
     (evaluate_row,) = evaluate(data=data, baselines=["random"], ipc=2, split="val", **options)
     for ending in ("acc", "acc_std", "acc_ci95_half_width", "balanced_acc"):
         assert getattr(indicator_row, f"random_{ending}") == getattr(evaluate_row, ending)
@@ -99,6 +100,26 @@ def test_what_lies_inside_of_the_study_is_not_warned_of(make_data, tmp_path, cap
     assert "Warning: ipc 11 is outside of the range of the study for DMDistiller" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outside", "said"),
+    [
+        (0.72, 0.88, "", "a distilled set is expected to beat random images: DM is predicted at 80 % (72 to 88)"),
+        (0.62, 0.88, "", "too close to tell: DM is predicted at 80 % (62 to 88)"),
+        (0.40, 0.60, "", "no distilled set is expected to beat random images: DM is predicted at 80 % (40 to 60)"),
+        (0.72, 0.88, "ipc 10", "no prediction, the data are outside of the study"),
+    ],
+)
+def test_the_first_line_is_the_verdict(low, high, outside, said, make_data, tmp_path, capsys):
+    (row,) = indicator(make_data(3), 10, **SMALL)[:1]
+    shown = capsys.readouterr().out.splitlines()
+    assert next(line for line in shown if "per class" in line).startswith("blobs, 10 per class: ")
+    values = {"method": "DM", "random_acc": 0.7, "predicted_acc": 0.8, "low": low, "high": high, "outside": outside}
+    weaker = {**values, "method": "DC", "predicted_acc": 0.1}
+    sentence = verdict([replace(row, **weaker), replace(row, **values)])
+    assert sentence.startswith(f"blobs, 10 per class: {said}")
+    assert sentence.endswith("random images reach 70 %")
 
 
 @pytest.mark.parametrize(

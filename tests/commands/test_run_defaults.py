@@ -8,6 +8,8 @@ import pytest
 import torch
 import yaml
 
+from lightning_distill import DMDistiller, StudentEvaluation
+from lightning_distill.callbacks import ValidationBudget
 from lightning_distill.cli import main
 from lightning_distill.sets.storage import read_set
 
@@ -38,7 +40,13 @@ def test_the_most_natural_fit_leaves_set_checkpoint_score_and_says_where(tmp_pat
     assert "score it on the test split with lightning-distill evaluate --set runs/digits_dm/best" in caplog.text
     saved = yaml.safe_load(next(run.rglob("config.yaml")).read_text())
     callbacks = {each["class_path"].rpartition(".")[2]: each["init_args"] for each in saved["trainer"]["callbacks"]}
-    assert list(callbacks) == ["StudentEvaluation", "SyntheticSetExport", "DistillCheckpoint", "StepProgress"]
+    assert list(callbacks) == [
+        "StudentEvaluation",
+        "SyntheticSetExport",
+        "DistillCheckpoint",
+        "StepProgress",
+        "ValidationBudget",
+    ]
     assert callbacks["StudentEvaluation"]["students"] == 2
     assert callbacks["StudentEvaluation"]["architectures"] == ["convnet_w16"]
 
@@ -54,7 +62,7 @@ def test_options_change_the_callbacks_of_a_configuration_and_add_none_twice(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "here"]
     saved = yaml.safe_load(next((tmp_path / "here").rglob("config.yaml")).read_text())["trainer"]["callbacks"]
     names = [each["class_path"].rpartition(".")[2] for each in saved]
-    assert names == ["StudentEvaluation", "SyntheticSetExport", "DistillCheckpoint", "StepProgress"]
+    assert names == ["StudentEvaluation", "SyntheticSetExport", "DistillCheckpoint", "StepProgress", "ValidationBudget"]
     assert saved[0]["init_args"]["architectures"] == ["mlp"]
     assert saved[0]["init_args"]["students"] == 2
     assert saved[1]["init_args"]["dirpath"] == "here"
@@ -112,9 +120,41 @@ def test_out_belongs_to_fit(tmp_path, capsys):
 
 
 def test_help_of_fit_begins_with_what_matters(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["fit", "--help"])
-    assert stop.value.code == 0
+    main(["fit", "--help"])
     beginning = capsys.readouterr().out[:1500]
     for option in ("--model dm", "--data FolderDataModule", "--out runs/NAME", "--students 3"):
         assert option in beginning
+
+
+def validations(text):
+    """Return the messages of the budget of validations, and the number of validations that were logged."""
+    return [line for line in text.splitlines() if "students are trained and scored" in line], text.count("val/acc 0")
+
+
+def test_validations_take_a_share_of_the_work(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    words = [*FIT, *SMALL, "--trainer.logger=false", "--trainer.max_steps=5"]
+    main([*words, "--out=runs/a"])
+    (said,), count = validations(caplog.text)
+    assert "scored once, at the end: each time costs" in said
+    assert count == 1
+    caplog.clear()
+    main([*words, "--out=runs/b", "--data.steps_per_epoch=1"])
+    assert validations(caplog.text) == ([], 5)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(100.0, 4), (2.0, 2), (1.0, 1), (0.01, 1)])
+def test_the_number_of_validations_follows_the_share(share, expected, make_data, make_trainer):
+    """Work: 4 steps of 2 x 8 real images and 3 passes of 2 synthetic ones: 88. Students: 1 x 11 epochs x 3 x 2: 66."""
+    evaluation = StudentEvaluation("tiny", 1, architectures=["mlp"], random_baseline=False)
+    seen = []
+    evaluation.on_validation_start = lambda trainer, module: seen.append(trainer.global_step)
+    trainer = make_trainer(max_steps=4, callbacks=[evaluation, ValidationBudget(share)], limit_val_batches=1)
+    trainer.fit(DMDistiller(ipc=1, network="convnet_w16", formation=1), make_data(steps_per_epoch=1))
+    assert len([step for step in seen if step]) == expected
+    assert seen[-1] == 4
+
+
+def test_a_share_is_above_zero():
+    with pytest.raises(ValueError, match="share=0; it must be above 0"):
+        ValidationBudget(0)

@@ -35,6 +35,7 @@ for name, (method, network, options) in json.loads(sys.argv[3]).items():
 """
 CASES = {
     "dm": ("DMDistiller", "convnet_w16", {}),
+    "dm_latent": ("DMDistiller", "convnet_w16", {"latent": "untrained"}),
     "dm_batch_norm": ("DMDistiller", "convnet_batch", {}),
     "dm_pool": ("DMDistiller", "convnet_w16", {"pool": 2, "pool_images": "all"}),
     "dc": ("DCDistiller", "convnet_w16", {"outer_loop": 2, "inner_loop": 2}),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+from lightning.pytorch.demos.boring_classes import BoringModel
 
-from lightning_distill import ArrayDataModule, DMDistiller, SyntheticSetExport, evaluate
+from lightning_distill import ArrayDataModule, DMDistiller, StudentEvaluation, SyntheticSetExport, evaluate
 from lightning_distill.cli import main
+from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.mixing.measure import measure_mixtures
 from lightning_distill.evaluation.overlap import check_overlap
 from lightning_distill.sets.storage import read_set
@@ -113,3 +116,47 @@ def test_the_shell_refuses_with_status_2(trained, make_data, tmp_path, monkeypat
     assert "24 of the 24 test images" in message
     assert "--on_overlap warn" in message
     main([*words, "--on_overlap=warn"])
+
+
+def test_compare_and_report_warn_of_scores_on_training_images(trained, make_data, tmp_path, monkeypatch, capsys):
+    path, (images, labels) = trained
+    monkeypatch.chdir(tmp_path)
+    splits = {f"{split}_{kind}": value for split in ("val", "test")
+              for kind, value in (("images", images[:, 0]), ("labels", labels[:, None]))}  # fmt: skip
+    other = np.random.default_rng(0).integers(0, 255, images[:, 0].shape, np.uint8)
+    np.savez("x.npz", train_images=other, train_labels=labels[:, None], **splits)
+    main([
+        "evaluate", f"--set={path}", "--data=NpzDataModule", "--data.path=x.npz", "--protocol=tiny", "--students=2",
+        "--architectures=[convnet_w16]", "--baselines=[random]", "--on_overlap=warn", "--predictions=run/predictions",
+    ])  # fmt: skip
+    random, distilled = "run/predictions/random.safetensors", "run/predictions/DMDistiller.safetensors"
+    assert (Predictions.read(random).trained_on, Predictions.read(distilled).trained_on) == (0, 24)
+    capsys.readouterr()
+    main(["compare", random, distilled, "--resamples=20"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "DMDistiller was trained on 24 of the 24 images: its scores say nothing about new images" in said
+    assert "random was trained" not in said
+    main(["report", "run", "--out=r.html"])
+    page = Path("r.html").read_text()
+    assert page.count("24 of the images are among those that the set was trained on") == 1
+
+
+class Idle(BoringModel):
+    """A module that does nothing with its batches."""
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    test_step = validation_step
+
+
+def test_a_given_set_is_compared_with_the_scored_images(trained, make_data, make_trainer, tmp_path):
+    path, (images, _) = trained
+    data = with_test_images(make_data, images)
+    callback = StudentEvaluation("tiny", 2, architectures=["convnet_w16"], synthetic_set=path, random_baseline=False)
+    trainer = make_trainer(max_steps=1, callbacks=[callback])
+    with pytest.warns(UserWarning, match=OVERLAP + ": the scores say nothing about new images"):
+        trainer.test(Idle(), data)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*are among the")
+        trainer.validate(Idle(), data)

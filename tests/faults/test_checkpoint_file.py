@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_distill.distillers.checkpoint_io import VerifiedCheckpointIO
+from lightning_distill.checkpoints.verified_io import VerifiedCheckpointIO
 from lightning_distill.utils.atomic_files import temporary_beside, write_files_atomically
 from lightning_distill.utils.checkpoint_file import DamagedCheckpointError, verify, with_digest
 

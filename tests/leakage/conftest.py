@@ -33,7 +33,7 @@ def make_clinic():
 @pytest.fixture
 def quick_audit(monkeypatch):
     """Options of a fast audit."""
-    from lightning_distill.leakage import audit
+    from lightning_distill.leakage import audit_run
 
-    monkeypatch.setattr(audit, "EMBEDDING_STEPS", 2)
+    monkeypatch.setattr(audit_run, "EMBEDDING_STEPS", 2)
     return {"network": "convnet_w16", "protocol": "tiny", "shadows": 8, "queries": 1, "accelerator": "cpu"}

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from lightning_distill import DigitsDataModule, DMDistiller, KRRDistiller, MTTDistiller, audit_set
-from lightning_distill.leakage.audit import PICTURE, RESULT
+from lightning_distill.leakage.audit_run import PICTURE, RESULT
 from lightning_distill.leakage.halves import draw_halves
 from lightning_distill.leakage.measure import Measurer, image_statistics
 from lightning_distill.leakage.members import members_of

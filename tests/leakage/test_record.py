@@ -17,7 +17,7 @@ from lightning_distill.report.exposed_pairs import pair_picture
 from lightning_distill.report.leakage_section import leakage_section
 from lightning_distill.report.page import page
 from lightning_distill.report.runs import read_run
-from lightning_distill.sets.card import make_card
+from lightning_distill.sets.card import NOT_MEASURED, current_warning, make_card, privacy_warning
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import read_set, save_set
 from lightning_distill.spec import DataSpec
@@ -192,3 +192,18 @@ def test_a_column_of_pairs_shows_both_images_and_its_caption():
     upper, lower = torch.zeros(2, 1, 8, 8), torch.full((2, 1, 8, 8), 255.0)
     picture = np.asarray(pair_picture(upper, lower, spec, ("a", "b"), ["0.10", "0.20"]))
     assert (picture == 0).all(2).sum() == 2 * 88 * 88, "two black images of 88 pixels, and the ink is no black"
+
+
+def test_the_warning_of_an_audited_set_names_its_audit(audited):
+    path = audited[0]
+    data, card = read_set(path)
+    save_set(path, data, {"warning": privacy_warning("herding")})
+    _, before = read_set(path)
+    assert NOT_MEASURED in current_warning(before)
+    attach_audit(path, {"about": {}})
+    _, card = read_set(path)
+    assert card["warning"] == before["warning"], "a set that is made from this one does not claim its audit"
+    assert "an audit, attached, measured what they reveal" in current_warning(card)
+    assert "has not been measured" not in current_warning(card)
+    assert "under the same rules as the data" in current_warning(card)
+    assert NOT_MEASURED in current_warning({**card, "audit": "looked at by hand"})

@@ -31,7 +31,7 @@ def write(path, rows):
     return path
 
 
-@pytest.mark.parametrize("students", [2, 3, 5, 20])
+@pytest.mark.parametrize("students", [3, 5, 20])
 def test_the_interval_is_students_t(students):
     values = np.random.default_rng(students).random(students)
     low, high = stats.t.interval(0.95, students - 1, values.mean(), stats.sem(values))

@@ -313,8 +313,11 @@ def test_gain_is_paired_over_students():
     assert "by +0.7 points at ratio 0.1 (paired over 3 students, 95 % interval -3.1 to 4.5): too close" in summarize(
         change, 500, 20, 0.1
     )
-    assert "it harms" in summarize(paired_gain(Scores([{"acc": 0.1}, {"acc": 0.2}], [0, 1], ["a"] * 2), Scores(
-        [{"acc": 0.5}, {"acc": 0.6}], [0, 1], ["a"] * 2)), 500, 20, 1)  # fmt: skip
+    better, worse = ([{"acc": value + start} for value in (0.1, 0.2, 0.3)] for start in (0.4, 0.0))
+    for count, verdict in ((3, "it harms"), (2, "(paired over 2 students, no interval): too few students to tell")):
+        seeds, names = list(range(count)), ["a"] * count
+        change = paired_gain(Scores(worse[:count], seeds, names), Scores(better[:count], seeds, names))
+        assert summarize(change, 500, 20, 1).endswith(verdict)
     with pytest.raises(ValueError, match="only equal seeds can be paired"):
         paired_gain(with_set, replace(without, seeds=[1, 2, 3]))
     with pytest.raises(ValueError, match="an interval needs at least 2"):

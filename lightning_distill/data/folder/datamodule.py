@@ -16,13 +16,15 @@ from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import SPLITS, OnOverlap
 from lightning_distill.data.checks.splits import RawSplits, Split
 from lightning_distill.data.folder.arguments import check_choices, check_fractions, flatten_options
+from lightning_distill.data.folder.column_names import Columns
 from lightning_distill.data.folder.decode import DecodedFolder, DecodeOptions, OnError, decode
 from lightning_distill.data.folder.index import Entry
 from lightning_distill.data.folder.labels import number_labels, number_patients, order_classes
+from lightning_distill.data.folder.layout import only_table
 from lightning_distill.data.folder.listing import Listing, describe_source
 from lightning_distill.data.folder.partition import MadeTestSplit
 from lightning_distill.data.folder.resize import Color
-from lightning_distill.data.folder.table import Columns
+from lightning_distill.data.image_size import ImageSize, square_side
 from lightning_distill.data.readers import ReadOptions
 from lightning_distill.data.readers.windows import parse_windows
 from lightning_distill.data.scored_images import ScoredImages
@@ -49,7 +51,8 @@ class FolderDataModule(ArrayDataModule):
         `-- test
 
     Alternatively a CSV table has a row for each file: ``path`` (below root), ``label`` (``a|b`` for several labels; an
-    empty cell or ``No Finding`` then means none) and optionally ``patient`` and ``split`` (train, val or test).
+    empty cell or ``No Finding`` then means none) and optionally ``patient`` and ``split`` (train, val or test). Usual
+    names such as ``file``, ``diagnosis`` and ``patient_id`` are recognised and logged.
     Without a val split, ``val_fraction`` of train becomes the validation split; without a test split, ``test_fraction``
     of train becomes the test split.
 
@@ -64,8 +67,10 @@ class FolderDataModule(ArrayDataModule):
 
     Args:
         root: Path of the folder.
-        table: Path of a CSV table in UTF-8, relative to the working directory or to root. ``None`` uses class folders.
-        size: Height and width in pixels that all images are resized to. ``None`` requires images of equal size.
+        table: Path of a CSV table in UTF-8, relative to the working directory or to root. ``None`` uses class folders,
+            or the one table beside images that lie together.
+        size: Height and width in pixels that all images are resized to: ``64`` or ``(64, 64)``. ``None`` requires
+            images of equal size.
         fit: Method that makes an image square: ``stretch`` changes the proportions, ``crop`` cuts out the central
             square, ``pad`` adds a black border.
         color: Colour conversion of all files: ``grey``, ``rgb``, or ``keep``, which requires files of one kind.
@@ -122,7 +127,7 @@ class FolderDataModule(ArrayDataModule):
         root: str | os.PathLike[str],
         *,
         table: str | os.PathLike[str] | None = None,
-        size: int | None = None,
+        size: ImageSize | None = None,
         fit: Fit = "stretch",
         color: Color = "keep",
         pattern: str | None = None,
@@ -172,7 +177,8 @@ class FolderDataModule(ArrayDataModule):
         check_fractions(val_fraction, test_fraction)
         if groups not in (None, "dicom"):
             raise ValueError(f"unknown groups={groups!r}; use dicom, or a patient column in the table")
-        if size is not None and size < 1:
+        side = None if size is None else square_side(size)
+        if side is not None and side < 1:
             raise ValueError(f"size={size}; it must be at least 1")
         if multi_label is not None and table is None:
             raise ValueError(f"multi_label={multi_label} needs a table; class folders give one label per file")
@@ -180,17 +186,20 @@ class FolderDataModule(ArrayDataModule):
             raise ValueError("read.frames='mask' needs a table with the mask of each volume; give table")
         if pattern is not None and table is not None:
             raise ValueError(f"pattern={pattern!r} is for class folders, and table names its files; remove one of them")
+        if table is None and pattern is None:
+            table = only_table(Path(root))
         self.modality, self.pattern = modality, pattern
         self.root, self.table = Path(root), None if table is None else Path(table)
         self.cache = None if cache is None else Path(cache)
         if self.cache is not None and self.cache.resolve().is_relative_to(self.root.resolve()):
             raise ValueError("cache is inside root and would be read as a class; choose a folder outside root")
-        self.options = DecodeOptions(read, size, fit, color, mixed_photometric, on_error, groups == "dicom")
+        self.options = DecodeOptions(read, side, fit, color, mixed_photometric, on_error, groups == "dicom")
         self.columns, self.multi_label, self.test_fraction = columns, multi_label, test_fraction
         self._source, self._class_order, self._scale = source, class_names, ""
         self._require_train = True
         masks, dicom = read.frames == "mask", groups == "dicom"
         self._listing = Listing(self.root, self.table, pattern, columns, multi_label, masks, dicom)
+        self._listed: dict[bool, list[Entry]] = {}
         #: Paths below root of damaged files that were left out.
         self.skipped: list[str] = []
 
@@ -293,7 +302,9 @@ class FolderDataModule(ArrayDataModule):
         return replace(spec, min_value=0.0, max_value=1.0, intensity_scale=self._scale)
 
     def _entries(self) -> list[Entry]:
-        return self._listing.entries(self._require_train)
+        if self._require_train not in self._listed:
+            self._listed[self._require_train] = self._listing.entries(self._require_train)
+        return self._listed[self._require_train]
 
     def _decode(self, entries: list[Entry]) -> DecodedFolder:
         paths, masks = [entry.path for entry in entries], [entry.mask for entry in entries]

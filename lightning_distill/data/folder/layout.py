@@ -69,6 +69,23 @@ def find_tables(root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in tables if not hidden(path.name)]
 
 
+def only_table(root: Path) -> Path | None:
+    """Return the one table of a folder whose images lie together, in it or in one folder below; else ``None``.
+
+    Args:
+        root: Folder of the data set.
+    """
+    try:
+        inner = subfolders(root)
+        place = inner[0] if len(inner) == 1 and not _has_images(root) else root
+        if not _has_images(place) or any(_has_images(folder) for folder in subfolders(place)):
+            return None
+        tables = [path for path in sorted(root.iterdir()) if path.suffix.lower() in (".csv", ".tsv")]
+    except OSError:  # no such folder, or no permission: reading it says so
+        return None
+    return tables[0] if len(tables) == 1 and not hidden(tables[0].name) else None
+
+
 def _visible(folder: Path) -> list[Path]:
     """Return the folders in a folder without those of masks, unless all are."""
     folders = subfolders(folder)

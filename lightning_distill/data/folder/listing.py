@@ -7,10 +7,11 @@ from pathlib import Path
 
 from lightning_distill.data.checks.groups import SPLITS
 from lightning_distill.data.folder.class_folders import list_folders
+from lightning_distill.data.folder.column_names import Columns
 from lightning_distill.data.folder.files import relative_permission_errors
 from lightning_distill.data.folder.index import Entry, shorten_list
 from lightning_distill.data.folder.layout import find_tables
-from lightning_distill.data.folder.table import Columns, list_table
+from lightning_distill.data.folder.table import list_table
 from lightning_distill.data.readers import is_volume
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_distill.data.checks.groups import SPLITS
+from lightning_distill.data.folder.column_names import Columns, recognise_columns
 from lightning_distill.data.folder.files import check_root, is_file, list_files
 from lightning_distill.data.folder.index import SPLIT_NAMES, Entry, shorten_list
 from lightning_distill.data.folder.names import words
@@ -19,39 +21,6 @@ from lightning_distill.data.folder.resolve import find_named_files
 
 #: Cells of multi-label data that mean no label, in lower case.
 NO_FINDING = ("", "no finding")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Column names of a table.
-
-    Args:
-        path: Column of the paths below root.
-        label: Column of the labels; a cell ``a|b`` has several labels. Several column names joined by ``|`` are 0/1
-            columns, one per label.
-        patient: Column of the patients; the column is optional.
-        split: Column of the splits (train, val or test); the column is optional.
-        mask: Column of the paths of mask volumes below root, read with ``frames="mask"`` only.
-        uncertain: Replacement of cells -1 in 0/1 columns: 0 or 1. ``None`` refuses them.
-
-    Raises:
-        ValueError: ``uncertain`` is neither 0 nor 1.
-
-    Example:
-        >>> Columns(path="Image Index", label="Finding Labels").patient
-        'patient'
-    """
-
-    path: str = "path"
-    label: str = "label"
-    patient: str = "patient"
-    split: str = "split"
-    mask: str = "mask"
-    uncertain: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.uncertain not in (None, 0, 1):
-            raise ValueError(f"uncertain={self.uncertain}; it must be 0 or 1")
 
 
 def list_table(
@@ -75,9 +44,8 @@ def list_table(
             or duplicated, a row has no label or patient, or a split is unknown.
     """
     check_root(root)
-    rows = [
-        (line, _one_label(row, columns, f"{table.name}, line {line}")) for line, row in _rows(table, columns, masks)
-    ]
+    columns, read = _read(table, columns, masks)
+    rows = [(line, _one_label(row, columns, f"{table.name}, line {line}")) for line, row in read]
     if not rows:
         raise ValueError(f"{table.name} has no rows below its header; add one row per file")
     if multi_label is None:
@@ -149,8 +117,8 @@ def _one_label(row: dict[str, str], columns: Columns, at: str) -> dict[str, str]
     return row | {columns.label: "|".join(labels)}
 
 
-def _rows(table: Path, columns: Columns, masks: bool) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line numbers and stripped cells of the used columns."""
+def _read(table: Path, columns: Columns, masks: bool) -> tuple[Columns, list[tuple[int, dict[str, str]]]]:
+    """Return the names of the columns, and line numbers and stripped cells of the used ones."""
     if not table.is_file():
         raise FileNotFoundError(f"there is no table {table.name}; correct table, or remove it to use class folders")
     try:
@@ -159,22 +127,29 @@ def _rows(table: Path, columns: Columns, masks: bool) -> Iterator[tuple[int, dic
             delimiter = max(",;\t", key=header.count)
             file.seek(0)
             reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
-            names = [name.strip() for name in reader.fieldnames or []]
-            reader.fieldnames = names
+            reader.fieldnames = names = [name.strip() for name in reader.fieldnames or []]
+            columns = recognise_columns(names, columns, table.name)
             used = _used_columns(names, columns, masks, table.name)
-            for row in reader:
-                if any(row.get(name) is None for name in used):
-                    raise ValueError(f"{table.name}, line {reader.line_num} has too few cells; correct the row")
-                if any(cell.strip() for cell in row.get(None, [])):
-                    raise ValueError(
-                        f"{table.name}, line {reader.line_num} has more cells than columns; quote cells that "
-                        f"contain {delimiter!r}"
-                    )
-                yield reader.line_num, {name: row[name].strip() for name in used}
+            return columns, list(_rows(reader, used, delimiter, table.name))
     except UnicodeDecodeError:
         raise ValueError(f"{table.name} is not UTF-8; save it as CSV UTF-8 (in Excel: file type 'CSV UTF-8')") from None
     except csv.Error as error:
         raise ValueError(f"{table.name} is not a CSV table ({error}); save it as CSV UTF-8") from None
+
+
+def _rows(
+    reader: csv.DictReader[str], used: Collection[str], delimiter: str, table: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line numbers and stripped cells of the used columns."""
+    for row in reader:
+        if any(row.get(name) is None for name in used):
+            raise ValueError(f"{table}, line {reader.line_num} has too few cells; correct the row")
+        more: Any = row.get(None, [])
+        if any(cell.strip() for cell in more):
+            raise ValueError(
+                f"{table}, line {reader.line_num} has more cells than columns; quote cells that contain {delimiter!r}"
+            )
+        yield reader.line_num, {name: row[name].strip() for name in used}
 
 
 def _used_columns(names: list[str], columns: Columns, masks: bool, table: str) -> list[str]:

@@ -6,6 +6,7 @@ import os
 
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import OnOverlap
+from lightning_distill.data.image_size import ImageSize, square_side
 from lightning_distill.data.medmnist.base import MedMNISTBase
 from lightning_distill.data.medmnist.file import MedMNISTFile
 from lightning_distill.data.npz import groups_of, splits_of
@@ -70,7 +71,7 @@ class MedMNISTDataModule(MedMNISTBase):
         self,
         name: str,
         *,
-        size: int = 28,
+        size: ImageSize = 28,
         root: str | os.PathLike[str] | None = None,
         download: bool = True,
         augmentation: str | None = None,
@@ -83,7 +84,7 @@ class MedMNISTDataModule(MedMNISTBase):
         seed: int = 0,
         on_overlap: OnOverlap = "error",
     ) -> None:
-        file = MedMNISTFile(name, size, root, download)
+        file = MedMNISTFile(name, square_side(size), root, download)
         super().__init__(
             file,
             modality=_MODALITIES[name],

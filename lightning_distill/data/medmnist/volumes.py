@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.groups import PATIENT, OnOverlap
+from lightning_distill.data.image_size import ImageSize, square_side
 from lightning_distill.data.medmnist.base import MedMNISTBase
 from lightning_distill.data.medmnist.file import MedMNISTFile
 from lightning_distill.data.medmnist.slices import SliceRule, Slices, VolumeAxis
@@ -86,7 +87,7 @@ class MedMNIST3DDataModule(MedMNISTBase):
         count: int = 1,
         step: int = 1,
         foreground_above: int = 0,
-        size: int = 28,
+        size: ImageSize = 28,
         root: str | os.PathLike[str] | None = None,
         download: bool = True,
         augmentation: str | None = None,
@@ -97,9 +98,10 @@ class MedMNIST3DDataModule(MedMNISTBase):
         seed: int = 0,
         on_overlap: OnOverlap = "error",
     ) -> None:
-        file = MedMNISTFile(name, size, root, download, volumes=True)
+        side = square_side(size)
+        file = MedMNISTFile(name, side, root, download, volumes=True)
         rule = SliceRule(slices, axis=axis, count=count, step=step, above=foreground_above)
-        rule.check(size)
+        rule.check(side)
         super().__init__(
             file,
             modality=_MODALITIES[name],

@@ -133,6 +133,11 @@ class MTTDistiller(Distiller):
             groups.append({"params": [logits], "lr": self.soft_lr, "momentum": 0.9})
         return groups
 
+    @property
+    def set_passes(self) -> int:
+        """Passes of the set in a step: one for each step of the student, twice differentiated."""
+        return 2 * self.syn_steps
+
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
         """Yield one distance, for one segment of one expert's trajectory; only rank 0 computes it."""
         synthetic, lr = self.synthetic, cast(Tensor, self.synthetic.lr)

@@ -16,7 +16,7 @@ from lightning_distill.evaluation.metrics.bootstrap import Rows, bootstrap, weig
 from lightning_distill.evaluation.metrics.metric import Floats, WeightedScore
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.metrics.registry import get_metric
-from lightning_distill.utils.statistics import t_half_width
+from lightning_distill.utils.statistics import t_interval
 
 SPLITS = {"val": "validation", "test": "test"}
 
@@ -71,15 +71,18 @@ class Comparison:
         return f"{self.difference}, p = {self.p:.3f}"
 
 
-def student_interval(values: Sequence[float], level: float | None = 0.95) -> Estimate:
+def student_interval(
+    values: Sequence[float], level: float | None = 0.95, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
     """Compute the mean and t-interval over students: ``mean ± t_{n-1, (1+level)/2} std / sqrt(n)``.
 
-    The interval covers the mean of further students of the same set on the same test images. It is not clipped to
-    [0, 1].
+    The interval covers the mean of further students of the same set on the same test images. It is cut at the ends of
+    the metric's range, which never lowers its coverage. Two students are too few: their interval is NaN.
 
     Args:
         values: One score per student. NaN propagates to the result.
         level: Confidence level. ``None`` computes no interval and allows a single student.
+        bounds: Smallest and largest possible value of the metric.
 
     Raises:
         ValueError: There are no values, or fewer than two for an interval.
@@ -92,8 +95,7 @@ def student_interval(values: Sequence[float], level: float | None = 0.95) -> Est
     if level is None:
         return Estimate(mean, std, math.nan, math.nan, math.nan, n, "students")
     _check_level(level)
-    half = t_half_width(std, n, level)
-    return Estimate(mean, std, mean - half, mean + half, level, n, "students")
+    return Estimate(mean, std, *t_interval(mean, std, n, level, bounds), level, n, "students")
 
 
 def bootstrap_interval(

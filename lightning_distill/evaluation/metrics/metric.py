@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,6 +89,11 @@ class MetricSpec:
     label_fn: Callable[[int, StudentOutputs], WeightedScore] | None = None
     scaled: bool = False
     interval: bool = False
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest value where the metric is a share, which tables show in percent."""
+        return (0.0, 1.0) if self.percent else (-math.inf, math.inf)
 
     def score(self, outputs: StudentOutputs) -> float:
         """Compute the mean over students on all images with equal weights."""

@@ -33,6 +33,7 @@ class Predictions:
         architectures: Network name of each student.
         groups: Group numbers ``(N,)`` int64, equal for images of one patient or lesion. ``None`` if unknown.
         split: Split of the images, ``val`` or ``test``.
+        trained_on: Number of these images that the set was trained on, as far as its card tells; 0 in a sound study.
 
     Raises:
         ValueError: Shapes do not match.
@@ -51,6 +52,7 @@ class Predictions:
     architectures: Sequence[str]
     groups: Tensor | None = None
     split: str = "test"
+    trained_on: int = 0
 
     def __post_init__(self) -> None:
         classes = self.spec.num_classes
@@ -120,6 +122,7 @@ class Predictions:
             "seeds": list(self.seeds),
             "architectures": list(self.architectures),
             "split": self.split,
+            "trained_on": self.trained_on,
         }
         contents = save(
             {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, {CARD: json.dumps(about)}
@@ -155,6 +158,7 @@ class Predictions:
                 architectures=about["architectures"],
                 groups=tensors.get("groups"),
                 split=about["split"],
+                trained_on=int(about.get("trained_on", 0)),
             )
         except (SafetensorError, KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(

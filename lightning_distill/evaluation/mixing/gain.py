@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from lightning_distill.evaluation.metrics.intervals import Estimate, student_interval
@@ -36,8 +37,10 @@ def paired_gain(with_set: Scores, without: Scores, metric: str = "acc") -> Estim
 def summarize(change: Estimate, real: int, set_images: int, ratio: float) -> str:
     """Format the gain in points with a verdict."""
     verdict = "it helps" if change.low > 0 else "it harms" if change.high < 0 else "too close to tell"
+    interval = f"95 % interval {100 * change.low:.1f} to {100 * change.high:.1f}"
+    if math.isnan(change.low):
+        verdict, interval = "too few students to tell", "no interval"
     return (
         f"with {real} real images their {set_images}-image file changes accuracy by {100 * change.mean:+.1f} points at "
-        f"ratio {ratio:g} (paired over {change.n} students, 95 % interval {100 * change.low:.1f} to "
-        f"{100 * change.high:.1f}): {verdict}"
+        f"ratio {ratio:g} (paired over {change.n} students, {interval}): {verdict}"
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import yaml
 
+from lightning_distill.sets.card import current_warning
 from lightning_distill.sets.export.record import PreparedSet
 
 #: Licence identifiers of the Hub that a licence text is compared with, after spaces became dashes.
@@ -45,7 +46,7 @@ def texts_of_card(prepared: PreparedSet) -> dict[str, str]:
     return {
         "method": str(card.get("method", "unknown method")),
         "date": date if re.fullmatch(r"\d{4}-\d\d-\d\d", date) else datetime.date(1970, 1, 1).isoformat(),
-        "warning": str(card.get("warning") or "The card holds no warning."),
+        "warning": str(current_warning(card) or "The card holds no warning."),
         "sha256": str(card.get("sha256")),
         "creator": str(card.get("creator", "unknown")),
         "use": str(card.get("use", "train on (images - mean) / std")),

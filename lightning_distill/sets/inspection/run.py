@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
+from lightning_distill.sets.card import AUDIT, is_bound
 from lightning_distill.sets.export.folder_files import CHECKSUMS, verify_checksums
 from lightning_distill.sets.inspection.check import CERTAIN, CheckResult, Finding, checked_images
 from lightning_distill.sets.inspection.registry import CHECKS
 from lightning_distill.sets.labeled_set import LabeledSet
-from lightning_distill.sets.leakage_record import AUDIT, is_bound, read_audit
+from lightning_distill.sets.leakage_record import read_audit
 from lightning_distill.sets.signature import SIGNATURE, Signature, verify_set
 from lightning_distill.sets.storage import CARD, SET, Card, read_set
 from lightning_distill.utils.errors import UntrustedSetError

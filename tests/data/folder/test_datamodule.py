@@ -356,9 +356,9 @@ def test_tables_that_are_none_are_refused(root):
     (root / "blank.csv").write_text("")
     with pytest.raises(ValueError, match=r"blank.csv has no column 'path', 'label'"):
         FolderDataModule(str(root), table="blank.csv").setup()
-    write_table(root, twenty(), "other.csv", ("file", "label"))
+    write_table(root, twenty(), "other.csv", ("number", "label"))
     with pytest.raises(
-        ValueError, match=r"other.csv has no column 'path', only file, label; give its name as columns.path"
+        ValueError, match=r"other.csv has no column 'path', only number, label; give its name as columns.path"
     ):
         FolderDataModule(str(root), table="other.csv").setup()
     write_table(root, [("ill/Müller.png", "ill")], "old.csv", encoding="latin-1")
@@ -880,6 +880,7 @@ def test_old_cards_are_read_as_having_no_scale(root):
         ({"on_error": "ignore"}, "unknown on_error='ignore'; use one of error, skip"),
         ({"groups": "patient"}, "unknown groups='patient'; use dicom, or a patient column in the table"),
         ({"size": 0}, "size=0; it must be at least 1"),
+        ({"size": (8, 16)}, r"size=\(8, 16\): images are square here; give one number"),
         ({"modality": "chest-xray"}, r"unknown modality='chest-xray' \(did you mean 'chest_xray'"),
         ({"modality": "ct", "augmentation": "dsa"}, "modality='ct' and augmentation='dsa' conflict; give one of them"),
         ({"multi_label": True}, "multi_label=True needs a table"),

@@ -110,12 +110,13 @@ def test_the_card_states_the_fraction(tmp_path):
 
 
 def misread(root):
-    """Write twelve images in one folder ``lesions`` and the table of their labels beside it."""
+    """Write twelve images in one folder ``lesions``, the table of their labels beside it, and another table."""
     for n in range(12):
         pixels = np.random.default_rng(n).integers(0, 256, (8, 8), np.uint8)
         (root / "lesions").mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(root / "lesions" / f"{n}.png")
     (root / "labels.csv").write_text("path,label\n" + "".join(f"lesions/{n}.png,{'ab'[n % 2]}\n" for n in range(12)))
+    (root / "staff.csv").write_text("name\nA\n")
     return root
 
 
@@ -127,21 +128,23 @@ def test_the_audit_blocks_a_folder_read_as_one_class_and_names_its_table(tmp_pat
     assert stop.value.code == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert "one class only" in printed
-    assert "'labels.csv' below root is not read" in printed
+    assert "'labels.csv', 'staff.csv' below root are not read" in printed
     assert "--data.table labels.csv" in printed
     assert "total" in printed
     main(["audit-data", "--data=FolderDataModule", f"--data.root={root}", "--data.table=labels.csv"])
     printed = capsys.readouterr().out
     assert "one class only" not in printed
-    assert "is not read" not in printed
+    assert "are not read" not in printed
 
 
 def test_a_fit_of_one_class_names_the_table(tmp_path):
     data = FolderDataModule(misread(tmp_path / "clinic"))
     with pytest.raises(
-        ValueError, match=r"one class only \('lesions'\), and 'labels\.csv' below root is not read; .*table="
+        ValueError,
+        match=r"one class only \('lesions'\), and 'labels\.csv', 'staff\.csv' below root are not read",
     ):
         data.setup()
-    (tmp_path / "clinic" / "labels.csv").unlink()
+    for name in ("labels.csv", "staff.csv"):
+        (tmp_path / "clinic" / name).unlink()
     with pytest.raises(ValueError, match=r"one class only \('lesions'\); distillation needs at least two"):
         FolderDataModule(tmp_path / "clinic").setup()

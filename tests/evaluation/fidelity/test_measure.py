@@ -12,7 +12,7 @@ from conftest import blobs
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from lightning_distill import ArrayDataModule, Protocol, measure_fidelity, save_set, train_teachers
+from lightning_distill import ArrayDataModule, measure_fidelity, save_set, train_teachers
 from lightning_distill.evaluation.fidelity import registry
 from lightning_distill.evaluation.fidelity.feature_network import FeatureNetwork, parameters_digest
 from lightning_distill.evaluation.fidelity.frechet import frechet_distance
@@ -20,12 +20,15 @@ from lightning_distill.evaluation.fidelity.kid import kernel_distance
 from lightning_distill.evaluation.fidelity.metric import Column, FidelityMetric
 from lightning_distill.evaluation.fidelity.named_sets import short_names
 from lightning_distill.evaluation.fidelity.samples import RealImages, class_numbers
+from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.networks import resolve_networks
 from lightning_distill.sets.card import make_card
 from lightning_distill.sets.training_images import hash_training_images
 from lightning_distill.utils.csv_rows import append_csv, read_csv
 
-QUICK = {"network": "convnet_w16_d4", "protocol": Protocol("short", 60, lr=0.05), "accelerator": "cpu", "draws": 3}
+#: Enough for lenet to tell two kinds of blobs apart.
+SHORT = replace(get_protocol("tiny"), epochs=60)
+QUICK = {"protocol": SHORT, "accelerator": "cpu", "draws": 3}
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def data(make_data):
 
 def multi_label_data():
     def split(count, seed):
-        images, labels = blobs(2, count, 16, 1, seed)
+        images, labels = blobs(2, count, 12, 1, seed)
         return images, np.stack([labels[:, 0] == 0, np.arange(2 * count) % 2 == 0], 1).astype(np.int64)
 
     made = ArrayDataModule(split(40, 0), split(12, 1), split(12, 2), name="two labels", class_names=["x", "y"])
@@ -50,7 +53,7 @@ def test_real_images_are_near_and_noise_is_far(data, set_of):
     real, noise = rows
     assert [row.set_name for row in rows] == ["real", "noise"]
     assert (real.images, real.real_images, real.reference_images, real.draws) == (40, 40, 12, 3)
-    assert (real.network, len(real.network_sha256), real.set_sha256) == ("convnet_w16_d4", 12, "")
+    assert (real.network, len(real.network_sha256), real.set_sha256) == ("lenet", 12, "")
     assert noise["kid"] > real["kid"] + 5 * real["kid_real_std"]
     assert noise["precision"] < real["precision"]
     assert noise["ms_ssim"] < real["ms_ssim"]
@@ -61,7 +64,7 @@ def test_real_images_are_near_and_noise_is_far(data, set_of):
     for row in rows:
         assert real["kid_real"] == row["kid_real"]
         assert math.isnan(row["fd"])
-        assert row.not_resolvable == "fd: 12 reference images, it needs 32 (twice the 16 features)"
+        assert row.not_resolvable == "fd: 40 images, it needs 168 (twice the 84 features)"
 
 
 def test_values_are_the_same_again_and_do_not_depend_on_other_sets(data, set_of, tmp_path):
@@ -75,7 +78,7 @@ def test_values_are_the_same_again_and_do_not_depend_on_other_sets(data, set_of,
     assert cells["set_name"] == "two"
     assert float(cells["kid"]) == both[0]["kid"]
     assert cells["fd"] == ""
-    assert "needs 32" in cells["not_resolvable"]
+    assert "needs 168" in cells["not_resolvable"]
 
 
 def test_the_feature_network_serves_torchmetrics_itself(data, set_of):
@@ -123,9 +126,11 @@ def test_frechet_distances_stand_beside_real_ones_at_equal_numbers(make_data, se
     data.setup()
     data.splits["val"] = blobs(2, 60, 16, 1, 5)[0][:, None], blobs(2, 60, 16, 1, 5)[1][:, 0].astype(np.int64)
     sets = {"small": set_of(data, 48, noise=True), "large": set_of(data, 60, noise=True, seed=1)}
+    network = FeatureNetwork.fit(data, "convnet_w16_d3", protocol="tiny")
+    assert network.num_features == 64
     network = FeatureNetwork.fit(data, "convnet_d4_w16", protocol="tiny")
     assert network.num_features == 16
-    rows = measure_fidelity(sets, data, metrics=["fd"], **{**QUICK, "network": network})
+    rows = measure_fidelity(sets, data, metrics=["fd"], network=network, **QUICK)
     assert [row["fd_images"] for row in rows] == [96, 96]
     for row in rows:
         assert row["fd"] > row["fd_real"] + 3 * row["fd_real_std"]
@@ -158,7 +163,7 @@ def test_sets_of_files_are_named_and_must_not_hold_the_reference(data, set_of, t
         save_set(tmp_path / name / "best", set_of(data, 4), card)
     paths = [tmp_path / "a" / "best", tmp_path / "b" / "best" / "set.safetensors"]
     with pytest.warns(UserWarning, match="a/best was made with convnet_w16; features of the same architecture"):
-        rows = measure_fidelity(paths, data, metrics=["kid"], **{**QUICK, "network": "convnet_w16"})
+        rows = measure_fidelity(paths, data, metrics=["kid"], network="convnet_w16", **QUICK)
     assert [row.set_name for row in rows] == ["a/best", "b/best"]
     assert [row.method for row in rows] == ["DMDistiller"] * 2
     assert len(rows[0].set_sha256) == 12
@@ -178,8 +183,9 @@ def test_teachers_and_local_weights_give_features(data, set_of, encoder_weights)
     network = FeatureNetwork.of_teachers(teachers)
     assert network.sha256 == parameters_digest(teachers.parameters[0])
     (name,) = resolve_networks(["test_efficientnet:32"], encoder_weights)
-    options = {**QUICK, "network": "test_efficientnet:32", "weights": encoder_weights}
-    (row,) = measure_fidelity({"x": set_of(data, 8)}, data, metrics=["kid"], **options)
+    (row,) = measure_fidelity(
+        {"x": set_of(data, 8)}, data, metrics=["kid"], network="test_efficientnet:32", weights=encoder_weights, **QUICK
+    )
     assert row.network == name
     assert name.endswith(row.network_sha256)
     assert "telltale" not in repr(row)
@@ -203,7 +209,7 @@ def test_a_metric_is_one_line_of_the_registry(data, set_of, monkeypatch):
 def test_too_few_images_are_not_resolvable_and_the_rest_is_measured(data, set_of):
     (row,) = measure_fidelity({"one": set_of(data, 1)}, data, **QUICK)
     assert row.not_resolvable.split("; ") == [
-        "fd: 2 images, it needs 32 (twice the 16 features)",
+        "fd: 2 images, it needs 168 (twice the 84 features)",
         "neighbours: 2 images, it needs 6 (5 neighbours of each)",
         "ms_ssim: no class has two images, it needs pairs within a class",
     ]

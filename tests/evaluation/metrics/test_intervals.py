@@ -21,8 +21,10 @@ from lightning_distill.evaluation.metrics.intervals import (
     wilson_half_width,
 )
 from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.evaluation.scores import Scores
 from lightning_distill.spec import DataSpec
+from lightning_distill.visualization.format import bracket
 
 
 def predictions(logits, targets, task="multi-class", **more) -> Predictions:
@@ -421,3 +423,35 @@ def test_tiny_split_refuses_nonsense():
         wilson_half_width(0, 0.5)
     with pytest.raises(ValueError, match=r"acc=84\.3 is not a fraction"):
         wilson_half_width(78, 84.3)
+
+
+def test_an_interval_over_students_stays_in_the_range_of_its_metric():
+    values = [0.97, 0.99, 1.0]
+    free, cut = student_interval(values), student_interval(values, bounds=(0, 1))
+    assert free.high > 1
+    assert (cut.low, cut.high) == (free.low, 1)
+    low = student_interval([0.0, 0.01, 0.02], bounds=(0, 1))
+    assert low.low == 0
+    assert METRICS["acc"].bounds == (0, 1)
+    assert METRICS["nll"].bounds == (-math.inf, math.inf)
+
+
+def test_cutting_an_interval_keeps_its_coverage():
+    """A mean in the range is in the cut interval exactly where it is in the whole one."""
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        mean = random.uniform(0, 1)
+        values = list(np.clip(random.normal(mean, 0.2, 4), 0, 1))
+        free, cut = student_interval(values), student_interval(values, bounds=(0, 1))
+        assert (free.low <= mean <= free.high) == (cut.low <= mean <= cut.high)
+
+
+def test_two_students_are_too_few_for_an_interval():
+    estimate = student_interval([0.8, 0.9])
+    assert estimate.mean == pytest.approx(0.85)
+    assert estimate.std == pytest.approx(0.0707, abs=1e-4)
+    assert math.isnan(estimate.low)
+    assert math.isnan(estimate.high)
+    assert bracket(estimate) == "(too few students)"
+    assert bracket(student_interval([0.8], level=None)) == ""
+    assert bracket(student_interval([0.7, 0.8, 0.9])) == "[55.2, 104.8]"

@@ -1,0 +1,1 @@
+"""Checkpoints of Lightning: written atomically, verified when read, without paths of the machine."""
