@@ -165,7 +165,7 @@ def options_of(command: str) -> set[str]:
             names |= set(options[0].__annotations__)
         else:  # passed on to a function of the library
             names |= set(command_parameters(function))
-    return names | ({"set"} if "synthetic_set" in names else set())
+    return names | ({"set"} if names & {"synthetic_set", "sets"} else set())
 
 
 def test_every_option_that_is_shown_exists():
