@@ -158,7 +158,7 @@ def draw(case: Case, path: Path) -> dict[str, object]:
             images, labels, num_classes=10, per_class=case.size.real_per_class, steps=case.steps, seed=0
         )
     else:
-        draws = _data(case, path).train_dataloader()
+        draws = _data(case, path).balanced_loader()
     setup, paces = time.perf_counter() - began, []
     forget(path)
     for _ in range(2):

@@ -17,6 +17,7 @@ FORWARDED = {
     "audit_set": ("leakage.audit", "audit_set"),
     "distill": ("portfolio.distill", "distill"),
     "evaluate": ("evaluation.evaluate", "evaluate"),
+    "fidelity": ("evaluation.fidelity.measure", "measure_fidelity"),
     "experts": ("distillers.mtt.train_experts", "train_experts"),
     "indicator": ("indicator.predict", "predict_accuracies"),
     "mix": ("evaluation.mixing.measure", "measure_mixtures"),

@@ -18,7 +18,7 @@ from lightning_distill.callbacks import (
     ValidationBudget,
 )
 
-#: Steps of a generator where neither steps, epochs nor time are given: an hour on a CPU.
+#: Steps of a generator where neither steps, epochs nor time are given.
 GENERATOR_STEPS = 3000
 
 

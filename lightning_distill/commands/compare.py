@@ -13,6 +13,7 @@ from lightning_distill.evaluation.metrics.classification import compute_metrics
 from lightning_distill.evaluation.metrics.intervals import Comparison, paired_bootstrap
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.metrics.registry import get_metric
+from lightning_distill.utils.short_names import distinct_ends
 
 
 def compare(
@@ -107,7 +108,5 @@ def better_set(comparison: Comparison, lower_is_better: bool, names: list[str]) 
 
 
 def distinct_names(files: list[str]) -> list[str]:
-    """Shorten two paths to their file names, with enough parent folders to tell them apart."""
-    parts = [Path(file).with_suffix("").parts for file in files]
-    length = next((n for n in range(1, max(map(len, parts)) + 1) if parts[0][-n:] != parts[1][-n:]), 1)
-    return ["/".join(part[-length:]) for part in parts]
+    """Shorten paths to their file names, with enough parent folders to tell them apart."""
+    return distinct_ends([Path(file).with_suffix("").parts for file in files])

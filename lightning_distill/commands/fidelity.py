@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from rich.console import Console
 
 from lightning_distill.commands._console import plain_console
-from lightning_distill.commands._options import Accelerator, progress_bar, report_to, resolve_device
+from lightning_distill.commands._options import progress_bar, report_to, resolve_device
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.fidelity.feature_network import NETWORK, FeatureNetwork
 from lightning_distill.evaluation.fidelity.measure import measure_fidelity
 from lightning_distill.evaluation.fidelity.rows import FidelityRow, fidelity_tables
-from lightning_distill.evaluation.overlap import OnOverlap
-from lightning_distill.evaluation.relabel import check_same_data
 from lightning_distill.evaluation.teacher_file import load_teachers
+from lightning_distill.sets.same_data import check_same_data
 from lightning_distill.sets.storage import check_file_writable
 from lightning_distill.utils.csv_rows import append_csv, read_csv
 
@@ -24,17 +23,12 @@ def fidelity(
     sets: list[str],
     data: ArrayDataModule,
     *,
-    split: Literal["val", "test"] = "val",
     metrics: list[str] | None = None,
     network: str = NETWORK,
     weights: dict[str, str] | None = None,
     teachers: str | None = None,
-    protocol: str = "quick",
-    draws: int = 5,
-    seed: int = 0,
-    accelerator: Accelerator = "auto",
-    on_overlap: OnOverlap = "error",
     out: str | None = None,
+    **options: Any,
 ) -> list[FidelityRow]:
     """Compare the images of sets with real images: distance, diversity and near copies.
 
@@ -44,18 +38,13 @@ def fidelity(
     Args:
         sets: Paths of ``set.safetensors`` files or their folders (``--set``).
         data: Real data that the sets were made from.
-        split: Split of the reference, ``val`` or ``test``; it also calibrates the tau rule.
         metrics: Names of metrics: ``kid``, ``fd``, ``neighbours``, ``ms_ssim``, ``copies``. Default: all.
         network: Feature network, trained on the training split: a name of this package or of timm that served no method
             and no student of the table.
         weights: Local weights file of a timm network, which is then not trained: ``{"resnet18": "FILE"}``.
         teachers: File written by ``relabel --save_teachers``; its first network gives the features.
-        protocol: Training protocol of the feature network: ``reference``, ``quick`` or ``tiny`` (for tests).
-        draws: Number of random subsets of the training images.
-        seed: Seed of the feature network, the tau rule, the subsets and the pairs.
-        accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
-        on_overlap: Treatment of reference images that a set was trained on: ``error`` or ``warn``.
         out: CSV file that the rows are appended to, each as soon as it is measured.
+        **options: Options of `measure_fidelity`.
 
     Returns:
         A row for each set.
@@ -72,7 +61,7 @@ def fidelity(
     if teachers is not None:
         known = load_teachers(teachers)
         check_same_data(known.spec, data.spec, "the teachers", data.spec.name, "use teachers of these data")
-        features = FeatureNetwork.of_teachers(known, device=resolve_device(accelerator))
+        features = FeatureNetwork.of_teachers(known, device=resolve_device(options.get("accelerator", "auto")))
 
     def save(row: FidelityRow) -> None:
         if out is not None:
@@ -82,17 +71,12 @@ def fidelity(
         rows = measure_fidelity(
             sets,
             data,
-            split=split,
             metrics=metrics,
             network=features,
             weights=weights,
-            protocol=protocol,
-            draws=draws,
-            seed=seed,
-            accelerator=accelerator,
-            on_overlap=on_overlap,
             on_progress=report_to(bar),
             on_row=save,
+            **options,
         )
     print_rows(rows, plain_console())
     return rows

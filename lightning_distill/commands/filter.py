@@ -12,6 +12,7 @@ from lightning_distill.commands._options import Accelerator, resolve_device
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.copies.removal import remove_copies
 from lightning_distill.sets.card import filtered_card
+from lightning_distill.sets.names import check_other_folder
 from lightning_distill.sets.picture_file import write_picture
 from lightning_distill.sets.storage import check_writable, read_set, save_set
 
@@ -49,9 +50,7 @@ def filter(
         OSError: The folder cannot be written.
     """
     labeled_set, card = read_set(synthetic_set)
-    source = Path(synthetic_set)
-    if Path(out).resolve() == (source if source.is_dir() else source.parent).resolve():
-        raise ValueError(f"--out {out} holds the set itself; choose another folder")
+    check_other_folder(out, synthetic_set)
     check_writable(out)
     kept, record = remove_copies(labeled_set, data, split=split, seed=seed, device=resolve_device(accelerator))
     path = save_set(out, kept, filtered_card(card, record))

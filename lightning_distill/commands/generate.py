@@ -67,6 +67,8 @@ def generate(
     total = sum(label_counts(generator, ipc, labels))
     check_writable(out)
     generator.to(resolve_device(accelerator))
+    with Path(ckpt).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     with progress_bar() as bar:
         task = bar.add_task("images", total=total)
         path = generate_set(
@@ -76,7 +78,7 @@ def generate(
             labels=labels,
             seed=seed,
             chunk=chunk,
-            checkpoint_sha256=hashlib.sha256(Path(ckpt).read_bytes()).hexdigest(),
+            checkpoint_sha256=sha256,
             training_hashes=training_hashes,
             on_images=partial(bar.advance, task),
         )

@@ -7,11 +7,14 @@ from typing import Literal
 
 from lightning_distill.commands._console import plain_console
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation.overlap import check_overlap
 from lightning_distill.reader_study.key import KEY, PAGE, Design
+from lightning_distill.reader_study.scoring import ALL
 from lightning_distill.reader_study.study import build_study, write_study
 from lightning_distill.reader_study.summary import power_text
 from lightning_distill.sets.card import REDUCED, UNCHANGED
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.names import short_names
 from lightning_distill.sets.storage import check_writable, read_set
 
 
@@ -62,11 +65,14 @@ def reader_study(
     if held := [name for name in (PAGE, KEY) if (folder / name).exists()]:
         raise FileExistsError(f"{folder} holds {held[0]} of a study, whose answers need its key; choose another --out")
     check_writable(folder)
-    names = short_names(sets)
+    if not sets:
+        raise ValueError("a reader study needs a set; give one or more with --sets A B")
+    names = [f"set {name}" if name == ALL else name for name in short_names(sets)]
     loaded: dict[str, LabeledSet] = {}
     controls = []
     for name, path in zip(names, sets, strict=True):
         loaded[name], card = read_set(path)
+        check_overlap(card, data, split, on_overlap="warn")
         if card.get("start") in (UNCHANGED, REDUCED):
             controls.append(name)
     spec = data.spec
@@ -100,31 +106,3 @@ def reader_study(
         soft_wrap=True,
     )  # fmt: skip
     return page
-
-
-def short_names(paths: list[str]) -> list[str]:
-    """Return the shortest ends of paths that differ, as names of sets.
-
-    Args:
-        paths: Paths of sets.
-
-    Raises:
-        ValueError: There is no path, or one is given twice.
-
-    Example:
-        >>> short_names(["runs/a/best", "runs/b/best", "gan/set.safetensors"])
-        ['a/best', 'b/best', 'gan']
-    """
-    if not paths:
-        raise ValueError("a reader study needs a set; give one or more with --sets A B")
-    parts = [(path.parent if path.name == "set.safetensors" else path).resolve().parts for path in map(Path, paths)]
-    if len(set(parts)) < len(parts):
-        raise ValueError("a set is named twice in --sets; name each once")
-    names = []
-    for own in parts:
-        others = [other for other in parts if other != own]
-        shortest = min(len(own), 2 if own[-1] in ("best", "last") else 1)  # folders of every run
-        length = next(n for n in range(shortest, len(own) + 1) if all(other[-n:] != own[-n:] for other in others))
-        name = "/".join(own[-length:])
-        names.append(f"set {name}" if name == "all" else name)
-    return names

@@ -13,7 +13,9 @@ from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.teacher_file import save_teachers as write_teachers
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.card import relabelled_card
+from lightning_distill.sets.names import check_other_folder
 from lightning_distill.sets.picture_file import write_picture
+from lightning_distill.sets.same_data import check_same_data
 from lightning_distill.sets.storage import check_writable, read_set, save_set
 
 
@@ -63,14 +65,12 @@ def relabel(
         OSError: A folder cannot be written.
     """
     labeled_set, card = read_set(synthetic_set)
-    source = Path(synthetic_set)
-    if Path(out).resolve() == (source if source.is_dir() else source.parent).resolve():
-        raise ValueError(f"--out {out} holds the set itself; choose another folder")
+    check_other_folder(out, synthetic_set)
     check_writable(out)
     if save_teachers is not None:
         check_writable(Path(save_teachers).parent)
     if data is not None:
-        library.check_same_data(labeled_set.spec, data.spec, "the set", data.spec.name)
+        check_same_data(labeled_set.spec, data.spec, "the set", data.spec.name, library.SAME_TEACHERS)
     device, bf16 = resolve_device(accelerator), precision == "bf16-mixed"
     with progress_bar() as bar:
         trained = library.get_teachers(

@@ -26,7 +26,7 @@ from lightning_distill.data.checks.groups import (
 from lightning_distill.data.checks.splits import RawSplits, Split, carve_out, select_rows
 from lightning_distill.data.combination_classes import combinations_to_classes
 from lightning_distill.data.describe import DataInfo, describe, summary
-from lightning_distill.data.loaders import ClassBalancedLoader, SequentialLoader, UniformLoader
+from lightning_distill.data.loaders import ClassBalancedLoader, NumberedBatches, SequentialLoader, UniformLoader
 from lightning_distill.data.scored_images import ScoredImages, scored_split
 from lightning_distill.spec import DataSpec, Task
 from lightning_distill.utils.lazy_arrays import take
@@ -300,12 +300,16 @@ class ArrayDataModule(RenamedArguments, LightningDataModule):
             "images": hashlib.sha256(sample.tobytes()).hexdigest()[:12],
         }
 
-    def train_dataloader(self) -> ClassBalancedLoader:
+    def train_dataloader(self) -> NumberedBatches:
         """Class-balanced batches of training images; for a module with ``uniform_batch_size``, uniform draws."""
         module = None if self.trainer is None else self.trainer.lightning_module
         if (size := getattr(module, "uniform_batch_size", None)) is not None:
             steps = self._num_steps()
             return UniformLoader(*self.all_train_arrays(), batch_size=size, steps=steps, seed=self.seed)
+        return self.balanced_loader()
+
+    def balanced_loader(self) -> ClassBalancedLoader:
+        """Class-balanced batches of training images, whatever module is trained."""
         images, labels = self.train_arrays()
         return ClassBalancedLoader(
             images,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,7 +14,42 @@ from lightning_distill.data.checks.arrays import Array
 from lightning_distill.utils.lazy_arrays import LazyArray
 
 
-class ClassBalancedLoader:
+class NumberedBatches(ABC):
+    """Loader whose batch k depends on (seed, k) only; checkpoints keep the number of the next batch.
+
+    Args:
+        images: Images ``(N, C, H, W)``.
+        steps: Number of batches in one iteration (one epoch of Lightning). The batch counter continues over epochs.
+        seed: Seed of all batches.
+    """
+
+    def __init__(self, images: Array, *, steps: int, seed: int) -> None:
+        self.images, self.steps, self.seed, self.next = images, steps, seed, 0
+
+    @abstractmethod
+    def batch(self, k: int) -> tuple[Tensor, Tensor]:
+        """Read batch number ``k``, counted from 0 over all epochs: images in their dtype, and labels."""
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            k, self.next = self.next, self.next + 1  # incremented before yield: a checkpoint stores the next batch
+            yield self.batch(k)
+            if self.next % self.steps == 0:
+                return
+
+    def state_dict(self) -> dict[str, int]:
+        """State for checkpoints: the number of the next batch."""
+        return {"next": self.next}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue with the batch number stored by `state_dict`."""
+        self.next = state["next"]
+
+
+class ClassBalancedLoader(NumberedBatches):
     """Batches of ``per_class`` images of every class, ordered by class, drawn without replacement.
 
     A class with fewer than ``per_class`` images is taken whole as many times as it fits, and the remainder is drawn, so
@@ -39,13 +75,10 @@ class ClassBalancedLoader:
     def __init__(
         self, images: Array, labels: NDArray[np.int64], *, num_classes: int, per_class: int, steps: int, seed: int
     ) -> None:
-        self.images = images
+        super().__init__(images, steps=steps, seed=seed)
         order = np.argsort(labels, kind="stable")
         self.members = np.split(order, np.cumsum(np.bincount(labels, minlength=num_classes))[:-1])
         self.per_class = per_class
-        self.steps = steps
-        self.seed = seed
-        self.next = 0
         self._labels = torch.arange(num_classes).repeat_interleave(per_class)
 
     def batch(self, k: int) -> tuple[Tensor, Tensor]:
@@ -74,26 +107,8 @@ class ClassBalancedLoader:
         picks = random.choice(len(members), remainder, replace=False, shuffle=False)
         return np.concatenate([np.tile(members, repeats), members[picks]])
 
-    def __len__(self) -> int:
-        return self.steps
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            k, self.next = self.next, self.next + 1  # incremented before yield: a checkpoint stores the next batch
-            yield self.batch(k)
-            if self.next % self.steps == 0:
-                return
-
-    def state_dict(self) -> dict[str, int]:
-        """State for checkpoints: the number of the next batch."""
-        return {"next": self.next}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue with the batch number stored by `state_dict`."""
-        self.next = state["next"]
-
-
-class UniformLoader(ClassBalancedLoader):
+class UniformLoader(NumberedBatches):
     """Batches drawn uniformly from all training images, without replacement within a batch.
 
     Classes are as frequent as in the data. Batch k depends on (seed, k) only.
@@ -114,8 +129,8 @@ class UniformLoader(ClassBalancedLoader):
     """
 
     def __init__(self, images: Array, labels: NDArray[np.int64], *, batch_size: int, steps: int, seed: int) -> None:
-        self.images, self.targets = images, labels
-        self.batch_size, self.steps, self.seed, self.next = min(batch_size, len(labels)), steps, seed, 0
+        super().__init__(images, steps=steps, seed=seed)
+        self.targets, self.batch_size = labels, min(batch_size, len(labels))
 
     def batch(self, k: int) -> tuple[Tensor, Tensor]:
         """Read batch number ``k``.
@@ -126,18 +141,9 @@ class UniformLoader(ClassBalancedLoader):
         Returns:
             Images ``(B, C, H, W)`` in their dtype, and their labels ``(B,)`` or targets ``(B, L)``.
         """
-        (rows,) = self.rows(k)
-        images = torch.from_numpy(np.ascontiguousarray(self.images[rows]))
-        return images, torch.from_numpy(self.targets[rows])
-
-    def rows(self, k: int) -> list[NDArray[np.int64]]:
-        """Return the row numbers ``(B,)`` of a batch, as the one entry of a list.
-
-        Args:
-            k: Number of the batch.
-        """
         random = np.random.default_rng([self.seed, k])
-        return [np.sort(random.choice(len(self.targets), self.batch_size, replace=False, shuffle=False))]
+        rows = np.sort(random.choice(len(self.targets), self.batch_size, replace=False, shuffle=False))
+        return torch.from_numpy(np.ascontiguousarray(self.images[rows])), torch.from_numpy(self.targets[rows])
 
 
 class SequentialLoader:

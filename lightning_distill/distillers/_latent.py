@@ -15,10 +15,10 @@ from lightning_distill.sets.card import LATENT, LATENT_UNTRAINED
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
 
-#: Learning rate of the features by method with a trained generator; for DM, DC and DSA GLaD's. Its 10,000 for MTT
-#: saturates the pixels of BreastMNIST (28 px, ipc 10) within ten steps. IDM was not measured.
+#: Learning rate of the features by method with a trained generator; for DM, DC and DSA GLaD's. That of MTT, 10,000, is
+#: lowered: it saturated images of 28 pixels. Starting points, set in short trials and not by a benchmark.
 RATES = {"DMDistiller": 10.0, "DCDistiller": 1.0, "MTTDistiller": 100.0, "IDMDistiller": 2.0}
-#: Share of the rates for an untrained generator, with its larger derivatives: DM's loss after 40 steps was lowest at 3.
+#: Share of the rates for an untrained generator, whose derivatives are larger; set in a short trial of DM.
 UNTRAINED_SHARE = 0.3
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextvars import Context
 
@@ -14,6 +13,7 @@ from lightning_distill.generators.residual_gan import SLOPE
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.rng import derive_seed, isolated_rng
+from lightning_distill.utils.tensor_digest import tensors_digest
 
 #: Value of ``latent`` for a generator with random weights, and the beginning of a recorded digest.
 UNTRAINED, RECORDED = "untrained", "sha256:"
@@ -181,7 +181,4 @@ def weights_digest(generator: GANGenerator) -> str:
     Args:
         generator: Generator with networks.
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(generator.average.module.state_dict().items()):
-        digest.update(name.encode() + str(tuple(tensor.shape)).encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return tensors_digest(generator.average.module.state_dict())

@@ -18,12 +18,14 @@ from lightning_distill.evaluation.teacher_file import load_teachers
 from lightning_distill.evaluation.teachers import TeacherEnsemble, TeacherOptions, teacher_epochs, train_teachers
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.sets.labeled_set import LabeledSet
-from lightning_distill.spec import DataSpec
+from lightning_distill.sets.same_data import check_same_data
 from lightning_distill.utils.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+#: Way out where set, teachers and data do not belong together.
+SAME_TEACHERS = "use teachers of the data that the set was made from"
 #: Number of teachers to train, a file of trained teachers, or trained teachers.
 Teachers = int | str | os.PathLike[str] | TeacherEnsemble
 
@@ -83,7 +85,7 @@ def relabel(
         Qin et al.: A Label is Worth a Thousand Images in Dataset Distillation, arXiv 2406.10485.
     """
     if data is not None:
-        check_same_data(labeled_set.spec, data.spec, "the set", data.spec.name)
+        check_same_data(labeled_set.spec, data.spec, "the set", data.spec.name, SAME_TEACHERS)
     ensemble = get_teachers(
         teachers,
         data,
@@ -97,7 +99,7 @@ def relabel(
         compile=compile,
         on_epoch=on_epoch,
     )
-    check_same_data(labeled_set.spec, ensemble.spec, "the set", "the teachers' data")
+    check_same_data(labeled_set.spec, ensemble.spec, "the set", "the teachers' data", SAME_TEACHERS)
     images = labeled_set.decode().pixels
     soft_labels = ensemble.label(images, views=views, prior=prior, seed=seed, device=device)
     return replace(labeled_set, soft_labels=soft_labels), soft_label_record(ensemble, views, prior)
@@ -141,7 +143,7 @@ def get_teachers(
         return train_teachers(data, teachers, **options)
     ensemble = teachers if isinstance(teachers, TeacherEnsemble) else load_teachers(teachers)
     if data is not None:
-        check_same_data(ensemble.spec, data.spec, "the teachers' data", data.spec.name)
+        check_same_data(ensemble.spec, data.spec, "the teachers' data", data.spec.name, SAME_TEACHERS)
     return ensemble
 
 
@@ -176,32 +178,6 @@ def soft_sampler(
         return relabel(sampler(student), **options)[0]  # type: ignore[arg-type]
 
     return sample
-
-
-def check_same_data(
-    ours: DataSpec,
-    theirs: DataSpec,
-    who: str,
-    whose: str,
-    advice: str = "use teachers of the data that the set was made from",
-) -> None:
-    """Raise ValueError if two specifications differ in classes, image shape, task or pixel range.
-
-    Args:
-        ours: First specification.
-        theirs: Second specification.
-        who: Name of the first in the message.
-        whose: Name of the second in the message.
-        advice: Way out, the end of the message.
-    """
-    for what, left, right in (
-        ("images (C, H, W)", ours.shape, theirs.shape),
-        ("classes", ", ".join(ours.class_names), ", ".join(theirs.class_names)),
-        ("task", ours.task, theirs.task),
-        ("pixel type", ours.storage_dtype, theirs.storage_dtype),
-    ):
-        if left != right:
-            raise ValueError(f"{who} and {whose} differ in {what}: {left} and {right}; {advice}")
 
 
 def record_text(record: Mapping[str, object]) -> str:

@@ -15,9 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from lightning_distill.checkpoints.relative_paths import restore_paths, strip_paths
 from lightning_distill.checkpoints.verified_io import is_fitting, use_verified_checkpoints
-from lightning_distill.evaluation.relabel import check_same_data
 from lightning_distill.generators.average import Decay, averaged
 from lightning_distill.generators.checks import as_rows, require_real_images, validate_classes, validate_trainer
+from lightning_distill.sets.same_data import check_same_data
 from lightning_distill.sets.training_images import ENTRY, hash_training_images
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.arguments import changed_settings, check_choices, check_number

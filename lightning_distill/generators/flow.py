@@ -27,8 +27,7 @@ class FlowGenerator(Generator):
     .. math:: \min_v \; \mathbb{E} \| v((1 - s) x + s e, s, y) - (e - x) \|^2, \quad s = \sigma(n), n \sim N(0, 1)
 
     The row y of an image, one- or multi-hot, is left out with probability ``null_probability``, so that images can be
-    drawn with guidance. The defaults are for an hour on a CPU with images of 28 to 32 pixels; on a GPU
-    ``widths=[64, 128, 128]``, ``layers=2``, ``batch_size=512`` and 20,000 steps learn more.
+    drawn with guidance. The defaults are for a CPU and images of 28 to 32 pixels.
 
     Args:
         widths: Channels of each level of the UNet, multiples of 16. Each further level halves the side.

@@ -93,7 +93,7 @@ def _distil(
     augment = SiameseAugmentation(first.augmentation or spec.augmentation, spec.shape[1:])
     images = [distiller.synthetic.images for distiller in distillers]
     sgd = torch.optim.SGD(images, first.lr, momentum=first.momentum)
-    loaders = [half.train_dataloader() for half in halves]
+    loaders = [half.balanced_loader() for half in halves]
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16-mixed"):
         for step in range(recipe.steps):
             sgd.zero_grad()

@@ -174,21 +174,16 @@ def privacy_warning(init: str) -> str:
             "from."
         )
     if init == LATENT_UNTRAINED:
-        return (
-            "The images began in a generator with random weights, which saw no training image; what the distilled "
-            "images reveal of the training images has not been measured."
-        )
+        return f"The images began in a generator with random weights, which saw no training image; {NOT_MEASURED}."
     if init == LATENT:
         return (
-            "The images were distilled in a generator that was trained on training images, and may show them; what "
-            "they reveal of the training images has not been measured. Handle this file under the same rules as the "
-            "data it was made from."
+            "The images were distilled in a generator that was trained on training images, and may show them; "
+            f"{NOT_MEASURED}. Handle this file under the same rules as the data it was made from."
         )
     if init == GENERATED:
         return (
-            "The images were drawn by a generator that was trained on the training images, and may show them; what "
-            "they reveal of the training images has not been measured. Handle this file under the same rules as the "
-            "data it was made from."
+            "The images were drawn by a generator that was trained on the training images, and may show them; "
+            f"{NOT_MEASURED}. Handle this file under the same rules as the data it was made from."
         )
     return (
         f"The images began as copies of real training images and may still show them; {NOT_MEASURED}. Handle this file "

@@ -12,11 +12,11 @@ from conftest import blobs
 
 from lightning_distill import save_set
 from lightning_distill.cli import main
-from lightning_distill.commands.reader_study import short_names
 from lightning_distill.reader_study import read_key
 from lightning_distill.reader_study.answers import COLUMNS
 from lightning_distill.sets.card import make_card
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.names import short_names
 from lightning_distill.spec import DataSpec
 
 DATA = ["--data", "scans.npz"]
@@ -97,7 +97,7 @@ def test_from_two_sets_to_scores(folder, capsys):
 def test_a_study_is_not_overwritten_and_bad_input_is_one_line(folder, capsys):
     words = ["reader-study", "--sets", "gan/best", *DATA]
     assert "no set file" in refused(capsys, "reader-study", "--sets", "none", *DATA)
-    assert "named twice" in refused(capsys, "reader-study", "--sets", "gan/best", "gan/best", *DATA)
+    assert "is given twice" in refused(capsys, "reader-study", "--sets", "gan/best", "gan/best", *DATA)
     assert "gives 20 images with a real partner" in refused(capsys, *words, "--items", "30")
     assert "--split" in refused(capsys, *words, "--split", "train")
     assert "--design" in refused(capsys, *words, "--design", "triples")
@@ -131,4 +131,3 @@ def test_names_of_sets_are_the_shortest_that_differ():
     assert short_names(["runs/a/best"]) == ["a/best"]
     assert short_names(["runs/a/set.safetensors", "runs/b"]) == ["a", "b"]
     assert short_names(["x/y/best", "z/y/best"]) == ["x/y/best", "z/y/best"]
-    assert short_names(["all"]) == ["set all"]

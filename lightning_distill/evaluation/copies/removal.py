@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.copies.search import CopySearch
-from lightning_distill.evaluation.relabel import check_same_data
 from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.same_data import check_same_data
 from lightning_distill.utils.statistics import clopper_pearson
 
 

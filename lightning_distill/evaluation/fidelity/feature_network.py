@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -21,8 +19,9 @@ from lightning_distill.networks.pretrained import is_pretrained, require_loaded
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.progress import ProgressCallback
 from lightning_distill.utils.rng import isolated_rng
+from lightning_distill.utils.tensor_digest import tensors_digest
 
-#: Default network. Its 84 features are trained in seconds on a CPU; it serves no method and no table as a student.
+#: Default network, small enough for a CPU: 84 features. It serves no method and no table as a student.
 NETWORK = "lenet"
 #: Number of images in a forward pass.
 CHUNK = 256
@@ -58,7 +57,7 @@ class FeatureNetwork(nn.Module):
         self.name, self.spec, self.device = name, spec, torch.device(device)
         self._network = build_functional_network(name, spec, 0.0, self.device, "off", (CHUNK,))
         self._parameters_by_name = {key: value.detach().to(self.device) for key, value in parameters.items()}
-        self.sha256 = sha256 or parameters_digest(parameters)
+        self.sha256 = sha256 or tensors_digest(parameters)
         self.num_features = int(self(torch.zeros(1, *spec.shape)).shape[1])
         self.eval()
 
@@ -142,17 +141,3 @@ def feature_epochs(data: EvaluationData, network: str, protocol: str | Protocol)
         protocol: Training protocol.
     """
     return 1 if is_pretrained(network) else teacher_epochs(data, 1, protocol)
-
-
-def parameters_digest(parameters: Mapping[str, Tensor]) -> str:
-    """Return the sha256 over names and values of parameters, in the order of the names.
-
-    Args:
-        parameters: Parameters by name.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(parameters):
-        value = parameters[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()

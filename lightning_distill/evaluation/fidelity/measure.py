@@ -18,10 +18,10 @@ from lightning_distill.evaluation.fidelity.registry import choose_metrics
 from lightning_distill.evaluation.fidelity.rows import NAN, FidelityRow
 from lightning_distill.evaluation.fidelity.samples import RealImages
 from lightning_distill.evaluation.overlap import OnOverlap, check_overlap
-from lightning_distill.evaluation.relabel import check_same_data
 from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.networks.resolve import resolve_networks
 from lightning_distill.sets.labeled_set import LabeledSet
+from lightning_distill.sets.same_data import check_same_data
 from lightning_distill.utils.arguments import check_choices, check_number
 from lightning_distill.utils.hardware import Accelerator, resolve_device
 from lightning_distill.utils.progress import ProgressCounter, ProgressReport

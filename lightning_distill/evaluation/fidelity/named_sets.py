@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lightning_distill.sets.arrays import Card
 from lightning_distill.sets.labeled_set import LabeledSet
-from lightning_distill.sets.storage import SET, read_set
+from lightning_distill.sets.names import short_names
+from lightning_distill.sets.storage import read_set
 
 
 @dataclass(frozen=True)
@@ -63,28 +63,3 @@ def read_named(
         NamedSet(name, one) if isinstance(one, LabeledSet) else NamedSet(name, *read_set(one))
         for name, one in sets.items()
     ]
-
-
-def short_names(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-    """Return the shortest ends of paths, whole folders, that tell them apart.
-
-    Args:
-        paths: Paths of sets.
-
-    Raises:
-        ValueError: A path is given twice.
-
-    Example:
-        >>> short_names(["runs/a/best", "runs/b/best/set.safetensors"])
-        ['a/best', 'b/best']
-        >>> short_names(["runs/a/best"])
-        ['best']
-    """
-    resolved = [Path(path).resolve() for path in paths]
-    parts = [(path.parent if path.name == SET else path).parts for path in resolved]
-    if twice := next((path for number, path in enumerate(paths) if parts.index(parts[number]) < number), None):
-        raise ValueError(f"the set {twice} is given twice; give each set once")
-    depth = 1
-    while len({part[-depth:] for part in parts}) < len(parts):
-        depth += 1
-    return ["/".join(part[-depth:]) for part in parts]

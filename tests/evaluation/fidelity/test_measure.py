@@ -14,17 +14,18 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from lightning_distill import ArrayDataModule, measure_fidelity, save_set, train_teachers
 from lightning_distill.evaluation.fidelity import registry
-from lightning_distill.evaluation.fidelity.feature_network import FeatureNetwork, parameters_digest
+from lightning_distill.evaluation.fidelity.feature_network import FeatureNetwork
 from lightning_distill.evaluation.fidelity.frechet import frechet_distance
 from lightning_distill.evaluation.fidelity.kid import kernel_distance
 from lightning_distill.evaluation.fidelity.metric import Column, FidelityMetric
-from lightning_distill.evaluation.fidelity.named_sets import short_names
 from lightning_distill.evaluation.fidelity.samples import RealImages, class_numbers
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.networks import resolve_networks
 from lightning_distill.sets.card import make_card
+from lightning_distill.sets.names import short_names
 from lightning_distill.sets.training_images import hash_training_images
 from lightning_distill.utils.csv_rows import append_csv, read_csv
+from lightning_distill.utils.tensor_digest import tensors_digest
 
 #: Enough for lenet to tell two kinds of blobs apart.
 SHORT = replace(get_protocol("tiny"), epochs=60)
@@ -89,7 +90,7 @@ def test_the_feature_network_serves_torchmetrics_itself(data, set_of):
     assert not any(module.training for module in network.modules())
     assert holder.state_dict() == {}
     assert not list(network.parameters())
-    assert network.sha256 == parameters_digest(network._parameters_by_name)
+    assert network.sha256 == tensors_digest(network._parameters_by_name)
     kid = KernelInceptionDistance(network, subsets=1, subset_size=40)
     fid = FrechetInceptionDistance(network, input_img_size=data.spec.shape)
     assert network.num_features == 64
@@ -167,7 +168,7 @@ def test_sets_of_files_are_named_and_must_not_hold_the_reference(data, set_of, t
     assert [row.set_name for row in rows] == ["a/best", "b/best"]
     assert [row.method for row in rows] == ["DMDistiller"] * 2
     assert len(rows[0].set_sha256) == 12
-    assert short_names(paths[:1]) == ["best"]
+    assert short_names(paths[:1]) == ["a/best"]
     with pytest.raises(ValueError, match="is given twice"):
         measure_fidelity([paths[1], tmp_path / "b" / "best"], data, **QUICK)
     card = {**make_card("x", {}, {}, "noise", 1), "training_images": hash_training_images(data.splits["val"][0])}
@@ -181,7 +182,7 @@ def test_sets_of_files_are_named_and_must_not_hold_the_reference(data, set_of, t
 def test_teachers_and_local_weights_give_features(data, set_of, encoder_weights):
     teachers = train_teachers(data, 2, network="convnet_w16", protocol="tiny")
     network = FeatureNetwork.of_teachers(teachers)
-    assert network.sha256 == parameters_digest(teachers.parameters[0])
+    assert network.sha256 == tensors_digest(teachers.parameters[0])
     (name,) = resolve_networks(["test_efficientnet:32"], encoder_weights)
     (row,) = measure_fidelity(
         {"x": set_of(data, 8)}, data, metrics=["kid"], network="test_efficientnet:32", weights=encoder_weights, **QUICK
