@@ -15,14 +15,18 @@ function randomStream(text) {
 function readerOrder(study, reader) {
   const random = randomStream(`${study.study}/${reader}`);
   const sides = (images) => (random() < 0.5 ? [...images] : [...images].reverse());
-  const keyed = [];
-  for (const trial of study.trials) {
-    const twice = study.repeats.includes(trial.id);
-    // the second showing comes in the second half, about a tenth of the study or more after the first
-    keyed.push([random() * (twice ? 0.45 : 1), { trial: trial.id, showing: 1, images: sides(trial.images) }]);
-    if (twice) keyed.push([0.55 + random() * 0.45, { trial: trial.id, showing: 2, images: sides(trial.images) }]);
-  }
-  const sorted = (list) => list.sort((a, b) => a[0] - b[0]).map((entry) => entry[1]);
-  const practice = sorted(study.practice.map((trial) => [random(), { ...trial, images: sides(trial.images) }]));
-  return { plan: sorted(keyed), practice };
+  const shuffled = (list) =>
+    list.map((entry) => [random(), entry]).sort((a, b) => a[0] - b[0]).map((entry) => entry[1]);
+  const show = (showing) => (trial) => ({ trial: trial.id, showing, images: sides(trial.images) });
+  const twice = study.trials.filter((trial) => study.repeats.includes(trial.id));
+  const once = shuffled(study.trials.filter((trial) => !study.repeats.includes(trial.id)));
+  // first showings, a fifth of the other trials, second showings: no image follows itself
+  const [start, end] = [0.4, 0.6].map((share) => Math.round(share * once.length));
+  const early = shuffled([...twice, ...once.slice(0, start)].map(show(1)));
+  const between = once.slice(start, end).map(show(1));
+  const late = shuffled([...twice.map(show(2)), ...once.slice(end).map(show(1))]);
+  const before = [...early, ...between].pop();
+  if (before && late.length > 1 && late[0].trial === before.trial) late.push(late.shift());
+  const practice = shuffled(study.practice).map((trial) => ({ ...trial, images: sides(trial.images) }));
+  return { plan: [...early, ...between, ...late], practice };
 }

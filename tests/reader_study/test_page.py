@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from reader_study.helpers import page_data
 
+import lightning_distill
 from lightning_distill.reader_study import read_answers, score_answers
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright (extra test) is not installed")
@@ -178,6 +180,25 @@ def test_the_order_follows_the_reader_and_repeats_come_late(make_study, visit):
     gaps = [place[1] - place[0] for place in places if len(place) == 2]
     assert len(gaps) == 6
     assert min(gaps) >= 2
+
+
+@pytest.mark.parametrize(("items", "repeats"), [(2, 4), (2, 1), (10, 6), (10, 20)])
+def test_no_image_follows_itself_for_any_reader(items, repeats, make_study, browser):
+    _, key = make_study(items=items, repeats=repeats, practice=0)
+    page = browser.new_page()
+    order = (Path(lightning_distill.__file__).parent / "reader_study" / "order.js").read_text()
+    trials = [{"id": name, "images": list(images)} for name, images in key.trials.items()]
+    plans = page.evaluate(
+        f"""{order}; (study) => [...Array(300).keys()].map((number) =>
+            readerOrder({{ ...study, study: String(number) }}, "R1").plan.map((entry) => entry.trial + entry.showing))""",
+        {"trials": trials, "repeats": list(key.repeats), "practice": []},
+    )
+    page.close()
+    shown = sorted([f"{name}1" for name in key.trials] + [f"{name}2" for name in key.repeats])
+    for plan in plans:
+        assert sorted(plan) == shown
+        assert min(plan.index(f"{name}2") - plan.index(f"{name}1") for name in key.repeats) >= 2
+    assert len({tuple(plan) for plan in plans}) > 1
 
 
 def test_pixels_are_squares_of_whole_device_pixels(make_study, visit, browser):
