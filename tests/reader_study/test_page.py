@@ -189,8 +189,8 @@ def test_no_image_follows_itself_for_any_reader(items, repeats, make_study, brow
     order = (Path(lightning_distill.__file__).parent / "reader_study" / "order.js").read_text()
     trials = [{"id": name, "images": list(images)} for name, images in key.trials.items()]
     plans = page.evaluate(
-        f"""{order}; (study) => [...Array(300).keys()].map((number) =>
-            readerOrder({{ ...study, study: String(number) }}, "R1").plan.map((entry) => entry.trial + entry.showing))""",
+        f"""{order}; (study) => [...Array(300).keys()].map((number) => readerOrder(
+            {{ ...study, study: String(number) }}, "R1").plan.map((entry) => entry.trial + entry.showing))""",
         {"trials": trials, "repeats": list(key.repeats), "practice": []},
     )
     page.close()
