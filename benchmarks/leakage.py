@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from script import HERE, folder, listed, options
 
@@ -25,6 +25,7 @@ from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
 from lightning_distill.leakage import AttackRow, AuditResult, audit_set
+from lightning_distill.utils.hardware import Accelerator
 
 SOURCES = {
     "breastmnist": "official file",
@@ -94,6 +95,7 @@ def measure(
     began = time.perf_counter()
     command = f"python benchmarks/leakage.py --only {name} --ipc {ipc} --shadows {shadows} --steps {steps}"
     command += f" --baselines {','.join(baselines)}" if (baselines := settings["baselines"]) else ""
+    command += f" --accelerator {device}" if (device := settings["accelerator"]) != "cpu" else ""
 
     def write(result: AuditResult, finished: str) -> None:
         for row in result.rows:
@@ -106,7 +108,7 @@ def measure(
 
     audit_set(
         distiller, make(), steps=steps, shadows=shadows, out=place / f"{name}_ipc{ipc}_{recipe.replace(' ', '_')}",
-        accelerator="cpu", recovery=True, on_rows=write, **settings,
+        recovery=True, on_rows=write, **settings,
     )  # fmt: skip
 
 
@@ -119,6 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--baselines", help="comma-separated baselines; default: those of audit_set")
     parser.add_argument("--shadows", type=int, default=64, help="number of shadow sets")
     parser.add_argument("--steps", type=int, default=100, help="steps of each distillation")
+    parser.add_argument("--accelerator", default="cpu", choices=get_args(Accelerator), help="device")
     given = parser.parse_args(arguments)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     names = listed(parser, given.only or ",".join(SOURCES), tuple(SOURCES))
@@ -132,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "mnist" in names:
         makes["mnist"] = MNISTDataModule
     baselines = given.baselines.split(",") if given.baselines else None
-    settings: dict[str, Any] = {"network": NETWORK, "protocol": "quick", "baselines": baselines}
+    settings: dict[str, Any] = {"network": NETWORK, "protocol": "quick", "baselines": baselines, "accelerator": given.accelerator}
     steps, shadows = given.steps, given.shadows
     if given.quick:
         makes, ipcs, recipes = {"digits": partial(DigitsDataModule, real_per_class=8)}, [1], recipes[:1]

@@ -12,49 +12,37 @@ job without rows; finished sets and teachers are kept in ``runs/quality``. Start
 several that share a disk, the same command shares its jobs: each process takes those that no other one has taken.
 Jobs are ordered by seed, so that a table is complete with one seed before it has several. Labels are ``hard``,
 ``soft_natural`` or ``soft_balanced``: probabilities by teachers that were trained on the real data, with its class
-frequencies or with equal ones.
+frequencies or with equal ones. ``grids/generators.yaml`` has generated sets too, and sets learned in the latent space
+of a generator, each beside its copies of training images and its distance to the validation images.
 """
 
 from __future__ import annotations
 
-import functools
-import json
 import logging
-import os
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import torch
 import yaml
-from filelock import FileLock
 from quality_jobs import Job, jobs_of, run_all
+from quality_sets import SetMaker
 from script import HERE, folder, options
 
-from lightning_distill import SyntheticSetExport
+from lightning_distill import measure_fidelity
 from lightning_distill.bench.results import ResumableCsv, provenance
-from lightning_distill.data import ArrayDataModule
-from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedStudents
-from lightning_distill.evaluation.baselines import coreset_sampler, full_data
-from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.metrics.intervals import bootstrap_interval
-from lightning_distill.evaluation.relabel import soft_sampler
+from lightning_distill.evaluation.metrics.predictions import Predictions
+from lightning_distill.evaluation.scores import Scores
 from lightning_distill.evaluation.students.protocol import get_protocol
-from lightning_distill.evaluation.teacher_file import load_teachers, save_teachers
-from lightning_distill.evaluation.teachers import TeacherEnsemble, train_teachers
 from lightning_distill.functional.compile import CompileMode
-from lightning_distill.sets.storage import read_set
 from lightning_distill.utils.hardware import Accelerator, resolve_device
 
-#: File with the seconds of a distillation, beside its set.
-SECONDS = "seconds.txt"
 KEYS = ("dataset", "ipc", "method", "seed", "labels", "split")
 METRICS = ("acc", "balanced_acc", "auroc")
 COLUMNS = (
@@ -62,157 +50,84 @@ COLUMNS = (
     *(f"{metric}{end}" for metric in METRICS for end in ("", "_std", "_ci95_low", "_ci95_high")),
     "set_seconds", "student_seconds",
 )  # fmt: skip
-
-
-@functools.cache
-def open_data(about: str, real_per_class: int) -> ArrayDataModule:
-    """Return the data module of a grid entry in JSON, ready to use. ``$NAME`` stands for an environment variable."""
-    entry = json.loads(about)
-    module, _, name = entry["class_path"].rpartition(".")
-    arguments = {key: os.path.expandvars(v) if isinstance(v, str) else v for key, v in entry["init_args"].items()}
-    data: ArrayDataModule = getattr(import_module(module), name)(**arguments, real_per_class=real_per_class)
-    data.prepare_data()
-    data.setup()
-    return data
-
-
-def alone(path: Path) -> FileLock:
-    """Return the lock under which one process makes a file or folder; it is taken with ``with``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path.with_name(f".{path.name}.lock"))
+#: Further columns of a grid with generators: seconds of their training, and images against validation images.
+FIDELITY = (
+    "kid", "kid_real", "precision", "recall", "density", "coverage", "ms_ssim", "ms_ssim_real", "copies", "copies_null",
+)  # fmt: skip
+GENERATOR_COLUMNS = ("generator_seconds", *FIDELITY)
 
 
 @dataclass(frozen=True)
-class Runner:
-    """Runs jobs of a grid in any process.
-
-    Args:
-        grid: Contents of the grid file.
-        place: Folder of sets and teachers.
-        device: Device to compute on.
-        compile: Mode of ``torch.compile``.
-    """
-
-    grid: dict[str, Any]
-    place: Path
-    device: str
-    compile: CompileMode
-
-    def data(self, dataset: str) -> ArrayDataModule:
-        """Return the data module of a data set; a process opens it once."""
-        return open_data(json.dumps(self.grid["data"][dataset]), self.grid["real_per_class"])
-
-    def network(self, dataset: str) -> str:
-        """Return the network of a data set."""
-        return str(self.grid["data"][dataset].get("network", self.grid["network"]))
-
-    def teachers(self, dataset: str) -> TeacherEnsemble:
-        """Read the teachers of a data set, or train them; wait for a process that does."""
-        path = self.place / f"teachers-{dataset}.safetensors"
-        with alone(path):
-            if not path.is_file():
-                ensemble = train_teachers(
-                    self.data(dataset),
-                    self.grid.get("teachers", 3),
-                    network=self.network(dataset),
-                    protocol=self.grid["protocol"],
-                    device=self.device,
-                    compile=self.compile,
-                )
-                save_teachers(path, ensemble)
-        return load_teachers(path)
-
-    def place_of(self, job: Job) -> Path:
-        """Return the folder of the set of a job; jobs that differ in the labels share it."""
-        return self.place / str(job).removesuffix(f"-{job.labels}")
-
-    def set_seconds(self, job: Job, measured: float) -> str:
-        """Return the seconds of a pick, or of a distillation; empty where they are not known."""
-        if "pick" in self.grid["methods"][job.method]:
-            return f"{measured:.1f}"
-        path = self.place_of(job) / SECONDS
-        return path.read_text() if path.is_file() else ""
-
-    def distil(self, job: Job) -> LabeledSet:
-        """Distil the set of a job, or read it if it exists; wait for a process that distils it."""
-        place = self.place_of(job)
-        with alone(place):
-            if not (place / "last" / "set.safetensors").is_file():
-                self.write_set(job, place)
-        return read_set(place / "last")[0]
-
-    def write_set(self, job: Job, place: Path) -> None:
-        """Distil the set of a job; a file beside it keeps the seconds."""
-        about = self.grid["methods"][job.method]
-        module, _, name = about["class_path"].rpartition(".")
-        arguments = {"network": self.network(job.dataset), "seed": job.seed, "on_small_class": "fewer"}
-        arguments |= {"compile": self.compile, **about.get("init_args", {})}
-        export = SyntheticSetExport(str(place), yardsticks=[])
-        trainer = quiet_trainer(about["steps"], "32-true", self.device, [export])
-        distiller, began = getattr(import_module(module), name)(ipc=job.ipc, **arguments), time.perf_counter()
-        trainer.fit(distiller, datamodule=self.data(job.dataset))
-        (place / SECONDS).write_text(f"{time.perf_counter() - began:.1f}")
-
-    def sampler(self, job: Job) -> Callable[[int], LabeledSet]:
-        """Return the function from the number of a student to its training set."""
-        about, data = self.grid["methods"][job.method], self.data(job.dataset)
-        if about.get("pick") == "full":
-            return full_data(data.all_train_arrays(), data.spec)
-        if "pick" in about:
-            formation, (images, labels) = about.get("formation", 1), data.train_arrays()
-            counts = np.minimum(job.ipc, np.maximum(1, np.bincount(labels) // formation**2)).tolist()
-            sampler = coreset_sampler(about["pick"], (images, labels), counts, data.spec, job.seed, formation=formation)
-        else:
-            distilled = self.distil(job)
-            sampler = lambda student: distilled  # noqa: E731
-        if job.labels == "hard":
-            return sampler
-        prior: Prior = "balanced" if job.labels == "soft_balanced" else "natural"
-        return soft_sampler(sampler, self.teachers(job.dataset), prior=prior, device=self.device)
+class Runner(SetMaker):
+    """Makes the set of a job, trains students on it, and scores them."""
 
     def run(self, job: Job) -> list[dict[str, object]]:
         """Make the set of a job, train students on it, and return one row for the validation and the test split."""
         torch.set_num_threads(1)
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         warnings.filterwarnings("ignore")
-        about, data, began = self.grid["methods"][job.method], self.data(job.dataset), time.perf_counter()
-        sample = self.sampler(job)
-        first = sample(0)
-        made = time.perf_counter() - began
-        protocol = get_protocol(self.grid["protocol"])
-        if about.get("pick") == "full":
-            protocol = protocol.for_real_data(len(first.labels))
-        count, network = self.grid["students"], self.network(job.dataset)
-        evaluator = StudentEvaluator(protocol, students=count, architectures=[network], compile=self.compile)
-        trained = evaluator.train(sample, device=self.device)
+        first, made, trained = self.train(job)
+        fidelity = self.fidelity(job, first)
         rows = []
-        for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
-            groups = data.groups.get(split)
-            numbers = (
-                None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1].reshape(-1))
-            )
-            scored = TrainedStudents(trained.students, spec=first.spec, device=self.device, started_at=began)
-            scored = scored.update_all(loader)
-            scores, predictions = scored.scores(), scored.predictions(split, numbers)
+        for split in ("val", "test"):
+            scores, predictions = self.score(job, trained, split)
             cells: dict[str, object] = {}
             for metric in METRICS:
                 interval = bootstrap_interval(predictions, metric)
                 values = scores.mean(metric), scores.std(metric), interval.low, interval.high
                 ends = ("", "_std", "_ci95_low", "_ci95_high")
                 cells |= {f"{metric}{end}": f"{v:.5f}" for end, v in zip(ends, values, strict=True)}
-            soft_bytes = 0 if first.soft_labels is None else 4 * first.soft_labels.numel()
-            rows.append({
-                **vars(job), "split": split, "source": data.spec.source, "formation": first.formation,
-                "options": yaml.safe_dump(about, default_flow_style=True, width=1000).strip(), "network": network,
-                "protocol": evaluator.protocol.name, "epochs": evaluator.protocol.epochs + 1,
-                "students": len(scores.students), "images": len(first.labels),
-                "bytes": first.pixels.numel() * (1 if data.spec.storage_dtype == "uint8" else 2)
-                + 8 * len(first.labels) + soft_bytes,
-                "steps": about.get("steps", 0), **cells, "set_seconds": self.set_seconds(job, made),
-                "student_seconds": f"{trained.training_seconds:.1f}",
-                **provenance(f"python benchmarks/quality.py --grid {self.grid['name']}"),
-            })  # fmt: skip
+            rows.append({**self.about(job, first, made), "split": split, **cells, **fidelity,
+                         "student_seconds": f"{trained.training_seconds:.1f}"})  # fmt: skip
         return rows
+
+    def train(self, job: Job) -> tuple[LabeledSet, float, TrainedStudents]:
+        """Return the first set of a job, the seconds until it was there, and the students trained on its sets."""
+        began = time.perf_counter()
+        sample = self.sampler(job)
+        first = sample(0)
+        made = time.perf_counter() - began
+        return first, made, self.evaluator(job, first).train(sample, device=self.device)
+
+    def evaluator(self, job: Job, first: LabeledSet) -> StudentEvaluator:
+        """Return the trainer of the students; many images are trained on as all real images are."""
+        protocol, network = get_protocol(self.grid["protocol"]), self.network(job.dataset)
+        return StudentEvaluator(protocol.for_real_data(len(first.labels)), students=self.grid["students"],
+                                architectures=[network], compile=self.compile)  # fmt: skip
+
+    def score(self, job: Job, trained: TrainedStudents, split: str) -> tuple[Scores, Predictions]:
+        """Return scores and predictions of trained students on the validation or the test split."""
+        data = self.data(job.dataset)
+        groups = data.groups.get(split)
+        numbers = None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1].reshape(-1))
+        scored = TrainedStudents(trained.students, spec=trained.spec, device=self.device, started_at=trained.started_at)
+        scored.update_all(data.val_dataloader() if split == "val" else data.test_dataloader())
+        return scored.scores(), scored.predictions(split, numbers)
+
+    def fidelity(self, job: Job, first: LabeledSet) -> dict[str, object]:
+        """Compare the first set with validation images, in a grid that asks for it; empty for soft labels."""
+        about = self.grid["methods"][job.method]
+        if not self.grid.get("fidelity") or job.labels != "hard" or about.get("pick") == "full":
+            return {}
+        data, network = self.data(job.dataset), self.feature_network(job.dataset)
+        (row,) = measure_fidelity({"set": first}, data, network=network, accelerator=self.device)  # type: ignore[arg-type]
+        return {name: f"{row[name]:.5f}" for name in FIDELITY if row[name] == row[name]}
+
+    def about(self, job: Job, first: LabeledSet, made: float) -> dict[str, object]:
+        """Return the cells of a row that do not depend on the split."""
+        about, spec = self.grid["methods"][job.method], self.data(job.dataset).spec
+        soft_bytes = 0 if first.soft_labels is None else 4 * first.soft_labels.numel()
+        pixel_bytes = first.pixels.numel() * (1 if spec.storage_dtype == "uint8" else 2)
+        protocol = self.evaluator(job, first).protocol
+        return {
+            **vars(job), "source": spec.source, "formation": first.formation,
+            "options": yaml.safe_dump(about, default_flow_style=True, width=1000).strip(),
+            "network": self.network(job.dataset), "protocol": protocol.name, "epochs": protocol.epochs + 1,
+            "students": self.grid["students"], "images": len(first.labels),
+            "bytes": pixel_bytes + 8 * len(first.labels) + soft_bytes, "steps": about.get("steps", 0),
+            "set_seconds": self.set_seconds(job, made), "generator_seconds": self.generator_seconds(job),
+            **provenance(f"python benchmarks/quality.py --grid {self.grid['name']}"),
+        }  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -230,10 +145,12 @@ def main(arguments: list[str] | None = None) -> None:
     if given.quick:
         quick = {"class_path": "lightning_distill.DigitsDataModule", "init_args": {}, "network": "convnet_w16"}
         grid |= {"data": {"digits": quick}, "seeds": [0], "ipc": [1], "students": 2, "protocol": "tiny", "teachers": 1}
-        grid["methods"] = {
-            name: about | ({"steps": 2} if "steps" in about else {}) for name, about in grid["methods"].items()
-        }
-    book = ResumableCsv(folder(given) / f"{given.grid.stem}.csv", KEYS, COLUMNS, given.again)
+        for part in ("methods", "generators"):
+            grid[part] = {
+                name: about | ({"steps": 2} if "steps" in about else {}) for name, about in grid.get(part, {}).items()
+            }
+    columns = (*COLUMNS, *GENERATOR_COLUMNS) if grid.get("generators") else COLUMNS
+    book = ResumableCsv(folder(given) / f"{given.grid.stem}.csv", KEYS, columns, given.again)
     place = (folder(given) if given.quick else HERE.parent / "runs") / given.grid.stem
     patterns, jobs = given.only.split(","), list(jobs_of(grid))
     jobs = list(dict.fromkeys(job for pattern in patterns for job in jobs if fnmatch(str(job), pattern)))

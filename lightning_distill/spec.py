@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Literal, get_args
 
 import torch
@@ -180,9 +181,14 @@ class DataSpec:
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation ``(C, 1, 1)`` on the device of a tensor."""
-        device = like.device
-        mean = torch.tensor(self.mean, device=device).view(-1, 1, 1)  # (C, 1, 1)
-        return mean, torch.tensor(self.std, device=device).view(-1, 1, 1)
+        return _per_channel(tuple(self.mean), like.device), _per_channel(tuple(self.std), like.device)
+
+
+@cache
+def _per_channel(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return ``(C, 1, 1)``, made once for each device: a copy to a GPU waits until all its work is done."""
+    with torch.inference_mode(False):
+        return torch.tensor(numbers, device=device).view(-1, 1, 1)
 
 
 def _lists_to_tuples(value: object) -> object:

@@ -68,8 +68,8 @@ class RandomCutout(K.IntensityAugmentationBase2D):
 
     def apply_transform(self, input: Tensor, params: Params, flags: Flags, transform: Tensor | None = None) -> Tensor:
         """Multiply by a mask that is zero inside the square."""
-        rows = self._inside(params["row"].to(input.device), input.shape[2])  # (B, H)
-        columns = self._inside(params["column"].to(input.device), input.shape[3])  # (B, W)
+        rows = self._inside(params["row"].to(input.device, non_blocking=True), input.shape[2])  # (B, H)
+        columns = self._inside(params["column"].to(input.device, non_blocking=True), input.shape[3])  # (B, W)
         hole = rows[:, None, :, None] & columns[:, None, None, :]  # (B, 1, H, W)
         return input.masked_fill(hole, 0.0)
 
@@ -105,4 +105,4 @@ class RandomGridScale(K.RandomAffine):
 
 
 def _per_image(factor: Tensor, images: Tensor) -> Tensor:
-    return factor.to(images).view(-1, 1, 1, 1)
+    return factor.to(images, non_blocking=True).view(-1, 1, 1, 1)

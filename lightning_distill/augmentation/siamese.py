@@ -75,8 +75,10 @@ class SiameseAugmentation:
         parts = list(images.float().split(list(counts)))
         drawn = [self._draw(seed, images.shape[1:]) for seed in seeds]
         for number, operations in enumerate(self._groups):
-            members = [i for i, (group, _) in enumerate(drawn) if group == number]
-            if members:
+            same = [i for i, (group, _) in enumerate(drawn) if group == number]
+            # Kornia cuts images of one window at once, and those of several windows one after the other
+            one_by_one = any(isinstance(operation, K.RandomCrop) for operation in operations)
+            for members in [[i] for i in same] if one_by_one else [same] if same else []:
                 batch = torch.cat([parts[i] for i in members]) if len(members) > 1 else parts[members[0]]
                 lengths = torch.tensor([counts[i] for i in members])
                 with torch.autocast(images.device.type, enabled=False):  # a warp in bf16 would move pixels
@@ -134,7 +136,8 @@ class SiameseAugmentation:
 def _for_images(drawn: Sequence[Params], counts: Tensor, images: Tensor) -> Params:
     """Repeat parameters that were drawn once for each class for every image of the classes."""
     joined = {key: torch.cat([params[key] for params in drawn]) for key in drawn[0] if key != "forward_input_shape"}
-    repeated = {key: value.repeat_interleave(counts.to(value.device), 0) for key, value in joined.items()}
+    index = torch.arange(len(counts)).repeat_interleave(counts)
+    repeated = {key: value.index_select(0, index.to(value.device)) for key, value in joined.items()}
     return repeated | {"forward_input_shape": torch.tensor(images.shape)}
 
 

@@ -141,7 +141,8 @@ class FunctionalNetwork:
         pretrained = self._module.network
         network = pretrained.renew() if isinstance(pretrained, PretrainedNetwork) else self.build()
         state = [*network.named_parameters(), *network.named_buffers()]
-        return {f"network.{name}": tensor.detach().to(device) for name, tensor in state}
+        # a copy that blocks would wait until the GPU has finished all its work, once for each tensor
+        return {f"network.{name}": tensor.detach().to(device, non_blocking=True) for name, tensor in state}
 
     def embed(self, parameters: Parameters, x: Tensor) -> Tensor:
         """Return the features before the last linear layer, ``(B, C, H, W)`` to ``(B, F)``, in the autocast dtype."""
