@@ -135,7 +135,8 @@ def main(arguments: list[str] | None = None) -> None:
     if "mnist" in names:
         makes["mnist"] = MNISTDataModule
     baselines = given.baselines.split(",") if given.baselines else None
-    settings: dict[str, Any] = {"network": NETWORK, "protocol": "quick", "baselines": baselines, "accelerator": given.accelerator}
+    settings: dict[str, Any] = {"network": NETWORK, "protocol": "quick", "baselines": baselines}
+    settings["accelerator"] = given.accelerator
     steps, shadows = given.steps, given.shadows
     if given.quick:
         makes, ipcs, recipes = {"digits": partial(DigitsDataModule, real_per_class=8)}, [1], recipes[:1]

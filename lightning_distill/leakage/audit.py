@@ -30,6 +30,7 @@ def audit_set(
     datamodule: ArrayDataModule,
     *,
     shadows: int = 16,
+    minutes: float | None = None,
     out: str | os.PathLike[str] = "audit",
     synthetic_set: str | os.PathLike[str] | None = None,
     attach: bool = False,
@@ -68,7 +69,10 @@ def audit_set(
             a pick of real images: ``random``, ``herding``, ``kcenter``, ``kmeans`` or ``full`` (all). ``None`` takes
             the recipe in the card of ``synthetic_set``.
         datamodule: Data that the set is made from. Its validation images are the images that nothing was made from.
-        shadows: Number of shadow sets, even and at least 8.
+        shadows: Number of shadow sets, even and at least 8; with ``minutes`` the largest number.
+        minutes: Time budget in minutes for shadow sets and baselines: the first shadow set is timed, and as many are
+            made as fit, at least 8. Baselines that are distilled are left out where they do not fit. The same command
+            with more minutes adds to what is there.
         out: Folder of the audit.
         synthetic_set: Finished set, made from all training images, that is attacked too.
         attach: Whether the result is written into the card of ``synthetic_set``.
@@ -101,7 +105,8 @@ def audit_set(
     Raises:
         FileNotFoundError: The configuration or the set does not exist.
         ValueError: There are fewer than 8 shadows, a half would lack a class, set and configuration or data do not
-            belong together, the folder holds another audit, or an option is unknown.
+            belong together, the folder holds another audit, the minutes are too few (the message names those
+            that are needed), or an option is unknown.
         OSError: The folder cannot be written.
 
     Example:
@@ -117,6 +122,8 @@ def audit_set(
     check_number("queries", queries, 1, 7, integer=True)
     check_number("canaries", canaries, 0, integer=True)
     check_number("dp_epsilon", dp_epsilon, 0, open_low=True)
+    if minutes is not None:
+        check_number("minutes", minutes, 0, open_low=True)
     if claimed_epsilon is not None:
         check_number("claimed_epsilon", claimed_epsilon, 0)
     if claimed_epsilon is not None and not canaries:
@@ -158,6 +165,8 @@ def audit_set(
         progress=ProgressCounter(on_progress, shadows * (1 + len(others))),
         on_rows=on_rows,
     )
+    if minutes is not None:
+        others = list(audit.plan(minutes, others))
     audit.measure_all(others)
     if recovery:
         audit.measure_recovery()

@@ -29,8 +29,16 @@ from lightning_distill.leakage.reconstruction import measure_recovery
 from lightning_distill.leakage.result import AuditResult
 from lightning_distill.leakage.score import Scores, rows_of_set, rows_of_shadows, save_scores, score_set, score_shadows
 from lightning_distill.leakage.search_copies import copies_of_set, copies_of_shadows
-from lightning_distill.leakage.shadows import GROUP, ShadowMaker, ShadowRun, make_one_by_one, read_made
+from lightning_distill.leakage.shadows import (
+    GROUP,
+    ShadowMaker,
+    ShadowRun,
+    make_one_by_one,
+    read_arrays,
+    read_made,
+)
 from lightning_distill.leakage.table import ShadowTable
+from lightning_distill.leakage.time_budget import plan_for_minutes
 from lightning_distill.leakage.together import can_share, make_together, sets_at_once
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.utils.atomic_files import write_files_atomically
@@ -62,6 +70,7 @@ class Audit:
         canaries: Number of canaries; 0 for none.
         progress: Counter of shadow sets.
         on_rows: Function that receives the result so far and the name of the recipe with new rows.
+        left_out: Names of the baselines that did not fit into the time.
     """
 
     recipe: Recipe
@@ -79,6 +88,32 @@ class Audit:
     progress: ProgressCounter
     on_rows: Callable[[AuditResult, str], object]
     began: float = field(default_factory=time.perf_counter)
+    left_out: Sequence[str] = ()
+
+    def plan(self, minutes: float, baselines: Sequence[Recipe]) -> Sequence[Recipe]:
+        """Make the first shadow sets, choose the number of shadow sets that fits into the time, and the baselines.
+
+        Args:
+            minutes: Minutes for the whole audit.
+            baselines: Recipes beside the audited one.
+
+        Returns:
+            The baselines that fit.
+
+        Raises:
+            ValueError: The time is too short; the message names the minutes that are needed.
+        """
+        run = self._shadow_run(self.recipe)  # trains the embedding
+        spent = time.perf_counter() - self.began
+        run.halves = self.halves[: run.group]
+        run.run(ProgressCounter(self.progress.report, len(run.halves)))
+        make, measure = read_arrays(run.path(0))["seconds"].tolist()
+        spent += make * (self.recovers and isinstance(self.recipe, DistillRecipe))
+        plan = plan_for_minutes(minutes, spent, (make, measure), baselines, len(self.halves))
+        self.halves, self.left_out = self.halves[: plan.shadows], plan.left_out
+        self.asked = {**self.asked, "shadows": plan.shadows}
+        self.progress.total = plan.shadows * (1 + len(plan.baselines))
+        return plan.baselines
 
     @cached_property
     def result(self) -> AuditResult:
@@ -202,6 +237,7 @@ class Audit:
         result.not_measured = not_measured(
             result, self.members, self.recovers, self.canaries, self.finished is not None
         )
+        result.not_measured += [f"The baseline {name} did not fit into the minutes given." for name in self.left_out]
         if self.together and self.maker is None and can_share(self.recipe, multi_label):
             result.not_measured.append(
                 "The effect of each half's mean and standard deviation on networks: the shadow sets share those of all "
