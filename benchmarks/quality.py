@@ -145,6 +145,8 @@ def main(arguments: list[str] | None = None) -> None:
     if given.quick:
         quick = {"class_path": "lightning_distill.DigitsDataModule", "init_args": {}, "network": "convnet_w16"}
         grid |= {"data": {"digits": quick}, "seeds": [0], "ipc": [1], "students": 2, "protocol": "tiny", "teachers": 1}
+        for about in grid.get("generators", {}).values():
+            about["init_args"] = {"widths": [16, 16], "batch_size": 8}
         for part in ("methods", "generators"):
             grid[part] = {
                 name: about | ({"steps": 2} if "steps" in about else {}) for name, about in grid.get(part, {}).items()

@@ -402,6 +402,91 @@ def quality_table(methods: tuple[str, ...] = tuple(QUALITY_METHODS), splits: tup
     return markdown(head, lines)
 
 
+#: Methods of generators.csv -> captions: real, distilled and generated images.
+GENERATORS = {
+    "random": "random real", "herding_f2": "herding, 2 x 2", "dm_f2": "DM, 2 x 2", "flow": "flow", "gan": "GAN",
+    "dm_latent": "DM in the GAN", "dm_latent_untrained": "DM in an untrained GAN",
+}  # fmt: skip
+
+
+def generator_groups(labels: str, split: str) -> dict[tuple[str, int], dict[str, Row]]:
+    """Return the rows of generators.csv by data set and ipc, and by method."""
+    groups: dict[tuple[str, int], dict[str, Row]] = {}
+    for row in read("generators"):
+        if (row["labels"], row["split"]) == (labels, split) and row["method"] != "full":
+            groups.setdefault((row["dataset"], int(row["ipc"])), {})[row["method"]] = row
+    return groups
+
+
+def generators_full() -> dict[str, Row]:
+    """Return the rows of all real data on the test split by data set."""
+    return {row["dataset"]: row for row in read("generators") if (row["method"], row["split"]) == ("full", "test")}
+
+
+def generators_table() -> str:
+    """Report balanced accuracy on test of distilled, generated and selected images, with hard and with soft labels."""
+    lines, previous, full = [], "", generators_full()
+    soft = generator_groups("soft_balanced", "test")
+    for (dataset, ipc), hard in sorted(generator_groups("hard", "test").items()):
+        whole = full.get(dataset)
+        for labels, rows in (("hard", hard), ("soft", soft.get((dataset, ipc), {}))):
+            if rows:
+                title = f"{dataset} ({next(iter(rows.values()))['source']}), all data {cell(whole, 'balanced_acc')}"
+                cells = [cell(rows.get(name), "balanced_acc") for name in GENERATORS]
+                lines.append(["" if title == previous else title, f"{ipc:,}", labels, *cells])
+                previous = title
+    return markdown(["data", "images per class", "labels", *GENERATORS.values()], lines)
+
+
+def generators_fidelity_table() -> str:
+    """Report distance to validation images, diversity and near copies of the sets of generators.csv."""
+    lines, previous = [], ""
+    for (dataset, ipc), rows in sorted(generator_groups("hard", "val").items()):
+        for name in (name for name in GENERATORS if name in rows):
+            row = rows[name]
+            beside = [f"{_number(row[one], digits)} ({_number(row[other], digits)})" for one, other, digits in (
+                ("kid", "kid_real", 4), ("ms_ssim", "ms_ssim_real", 2))]  # fmt: skip
+            share = [_number(row[one], 2) for one in ("precision", "recall", "density", "coverage")]
+            copies = "-" if not row["copies"] else (
+                f"{100 * float(row['copies']):.0f} ({100 * float(row['copies_null']):.0f})")  # fmt: skip
+            seconds = f"{_number(row['generator_seconds'], 0)} + {_number(row['set_seconds'], 0)}"
+            start = f"{dataset}, {ipc:,} per class"
+            lines.append(["" if start == previous else start, GENERATORS[name], *beside, *share, copies, seconds])
+            previous = start
+    head = ["data", "images", "KID (real)", "MS-SSIM within class (real)", "precision", "recall", "density", "coverage",
+            "near copies, % (held-out images)", "seconds: generator + set"]  # fmt: skip
+    return markdown(head, lines)
+
+
+def _number(text: str, digits: int) -> str:
+    """Format a number of a cell; a dash for an empty one."""
+    return f"{float(text):.{digits}f}" if text else "-"
+
+
+def sweep_generators_table() -> str:
+    """Report the gap of students of generated and of random real images to students of all real images, on test."""
+    groups: dict[tuple[str, int, str], dict[tuple[int, str], Row]] = {}
+    for row in read("sweep_generators"):
+        key = row["sweep"], int(row["value"]), row["dataset"]
+        groups.setdefault(key, {})[int(row["ipc"]), row["method"]] = row
+    lines = []
+    for (sweep, value, dataset), rows in sorted(groups.items()):
+        some = next(iter(rows.values()))
+        what = f"{value} classes" if sweep == "classes" else f"{value} px"
+        start = [f"{dataset} ({some['source']}), {what}", f"{100 * float(some['all_real']):.1f}"]
+        for ipc in sorted({ipc for ipc, _ in rows}):
+            gaps = []
+            for method in ("random", "flow"):
+                row = rows.get((ipc, method))
+                gap = [100 * float(row[name]) for name in ("gap", "gap_low", "gap_high")] if row else []
+                gaps.append(f"{gap[0]:.1f} [{gap[1]:.1f}, {gap[2]:.1f}]" if gap else "-")
+            lines.append([*start, f"{ipc:,}", *gaps])
+            start = ["", ""]
+    return markdown(
+        ["data", "all real data", "images per class", "gap of random real images", "gap of the flow"], lines
+    )
+
+
 def dm_formation_table() -> str:
     """Report balanced accuracy on val of DM with and without sub-images, by rate, start and steps."""
     rows = [row for row in read("dm_formation") if row["split"] == "val" and row["ipc"] == "10"]
@@ -533,9 +618,7 @@ def leakage_table() -> str:
     lines = []
     for (dataset, ipc, audited), recipes in leakage_groups().items():
         some = next(iter(recipes.values()))[0]
-        start = (
-            f"{dataset} ({some['source']}), {ipc} per class, {audited}, {some['steps']} steps, {some['shadows']} halves"
-        )
+        start = f"{dataset} ({some['source']}), {ipc} per class, {audited}, {some['steps']} steps"
         for name, rows in recipes.items():
             best = strongest(rows)
             started = max((_or_zero(row["started_tpr"]) for row in rows if row["started_tpr"]), default=None)
@@ -545,11 +628,12 @@ def leakage_table() -> str:
                 at_1 = f"{tpr:.1f} [{low:.1f}, {high:.1f}]"
             auc = f"{float(best['auc']):.3f} [{float(best['auc_low']):.3f}, {float(best['auc_high']):.3f}]"
             lines.append([
-                start, recipe_name(name, audited), cell(best, "balanced_acc"), best["attack"], auc, at_1,
-                "-" if started is None else f"{100 * started:.0f}",
+                start, recipe_name(name, audited), best["shadows"], cell(best, "balanced_acc"), best["attack"], auc,
+                at_1, "-" if started is None else f"{100 * started:.0f}",
             ])  # fmt: skip
             start = ""
-    head = ["data", "recipe", "balanced accuracy, val", "strongest attack", "AUC", "TPR at 1 % FPR", "starts found"]
+    head = ["data", "recipe", "halves", "balanced accuracy, val", "strongest attack", "AUC", "TPR at 1 % FPR",
+            "starts found"]  # fmt: skip
     return markdown(head, lines)
 
 
@@ -576,6 +660,7 @@ def _or_zero(text: str) -> float:
 
 RESULTS = "benchmarks/results/README.md"
 LEAKAGE = "lightning_distill/leakage/README.md"
+GENERATED = "lightning_distill/generators/README.md"
 TIMINGS = "benchmarks/README.md"
 SETS = "lightning_distill/sets/README.md"
 #: Name of a table -> the file it stands in, and the function that makes it.
@@ -630,6 +715,8 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "krr_ridge": (RESULTS, krr_ridge_table),
     "sites": (RESULTS, sites_table),
     "resolution": (RESULTS, resolution_table),
+    "generators": (GENERATED, generators_table),
+    "generators_fidelity": (GENERATED, generators_fidelity_table),
     "indicator": (RESULTS, indicator_table),
     "inspection": (SETS, inspection_table),
     "speed": (TIMINGS, speed_table),

@@ -62,7 +62,10 @@ def test_a_file_of_the_shape_of_retinamnist_goes_the_whole_way(tmp_path, monkeyp
     np.testing.assert_allclose(sorted(written), sorted(expected), atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "channels", "classes"), [("breastmnist", 1, 2), ("dermamnist", 3, 7)])
+@pytest.mark.parametrize(
+    ("name", "channels", "classes"),
+    [("breastmnist", 1, 2), pytest.param("dermamnist", 3, 7, marks=pytest.mark.long)],
+)
 def test_files_of_224_pixels_go_the_whole_way(tmp_path, monkeypatch, name, channels, classes):
     monkeypatch.chdir(tmp_path)
     write(f"{name}_224.npz", (4 * classes, classes, classes), 224, channels, classes)
