@@ -163,7 +163,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     settings = {"widths": [32, 64, 64], "batch_size": 64, "lr": 0.0005}
-    flow: dict[str, Any] = {"class_path": "lightning_distill.FlowGenerator", "init_args": settings, "steps": given.steps}
+    flow: dict[str, Any] = {"class_path": "lightning_distill.FlowGenerator", "steps": given.steps}
+    flow["init_args"] = settings
     if given.quick:
         flow |= {"steps": 2, "init_args": {"widths": [16, 16], "batch_size": 8, "sampling_steps": 2}}
     methods = {"random": {"pick": "random"}, "flow": {"generator": "flow"}, "full": {"pick": "full"}}
