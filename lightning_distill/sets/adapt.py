@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import cast
@@ -55,10 +55,10 @@ def adapt_set(
         raise ValueError(f"the set's images are {spec.shape} but {data.name} has {data.shape} (C, H, W); add --resize")
     if map_classes is None and spec.class_names != data.class_names:
         ours, theirs = ", ".join(spec.class_names), ", ".join(data.class_names)
-        example = json.dumps(dict.fromkeys(spec.class_names[:2], data.class_names[0]), ensure_ascii=False)
+        example = json.dumps(likely_partners(spec.class_names, data.class_names), ensure_ascii=False)
         raise ValueError(
-            f"the set's classes are {ours}; those of {data.name} are {theirs}; map them with --map-classes, "
-            f"for example '{example[:-1]}, ...}}'"
+            f"the set's classes are {ours}; those of {data.name} are {theirs}; map them with --map-classes, for example "
+            f"(check each pair) '{example}'"
         )
     _check_scale(spec, data)
     if spec.multi_label != data.multi_label:
@@ -82,6 +82,27 @@ def adapted_sampler(
     Baselines from site A are then scored on site B under the same conversion and statistics as the set of site A.
     """
     return lambda student: adapt_set(sampler(student), data, map_classes, resize)
+
+
+def likely_partners(names: Sequence[str], others: Sequence[str]) -> dict[str, str]:
+    """Return a class of the data for each class of a set: the most similar name, else the next one that is left.
+
+    Args:
+        names: Class names of the set.
+        others: Class names of the data.
+
+    Example:
+        >>> likely_partners(["Normal", "ill"], ["malignant", "normal"])
+        {'Normal': 'normal', 'ill': 'malignant'}
+    """
+    by_name = {other.casefold(): other for other in others}
+    similar = {name: difflib.get_close_matches(name.casefold(), by_name, 1) for name in names}
+    partners = {name: by_name[close[0]] for name, close in similar.items() if close}
+    left = [other for other in others if other not in partners.values()]
+    for name in names:
+        if name not in partners:
+            partners[name] = left.pop(0) if left else others[-1]
+    return {name: partners[name] for name in names}
 
 
 def map_class_names(labeled_set: LabeledSet, data: DataSpec, map_classes: Mapping[str, str]) -> LabeledSet:
