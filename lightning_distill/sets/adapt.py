@@ -57,8 +57,8 @@ def adapt_set(
         ours, theirs = ", ".join(spec.class_names), ", ".join(data.class_names)
         example = json.dumps(likely_partners(spec.class_names, data.class_names), ensure_ascii=False)
         raise ValueError(
-            f"the set's classes are {ours}; those of {data.name} are {theirs}; map them with --map-classes, for example "
-            f"(check each pair) '{example}'"
+            f"the set's classes are {ours}; those of {data.name} are {theirs}; map them with --map-classes, "
+            f"for example (check each pair) '{example}'"
         )
     _check_scale(spec, data)
     if spec.multi_label != data.multi_label:
