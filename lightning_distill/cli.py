@@ -100,12 +100,14 @@ def _run(argv: list[str]) -> None:
 
             import lightning_distill.data  # noqa: F401  (classes can be given by name alone)
             from lightning_distill.commands._argv import normalize_argv
+            from lightning_distill.commands._quiet import quiet_lightning
 
             name = argv[0].replace("-", "_")
             command = getattr(import_module(f"lightning_distill.commands.{name}"), name)
             words = normalize_argv(argv[1:], command, POSITIONAL.get(argv[0]))
             prog = f"lightning-distill {argv[0]}"
-            auto_cli(command, args=words, as_positional=False, prog=prog, exit_on_error=False)
+            with quiet_lightning():
+                auto_cli(command, args=words, as_positional=False, prog=prog, exit_on_error=False)
         else:
             from lightning_distill.commands._lightning_cli import run_lightning
 

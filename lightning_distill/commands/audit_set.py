@@ -12,7 +12,7 @@ from lightning_distill import leakage
 from lightning_distill.commands._console import plain_console
 from lightning_distill.commands._options import progress_bar, report_to
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.leakage import AuditResult
+from lightning_distill.leakage import AttackRow, AuditResult
 from lightning_distill.leakage.config import read_data
 from lightning_distill.leakage.result import LABELS
 from lightning_distill.leakage.sheet import data_sheet
@@ -99,13 +99,18 @@ def one_line(result: AuditResult, recipe: str) -> str:
     )
 
 
+def strongest_rows(result: AuditResult, recipe: str) -> list[AttackRow]:
+    """Return the strongest attack on the sets of a recipe and on the finished set, by image and by patient."""
+    kinds = dict.fromkeys((row.target, row.unit) for row in result.rows if row.recipe == recipe)
+    found = [result.strongest(recipe, target, unit) for target, unit in kinds]
+    return [row for row in found if row is not None]
+
+
 def print_result(result: AuditResult, console: Console) -> None:
-    """Print all attacks on the recipe and the strongest on each baseline, the findings, and what was not measured."""
+    """Print the strongest attack on each recipe, the findings, and what was not measured."""
     about = result.about
-    shown = [row for row in result.rows if row.recipe == about["recipe_name"]]
-    others = [name for name in result.utility if name != about["recipe_name"]]
-    shown += [row for name in others if (row := result.strongest(name)) is not None]
-    table = Table(title=f"Attacks on {about['data']}, {about['shadows']} shadow sets, percent")
+    shown = [row for name in result.utility for row in strongest_rows(result, name)]
+    table = Table(title=f"Strongest attacks on {about['data']}, {about['shadows']} shadow sets, percent")
     for column in ("recipe", "attack", "unit", "AUC", "TPR at 1 %", "TPR at 0.1 %", "starts"):
         table.add_column(column, justify="left" if column in ("recipe", "attack", "unit") else "right")
     for row in shown:
@@ -119,6 +124,8 @@ def print_result(result: AuditResult, console: Console) -> None:
             "-" if row.started is None else f"{100 * row.started['tpr']:.0f}",
         )
     console.print(table)
+    attacks = len({row.attack for row in result.rows})
+    console.print(f"All {attacks} attacks, by image and by patient, are in audit.json and the report.", highlight=False)
     for sentence in result.sentences():
         console.print(sentence, highlight=False)
     console.print("Not measured:", highlight=False)

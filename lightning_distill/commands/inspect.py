@@ -52,7 +52,8 @@ def inspect(
         verify: Public ed25519 key of the sender, a PEM file. The signature ``set.sig`` must be beside the set.
         picture: PNG file for a picture with a row of images for each class; ``null`` writes none.
         train: Network to train on the set and to score on ``data``: ``timm:resnet18``, or a name of this package.
-        data: Real data that score the network: ``--data MedMNISTDataModule --data.name breastmnist``.
+        data: Real data that score the network: ``--data MedMNISTDataModule --data.name breastmnist``. All images of
+            class folders without splits score it.
         split: Real images that score the network: ``val`` or ``test``.
         protocol: Training protocol: ``reference``, ``quick`` or ``tiny`` (for tests).
         students: Number of networks to train.
@@ -84,11 +85,24 @@ def inspect(
         _print(console, "picture", picture)
     show_findings(inspection, console)
     if network is not None:
+        assert data is not None
+        alone = has_test_images_alone(data, split)
         evaluate(
-            synthetic_set, data, split=split, protocol=protocol, students=students, architectures=[network],
-            map_classes=map_classes, resize=resize,
+            synthetic_set, None if alone else data, test_data=data if alone else None, split=split, protocol=protocol,
+            students=students, architectures=[network], map_classes=map_classes, resize=resize,
         )  # fmt: skip
     return inspection
+
+
+def has_test_images_alone(data: ArrayDataModule, split: str) -> bool:
+    """Return whether data are test images alone: a test split without training images, or images without splits.
+
+    Args:
+        data: Data of the receiver.
+        split: Split that scores the networks.
+    """
+    present = {name for name, arrays in data.load_raw().items() if arrays is not None}
+    return split == "test" and not {"train", "test"} <= present
 
 
 def network_name(train: str) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers.base import Distiller
-from lightning_distill.distillers.quiet import quiet_trainer
+from lightning_distill.distillers.quiet import quiet, quiet_trainer
 from lightning_distill.distillers.real_batch import RealBatch
 
 #: Arguments of the method, or a function that returns them for a data module.
@@ -64,7 +64,7 @@ def run_check(name: str, method: type[Distiller], options: Options | None = None
         # a cosine ends with max_steps, which differs between a whole and an interrupted run
         return method(**{"network": "convnet_w16", "lr_schedule": "constant", "seed": 3, **given, **arguments})
 
-    with warnings.catch_warnings():
+    with quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         CHECKS[name](make)
 
@@ -163,7 +163,13 @@ def make_data(classes: int = 2, channels: int = 1) -> ArrayDataModule:
 
 def _fit(distiller: Distiller, data: ArrayDataModule, steps: int, checkpoint: Path | None = None) -> Trainer:
     trainer = quiet_trainer(steps, "32-true", "cpu")
-    trainer.fit(distiller, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    try:
+        trainer.fit(distiller, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except FloatingPointError as error:
+        raise AssertionError(
+            f"a loss or its gradient is not finite at step {trainer.global_step} with ipc={distiller.ipc}; look for a "
+            "division by zero, or a statistic of several images (a standard deviation) of a class that has one"
+        ) from error
     return trainer
 
 

@@ -50,7 +50,8 @@ def plan_for_minutes(
         >>> plan_for_minutes(10, 0.0, (20.0, 5.0), [], 64).shadows
         24
     """
-    kept, left_out = list(baselines), []
+    kept = list(baselines)
+    left_out: list[str] = []
     while True:
         each = _seconds_of_each(first, kept)
         fitting = int((60 * minutes - spent) / each / 2) * 2

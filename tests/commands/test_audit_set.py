@@ -39,7 +39,8 @@ def test_a_configuration_is_audited_with_its_set_card_and_sheet(tmp_path, monkey
         "--out", str(tmp_path / "audit"), "--baselines", "random", *SMALL,
     ])  # fmt: skip
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Attacks on digits" in shown
+    assert "Strongest attacks on digits" in shown
+    assert shown.count("│ image │") == 3  # the recipe's sets, the finished set and random picks: one row each
     assert "Not measured" in shown
     assert "There is no formal guarantee" in shown
     assert "Patients are unknown in these data: images were counted" in shown
@@ -141,11 +142,12 @@ def test_every_cell_stands_under_its_column(tmp_path, make_data, monkeypatch):
     print_result(result, console)
     lines = console.export_text().splitlines()
     head = next(line for line in lines if "TPR at 1 %" in line)
-    row = next(line for line in lines if "lira_online" in line)
+    (row,) = [line for line in lines if line.startswith("│ random real images")]
+    strongest = result.strongest("random")
     at = [place for place, mark in enumerate(row) if mark == "│"]
     cells = [head[start + 1 : end].strip() for start, end in pairwise(at)]
     values = [row[start + 1 : end].strip() for start, end in pairwise(at)]
     shown = dict(zip((cell.strip("┃ ") for cell in cells), values, strict=True))
     assert shown["unit"] == "image"
-    assert shown["attack"] == "lira_online"
-    assert shown["AUC"].startswith(f"{result.of('random')[0].rates.auc:.3f}")
+    assert shown["attack"] == strongest.attack
+    assert shown["AUC"].startswith(f"{strongest.rates.auc:.3f}")

@@ -214,6 +214,20 @@ def test_networks_of_timm_are_trained_and_scored_in_one_line(make, make_data, ca
     assert network_name("convnet_w16") == "convnet_w16"
 
 
+def test_class_folders_without_splits_score_a_received_set(make, make_data, tmp_path, capsys):
+    data = make_data(2, size=12)
+    path = make(spec=data.spec)
+    images, labels = data.test_images().images
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        place = tmp_path / "mine" / data.spec.class_names[label]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(place / f"{number}.png")
+    words = ["--train", "convnet_w16", "--protocol", "tiny", "--students", "2", "--picture", "null"]
+    with pytest.warns(UserWarning, match="has no splits: all .* images are scored as test images"):
+        code, out, err = run(capsys, "inspect", str(path), *words, "--data", str(tmp_path / "mine"))
+    assert (code, "test split, tiny protocol" in out) == (0, True), err
+
+
 def test_training_options_are_checked_before_the_set_is_read(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = run(capsys, "inspect", "nowhere", "--train", "timm:resnet18")

@@ -7,7 +7,7 @@ import torch
 
 import lightning_distill.distillers as distillers
 from lightning_distill import Distiller, StudentEvaluation, SyntheticSetExport, load_set
-from lightning_distill.distillers.contract import CHECKS, run_check
+from lightning_distill.distillers.contract import CHECKS, check_distiller, run_check
 
 
 def every_method() -> list[type[Distiller]]:
@@ -81,3 +81,17 @@ def test_every_method_passes_the_checks(method, check, make_experts):
         return {"experts": make_experts(data), "max_start": 2, "expert_epochs": 2, "syn_steps": 2}
 
     run_check(check, method, options)
+
+
+class Spread(Distiller):
+    """A method with a statistic that one image does not have."""
+
+    def losses(self, real):
+        for label in self.classes():
+            yield (real.of_class(label).std(0) - self.synthetic.of_class(label).std(0)).square().sum()
+
+
+def test_a_statistic_that_one_image_does_not_have_is_named(capsys):
+    with pytest.raises(AssertionError, match=r"not finite at step 0 with ipc=1; look for .* standard deviation"):
+        check_distiller(Spread)
+    assert capsys.readouterr() == ("", "")

@@ -52,7 +52,7 @@ from lightning_distill import Distiller
 
 
 class MomentDistiller(Distiller):
-    """Match mean and standard deviation of each feature, class by class, in a new random network every step."""
+    """Match mean and mean square of each feature, class by class, in a new random network every step."""
 
     def losses(self, real):
         parameters = self.network.init_params(self.device)
@@ -60,7 +60,7 @@ class MomentDistiller(Distiller):
             x, s = self.augment(real.of_class(label), self.synthetic.of_class(label))
             a = self.network.embed(parameters, x).detach().float()
             b = self.network.embed(parameters, s).float()
-            yield (a.mean(0) - b.mean(0)).square().sum() + (a.std(0) - b.std(0)).square().sum()
+            yield (a.mean(0) - b.mean(0)).square().sum() + (a.square().mean(0) - b.square().mean(0)).square().sum()
 '''
 #: Grid over rates and seeds, as a W&B sweep file.
 SWEEP = """\
