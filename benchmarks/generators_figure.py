@@ -2,8 +2,8 @@
 
     python benchmarks/generators_figure.py        # benchmarks/results/generators.csv -> generators_utility.png
 
-One panel for each data set, hard labels, test split; bars are standard deviations over students, the dashed line is all
-real data.
+One panel for each data set with generated images, hard labels, test split; bars are standard deviations over students,
+the dashed line is all real data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ COLOURS = ("#000000", "#56B4E9", "#0072B2", "#D55E00", "#E69F00", "#CC79A7", "#0
 
 def main(path: Path = Path(__file__).parent / "results" / "generators_utility.png") -> None:
     groups, full = generator_groups("hard", "test"), generators_full()
-    datasets = list(dict.fromkeys(name for name, _ in sorted(groups)))
+    datasets = list(
+        dict.fromkeys(name for (name, _), found in sorted(groups.items()) if {"flow", "gan"} & found.keys())
+    )
     figure, axes = plt.subplots(1, len(datasets), figsize=(1.6 + 3.2 * len(datasets), 3.4), squeeze=False, sharey=True)
     for axis, dataset in zip(axes[0], datasets, strict=True):
         for colour, (method, caption) in zip(COLOURS, GENERATORS.items(), strict=True):

@@ -439,9 +439,11 @@ def generators_table() -> str:
 
 
 def generators_fidelity_table() -> str:
-    """Report distance to validation images, diversity and near copies of the sets of generators.csv."""
+    """Report distance, diversity and near copies of the sets of generators.csv with ten or more images a class."""
     lines, previous = [], ""
     for (dataset, ipc), rows in sorted(generator_groups("hard", "val").items()):
+        if ipc < 10:  # a distance between so few images says nothing
+            continue
         for name in (name for name in GENERATORS if name in rows):
             row = rows[name]
             beside = [f"{_number(row[one], digits)} ({_number(row[other], digits)})" for one, other, digits in (

@@ -45,7 +45,7 @@ def test_generated_and_latent_sets_stand_beside_picks(scripts, tmp_path, monkeyp
     assert checkpoints == ["generator-flow-digits-0.ckpt", "generator-gan-digits-0.ckpt"]  # the latent set took the GAN
     monkeypatch.setattr(tables, "read", lambda name: read(tmp_path / f"{name}.csv"))
     assert "| 1 | soft | - | - | - | " in tables.generators_table()
-    assert tables.generators_fidelity_table().count("\n") == 5
+    assert tables.generators_fidelity_table().count("\n") == 1  # one image a class is too few for a distance
     figure.main(tmp_path / "figure.png")
     assert Image.open(tmp_path / "figure.png").size[0] > 400
 
