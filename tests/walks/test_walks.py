@@ -31,9 +31,9 @@ def test_a_researcher_from_scans_to_a_receivers_network(start_walk):
     assert len(walk.steps) <= 5
     assert walk.seconds < 20 * 60
     received = load_set(walk.folder / "shared")
-    assert received.card["leakage"]
+    assert received.card["audit"]
     page = (walk.folder / "report.html").read_text()
-    assert "Leakage" in page
+    assert "What shared reveals" in page
     assert (walk.folder / "sheet.html").is_file()
 
 
@@ -78,6 +78,6 @@ def test_an_author_adds_a_method(start_walk):
             f"lightning-distill evaluate --set runs/lr{rate}/best --data DigitsDataModule --split val "
             "--protocol quick --students 3 --baselines random --out table.csv"
         )
-        assert "MomentDistiller" in table
+        assert "Moment, 3 students" in table
     walk.run("lightning-distill report table.csv runs/lr1.0 --out report.html")
     assert "MomentDistiller" in (walk.folder / "report.html").read_text()
