@@ -17,7 +17,7 @@ LINES = (
 WARNINGS = (
     "LightningCLI's args parameter", ".*LeafSpec.*is deprecated", ".*smaller than the logging interval",
     ".*does not have many workers", "Checkpoint directory .* exists and is not empty",
-    ".*ModelCheckpoint with manual optimization",
+    ".*ModelCheckpoint with manual optimization", ".*tensorboardX. has been removed",
 )  # fmt: skip
 LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.checkpoint_connector")
 
