@@ -24,7 +24,7 @@ def test_a_researcher_from_scans_to_a_receivers_network(start_walk):
     looked = walk.run("lightning-distill audit-data scans --data.test_fraction 0.2")
     assert "patient" in looked
     walk.run("lightning-distill distill scans --data.test_fraction 0.2 --ipc 5 --minutes 3 --out shared")
-    walk.run(f"lightning-distill audit-set --set shared {SCANS} --minutes 7 --attach true --sheet sheet.html")
+    walk.run(f"lightning-distill audit-set --set shared {SCANS} --minutes 12 --attach true --sheet sheet.html")
     walk.run("lightning-distill report shared --out report.html")
     scored = walk.run("lightning-distill inspect shared --train timm:resnet18 --data FolderDataModule --data.root mine")
     assert re.search(r"accuracy", scored)
