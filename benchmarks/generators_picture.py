@@ -1,8 +1,8 @@
 """Draw images of several sets of one data set below each other, a row for each class of each set.
 
-    python benchmarks/generators_picture.py --sets "DM, 2 x 2=runs/a/last" "flow=runs/b/last"   # -> generators_compared.png
+    python benchmarks/generators_picture.py --sets "DM, 2 x 2=runs/a/last" "flow=runs/b/last"
 
-The first images of each set are shown, not selected; sub-images are decoded.
+It writes ``benchmarks/results/generators_compared.png``. The first images of each set are shown, not selected; sub-images are decoded.
 """
 
 from __future__ import annotations

@@ -15,11 +15,12 @@ GRID = ROOT / "benchmarks" / "grids" / "generators.yaml"
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import generators_figure
+    import generators_picture
     import quality
     import sweep_generators
     import tables
 
-    return quality, sweep_generators, tables, generators_figure
+    return quality, sweep_generators, tables, (generators_figure, generators_picture)
 
 
 def read(path):
@@ -28,7 +29,7 @@ def read(path):
 
 
 def test_generated_and_latent_sets_stand_beside_picks(scripts, tmp_path, monkeypatch):
-    quality, _, tables, figure = scripts
+    quality, _, tables, (figure, picture) = scripts
     only = "digits-1-random-0-hard,digits-1-flow-0-*,digits-1-gan-0-hard,digits-1-dm_latent-0-hard"
     quality.main(["--quick", "--grid", str(GRID), "--only", only, "--out", str(tmp_path)])
     rows = {(row["method"], row["labels"], row["split"]): row for row in read(tmp_path / "generators.csv")}
@@ -48,6 +49,10 @@ def test_generated_and_latent_sets_stand_beside_picks(scripts, tmp_path, monkeyp
     assert tables.generators_fidelity_table().count("\n") == 1  # one image a class is too few for a distance
     figure.main(tmp_path / "figure.png")
     assert Image.open(tmp_path / "figure.png").size[0] > 400
+    sets = [f"{name}={tmp_path / 'generators' / f'digits-1-{folder}-0' / 'last'}" for name, folder in
+            (("drawn", "flow"), ("in the GAN", "dm_latent"))]  # fmt: skip
+    picture.main(["--sets", *sets, "--out", str(tmp_path)])
+    assert Image.open(tmp_path / "generators_compared.png").size[1] > 20 * 96  # a row for each class of each set
 
 
 def test_the_sweep_scores_generated_and_random_images_against_all_real_ones(scripts, tmp_path, monkeypatch):

@@ -85,7 +85,7 @@ def test_the_figure_and_the_tables_show_the_strongest_attack_on_images(script, m
     assert [axis.get_title() for axis in figure.axes] == ["clinic", "other", "third", ""]
     figure.savefig(tmp_path / "figure.png")
     lines = tables.leakage_table().splitlines()[2:]
-    assert "dm default | 70.0 ± 2.0 | rmia | 0.600 [0.500, 0.700] | 5.0 [1.0, 59.0] | 50 |" in lines[0]
+    assert "dm default | 8 | 70.0 ± 2.0 | rmia | 0.600 [0.500, 0.700] | 5.0 [1.0, 59.0] | 50 |" in lines[0]
     assert "all real images" in lines[1]
     assert "not resolvable | - |" in lines[2]
     cost = tables.leakage_cost_table().splitlines()[2:]

@@ -33,7 +33,8 @@ def test_rows_differ_in_their_labels_alone_and_a_killed_run_resumes(script, tmp_
     }
     assert [row["teachers"] for row in rows] == ["", "1", "1"]
     assert rows[1]["temperature"] == rows[2]["temperature"]
-    assert all(float(row["teacher_seconds"]) > 0 for row in rows[1:])
+    assert rows[0]["teacher_seconds"] == ""
+    assert all(float(row["teacher_seconds"]) >= 0 for row in rows[1:])  # a fast machine takes less than is written
     (tmp_path / "relabel.csv").write_text("\n".join((tmp_path / "relabel.csv").read_text().splitlines()[:3]) + "\n")
     monkeypatch.setattr(script, "train_teachers", None)  # the teachers are in their file
     capsys.readouterr()
