@@ -2,7 +2,8 @@
 
     python benchmarks/generators_picture.py --sets "DM, 2 x 2=runs/a/last" "flow=runs/b/last"
 
-It writes ``benchmarks/results/generators_compared.png``. The first images of each set are shown, not selected; sub-images are decoded.
+It writes ``benchmarks/results/generators_compared.png``. The first images of each set are shown, not selected.
+Sub-images are decoded.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--sets", nargs="+", required=True, help="caption and path of each set: CAPTION=PATH")
     given = parser.parse_args(arguments)
-    pixels, labels, names = [], [], []
+    pixels, labels = [], []
+    names: list[str] = []
     for text in given.sets:
         caption, _, path = text.partition("=")
         decoded = read_set(Path(path))[0].decode()
@@ -33,10 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
         labels.append(decoded.labels + len(names))
         pixels.append(decoded.pixels.float())
         names += [f"{name}, {caption}" for name in spec.class_names]
-    task = "binary" if len(names) == 2 else "multi-class"
-    grid = image_grid(
-        torch.cat(pixels), torch.cat(labels), replace(spec, class_names=tuple(names), task=task), COLUMNS
-    )  # fmt: skip
+    together = replace(spec, class_names=tuple(names), task="binary" if len(names) == 2 else "multi-class")
+    grid = image_grid(torch.cat(pixels), torch.cat(labels), together, COLUMNS)
     write_files_atomically({folder(given) / "generators_compared.png": png_bytes(grid)})
 
 

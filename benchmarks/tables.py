@@ -479,8 +479,8 @@ def sweep_generators_table() -> str:
         for ipc in sorted({ipc for ipc, _ in rows}):
             gaps = []
             for method in ("random", "flow"):
-                row = rows.get((ipc, method))
-                gap = [100 * float(row[name]) for name in ("gap", "gap_low", "gap_high")] if row else []
+                found = rows.get((ipc, method))
+                gap = [100 * float(found[name]) for name in ("gap", "gap_low", "gap_high")] if found else []
                 gaps.append(f"{gap[0]:.1f} [{gap[1]:.1f}, {gap[2]:.1f}]" if gap else "-")
             lines.append([*start, f"{ipc:,}", *gaps])
             start = ["", ""]
