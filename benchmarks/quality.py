@@ -39,7 +39,7 @@ from lightning_distill.evaluation import LabeledSet, StudentEvaluator, TrainedSt
 from lightning_distill.evaluation.metrics.intervals import bootstrap_interval
 from lightning_distill.evaluation.metrics.predictions import Predictions
 from lightning_distill.evaluation.scores import Scores
-from lightning_distill.evaluation.students.protocol import get_protocol
+from lightning_distill.evaluation.students.protocol import Protocol, get_protocol
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.utils.hardware import Accelerator, resolve_device
 
@@ -87,13 +87,13 @@ class Runner(SetMaker):
         sample = self.sampler(job)
         first = sample(0)
         made = time.perf_counter() - began
-        return first, made, self.evaluator(job, first).train(sample, device=self.device)
+        evaluator = StudentEvaluator(self.protocol(first), students=self.grid["students"],
+                                     architectures=[self.network(job.dataset)], compile=self.compile)  # fmt: skip
+        return first, made, evaluator.train(sample, device=self.device)
 
-    def evaluator(self, job: Job, first: LabeledSet) -> StudentEvaluator:
-        """Return the trainer of the students; many images are trained on as all real images are."""
-        protocol, network = get_protocol(self.grid["protocol"]), self.network(job.dataset)
-        return StudentEvaluator(protocol.for_real_data(len(first.labels)), students=self.grid["students"],
-                                architectures=[network], compile=self.compile)  # fmt: skip
+    def protocol(self, first: LabeledSet) -> Protocol:
+        """Return the protocol of the students; many images are trained on as all real images are."""
+        return get_protocol(self.grid["protocol"]).for_real_data(len(first.labels))
 
     def score(self, job: Job, trained: TrainedStudents, split: str) -> tuple[Scores, Predictions]:
         """Return scores and predictions of trained students on the validation or the test split."""
@@ -118,7 +118,7 @@ class Runner(SetMaker):
         about, spec = self.grid["methods"][job.method], self.data(job.dataset).spec
         soft_bytes = 0 if first.soft_labels is None else 4 * first.soft_labels.numel()
         pixel_bytes = first.pixels.numel() * (1 if spec.storage_dtype == "uint8" else 2)
-        protocol = self.evaluator(job, first).protocol
+        protocol = self.protocol(first)
         return {
             **vars(job), "source": spec.source, "formation": first.formation,
             "options": yaml.safe_dump(about, default_flow_style=True, width=1000).strip(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Literal, get_args
 
 import torch
@@ -184,7 +184,7 @@ class DataSpec:
         return _per_channel(tuple(self.mean), like.device), _per_channel(tuple(self.std), like.device)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _per_channel(numbers: tuple[float, ...], device: torch.device) -> Tensor:
     """Return ``(C, 1, 1)``, made once for each device: a copy to a GPU waits until all its work is done."""
     with torch.inference_mode(False):

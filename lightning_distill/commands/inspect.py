@@ -86,23 +86,14 @@ def inspect(
     show_findings(inspection, console)
     if network is not None:
         assert data is not None
-        alone = has_test_images_alone(data, split)
+        alone = (
+            split == "test" and not inspection.data.spec.multi_label
+        )  # no training images of the receiver are needed
         evaluate(
             synthetic_set, None if alone else data, test_data=data if alone else None, split=split, protocol=protocol,
             students=students, architectures=[network], map_classes=map_classes, resize=resize,
         )  # fmt: skip
     return inspection
-
-
-def has_test_images_alone(data: ArrayDataModule, split: str) -> bool:
-    """Return whether data are test images alone: a test split without training images, or images without splits.
-
-    Args:
-        data: Data of the receiver.
-        split: Split that scores the networks.
-    """
-    present = {name for name, arrays in data.load_raw().items() if arrays is not None}
-    return split == "test" and not {"train", "test"} <= present
 
 
 def network_name(train: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -258,3 +260,22 @@ def test_exports_are_inspected_too(make, tmp_path, capsys):
         "lightning-distill: hf is not a readable set file: train/metadata.jsonl is missing or damaged; obtain the file "
         "again\n"
     )
+
+
+def test_warnings_of_a_command_come_without_the_path_of_a_module(tmp_path):
+    words = [
+        "coreset",
+        "--method",
+        "random",
+        "--data",
+        "DigitsDataModule",
+        "--ipc",
+        "1",
+        "--out",
+        str(tmp_path / "picks"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_distill", *words], capture_output=True, text=True, check=True
+    )
+    assert "REAL IMAGES in" in done.stderr
+    assert ".py:" not in done.stderr
