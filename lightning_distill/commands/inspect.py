@@ -86,9 +86,8 @@ def inspect(
     show_findings(inspection, console)
     if network is not None:
         assert data is not None
-        alone = (
-            split == "test" and not inspection.data.spec.multi_label
-        )  # no training images of the receiver are needed
+        # the receiver needs no training images
+        alone = split == "test" and not inspection.data.spec.multi_label
         evaluate(
             synthetic_set, None if alone else data, test_data=data if alone else None, split=split, protocol=protocol,
             students=students, architectures=[network], map_classes=map_classes, resize=resize,
