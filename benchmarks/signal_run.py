@@ -6,7 +6,8 @@
 FashionMNIST where its files exist, else MNIST, else digits: 28 px, ten images a class from random real images, 256 real
 images of each class in a step, lr 1, the paper's settings. All start from the same images, run one after the other in
 one process, and take the same number of steps; the seconds are those of the whole distillation, with the filling of the
-pool and compilation. The set of the last step is scored on the validation split by students of one protocol.
+pool and compilation. The pool also runs in bfloat16. The set of the last step is scored on the validation split by
+float32 students of one protocol.
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ def main(arguments: list[str] | None = None) -> None:
     network, steps, students, epochs = ("convnet_w16", 3, 2, 1) if given.quick else (NETWORK, STEPS, STUDENTS, EPOCHS)
     data = real_data(4 if given.quick else 256)
     size = Size(ipc=10, real_per_class=data.real_per_class, network=network)
-    case, variant = BenchmarkCase("dm", size, data, resolve_device("auto")), Variant("32-true", "auto")
+    case, pool = BenchmarkCase("dm", size, data, resolve_device("auto")), 2 if given.quick else POOL
+    full, half = Variant("32-true", "auto"), Variant("bf16-mixed", "auto")
     runs: dict[str, Callable[[], LabeledSet]] = {
         "textbook": partial(distill_reference, case, steps),
-        "new network every step": partial(distill, case, variant, steps),
-        f"pool of {POOL}": partial(distill, case, variant, steps, pool=2 if given.quick else POOL),
+        "new network every step": partial(distill, case, full, steps),
+        f"pool of {pool}": partial(distill, case, full, steps, pool=pool),
+        f"pool of {pool}, bf16": partial(distill, case, half, steps, pool=pool),
     }
     book = ResumableCsv(folder(given) / "signal_run.csv", ("run",), COLUMNS, overwrite=True)
     first = 0.0
