@@ -102,7 +102,7 @@ def sets(
         return {"set": made, "draws": draws, "steps": steps, "bank_seconds": seconds, "set_seconds": set_seconds}
 
     def fresh(init: str) -> dict[str, Any]:
-        made, seconds = distil(data, steps, network=network, init=init)
+        made, seconds = distil(data, steps, network=network, init=init, pool=0)
         return {"set": made, "steps": steps, "set_seconds": seconds}
 
     for epsilon in EPSILONS:

@@ -95,7 +95,9 @@ def distilled(data: ArrayDataModule, defect: str, steps: int, seeds: int) -> lis
             (real.numpy(), labels.numpy()), name=spec.name, class_names=spec.class_names, channels="first",
             augmentation=spec.augmentation, real_per_class=REAL,
         )  # fmt: skip
-        model = DMDistiller(IPC, init=init, formation=formation, network="convnet_w16", compile="off", seed=seed)
+        model = DMDistiller(
+            IPC, init=init, formation=formation, network="convnet_w16", compile="off", seed=seed, pool=0
+        )
         with tempfile.TemporaryDirectory() as place:
             trainer = quiet_trainer(steps, "32-true", "cpu", [SyntheticSetExport(place, yardsticks=())])
             trainer.fit(model, datamodule=module)

@@ -51,7 +51,7 @@ BASE: dict[str, Any] = {
 #: Variant -> (hypothesis, options). ``real_images``, ``steps`` and ``method`` are options of the script.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "herding": ("yardstick: picked images", {"steps": 0}),
-    "dm": ("yardstick: DM", {"method": DMDistiller, "init": "herding"}),
+    "dm": ("yardstick: DM", {"method": DMDistiller, "init": "herding", "pool": 0}),
     "base": ("-", {}),
     "lr_003": ("image rate: drift", {"lr": 0.003}),
     "lr_03": ("image rate: too few steps", {"lr": 0.03}),

@@ -49,7 +49,7 @@ SETTINGS: dict[str, Any] = {"ipc": 10, "init": "herding", "formation": 2, "netwo
 #: A queue for runs of a few hundred steps: the paper's 20 network steps per image step would take nine tenths of them.
 QUEUE: dict[str, Any] = {"trained_networks": 1, "train_steps": 2, "push_every": 60, "queue_size": 6}
 METHODS: dict[str, Callable[..., Distiller]] = {
-    "dm": lambda **options: DMDistiller(lr=1.0, **options),
+    "dm": lambda **options: DMDistiller(lr=1.0, pool=0, **options),
     "characteristic": lambda **options: DMDistiller(lr=1.0, objective="characteristic", **options),
     "mmd": lambda **options: DMDistiller(lr=1.0, objective="mmd", **options),
     "idm": lambda **options: IDMDistiller(lr=1.0, **QUEUE, **options),

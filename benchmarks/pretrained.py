@@ -93,6 +93,7 @@ def measure_dm(
                 lr=lr,
                 init="herding",
                 formation=1,
+                pool=0,
                 network=names[0],
                 weights=scoring["weights"] if frozen else None,
                 compile="off",

@@ -119,6 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
             data, snapshots, began = opened[name], Snapshots(steps), time.perf_counter()
             trainer = quiet_trainer(steps[-1], "32-true", "cpu", [snapshots])
             options_ = {"init": given.init, "formation": given.formation, "lr": lr, "seed": seed, "network": NETWORK}
+            options_ |= {"pool": 0} if method == "dm" else {}
             trainer.fit(METHODS[method](ipc=ipc, compile="off", **options_), datamodule=data)
             seconds = time.perf_counter() - began
             for step, (distilled, moved) in snapshots.sets.items():

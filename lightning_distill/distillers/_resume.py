@@ -18,7 +18,7 @@ FIXED = ("method", "ipc", "init", "formation", "class_ratio")
 #: Settings that change no image.
 UNCOMPARED = ("compile", "chunk", "on_small_class")
 #: Settings that are taken over from the checkpoint where they were not given, see `distillers.presets`.
-PRESET = ("lr", "init", "formation")
+PRESET = ("lr", "init", "formation", "pool")
 
 
 def find_changes(

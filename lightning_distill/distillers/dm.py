@@ -12,34 +12,45 @@ from torch import Tensor
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers._options import DMOptions, Unpack
 from lightning_distill.distillers.base import Distiller
+from lightning_distill.distillers.presets import find_preset
 from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.distillers.signal_pool import SignalPool, batch_chunks
-from lightning_distill.functional.network import Parameters
+from lightning_distill.functional.network import FunctionalNetwork, Parameters
 from lightning_distill.objectives.embedding import get_embedding_distance
 from lightning_distill.signals import SignalBank, SignalDraws, SignalsDataModule
 from lightning_distill.signals.datamodule import load_banks
 from lightning_distill.signals.sums import class_chunks
+from lightning_distill.spec import DataSpec
 from lightning_distill.utils.arguments import check_number
 from lightning_distill.utils.rng import derive_seed
 
+#: Largest size of the statistics of a preset's pool, which every checkpoint holds, in bytes.
+POOL_BYTES = 2**26
+#: Smallest pool of a preset; fewer networks were not as good as new ones, see ``signal_pool.csv``.
+MIN_POOL = 30
+
 
 class DMDistiller(Distiller):
-    """DM: match the embeddings of real and synthetic images of a class in a new random network every step.
+    """DM: match the embeddings of real and synthetic images of a class in random networks.
 
     By default each stored image holds four sub-images that start from herding picks, and lr is 4: the recipe of
     `benchmarks/results/dm_formation.csv`. The paper and its code match the means and run 20,000 steps from random real
-    images with lr 1 (10 from ipc 100 on), momentum 0.5 and 256 real images per class: ``preset="paper"``. With batch
-    norm all classes go through one forward pass, so that batch statistics cover all of them.
+    images with lr 1 (10 from ipc 100 on), momentum 0.5, 256 real images per class and a new network every step:
+    ``preset="paper"``. With batch norm all classes go through one forward pass, so that batch statistics cover all of
+    them.
 
     A *pool* of P networks comes back every P steps. The statistics of the real images are stored at the first use of a
-    network, so that later steps touch synthetic images alone. *Signal banks* bring them along: no real image is needed.
+    network, so that later steps touch synthetic images alone: by default 100 networks, with the accuracy of new ones
+    (`benchmarks/results/signal_pool.csv`). *Signal banks* bring the statistics along: no real image is needed.
 
     Args:
         ipc: Images per class, one number or one for each class.
         objective: Distance of embeddings: ``mean`` (the paper's), ``moments`` (means and second moments),
             ``characteristic`` (characteristic functions, NCFM) or ``mmd`` (all moments, M3D), see
             `objectives.embedding`. With stored statistics ``mmd`` is estimated by random features.
-        pool: Number P of networks that come back; ``None`` draws a new network every step.
+        pool: Number P of networks that come back; 0 draws a new network every step. ``None`` takes that of the preset:
+            100 by default (fewer where their statistics exceed 64 MiB), and 0 with ``preset="paper"``, another
+            objective than ``mean``, batch norm, or a `surrogate` of a subclass.
         pool_images: Real images whose statistics are stored: ``batch`` takes those of one batch, ``all`` takes all.
         signals: Files of `lightning-distill signals`, or banks, in place of real images; the networks, augmentation
             and objective are those of the banks, and the images start from noise.
@@ -76,7 +87,8 @@ class DMDistiller(Distiller):
         self.embedding_distance = get_embedding_distance(objective)
         self.objective, self.pool_size, self.pool_images = objective, pool, pool_images
         if pool is not None:
-            check_number("pool", pool, 1, integer=True)
+            check_number("pool", pool, 0, integer=True)
+            self.explicit["pool"] = pool
         self.signals: SignalPool | None = None
         self.bank: SignalBank | None = None
         self._new_sums: tuple[int, Tensor, Tensor] | None = None
@@ -91,10 +103,11 @@ class DMDistiller(Distiller):
         """
         if self.explicit.get("init", "noise") != "noise":
             raise ValueError(f"init={self.explicit['init']!r}, but signal banks hold no real images; use init='noise'")
-        if self.pool_size is not None and self.pool_size != bank.draws.count:
+        if self.explicit.get("pool", bank.draws.count) != bank.draws.count:
             raise ValueError(f"pool={self.pool_size}, but the bank has {bank.draws.count} draws; leave pool out")
         self.bank = bank
-        self.explicit["init"] = self.init = "noise"
+        self.explicit |= {"init": "noise", "pool": bank.draws.count}
+        self.init = "noise"
         self.network_name, self.augmentation = bank.draws.network, bank.draws.augmentation
         self.objective = bank.draws.objective
         names = {"network": bank.draws.network, "augmentation": bank.draws.augmentation, "objective": self.objective}
@@ -123,13 +136,47 @@ class DMDistiller(Distiller):
     def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
         """Build the network and the augmentation, and the pool where there is one."""
         super().configure_network(datamodule, batch_sizes)
-        spec = datamodule.spec
+        self.configure_pool(datamodule.spec)
+
+    def configure_pool(self, spec: DataSpec) -> None:
+        """Make the pool of the bank, of the number of networks that was given, or of the preset's."""
         if self.bank is not None:
             self.signals = SignalPool(self.bank.draws, self.network, self.augment, spec, self.bank)
-        elif self.pool_size is not None:
-            preset = self.augmentation or spec.augmentation
-            draws = SignalDraws(self.pool_size, self.network_name, preset, self.objective, self.seed)
-            self.signals = SignalPool(draws, self.network, self.augment, spec)
+            return
+        draws = self.pool_draws(spec, self.network)
+        self.pool_size = 0 if draws is None else draws.count
+        self.save_hyperparameters({"pool": self.pool_size})
+        self.signals = None if draws is None else SignalPool(draws, self.network, self.augment, spec)
+
+    def pool_draws(self, spec: DataSpec, network: FunctionalNetwork) -> SignalDraws | None:
+        """Return the draws of the pool of a run without banks; None where every step draws a new network.
+
+        Args:
+            spec: Description of the data.
+            network: Network of the run.
+        """
+        count = int(self.explicit["pool"]) if "pool" in self.explicit else self._preset_pool(spec, network)
+        preset = self.augmentation or spec.augmentation
+        return SignalDraws(count, self.network_name, preset, self.objective, self.seed) if count else None
+
+    def _preset_pool(self, spec: DataSpec, network: FunctionalNetwork) -> int:
+        """Return the pool of the preset, smaller for many features; 0 where it would not be the method's networks."""
+        row = find_preset(type(self), self.preset, self.ipc, spec)
+        own_networks = type(self).surrogate is not DMDistiller.surrogate or network.batch_norm
+        if row is None or row.pool == 0 or own_networks or self.objective != "mean":
+            return 0
+        count = min(row.pool, POOL_BYTES // (4 * len(spec.balance_groups) * network.num_features(spec.shape)))
+        return count if count >= MIN_POOL else 0
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the pool of the checkpoint, and restore everything else."""
+        settings = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        settings["pool"] = settings.get("pool") or 0  # None in version 0.1.0: a new network every step
+        super().on_load_checkpoint(checkpoint)
+        if self.bank is None:
+            self.explicit = {"pool": settings["pool"]} | self.explicit
+            if hasattr(self, "network"):
+                self.configure_pool(self.synthetic.spec)
 
     def surrogate(self) -> Parameters:
         """Return the parameters of the network of this step: a new random network."""

@@ -58,6 +58,7 @@ class Preset:
         ipc: Smallest and largest images per class of the regime.
         channels: Numbers of channels of the regime; empty for all.
         tasks: Tasks of `DataSpec.task` of the regime; empty for all.
+        pool: Number of networks of `DMDistiller` that come back; 0 draws a new network every step.
     """
 
     method: str
@@ -70,13 +71,14 @@ class Preset:
     ipc: tuple[float, float] = (1, float("inf"))
     channels: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ()
+    pool: int = 0
 
 
 #: All presets. The first row of a method that fits images per class, channels and task holds. DC and DSA: the papers'
 #: rate 0.1 on their images of 3 x 32 x 32 is a turn per step that is larger on smaller images, see `PerPixel`.
 PRESETS = (
     #      method         name       lr                init       f  steps  evidence
-    Preset("DMDistiller", "default", 4.0, "herding", 2, 100, "dm_formation.csv"),
+    Preset("DMDistiller", "default", 4.0, "herding", 2, 100, "dm_formation.csv", pool=100),  # pool: signal_pool.csv
     Preset("DMDistiller", "paper", 1.0, "real", 1, 100, "arXiv 2110.04181"),
     Preset("DCDistiller", "default", PerPixel(1e-5), "real", 1, 30, "small_budgets.csv"),
     Preset("DCDistiller", "paper", 0.1, "noise", 1, 1000, "arXiv 2006.05929"),

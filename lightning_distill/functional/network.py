@@ -133,6 +133,11 @@ class FunctionalNetwork:
         """Seconds spent in first calls of compiled functions."""
         return self._compiled.compiled.warm_up
 
+    def num_features(self, shape: Sequence[int]) -> int:
+        """Return the number F of features of an image ``(C, H, W)`` before the last linear layer."""
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return int(self._module(torch.zeros(1, *shape), True).shape[1])
+
     def init_params(self, device: torch.device | str = "cpu") -> Parameters:
         """Return new parameters and buffers, drawn from torch's current CPU random stream and moved to ``device``.
 

@@ -39,8 +39,8 @@ def can_share(recipe: Recipe, multi_label: bool = False) -> bool:
     assert isinstance(distiller, DMDistiller)
     plain = distiller.gradient_clip is None and distiller.lr_schedule == "constant"
     plain = plain and distiller.latent_space is None
-    new_networks = distiller.pool_size is None and distiller.bank is None
-    return plain and new_networks and distiller.objective == "mean" and "batch" not in distiller.network_name
+    plain = plain and distiller.bank is None and distiller.pool_images == "batch"
+    return plain and distiller.objective == "mean" and "batch" not in distiller.network_name
 
 
 def sets_at_once(recipe: DistillRecipe) -> int:
@@ -59,7 +59,8 @@ def make_together(recipe: Recipe, halves: Sequence[ArrayDataModule]) -> list[Mad
 
     All sets take the same networks and transformations, as they do one by one, since these depend on the seed of the
     recipe alone. A real image is therefore embedded once in a step for all sets; the targets are sums of embeddings,
-    weighted by how often each image is in the batch of a half. The sets equal those made one by one up to rounding.
+    weighted by how often each image is in the batch of a half. With a pool they are stored at the first use of a
+    network. The sets equal those made one by one up to rounding.
 
     Args:
         recipe: Recipe of the sets.
@@ -89,26 +90,38 @@ def _distil(
 ) -> None:
     """Take all steps of all sets."""
     first, spec, device = distillers[0], halves[0].spec, torch.device(recipe.device)
+    assert isinstance(first, DMDistiller)
     network = build_functional_network(first.network_name, spec, 0, device, "off", sizes=[], chunk=first.chunk)
     augment = SiameseAugmentation(first.augmentation or spec.augmentation, spec.shape[1:])
     images = [distiller.synthetic.images for distiller in distillers]
     sgd = torch.optim.SGD(images, first.lr, momentum=first.momentum)
     loaders = [half.balanced_loader() for half in halves]
+    draws, classes = first.pool_draws(spec, network), range(len(spec.balance_groups))
+    stored: dict[int, list[Tensor]] = {}
     with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16-mixed"):
         for step in range(recipe.steps):
             sgd.zero_grad()
-            batches = [_weights(loader, half, step) for loader, half in zip(loaders, halves, strict=True)]
             with isolated_rng(derive_seed(first.seed, step)):
-                parameters = network.init_params(device)
-                for label in range(len(spec.balance_groups)):
-                    seed = derive_seed(first.seed, step, label)
-                    targets = _targets(network, parameters, augment, seed, [own[label] for own in batches], parent)
+                if draws is None:
+                    draw, parameters = step, network.init_params(device)
+                    seeds = [derive_seed(first.seed, step, label) for label in classes]
+                    stored.clear()
+                else:
+                    draw = step % draws.count
+                    parameters, seeds = draws.parameters(draw, network, device), draws.class_seeds(draw, classes)
+                if draw not in stored:
+                    batches = [_weights(loader, half, step) for loader, half in zip(loaders, halves, strict=True)]
+                    stored[draw] = [
+                        _targets(network, parameters, augment, seed, [own[label] for own in batches], parent)
+                        for label, seed in enumerate(seeds)
+                    ]
+                for label, (seed, targets) in enumerate(zip(seeds, stored[draw], strict=True)):
                     parts = [distiller.synthetic.of_class(label) for distiller in distillers]
                     counts = [len(part) for part in parts]
                     x = augment.of_classes(torch.cat(parts), [sum(counts)], [seed])
                     embedded = network.embed(parameters, x).split(counts)
                     losses = [
-                        first.embedding_distance(target[None], part)  # type: ignore[operator]
+                        first.embedding_distance(target[None], part)
                         for target, part in zip(targets, embedded, strict=True)
                     ]
                     torch.stack(losses).sum().backward()

@@ -53,9 +53,10 @@ class Search:
         Raises:
             ValueError: The budget does not hold one candidate.
         """
-        plan, costs = self.plan()
+        plan = self.plan()
         alive = list(plan.recipes)
         for rung in range(len(plan.round_seconds)):
+            costs = self.costs()  # a pool makes later steps cheaper
             for name in alive:
                 self._advance(name, rung, plan, costs, len(alive))
             alive = self._ranked(rung)[: max(1, (len(alive) + 1) // 2)]
@@ -66,7 +67,7 @@ class Search:
         sign = -1 if get_metric(self.metric, self.real.spec).higher_is_better is False else 1
         return max(snapshots, key=lambda s: (sign * s.score, s.steps))
 
-    def plan(self) -> tuple[Plan, Costs]:
+    def plan(self) -> Plan:
         """Measure the costs, unless they are known, and divide the budget."""
         costs = self.costs()
         if not self.state.plan:
@@ -75,10 +76,10 @@ class Search:
             self.state.plan = asdict(plan)
             self.save("the plan is made")
         saved = self.state.plan
-        return Plan(tuple(saved["recipes"]), tuple(saved["round_seconds"]), int(saved["full_students"])), costs  # type: ignore[arg-type, call-overload]
+        return Plan(tuple(saved["recipes"]), tuple(saved["round_seconds"]), int(saved["full_students"]))  # type: ignore[arg-type, call-overload]
 
     def costs(self) -> Costs:
-        """Return the measured costs; those that are unknown are measured with a few steps and epochs."""
+        """Return the latest measured costs; those that are unknown are measured with a few steps and epochs."""
         known = self.state.costs
         for name, candidate in self.candidates.items():
             if f"step/{name}" not in known:
@@ -95,7 +96,7 @@ class Search:
                     start = LabeledSet(start.pixels, start.labels, start.spec)
                 known[f"epoch/{formation}"], known["scoring"] = self.students.epoch_seconds(start)
                 known[f"images/{formation}"] = float(len(start.targets))
-        self.save("students are timed")
+                self.save("students are timed")
         return self._costs()
 
     def _costs(self) -> Costs:
@@ -135,6 +136,8 @@ class Search:
         exported = exported_set(distiller.synthetic)
         self.on_update(f"{name}: students")
         scores = self.students.score(self.students.for_search(len(exported.targets)), lambda _: exported)
+        if seconds:
+            self.state.costs[f"step/{name}"] = median(seconds[len(seconds) // 2 :])
         spent = sum(seconds) + max((s.seconds for s in earlier), default=0.0)
         snapshot = Snapshot(name, rung, steps, scores.mean(self.metric), scores.std(self.metric), round(spent, 1))
         hyper_parameters = {key: value for key, value in distiller.hparams.items() if not key.startswith("_")}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lightning_distill import DMDistiller, IDMDistiller, StudentEvaluation, SyntheticSetExport
+from lightning_distill.distillers import dm
 from lightning_distill.objectives.embedding import EMBEDDING_DISTANCES
 from lightning_distill.sets.storage import read_set
 from lightning_distill.signals import SignalBank, SignalsDataModule, merge_banks, write_bank
@@ -105,6 +106,67 @@ def test_the_coordinators_images_validate_and_the_card_tells_of_the_banks(make_d
     assert str(tmp_path) not in str(card)
 
 
+@pytest.mark.parametrize(
+    ("options", "pool"),
+    [
+        ({}, 100),
+        ({"preset": "paper"}, 0),
+        ({"preset": "paper", "pool": 2}, 2),
+        ({"pool": 0}, 0),
+        ({"objective": "mmd"}, 0),
+        ({"objective": "mmd", "pool": 2}, 2),
+        ({"network": "convnet_batch_w16"}, 0),
+    ],
+    ids=str,
+)
+def test_a_preset_has_a_pool_where_its_networks_are_those_of_the_method(options, pool, make_data, make_trainer):
+    distiller = DMDistiller(**{"ipc": 1, "network": "convnet_w16", **options})
+    fit(make_trainer(max_steps=1), distiller, make_data())
+    assert distiller.pool_size == distiller.hparams["pool"] == pool
+    assert (distiller.signals is not None) == (pool > 0)
+
+
+@pytest.mark.parametrize(("draws", "pool"), [(1000, 100), (40, 40), (29, 0)])
+def test_a_preset_has_a_smaller_pool_where_its_statistics_are_large(draws, pool, make_data, make_trainer, monkeypatch):
+    monkeypatch.setattr(dm, "POOL_BYTES", draws * 4 * 3 * 16)  # three classes of 16 features
+    distiller = DMDistiller(ipc=1, network="convnet_w16")
+    fit(make_trainer(max_steps=1), distiller, make_data(num_classes=3))
+    assert distiller.network.num_features(distiller.synthetic.spec.shape) == 16
+    assert distiller.pool_size == pool
+
+
+def test_networks_of_a_subclass_are_not_replaced_by_a_pool(make_data, make_trainer):
+    class Same(DMDistiller):
+        def surrogate(self):
+            torch.manual_seed(0)
+            return super().surrogate()
+
+    fit(make_trainer(max_steps=1), own := Same(ipc=1, network="convnet_w16"), make_data())
+    assert own.signals is None
+
+
+@pytest.mark.parametrize("saved", [None, 0, 3])
+def test_a_run_goes_on_with_the_pool_of_its_checkpoint(saved, make_data, make_trainer, tmp_path):
+    """Version 0.1.0 wrote None for a new network every step, which the preset's pool does not replace."""
+    options = {"ipc": 1, "network": "convnet_w16", "formation": 1}
+    whole = fit(make_trainer(max_steps=5), DMDistiller(**options, pool=saved or 0), make_data())
+    trainer = make_trainer(max_steps=2)
+    trainer.fit(DMDistiller(**options, pool=saved or 0), datamodule=make_data())
+    trainer.save_checkpoint(tmp_path / "two.ckpt")
+    state = torch.load(tmp_path / "two.ckpt", weights_only=True)
+    state["hyper_parameters"]["pool"] = saved
+    torch.save(state, tmp_path / "old.ckpt")
+    resumed = DMDistiller(**options)
+    path = tmp_path / "old.ckpt"
+    make_trainer(max_steps=5).fit(resumed, datamodule=make_data(), ckpt_path=path, weights_only=True)
+    assert torch.equal(resumed.synthetic.images, whole)
+    assert resumed.pool_size == (saved or 0)
+    with pytest.raises(ValueError, match=f"pool={saved or 0}"):
+        make_trainer(max_steps=5).fit(
+            DMDistiller(**options, pool=7), datamodule=make_data(), ckpt_path=path, weights_only=True
+        )
+
+
 @pytest.mark.parametrize("pool_images", ["batch", "all"])
 def test_a_resumed_pool_makes_the_same_images(pool_images, make_data, make_trainer, tmp_path):
     options = {"ipc": 1, "network": "convnet_w16", "pool": 3, "pool_images": pool_images, "formation": 1}
@@ -133,7 +195,7 @@ def test_bad_input_is_named_before_work_begins(make_data, make_trainer):
     data = make_data()
     (bank,) = SignalBank.compute(data, draws=2, network="convnet_w16", compile="off")
     for options, message in (
-        ({"pool": 0}, "pool=0"),
+        ({"pool": -1}, "pool=-1; it must be an integer of at least 0"),
         ({"pool_images": "some"}, "pool_images"),
         ({"signals": [bank], "init": "real"}, "init='real', but signal banks hold no real images"),
         ({"signals": [bank], "pool": 5}, "pool=5, but the bank has 2 draws"),

@@ -15,7 +15,11 @@ from lightning_distill.leakage.together import can_share, make_together
 SMALL = {"network": "convnet_w16", "compile": "off"}
 
 
-@pytest.mark.parametrize("options", [{"ipc": 1, "formation": 2, "init": "herding"}, {"ipc": [3, 2], "init": "noise"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"ipc": 1, "formation": 2, "init": "herding"}, {"ipc": [3, 2], "init": "noise", "pool": 0}, {"ipc": 1, "pool": 3}],
+    ids=str,
+)
 def test_sets_equal_those_made_one_by_one(make_clinic, options):
     data = make_clinic(size=16)
     data.setup()
@@ -51,9 +55,11 @@ def test_halves_with_their_own_statistics_and_other_methods_are_made_one_by_one(
     make_together(PickRecipe("random", "random"), [SubsetDataModule(data, np.arange(60), public_statistics=True)])
     assert calls == ["dm", "random"]
     assert can_share(recipe)
+    assert can_share(DistillRecipe("fresh", DMDistiller, {**SMALL, "ipc": 1, "pool": 0}, steps=1))
     for method, options in (
         (KRRDistiller, {}),
         (DMDistiller, {"objective": "mmd"}),
+        (DMDistiller, {"pool_images": "all"}),
         (DMDistiller, {"gradient_clip": 1.0}),
         (DMDistiller, {"lr_schedule": "cosine"}),
         (DMDistiller, {"network": "convnet_batch"}),
