@@ -87,14 +87,18 @@ def grid_table(name: str, metrics: tuple[str, ...]) -> str:
 
 def reference_table() -> str:
     """Compare with the published mean on the same files and protocol."""
-    published = {("mnist", "DCDistiller", "1"): "91.7 ± 0.5"}
+    published = {
+        ("mnist", "DCDistiller", "1"): "91.7 ± 0.5",
+        ("mnist", "DMDistiller", "10"): "97.5",
+        ("fashionmnist", "DMDistiller", "10"): "83.5",
+    }
     lines = [
         [f"{row['dataset']} ({row['source']})", row["ipc"], display_name(row["trained_on"]), row["fit_steps"],
-         f"{row['students']} x {row['epochs']} epochs", cell(row, "acc"),
+         f"{float(row['fit_seconds']) / 60:.0f} min", f"{row['students']} x {row['epochs']} epochs", cell(row, "acc"),
          published[row["dataset"], row["trained_on"], row["ipc"]]]
-        for row in read("mnist_reference")
+        for row in [*read("mnist_reference"), *read("signal_reference")]
     ]  # fmt: skip
-    return markdown(["data", "ipc", "method", "image steps", "students", "measured", "published"], lines)
+    return markdown(["data", "ipc", "method", "image steps", "time", "students", "measured", "published"], lines)
 
 
 def fashionmnist_table() -> str:
@@ -412,7 +416,7 @@ GENERATORS = {
 def generator_groups(labels: str, split: str) -> dict[tuple[str, int], dict[str, Row]]:
     """Return the rows of generators.csv by data set and ipc, and by method."""
     groups: dict[tuple[str, int], dict[str, Row]] = {}
-    for row in read("generators"):
+    for row in generator_rows():
         if (row["labels"], row["split"]) == (labels, split) and row["method"] != "full":
             groups.setdefault((row["dataset"], int(row["ipc"])), {})[row["method"]] = row
     return groups
@@ -420,7 +424,17 @@ def generator_groups(labels: str, split: str) -> dict[tuple[str, int], dict[str,
 
 def generators_full() -> dict[str, Row]:
     """Return the rows of all real data on the test split by data set."""
-    return {row["dataset"]: row for row in read("generators") if (row["method"], row["split"]) == ("full", "test")}
+    return {row["dataset"]: row for row in generator_rows() if (row["method"], row["split"]) == ("full", "test")}
+
+
+def generator_rows() -> Rows:
+    """Return the rows of generators.csv, and those of quality.csv where it has none: the same script and settings."""
+    rows, keys = read("generators"), ("dataset", "ipc", "method", "seed", "labels", "split")
+    names = {row["dataset"] for row in rows}
+    known = {tuple(row[key] for key in keys) for row in rows}
+    more = [row for row in read("quality") if row["dataset"] in names and row["method"] in (*GENERATORS, "full")]
+    more = [row for row in more if row["seed"] == "0" and tuple(row[key] for key in keys) not in known]
+    return rows + [{**row, **dict.fromkeys(rows[0].keys() - row.keys(), "")} for row in more]
 
 
 def generators_table() -> str:
@@ -444,7 +458,7 @@ def generators_fidelity_table() -> str:
     for (dataset, ipc), rows in sorted(generator_groups("hard", "val").items()):
         if ipc < 10:  # a distance between so few images says nothing
             continue
-        for name in (name for name in GENERATORS if name in rows):
+        for name in (name for name in GENERATORS if name in rows and rows[name]["kid"]):
             row = rows[name]
             beside = [f"{_number(row[one], digits)} ({_number(row[other], digits)})" for one, other, digits in (
                 ("kid", "kid_real", 4), ("ms_ssim", "ms_ssim_real", 2))]  # fmt: skip
@@ -723,6 +737,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "inspection": (SETS, inspection_table),
     "speed": (TIMINGS, speed_table),
     "agreement": (TIMINGS, agreement_table),
+    "signal_run": (TIMINGS, signal_run_table),
     "growth": (TIMINGS, growth_table),
     "leakage_cost": (TIMINGS, leakage_cost_table),
     "scaling": (TIMINGS, scaling_table),
