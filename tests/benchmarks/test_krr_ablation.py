@@ -28,7 +28,8 @@ def test_share_of_high_frequencies(ablation):
 def test_every_variant_is_a_distiller(ablation):
     for _, changes in ablation.VARIANTS.values():
         options = {key: value for key, value in changes.items() if key not in ("method", "steps", "real_images")}
-        distiller = ablation.KRRDistiller(**{**ablation.BASE, **options})
+        method = changes.get("method", ablation.KRRDistiller)
+        distiller = method(**{**(ablation.BASE if method is ablation.KRRDistiller else {"formation": 1}), **options})
         assert distiller.formation == options.get("formation", 1)
         assert {key: distiller.hparams[key] for key in options} == options
 

@@ -63,7 +63,9 @@ def test_whole_runs_start_from_the_same_images_and_are_timed(tmp_path, monkeypat
     monkeypatch.setattr(signal_run, "real_data", lambda per_class: DigitsDataModule(real_per_class=per_class))
     signal_run.main(["--quick", "--out", str(tmp_path)])
     rows = rows_of(tmp_path / "signal_run.csv")
-    assert [row["run"] for row in rows] == ["textbook", "new network every step", "pool of 30"]
+    assert [row["run"] for row in rows] == [
+        "textbook", "new network every step", "pool of 2", "pool of 2, bf16",
+    ]  # fmt: skip
     assert all(float(row["seconds"]) >= 0 for row in rows)  # a fast machine takes less than is written
     assert rows[0]["times_textbook"] == "1.00"
 
@@ -72,4 +74,4 @@ def test_pools_are_compared_at_equal_steps_but_for_one():
     grid = yaml.safe_load((ROOT / "benchmarks" / "grids" / "signal_pool.yaml").read_text())
     steps = {name: about["steps"] for name, about in grid["methods"].items()}
     assert {name for name, count in steps.items() if count != 300} == {"pool_100_longer"}
-    assert "pool" not in grid["methods"]["fresh"]["init_args"]
+    assert grid["methods"]["fresh"]["init_args"]["pool"] == 0
