@@ -145,7 +145,8 @@ class DMDistiller(Distiller):
             return
         draws = self.pool_draws(spec, self.network)
         self.pool_size = 0 if draws is None else draws.count
-        self.save_hyperparameters({"pool": self.pool_size})
+        if "pool" not in self.fixed_args:
+            self.save_hyperparameters({"pool": self.pool_size})
         self.signals = None if draws is None else SignalPool(draws, self.network, self.augment, spec)
 
     def pool_draws(self, spec: DataSpec, network: FunctionalNetwork) -> SignalDraws | None:
@@ -170,6 +171,9 @@ class DMDistiller(Distiller):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the pool of the checkpoint, and restore everything else."""
+        if "pool" in self.fixed_args:
+            super().on_load_checkpoint(checkpoint)
+            return
         settings = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
         settings["pool"] = settings.get("pool") or 0  # None in version 0.1.0: a new network every step
         super().on_load_checkpoint(checkpoint)

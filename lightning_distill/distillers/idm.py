@@ -73,7 +73,7 @@ class IDMDistiller(DMDistiller):
         network_lr: float = 0.01,
         **options: Unpack[IDMOptions],
     ) -> None:
-        super().__init__(ipc=ipc, lr=lr, pool=0, pool_images="batch", signals=None, **options)
+        super().__init__(ipc=ipc, lr=lr, pool=None, pool_images="batch", signals=None, **options)
         counts = {"queue_size": queue_size, "push_every": push_every, "train_steps": train_steps}
         for name, value in (counts | {"trained_networks": trained_networks}).items():
             if value < 1:

@@ -72,7 +72,7 @@ METHODS = [DMDistiller, DSADistiller, MTTDistiller, KRRDistiller, IDMDistiller]
 def test_a_step_follows_the_gradient_of_the_whole_graph(trained, make_data, make_trainer, save_generator):
     data = make_data(num_classes=3)
     latent = save_generator(data) if trained else "untrained"
-    model = DMDistiller(ipc=2, network=NET, latent=latent, lr=3.0, momentum=0.0, augmentation="none", seed=4)
+    model = DMDistiller(ipc=2, network=NET, latent=latent, lr=3.0, momentum=0.0, augmentation="none", seed=4, pool=0)
     make_trainer(max_steps=1).fit(model, datamodule=data)
     generator = load_generator(latent) if trained else untrained_generator(data.spec, 4)
     features = model.init_synthetic(data).latents.clone().requires_grad_()
