@@ -143,7 +143,9 @@ def test_a_distiller_prints_its_arguments_and_then_its_set(data, tmp_path):
     trainer = Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False,
                       enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
     trainer.fit(model, data)
-    assert repr(model).endswith("seed=3, SyntheticSet(2 images, 2 classes x 1, 1x8x8, started from real))"), repr(model)
+    assert repr(model).endswith("seed=3, pool=0, SyntheticSet(2 images, 2 classes x 1, 1x8x8, started from real))"), (
+        repr(model)
+    )
     trainer.save_checkpoint(tmp_path / "model.ckpt")
     again = DMDistiller.load_from_checkpoint(tmp_path / "model.ckpt")
     assert repr(again).startswith("DMDistiller(ipc=1, preset='paper'")
