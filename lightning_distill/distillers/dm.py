@@ -50,7 +50,7 @@ class DMDistiller(Distiller):
             `objectives.embedding`. With stored statistics ``mmd`` is estimated by random features.
         pool: Number P of networks that come back; 0 draws a new network every step. ``None`` takes that of the preset:
             100 by default (fewer where their statistics exceed 64 MiB), and 0 with ``preset="paper"``, another
-            objective than ``mean``, batch norm, or a `surrogate` of a subclass.
+            objective than ``mean``, batch norm, or a `surrogate` or `losses` of a subclass.
         pool_images: Real images whose statistics are stored: ``batch`` takes those of one batch, ``all`` takes all.
         signals: Files of `lightning-distill signals`, or banks, in place of real images; the networks, augmentation
             and objective are those of the banks, and the images start from noise.
@@ -161,10 +161,10 @@ class DMDistiller(Distiller):
         return SignalDraws(count, self.network_name, preset, self.objective, self.seed) if count else None
 
     def _preset_pool(self, spec: DataSpec, network: FunctionalNetwork) -> int:
-        """Return the pool of the preset, smaller for many features; 0 where it would not be the method's networks."""
+        """Return the pool of the preset, smaller for many features; 0 where the method cannot or would not use it."""
         row = find_preset(type(self), self.preset, self.ipc, spec)
-        own_networks = type(self).surrogate is not DMDistiller.surrogate or network.batch_norm
-        if row is None or row.pool == 0 or own_networks or self.objective != "mean":
+        replaced = any(getattr(type(self), name) is not getattr(DMDistiller, name) for name in ("surrogate", "losses"))
+        if row is None or row.pool == 0 or replaced or network.batch_norm or self.objective != "mean":
             return 0
         count = min(row.pool, POOL_BYTES // (4 * len(spec.balance_groups) * network.num_features(spec.shape)))
         return count if count >= MIN_POOL else 0

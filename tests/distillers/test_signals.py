@@ -135,14 +135,22 @@ def test_a_preset_has_a_smaller_pool_where_its_statistics_are_large(draws, pool,
     assert distiller.pool_size == pool
 
 
-def test_networks_of_a_subclass_are_not_replaced_by_a_pool(make_data, make_trainer):
-    class Same(DMDistiller):
-        def surrogate(self):
-            torch.manual_seed(0)
-            return super().surrogate()
+class SameNetwork(DMDistiller):
+    def surrogate(self):
+        torch.manual_seed(0)
+        return super().surrogate()
 
-    fit(make_trainer(max_steps=1), own := Same(ipc=1, network="convnet_w16"), make_data())
+
+class OwnLosses(DMDistiller):
+    def losses(self, real):
+        yield self.synthetic.images.square().sum()
+
+
+@pytest.mark.parametrize("method", [SameNetwork, OwnLosses])
+def test_networks_and_losses_of_a_subclass_are_not_replaced_by_a_pool(method, make_data, make_trainer):
+    fit(make_trainer(max_steps=1), own := method(ipc=1, network="convnet_w16"), make_data())
     assert own.signals is None
+    assert own.hparams["pool"] == 0
 
 
 @pytest.mark.parametrize("saved", [None, 0, 3])
