@@ -162,6 +162,24 @@ def test_quickstart_makes_what_it_promises(known_costs, tmp_path, capsys):
     assert len(synthetic.labels) == 10
 
 
+def test_quickstart_takes_the_minutes_that_a_slow_machine_needs(known_costs, tmp_path, capsys, monkeypatch):
+    from lightning_distill.commands import quickstart
+    from lightning_distill.portfolio.budget import TooFewMinutesError
+
+    distil, asked = quickstart.distill, []
+
+    def slow(data, *, minutes, **options):
+        asked.append(minutes)
+        if len(asked) == 1:
+            raise TooFewMinutesError("too short", 3.3)
+        return distil(data, minutes=minutes, **options)
+
+    monkeypatch.setattr(quickstart, "distill", slow)
+    main(["quickstart", f"--out={tmp_path}", "--students=2", "--protocol=tiny", "--network=convnet_w16"])
+    assert asked == [2, 5]
+    assert "2 minutes are too short on this machine; 5 are taken" in capsys.readouterr().out
+
+
 def test_distill_is_refused_with_the_minutes_it_needs(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["distill", "--data=DigitsDataModule", "--minutes=0.001", f"--out={tmp_path}", "--network=convnet_w16"])

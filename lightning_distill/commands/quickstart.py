@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 from lightning_distill.commands._console import plain_console
 from lightning_distill.commands.distill import distill
 from lightning_distill.commands.evaluate import evaluate
 from lightning_distill.data import DigitsDataModule
 from lightning_distill.evaluation.evaluate import EvaluationResults
+from lightning_distill.portfolio.budget import TooFewMinutesError
 from lightning_distill.sets.storage import SET
+
+#: Minutes that are taken for one that is needed.
+SPARE = 1.25
 
 
 def quickstart(
@@ -29,7 +35,8 @@ def quickstart(
     Args:
         out: Folder for all results.
         ipc: Images per class.
-        minutes: Time budget of the distillation in minutes; the scores on the test split come on top.
+        minutes: Time budget of the distillation in minutes, raised where a slow machine needs more; the scores on the
+            test split come on top.
         students: Number of students that score each set.
         protocol: Training protocol of the students: ``quick``, ``reference`` or ``tiny`` (for tests).
         network: Network of distillation and students, of this package or of timm.
@@ -45,17 +52,15 @@ def quickstart(
     console, folder = plain_console(), Path(out)
     data = DigitsDataModule(real_per_class=64, seed=seed)
     console.print(f"Distilling scikit-learn's digits of 8x8 px into {ipc * 10} images, {minutes:g} minutes ...")
-    distill(
-        data,
-        ipc=ipc,
-        minutes=minutes,
-        out=out,
-        network=network,
-        protocol=protocol,
-        students=students,
-        seed=seed,
-        accelerator="cpu",
-    )
+    options: dict[str, Any] = {
+        "ipc": ipc, "network": network, "protocol": protocol, "students": students, "seed": seed, "accelerator": "cpu",
+    }  # fmt: skip
+    try:
+        distill(data, minutes=minutes, out=out, **options)
+    except TooFewMinutesError as error:  # a slow or a busy machine
+        enough = math.ceil(SPARE * error.minutes)
+        console.print(f"{minutes:g} minutes are too short on this machine; {enough} are taken ...")
+        distill(data, minutes=enough, out=out, **options)
     console.print("Scoring picked images, all real data and the distilled set, once, on the test split ...")
     results = evaluate(
         str(folder / SET),

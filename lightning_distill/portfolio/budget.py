@@ -12,6 +12,19 @@ MIN_STEPS = 20
 FULL_SHARE = 0.25
 
 
+class TooFewMinutesError(ValueError):
+    """The time budget does not hold the least work.
+
+    Args:
+        message: What is too short, and the minutes that are needed.
+        minutes: Minutes that are needed.
+    """
+
+    def __init__(self, message: str, minutes: float) -> None:
+        super().__init__(message)
+        self.minutes = minutes
+
+
 @dataclass(frozen=True)
 class Costs:
     """Measured seconds.
@@ -75,7 +88,7 @@ def make_plan(seconds: float, spent: float, recipes: Sequence[str], costs: Costs
         students: Number of final students.
 
     Raises:
-        ValueError: The budget does not hold one candidate; the message names the minutes that it needs.
+        TooFewMinutesError: The budget does not hold one candidate; the message names the minutes that it needs.
 
     Reference:
         Karnin, Koren, Somekh: Almost Optimal Exploration in Multi-Armed Bandits (successive halving), ICML 2013.
@@ -93,7 +106,8 @@ def make_plan(seconds: float, spent: float, recipes: Sequence[str], costs: Costs
     first = recipes[0]
     least = fixed + 2 * costs.final[first] + costs.search[first] + MIN_STEPS * costs.step[first]
     minutes = math.ceil(least / 6) / 10
-    raise ValueError(
+    message = (
         f"minutes={seconds / 60:g} is too short for one candidate ({first}) and its scores on this machine; "
         f"it needs {minutes:g}, or fewer images (ipc), students or a smaller network"
     )
+    raise TooFewMinutesError(message, minutes)

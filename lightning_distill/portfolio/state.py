@@ -91,7 +91,8 @@ class PortfolioState:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{STATE} in {folder} cannot be read; remove it or use another --out") from error
-        if changed := [name for name in settings if before.get(name) != settings[name]]:
+        free = () if state.plan else ("minutes",)  # too few minutes for a plan may be raised
+        if changed := [name for name in settings if before.get(name) != settings[name] and name not in free]:
             name = changed[0]
             raise ValueError(
                 f"{folder} holds a run with {name}={before.get(name)}, not {settings[name]}; use another --out, or the "

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from lightning_distill.portfolio import RECIPES, distill
+from lightning_distill.portfolio.budget import TooFewMinutesError
 from lightning_distill.portfolio.recipes import select_recipes
+from lightning_distill.portfolio.state import STATE
 from lightning_distill.sets.storage import read_set
 
 SMALL = {"network": "convnet_w16", "protocol": "tiny", "students": 2, "accelerator": "cpu"}
@@ -88,9 +90,19 @@ def test_bad_input_is_refused_before_work(make_data, tmp_path):
     assert not [path for path in (tmp_path / "new").glob("*") if path.name != ".lock"]
 
 
-def test_too_few_minutes_name_those_needed(make_data, tmp_path):
-    with pytest.raises(ValueError, match=r"minutes=0.0001 is too short.*it needs \d"):
-        distill(make_data(), 1, 0.0001, out=tmp_path, **SMALL)
+def test_too_few_minutes_name_those_needed_and_more_go_on_in_the_folder(make_data, tmp_path):
+    with pytest.raises(TooFewMinutesError, match=r"minutes=0.0001 is too short.*it needs \d") as error:
+        distill(make_data(), 1, 0.0001, out=tmp_path, recipes=["dm"], **SMALL)
+    measured = json.loads((tmp_path / STATE).read_text())["costs"]
+    enough = 2 * error.value.minutes
+    result = distill(make_data(), 1, enough, out=tmp_path, recipes=["dm"], **SMALL)
+    state = json.loads((tmp_path / STATE).read_text())
+    assert result.path.is_file()
+    assert state["settings"]["minutes"] == enough
+    assert state["costs"].keys() == measured.keys()
+    assert state["costs"]["scoring"] == measured["scoring"], "nothing is timed twice"
+    with pytest.raises(ValueError, match=f"holds a run with minutes={enough}, not 9"):
+        distill(make_data(), 1, 9, out=tmp_path, recipes=["dm"], **SMALL)
 
 
 def test_recipes_that_do_not_fit_the_images_are_left_out(make_data):
