@@ -91,7 +91,8 @@ def measure(
     book: ResumableCsv, place: Path, settings: dict[str, Any],
 ) -> None:  # fmt: skip
     """Audit one recipe on one data set, and write its rows as soon as each baseline is finished."""
-    distiller: Distiller = DMDistiller(ipc=ipc, network=settings["network"], compile="off", **RECIPES[recipe])
+    options = {"network": settings["network"], "compile": "off", "on_small_class": "fewer", **RECIPES[recipe]}
+    distiller: Distiller = DMDistiller(ipc=ipc, **options)
     began = time.perf_counter()
     command = f"python benchmarks/leakage.py --only {name} --ipc {ipc} --shadows {shadows} --steps {steps}"
     command += f" --baselines {','.join(baselines)}" if (baselines := settings["baselines"]) else ""
