@@ -95,6 +95,7 @@ def measure(
     distiller: Distiller = DMDistiller(ipc=ipc, **options)
     began = time.perf_counter()
     command = f"python benchmarks/leakage.py --only {name} --ipc {ipc} --shadows {shadows} --steps {steps}"
+    command += f" --network {network}" if (network := settings["network"]) != NETWORK else ""
     command += f" --baselines {','.join(baselines)}" if (baselines := settings["baselines"]) else ""
     command += f" --accelerator {device}" if (device := settings["accelerator"]) != "cpu" else ""
 
@@ -107,10 +108,17 @@ def measure(
                 })  # fmt: skip
         print(f"{name} ipc {ipc}, {recipe}: {finished}, {time.perf_counter() - began:.0f} s", flush=True)
 
+    folder_name = f"{name}_{settings['network']}_ipc{ipc}_{recipe.replace(' ', '_')}"
     audit_set(
-        distiller, make(), steps=steps, shadows=shadows, out=place / f"{name}_ipc{ipc}_{recipe.replace(' ', '_')}",
-        recovery=True, on_rows=write, **settings,
-    )  # fmt: skip
+        distiller,
+        make(),
+        steps=steps,
+        shadows=shadows,
+        out=place / folder_name,
+        recovery=True,
+        on_rows=write,
+        **settings,
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -120,6 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ipc", help="comma-separated images per class; default: 1,10,50")
     parser.add_argument("--recipes", help=f"comma-separated recipes: {','.join(RECIPES)}")
     parser.add_argument("--baselines", help="comma-separated baselines; default: those of audit_set")
+    parser.add_argument("--network", default=NETWORK, help="network of distillation, students and teachers")
     parser.add_argument("--shadows", type=int, default=64, help="number of shadow sets")
     parser.add_argument("--steps", type=int, default=100, help="steps of each distillation")
     parser.add_argument("--accelerator", default="cpu", choices=get_args(Accelerator), help="device")
@@ -136,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
     if "mnist" in names:
         makes["mnist"] = MNISTDataModule
     baselines = given.baselines.split(",") if given.baselines else None
-    settings: dict[str, Any] = {"network": NETWORK, "protocol": "quick", "baselines": baselines}
+    settings: dict[str, Any] = {"network": given.network, "protocol": "quick", "baselines": baselines}
     settings["accelerator"] = given.accelerator
     steps, shadows = given.steps, given.shadows
     if given.quick:

@@ -110,7 +110,10 @@ class Runner(SetMaker):
         if not self.grid.get("fidelity") or job.labels != "hard" or about.get("pick") == "full":
             return {}
         data, network = self.data(job.dataset), self.feature_network(job.dataset)
-        (row,) = measure_fidelity({"set": first}, data, network=network, accelerator=self.device)  # type: ignore[arg-type]
+        (row,) = measure_fidelity(
+            {"set": first}, data, network=network, copy_search=self.copy_search(job.dataset),
+            accelerator=self.device,  # type: ignore[arg-type]
+        )  # fmt: skip
         return {name: f"{row[name]:.5f}" for name in FIDELITY if row[name] == row[name]}
 
     def about(self, job: Job, first: LabeledSet, made: float) -> dict[str, object]:

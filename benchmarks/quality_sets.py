@@ -21,6 +21,7 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.evaluation import LabeledSet
 from lightning_distill.evaluation.baselines import coreset_sampler, full_data
+from lightning_distill.evaluation.copies.search import CopySearch
 from lightning_distill.evaluation.fidelity.feature_network import FeatureNetwork
 from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.relabel import soft_sampler
@@ -58,6 +59,12 @@ def fitted_features(about: str, real_per_class: int, protocol: str, device: str)
     return FeatureNetwork.fit(open_data(about, real_per_class), protocol=protocol, device=device)
 
 
+@functools.cache
+def opened_search(about: str, real_per_class: int, device: str) -> CopySearch:
+    """Return the tau rule of a data set, see `open_data`; a process trains its embedding once."""
+    return CopySearch(open_data(about, real_per_class), device=device)
+
+
 def alone(path: Path) -> FileLock:
     """Return the lock under which one process makes a file or folder; it is taken with ``with``."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +95,10 @@ class SetMaker:
         """Return the network whose features compare images of a data set."""
         about = json.dumps(self.grid["data"][dataset])
         return fitted_features(about, self.grid["real_per_class"], self.grid["protocol"], self.device)
+
+    def copy_search(self, dataset: str) -> CopySearch:
+        """Return the tau rule of a data set."""
+        return opened_search(json.dumps(self.grid["data"][dataset]), self.grid["real_per_class"], self.device)
 
     def network(self, dataset: str) -> str:
         """Return the network of a data set."""

@@ -86,17 +86,21 @@ def grid_table(name: str, metrics: tuple[str, ...]) -> str:
 
 
 def reference_table() -> str:
-    """Compare with the published mean on the same files and protocol."""
+    """Compare with published means on the same files and by the same protocol."""
     published = {
-        ("mnist", "DCDistiller", "1"): "91.7 ± 0.5",
-        ("mnist", "DMDistiller", "10"): "97.5",
-        ("fashionmnist", "DMDistiller", "10"): "83.5",
+        ("mnist_reference", "mnist"): "DC: 91.7 ± 0.5",
+        ("signal_reference", "mnist"): "DM: 97.5",
+        ("signal_reference", "fashionmnist"): "DM: 83.5",
+        ("quality_reference", "mnist"): "FRePo: 98.6",
+        ("quality_reference", "fashionmnist"): "FRePo: 86.2",
     }
+    methods = {"mnist_reference": "DC", "signal_reference": "DM, paper, pool of 300", "quality_reference": "DM, 2 x 2"}
     lines = [
-        [f"{row['dataset']} ({row['source']})", row["ipc"], display_name(row["trained_on"]), row["fit_steps"],
+        [f"{row['dataset']} ({row['source']})", row["ipc"], method, f"{int(row['fit_steps']):,}",
          f"{float(row['fit_seconds']) / 60:.0f} min", f"{row['students']} x {row['epochs']} epochs", cell(row, "acc"),
-         published[row["dataset"], row["trained_on"], row["ipc"]]]
-        for row in [*read("mnist_reference"), *read("signal_reference")]
+         published[grid, row["dataset"]]]
+        for grid, method in methods.items()
+        for row in read(grid)
     ]  # fmt: skip
     return markdown(["data", "ipc", "method", "image steps", "time", "students", "measured", "published"], lines)
 
@@ -609,6 +613,34 @@ def guarantee_table() -> str:
     return markdown(["data", "", *names, "noise multiplier by epsilon"], lines)
 
 
+def signal_leakage_table() -> str:
+    """Report the rates of both attacks on signal banks, by image and by patient where those are known."""
+    found: dict[tuple[str, str, str, str], dict[str, Row]] = {}
+    for row in read("signal_leakage"):
+        found.setdefault((row["dataset"], row["draws"], row["epsilon"], row["unit"]), {})[row["attack"]] = row
+    lines, before = [], ""
+    for (dataset, draws, epsilon, unit), attacks in found.items():
+        some = attacks["decoding"]
+        start = f"{dataset} ({some['source']}), {int(some['images']):,} images, {some['classes']} classes"
+        cells = []
+        for attack in ("decoding", "tracing"):
+            row = attacks.get(attack)
+            auc = "-" if row is None else f"{float(row['auc']):.3f}"
+            cells += [auc, "-" if row is None else rate_cell(row)]
+        lines.append(["" if start == before else start, draws, epsilon, unit, *cells])
+        before = start
+    head = ["data", "networks", "epsilon", "unit", "decoding, AUC", "TPR at 1 % FPR", "tracing, AUC", "TPR at 1 % FPR"]
+    return markdown(head, lines)
+
+
+def rate_cell(row: Row) -> str:
+    """Return the true positive rate at 1 % false positives in percent, with its interval."""
+    if row["tpr_at_1"] == "not resolvable":
+        return row["tpr_at_1"]
+    tpr, low, high = (100 * _or_zero(row[f"{part}_at_1"]) for part in ("tpr", "low", "high"))
+    return f"{tpr:.1f} [{low:.1f}, {high:.1f}]"
+
+
 def leakage_groups() -> dict[tuple[str, str, str], dict[str, Rows]]:
     """Return the attacks on images by data set, images per class and audited recipe, then by attacked recipe."""
     groups: dict[tuple[str, str, str], dict[str, Rows]] = {}
@@ -634,18 +666,14 @@ def leakage_table() -> str:
     lines = []
     for (dataset, ipc, audited), recipes in leakage_groups().items():
         some = next(iter(recipes.values()))[0]
-        start = f"{dataset} ({some['source']}), {ipc} per class, {audited}, {some['steps']} steps"
+        start = f"{dataset} ({some['source']}), {ipc} per class, {audited}, {some['steps']} steps, {some['network']}"
         for name, rows in recipes.items():
             best = strongest(rows)
             started = max((_or_zero(row["started_tpr"]) for row in rows if row["started_tpr"]), default=None)
-            at_1 = "not resolvable"
-            if best["tpr_at_1"] != at_1:
-                tpr, low, high = (100 * _or_zero(best[f"{part}_at_1"]) for part in ("tpr", "low", "high"))
-                at_1 = f"{tpr:.1f} [{low:.1f}, {high:.1f}]"
             auc = f"{float(best['auc']):.3f} [{float(best['auc_low']):.3f}, {float(best['auc_high']):.3f}]"
             lines.append([
                 start, recipe_name(name, audited), best["shadows"], cell(best, "balanced_acc"), best["attack"], auc,
-                at_1, "-" if started is None else f"{100 * started:.0f}",
+                rate_cell(best), "-" if started is None else f"{100 * started:.0f}",
             ])  # fmt: skip
             start = ""
     head = ["data", "recipe", "halves", "balanced accuracy, val", "strongest attack", "AUC", "TPR at 1 % FPR",
@@ -676,6 +704,7 @@ def _or_zero(text: str) -> float:
 
 RESULTS = "benchmarks/results/README.md"
 LEAKAGE = "lightning_distill/leakage/README.md"
+SIGNALS = "lightning_distill/signals/README.md"
 GENERATED = "lightning_distill/generators/README.md"
 TIMINGS = "benchmarks/README.md"
 SETS = "lightning_distill/sets/README.md"
@@ -721,6 +750,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "signal_sites": (RESULTS, signal_sites_table),
     "guarantee": (RESULTS, guarantee_table),
     "leakage": (LEAKAGE, leakage_table),
+    "signal_leakage": (SIGNALS, signal_leakage_table),
     "dm": (RESULTS, dm_table),
     "reference": (RESULTS, reference_table),
     "fashionmnist": (RESULTS, fashionmnist_table),

@@ -136,6 +136,9 @@ if TYPE_CHECKING:
     from lightning_distill.leakage import (
         audit_set as audit_set,
     )
+    from lightning_distill.leakage import (
+        audit_signals as audit_signals,
+    )
     from lightning_distill.networks import (
         create_network as create_network,
     )
@@ -204,6 +207,7 @@ _EXPORTS = {
     "SyntheticSetExport": "callbacks",
     "TeacherEnsemble": "evaluation.teachers",
     "audit_set": "leakage",
+    "audit_signals": "leakage",
     "check_distiller": "distillers.contract",
     "create_network": "networks",
     "distill": "portfolio",

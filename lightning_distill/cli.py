@@ -17,8 +17,8 @@ from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError,
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
     "quickstart", "distill", "generate", "audit-data", "audit-set", "evaluate", "coreset", "relabel", "fidelity",
-    "filter", "signals", "signals-merge", "concat", "compare", "mix", "report", "indicator", "experts", "bench",
-    "inspect", "export", "reader-study", "reader-study-score",
+    "filter", "signals", "signals-merge", "signals-audit", "concat", "compare", "mix", "report", "indicator", "experts",
+    "bench", "inspect", "export", "reader-study", "reader-study-score",
 )  # fmt: skip
 #: Commands of Lightning and their descriptions.
 LIGHTNING_COMMANDS = {
@@ -28,7 +28,7 @@ LIGHTNING_COMMANDS = {
 }
 #: Option that receives the words before the first option; ``data`` takes a folder, an npz file or a MedMNIST name.
 POSITIONAL = {
-    **dict.fromkeys(("audit-data", "coreset", "distill", "experts", "indicator", "signals"), "data"),
+    **dict.fromkeys(("audit-data", "coreset", "distill", "experts", "indicator", "signals", "signals-audit"), "data"),
     "audit-set": "recipe", "concat": "sets", "compare": "files", "export": "synthetic_set", "fidelity": "sets",
     "filter": "synthetic_set", "generate": "ckpt", "inspect": "synthetic_set", "reader-study-score": "files",
     "report": "inputs", "signals-merge": "banks",

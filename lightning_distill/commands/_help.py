@@ -20,6 +20,7 @@ FORWARDED = {
     "fidelity": ("evaluation.fidelity.measure", "measure_fidelity"),
     "experts": ("distillers.mtt.train_experts", "train_experts"),
     "indicator": ("indicator.predict", "predict_accuracies"),
+    "signals_audit": ("leakage.signal_audit", "audit_signals"),
     "mix": ("evaluation.mixing.measure", "measure_mixtures"),
 }
 #: Folder of the package.

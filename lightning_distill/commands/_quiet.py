@@ -1,4 +1,4 @@
-"""Lines of Lightning that tell the user of a command nothing."""
+"""Lines of Lightning and PyTorch that tell the user of a command nothing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ LINES = (
     "GPU available: False", "TPU available", "HPU available", "💡 Tip", "`weights_only` was not set",
     "`Trainer.fit` stopped",
     "Restoring states from", "Restored all states from", "Loaded model weights from",
+    "No CUDA runtime is found",
 )  # fmt: skip
 #: Patterns of warnings that are left out.
 WARNINGS = (
@@ -19,7 +20,10 @@ WARNINGS = (
     ".*does not have many workers", "Checkpoint directory .* exists and is not empty",
     ".*ModelCheckpoint with manual optimization", ".*tensorboardX. has been removed",
 )  # fmt: skip
-LOGGERS = ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.checkpoint_connector")
+LOGGERS = (
+    "lightning.pytorch.utilities.rank_zero", "lightning.pytorch.trainer.connectors.checkpoint_connector",
+    "torch.utils.cpp_extension",
+)  # fmt: skip
 
 
 @contextmanager

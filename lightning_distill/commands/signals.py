@@ -116,6 +116,12 @@ def signals(
     console.print(f"signals of {int(bank.counts[0].sum())} images of {bank.spec.name}, {size}: {path}", soft_wrap=True)
     if epsilon is not None:
         console.print(bank.about["guarantee"]["words"], soft_wrap=True)
+    else:
+        console.print(
+            "a bank without noise tells those who have the images which of them are in it: lightning-distill "
+            "signals-audit measures that, --epsilon 8 bounds it",
+            soft_wrap=True,
+        )
     return path
 
 

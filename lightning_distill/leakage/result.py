@@ -11,6 +11,10 @@ from typing import Any
 from lightning_distill.leakage.attacks import ATTACKS
 from lightning_distill.leakage.exposure import Exposed
 from lightning_distill.leakage.rates import PRIORS, AttackRates
+from lightning_distill.leakage.signal_attacks import SIGNAL_ATTACKS
+
+#: Descriptions of the attacks on sets and on signal banks.
+ATTACK_LABELS = {name: attack.label for name, attack in ATTACKS.items()} | SIGNAL_ATTACKS
 
 #: Names of rows in words; other recipes are distillation methods.
 LABELS = {
@@ -34,7 +38,7 @@ class AttackRow:
 
     Args:
         recipe: Name of the recipe.
-        attack: Name of the attack in `attacks.ATTACKS`.
+        attack: Name of the attack in `attacks.ATTACKS` or `signal_attacks.SIGNAL_ATTACKS`.
         target: ``shadows`` for all shadow sets of the recipe, ``set`` for a finished set.
         unit: ``image``, or the kind of a group, such as a patient.
         rates: Error rates.
@@ -64,7 +68,7 @@ class AttackRow:
             "recipe": self.recipe,
             "recipe_label": LABELS.get(self.recipe, self.recipe),
             "attack": self.attack,
-            "attack_label": ATTACKS[self.attack].label,
+            "attack_label": ATTACK_LABELS[self.attack],
             "target": self.target,
             "unit": self.unit,
             **self.rates.to_dict(),
@@ -172,7 +176,7 @@ def describe_row(row: AttackRow) -> str:
         row: Row of the table.
     """
     rates, one = row.rates, row.rates.rates[0]
-    text = f"{ATTACKS[row.attack].label!r}; it reached an AUC of {rates.auc:.3f} "
+    text = f"{ATTACK_LABELS[row.attack]!r}; it reached an AUC of {rates.auc:.3f} "
     text += f"[{rates.auc_low:.3f}, {rates.auc_high:.3f}]"
     if one.resolvable:
         text += f" and found {one} of the members at 1 % false positives"

@@ -19,6 +19,9 @@ class InstanceNorm(nn.GroupNorm):
 
     Eager mode uses the library kernel; under a compiler the same formula is written out as ``var_mean``, which fuses
     with the activation and the pooling behind it.
+
+    Raises:
+        ValueError: Feature maps are 1 x 1, which the norm would make zero.
     """
 
     def __init__(self, channels: int) -> None:
@@ -26,6 +29,11 @@ class InstanceNorm(nn.GroupNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(B, C, H, W)`` with float32 statistics; the dtype is kept."""
+        if x.shape[2:] == (1, 1):
+            raise ValueError(
+                "the images are too small for this network: instance norm makes its 1 x 1 feature maps zero; use "
+                "larger images (size=), another network (convnet), or one with batch norm (resnet18_batch, vgg11_batch)"
+            )
         if not torch.compiler.is_compiling():
             return super().forward(x)
         var, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)  # (B, C, 1, 1)

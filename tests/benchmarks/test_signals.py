@@ -75,3 +75,18 @@ def test_pools_are_compared_at_equal_steps_but_for_one():
     steps = {name: about["steps"] for name, about in grid["methods"].items()}
     assert {name for name, count in steps.items() if count != 300} == {"pool_100_longer"}
     assert grid["methods"]["fresh"]["init_args"]["pool"] == 0
+
+
+def test_leakage_of_banks_has_a_row_for_every_attack_and_none_is_measured_twice(tmp_path, monkeypatch):
+    pytest.importorskip("opacus", reason="the extra dp is not installed")
+    import signal_leakage
+
+    signal_leakage.main(["--quick", "--out", str(tmp_path)])
+    rows = rows_of(tmp_path / "signal_leakage.csv")
+    assert [(row["epsilon"], row["attack"]) for row in rows] == [
+        ("none", "tracing"), ("none", "decoding"), ("8", "tracing"), ("8", "decoding"),
+    ]  # fmt: skip
+    assert all(0 <= float(row["auc_low"]) <= float(row["auc"]) <= float(row["auc_high"]) <= 1 for row in rows)
+    monkeypatch.setattr(signal_leakage, "audit_signals", None)
+    signal_leakage.main(["--quick", "--out", str(tmp_path)])
+    assert rows_of(tmp_path / "signal_leakage.csv") == rows

@@ -86,6 +86,10 @@ def test_deeper_nets_bring_large_images_to_few_features(side, depth, left):
 )
 def test_networks_take_other_sizes_channels_and_shapes(name, shape):
     network = build(name, shape, num_classes=3)
+    if (name, shape) == ("resnet18", (1, 8, 8)):
+        with pytest.raises(ValueError, match="too small for this network: instance norm makes its 1 x 1 feature maps"):
+            network(torch.randn(2, *shape))
+        return
     logits = network(torch.randn(2, *shape))
     assert logits.shape == (2, 3)
     assert logits.isfinite().all()
@@ -171,7 +175,7 @@ def test_images_too_small_for_the_poolings_are_refused_with_the_smallest_size(si
     message = rf"images of {size[0]}x{size[1]} px are too small for {depth} poolings; use at least {2**depth} px"
     with pytest.raises(ValueError, match=message):
         ConvNet(1, 10, size, depth=depth)
-    assert ConvNet(1, 10, size, depth=depth, pool="none")(torch.randn(2, 1, *size)).shape == (2, 10)
+    assert ConvNet(1, 10, size, depth=depth, pool="none", norm="none")(torch.randn(2, 1, *size)).shape == (2, 10)
 
 
 @pytest.mark.parametrize("compiling", [False, True], ids=["eager", "compiled"])

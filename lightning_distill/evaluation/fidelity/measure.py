@@ -42,6 +42,7 @@ def measure_fidelity(
     draws: int = 5,
     seed: int = 0,
     accelerator: Accelerator = "auto",
+    copy_search: CopySearch | None = None,
     on_overlap: OnOverlap = "error",
     on_progress: ProgressReport | None = None,
     on_row: Callable[[FidelityRow], object] = lambda row: None,
@@ -63,6 +64,8 @@ def measure_fidelity(
         draws: Number of random subsets of the training images, at least 1.
         seed: Seed of the feature network, the tau rule, the subsets and the pairs.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
+        copy_search: Tau rule of the same data and split, kept for several calls, so that its embedding is trained once.
+            Default: a new one.
         on_overlap: Treatment of reference images that a set was trained on: ``error`` or ``warn``.
         on_progress: Function that receives description, finished and total work.
         on_row: Function that receives each row when it is measured.
@@ -73,7 +76,7 @@ def measure_fidelity(
     Raises:
         FileNotFoundError: A set does not exist.
         ValueError: A set does not fit the data, the split has no images, a metric or network is unknown, a number is
-            out of range, or a set was trained on images of the split.
+            out of range, a set was trained on images of the split, or the tau rule is that of other data.
 
     Example:
         >>> from lightning_distill import DigitsDataModule, measure_fidelity
@@ -89,6 +92,11 @@ def measure_fidelity(
     named = read_named(sets)
     spec = datamodule.spec
     split_images(datamodule, split)
+    if copy_search is not None and (copy_search.split, copy_search.spec) != (split, spec):
+        raise ValueError(
+            f"copy_search is that of the {copy_search.split} images of {copy_search.spec.name}, the reference are the "
+            f"{split} images of {spec.name}; use CopySearch(datamodule, split={split!r})"
+        )
     for one in named:
         check_same_data(one.stored.spec, spec, one.name, spec.name, "use the data that the set was made from")
         check_overlap(one.card, datamodule, split, on_overlap)
@@ -104,7 +112,7 @@ def measure_fidelity(
     reference, samples = real.samples([one.stored.decode() for one in named], [one.stored.formation for one in named])
     counts = [real.drawn_counts(sample) for sample in samples]
     numbers = (*map(len, samples), *(sum(one.values()) for one in counts if one))
-    search = CopySearch(datamodule, split=split, seed=seed, device=device)
+    search = copy_search or CopySearch(datamodule, split=split, seed=seed, device=device)
     comparison = Comparison(reference, spec, numbers, draws, seed, search)
     floor, rows = any(metric.beside_real for metric in chosen), []
     for one, sample, wanted in zip(named, samples, counts, strict=True):

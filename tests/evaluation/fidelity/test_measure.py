@@ -13,6 +13,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from lightning_distill import ArrayDataModule, measure_fidelity, save_set, train_teachers
+from lightning_distill.evaluation.copies.search import CopySearch
 from lightning_distill.evaluation.fidelity import registry
 from lightning_distill.evaluation.fidelity.feature_network import FeatureNetwork
 from lightning_distill.evaluation.fidelity.frechet import frechet_distance
@@ -80,6 +81,19 @@ def test_values_are_the_same_again_and_do_not_depend_on_other_sets(data, set_of,
     assert float(cells["kid"]) == both[0]["kid"]
     assert cells["fd"] == ""
     assert "needs 168" in cells["not_resolvable"]
+
+
+def test_a_kept_tau_rule_gives_the_same_values_and_must_be_that_of_the_data(data, make_data, set_of):
+    search, other = CopySearch(data), make_data(3, 1, 16, 30)
+    wanted = measure_fidelity({"one": set_of(data, 6)}, data, **QUICK)
+    assert measure_fidelity({"one": set_of(data, 6)}, data, copy_search=search, **QUICK) == wanted
+    kept = search.embedding
+    measure_fidelity({"two": set_of(data, 6, seed=1)}, data, copy_search=search, **QUICK)
+    assert search.embedding is kept
+    other.setup()
+    for wrong in (CopySearch(data, split="test"), CopySearch(other)):
+        with pytest.raises(ValueError, match=r"copy_search is that of the (test|val) images of .*; use CopySearch"):
+            measure_fidelity({"one": set_of(data, 6)}, data, copy_search=wrong, **QUICK)
 
 
 def test_the_feature_network_serves_torchmetrics_itself(data, set_of):
