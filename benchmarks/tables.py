@@ -624,9 +624,8 @@ def signal_leakage_table() -> str:
         start = f"{dataset} ({some['source']}), {int(some['images']):,} images, {some['classes']} classes"
         cells = []
         for attack in ("decoding", "tracing"):
-            row = attacks.get(attack)
-            auc = "-" if row is None else f"{float(row['auc']):.3f}"
-            cells += [auc, "-" if row is None else rate_cell(row)]
+            measured = attacks.get(attack)
+            cells += ["-", "-"] if measured is None else [f"{float(measured['auc']):.3f}", rate_cell(measured)]
         lines.append(["" if start == before else start, draws, epsilon, unit, *cells])
         before = start
     head = ["data", "networks", "epsilon", "unit", "decoding, AUC", "TPR at 1 % FPR", "tracing, AUC", "TPR at 1 % FPR"]

@@ -65,7 +65,8 @@ def decode(products: ClassProducts) -> Tensor:
     residual = products.sums / rate - 0.5 * gram.sum(1)  # (S, n)
     values, vectors = torch.linalg.eigh(gram)
     ridge = 4 * products.noise[:, None] / rate**2 + ROUNDING * products.norms.mean()
-    return 0.5 + (residual @ vectors / (values.clamp(min=0) + ridge)) @ vectors.T
+    weights: Tensor = 0.5 + (residual @ vectors / (values.clamp(min=0) + ridge)) @ vectors.T
+    return weights
 
 
 def trace(products: ClassProducts, ridge: float) -> Tensor:
@@ -136,7 +137,8 @@ def _likelihood_ratio(
     solved = cross @ inverse  # (n, m)
     with_mean = mean - solved @ population_mean
     with_itself = own - (solved * cross).sum(1)
-    return (rate * with_mean - 0.5 * rate**2 / count * with_itself) / diagonal
+    ratio: Tensor = (rate * with_mean - 0.5 * rate**2 / count * with_itself) / diagonal
+    return ratio
 
 
 def _centred(gram: Tensor, rows: Tensor) -> Tensor:

@@ -101,12 +101,12 @@ def audit_signals(
         banks = SignalBank.compute(datamodule, masks=torch.from_numpy(halves), **shared)
         progress.advance()
     else:
-        noise = {"epsilon": epsilon, "delta": delta, "clip": clip, "sample_size": sample_size}
+        shared |= {"epsilon": epsilon, "delta": delta, "clip": clip, "sample_size": sample_size}
         banks = []
         for half in halves:
             subset = SubsetDataModule(datamodule, np.flatnonzero(half), public_statistics=True)
             subset.setup()
-            banks.append(compute_noisy_bank(subset, **noise, **shared))
+            banks.append(compute_noisy_bank(subset, **shared))
             progress.advance()
     scores = _score(banks, members, device, seed, progress)
     name = "signal bank" if epsilon is None else f"signal bank, epsilon {epsilon:g}"

@@ -60,11 +60,11 @@ def class_products(
         parts = [own @ own.T, own @ held.T, held @ held.T, sums @ own.T, sums @ held.T]
         totals = [total.add_(part) for total, part in zip(totals, parts, strict=True)] if totals else parts
     noise, rates = zip(*(_noise(bank, label) for bank in banks), strict=True)
-    candidates_gram, *rest = totals
-    norms = candidates_gram.diagonal().clone()
+    gram, cross, held_gram, with_own, with_held = totals
     return ClassProducts(
-        candidates_gram, norms, *rest, counts, torch.tensor(noise).to(counts), torch.tensor(rates).to(counts)
-    )
+        gram, gram.diagonal().clone(), cross, held_gram, with_own, with_held, counts, torch.tensor(noise).to(counts),
+        torch.tensor(rates).to(counts),
+    )  # fmt: skip
 
 
 def _noise(bank: SignalBank, label: int) -> tuple[float, float]:

@@ -58,7 +58,7 @@ def attack_row(recipe, attack, tpr, **other):
     row = {
         "dataset": "clinic", "source": "a file", "ipc": "10", "audited": "dm default", "recipe": recipe,
         "attack": attack, "unit": "image", "steps": "100", "shadows": "8", "balanced_acc": "0.7",
-        "balanced_acc_std": "0.02",
+        "balanced_acc_std": "0.02", "network": "convnet_w16",
         "auc": "0.6", "auc_low": "0.5", "auc_high": "0.7", "tpr_at_1": tpr, "low_at_1": "0.01", "high_at_1": "0.59",
         "started_tpr": "", "make_seconds": "2.0", "measure_seconds": "10.0", "peak_mb": "1234",
     }  # fmt: skip
