@@ -154,6 +154,11 @@ def distil(job: Job, folder: Path) -> dict[str, object]:
     (here / "config.yaml").write_text(text)
     done = here / "fit.json"
     state = json.loads(done.read_text()) if done.is_file() else {"seconds": 0.0, "attempts": 0, "ended": False}
+    last = here / "checkpoints" / "last.ckpt"
+    if (
+        since := state.pop("running_since", None)
+    ) is not None and last.is_file():  # a killed attempt counts up to there
+        state["seconds"] += max(0.0, last.stat().st_mtime - since)
     overrides = {"model.ipc": job.ipc, **{key: value for key, value in job.fit.items() if key != "students"}}
     if "experts" in config["model"]["init_args"]:
         overrides["model.experts"] = str(make_experts(job, folder))
@@ -162,9 +167,9 @@ def distil(job: Job, folder: Path) -> dict[str, object]:
         for key, value in overrides.items():
             section, _, rest = key.partition(".")
             arguments.append(f"--{section}.{'' if section == 'trainer' else 'init_args.'}{rest}={value}")
-        last = here / "checkpoints" / "last.ckpt"
         arguments += [f"--ckpt_path={last}"] if last.is_file() else []
         state["attempts"] += 1
+        done.write_text(json.dumps({**state, "running_since": time.time()}))
         began = time.perf_counter()
         try:
             call(arguments, here / "fit.log")

@@ -118,12 +118,16 @@ def test_a_fit_that_was_killed_goes_on_from_its_checkpoint(runner, monkeypatch):
 
     monkeypatch.setattr(runner, "call", half)
     assert runner.main(arguments) == 1
+    began = Path("runs/digits_dc-1/checkpoints/last.ckpt").stat().st_mtime - 1000
+    killed = {"seconds": 0.0, "attempts": 1, "ended": False, "running_since": began}  # what is left by SIGKILL
+    Path("runs/digits_dc-1/fit.json").write_text(json.dumps(killed))
     monkeypatch.setattr(runner, "call", whole)
     runner.calls.clear()
     assert runner.main(arguments) == 0
     assert any(option.startswith("--ckpt_path=") and "last.ckpt" in option for option in runner.calls[0])
     (row,) = rows()
     assert row["fit_attempts"] == "2"
+    assert 1000 <= float(row["fit_seconds"]) < 1200
     assert json.loads(Path("runs/digits_dc-1/last/card.json").read_text())["steps"] == 4
 
 
