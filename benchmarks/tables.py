@@ -618,9 +618,9 @@ def signal_leakage_table() -> str:
     found: dict[tuple[str, str, str, str], dict[str, Row]] = {}
     for row in read("signal_leakage"):
         found.setdefault((row["dataset"], row["draws"], row["epsilon"], row["unit"]), {})[row["attack"]] = row
-    lines, before = [], ""
-    for (dataset, draws, epsilon, unit), attacks in found.items():
-        some = attacks["decoding"]
+    lines, before, place = [], "", {key[:3]: number for number, key in enumerate(found)}
+    for key, attacks in sorted(found.items(), key=lambda item: (place[item[0][:3]], item[0][3] != "image")):
+        (dataset, draws, epsilon, unit), some = key, attacks["decoding"]
         start = f"{dataset} ({some['source']}), {int(some['images']):,} images, {some['classes']} classes"
         cells = []
         for attack in ("decoding", "tracing"):
