@@ -110,9 +110,10 @@ def test_public_names_are_the_inventory():
         "MTTDistiller",
         "MedMNIST3DDataModule", "MedMNISTDataModule", "NpzDataModule", "Predictions", "Protocol", "RealBatch",
         "SitesDataModule", "StudentEvaluation", "SyntheticImageLogger", "SyntheticSet", "SyntheticSetExport",
-        "TeacherEnsemble", "__version__", "audit_set", "audit_signals", "check_distiller", "create_network", "distill", "evaluate",
-        "export_set", "inspect_set", "list_distillers", "list_networks", "load_generator", "load_set", "load_teachers",
-        "measure_fidelity", "paired_bootstrap", "relabel", "save_set", "save_teachers", "train_teachers",
+        "TeacherEnsemble", "__version__", "audit_set", "audit_signals", "check_distiller", "create_network",
+        "distill", "evaluate", "export_set", "inspect_set", "list_distillers", "list_networks", "load_generator",
+        "load_set", "load_teachers", "measure_fidelity", "paired_bootstrap", "relabel", "save_set", "save_teachers",
+        "train_teachers",
     ]  # fmt: skip
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         lightning_distill.nothing  # noqa: B018
