@@ -12,7 +12,7 @@ from importlib import import_module
 from pkgutil import get_data
 
 from lightning_distill._version import __version__
-from lightning_distill.utils.errors import INTERRUPTED, TERMINATED, NoGainError, UntrustedSetError
+from lightning_distill.utils.errors import CLOSED_OUTPUT, INTERRUPTED, TERMINATED, NoGainError, UntrustedSetError
 
 #: Commands of this package: each is a function in a module of its name, with ``_`` for ``-``.
 COMMANDS = (
@@ -45,8 +45,18 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: Exit status 1 for a damaged, unsigned or wrongly signed set in ``inspect``, 2 for a wrong command
             line or invalid input, 3 for ``--require_gain true`` and a set
             that does not beat its start, 130 after Ctrl-C and 143 after SIGTERM; each after one line on standard error.
+            141 or 1, without a line, where the reader of standard output (``| head``) has closed it.
     """
-    argv = _join_command(list(sys.argv[1:] if args is None else args))
+    try:
+        _dispatch(_join_command(list(sys.argv[1:] if args is None else args)))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed again at exit
+        raise SystemExit(CLOSED_OUTPUT) from None
+
+
+def _dispatch(argv: list[str]) -> None:
+    """Print what is asked for, or run a command."""
     if not argv or argv[0] in ("-h", "--help"):
         print(overview())
     elif argv[0] in ("-V", "--version"):
@@ -112,6 +122,8 @@ def _run(argv: list[str]) -> None:
             from lightning_distill.commands._lightning_cli import run_lightning
 
             run_lightning(argv)
+    except BrokenPipeError:
+        raise
     except UntrustedSetError as error:
         print(f"lightning-distill: {error}", file=sys.stderr)
         raise SystemExit(1) from error

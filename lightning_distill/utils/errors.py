@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: Exit status of a process that SIGTERM ended, and of one that Ctrl-C ended.
-TERMINATED, INTERRUPTED = 143, 130
+#: Exit status of a process that SIGTERM ended, one that Ctrl-C ended, and one whose standard output was closed.
+TERMINATED, INTERRUPTED, CLOSED_OUTPUT = 143, 130, 141
 
 
 class NoGainError(RuntimeError):
