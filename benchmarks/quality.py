@@ -11,9 +11,10 @@ test split, one row each. Nothing is selected: the set of the last step is score
 job without rows; finished sets and teachers are kept in ``runs/quality``. Started several times, on one machine or on
 several that share a disk, the same command shares its jobs: each process takes those that no other one has taken.
 Jobs are ordered by seed, so that a table is complete with one seed before it has several. Labels are ``hard``,
-``soft_natural`` or ``soft_balanced``: probabilities by teachers that were trained on the real data, with its class
-frequencies or with equal ones. ``grids/generators.yaml`` has generated sets too, and sets learned in the latent space
-of a generator, each beside its copies of training images and its distance to the validation images.
+``learned`` (by a method that learns them with its images), ``soft_natural`` or ``soft_balanced``: probabilities by
+teachers that were trained on the real data, with its class frequencies or with equal ones. ``grids/generators.yaml``
+has generated sets too, and sets learned in the latent space of a generator, each beside its copies of training images
+and its distance to the validation images.
 """
 
 from __future__ import annotations

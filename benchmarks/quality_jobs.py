@@ -13,6 +13,9 @@ from typing import Any, Protocol
 
 from lightning_distill.bench.shared_jobs import POLL_SECONDS, SharedJobs
 
+#: Labels of a job that scores the labels that the method learned with its images.
+LEARNED = "learned"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -29,8 +32,11 @@ class Job:
 
 
 def jobs_of(grid: dict[str, Any]) -> Iterator[Job]:
-    """Yield the jobs of a grid, the first seed of everything first; all real data once, and with hard labels."""
-    for seed, labels, ipc in itertools.product(grid["seeds"], grid["labels"], grid["ipc"]):
+    """Yield the jobs of a grid, the first seed of everything first; all real data once, and with hard labels.
+
+    Methods that learn labels name ``learned`` among their ``labels``; it is no kind for all methods of a grid.
+    """
+    for seed, labels, ipc in itertools.product(grid["seeds"], [*grid["labels"], LEARNED], grid["ipc"]):
         for dataset, (method, about) in itertools.product(grid["data"], grid["methods"].items()):
             once = (seed, ipc, labels) == (grid["seeds"][0], grid["ipc"][0], "hard")
             wanted = ipc in about.get("ipc", grid["ipc"]) and dataset in about.get("only", grid["data"])
@@ -74,7 +80,7 @@ def run_in_pool(
 ) -> Iterator[tuple[Job, list[dict[str, object]]]]:
     """Yield the rows of jobs that the processes of a pool run; see `run_all`."""
     soft: dict[str, list[Job]] = {}
-    for job in shared.remove(lambda job: job.labels != "hard"):
+    for job in shared.remove(lambda job: job.labels not in ("hard", LEARNED)):
         soft.setdefault(job.dataset, []).append(job)
     pending: dict[Future[Any], Job | str] = {pool.submit(runner.teachers, name): name for name in soft}
     while pending or shared.left:

@@ -7,14 +7,14 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from quality_jobs import Job
+from quality_jobs import LEARNED, Job
 
 from lightning_distill import SyntheticSetExport
 from lightning_distill.data import ArrayDataModule
@@ -199,7 +199,10 @@ class SetMaker:
             counts = np.minimum(job.ipc, np.maximum(1, np.bincount(labels) // formation**2)).tolist()
             sampler = coreset_sampler(about["pick"], (images, labels), counts, data.spec, job.seed, formation=formation)
         else:
-            stored = self.stored(job)
+            learned = self.stored(job)
+            if job.labels == LEARNED:
+                return lambda student: learned
+            stored = replace(learned, soft_labels=None)
             sampler = lambda student: stored  # noqa: E731
         if job.labels == "hard":
             return sampler

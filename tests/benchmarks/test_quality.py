@@ -56,6 +56,16 @@ def test_jobs_run_in_the_order_of_the_patterns_and_once(script, tmp_path, capsys
     assert "0 of 3 jobs have no rows" in capsys.readouterr().out
 
 
+def test_learned_labels_are_scored_beside_hard_ones_on_the_same_set(script, tmp_path):
+    script.main(["--quick", "--only", "*-krr_long-*", "--out", str(tmp_path)])
+    rows = read(tmp_path / "quality.csv")
+    assert [row["labels"] for row in rows] == ["hard", "hard", "learned", "learned"]
+    hard, learned = rows[::2]
+    assert int(learned["bytes"]) - int(hard["bytes"]) == 10 * 4 * 10 * 4, "float32 probabilities of every sub-image"
+    assert hard["set_seconds"] == learned["set_seconds"]
+    assert hard["balanced_acc"] != learned["balanced_acc"]
+
+
 def test_processes_give_the_rows_of_one_and_name_a_job_that_fails(script, tmp_path, capsys, monkeypatch):
     script.main([*QUICK, str(tmp_path / "one")])
     script.main([*QUICK, str(tmp_path / "two"), "--jobs", "2"])
