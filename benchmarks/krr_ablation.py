@@ -64,7 +64,6 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "trained": ("networks know too little", {"network_steps": 4}),
     "soft_labels": ("labels", {"soft_labels": True}),
     "formation_2": ("high frequencies, number of images", {"formation": 2}),
-    "longer": ("too few steps", {"formation": 2, "steps": 1500}),
     "width_128": ("feature dimension", {"network": "convnet"}),
 }
 #: Data sets and images per class.

@@ -19,7 +19,6 @@ The grid file:
     fit: {trainer.max_steps: 100}           # overrides the config; ``students`` is passed to its StudentEvaluation
     evaluate: {protocol: quick, students: 5}
     experts: {count: 3, epochs: 12}         # trained once for each data set of a trajectory method
-    relabel: {network: convnet_w32}         # each set is scored with soft labels too, in a job <config>-<ipc>-soft
     rules:                                  # for jobs with a matching name <config>-<ipc>; later rules win
       - {match: "*-10", fit: {trainer.max_steps: 50}}
 """
@@ -63,7 +62,7 @@ FORMER_OPTIONS = {"monitor": "val/acc", "mode": "max", "save_last": True}
 
 @dataclass
 class Job:
-    """Job that makes one row: a config at an ipc, its set with soft labels, or a baseline on the data of a config."""
+    """Job that makes one row: a config at an ipc, or a baseline on the data of a config."""
 
     name: str
     config: str
@@ -72,12 +71,6 @@ class Job:
     fit: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     experts: dict[str, Any] = field(default_factory=dict)
-    relabel: dict[str, Any] | None = None
-
-    @property
-    def set_name(self) -> str:
-        """Name of the folder of the set, which hard and soft labels share."""
-        return self.name.removesuffix("-soft")
 
     @property
     def model(self) -> dict[str, Any]:
@@ -97,8 +90,7 @@ class Job:
         if options.get("preset") == "paper":  # the only settings when the first rows were made
             del options["preset"]
         trained = [model, self.fit, experts] if self.baseline is None else [model["data"]]
-        labels = [] if self.relabel is None else [self.relabel]
-        text = json.dumps([self.ipc, self.baseline, self.evaluate, *trained, *labels], sort_keys=True)
+        text = json.dumps([self.ipc, self.baseline, self.evaluate, *trained], sort_keys=True)
         for new, old in DIGEST_NAMES.items():
             text = text.replace(f'"{new}"', f'"{old}"')
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -111,7 +103,7 @@ def read_grid(path: Path) -> tuple[list[Job], Path, Path]:
         ValueError: The file has unknown keys or names a missing config.
     """
     grid = yaml.safe_load(path.read_text())
-    known = {"out", "folder", "configs", "ipc", "baselines", "fit", "evaluate", "experts", "relabel", "rules"}
+    known = {"out", "folder", "configs", "ipc", "baselines", "fit", "evaluate", "experts", "rules"}
     if unknown := set(grid) - known:
         raise ValueError(f"{path.name}: unknown {sorted(unknown)}; use any of {', '.join(sorted(known))}")
     if missing := [name for name in grid["configs"] if not (HERE / "configs" / f"{name}.yaml").is_file()]:
@@ -125,9 +117,6 @@ def read_grid(path: Path) -> tuple[list[Job], Path, Path]:
                     name = f"{data}_{baseline}" + ("" if baseline == "full" else f"-{ipc}")
                     jobs.append(Job(name, config, ipc, baseline))
         jobs += [Job(f"{config}-{ipc}", config, ipc, None) for config in grid["configs"]]
-        if "relabel" in grid:
-            soft = grid["relabel"] or {}
-            jobs += [Job(f"{config}-{ipc}-soft", config, ipc, None, relabel=soft) for config in grid["configs"]]
     for job in jobs:
         rules = [grid, *(rule for rule in grid.get("rules", []) if fnmatch(job.name, rule["match"]))]
         for rule in rules:
@@ -139,15 +128,13 @@ def read_grid(path: Path) -> tuple[list[Job], Path, Path]:
 
 def run(job: Job, folder: Path) -> dict[str, object]:
     """Run the missing parts of a job and return its row."""
-    here = folder / job.set_name
+    here = folder / job.name
     here.mkdir(parents=True, exist_ok=True)
     row: dict[str, object] = {"job": job.name, "settings": job.settings}
     candidate = ["--ipc", str(job.ipc), "--baselines", f"[{job.baseline}]"]
     if job.baseline is None:
-        with FileLock(folder / f".set-{job.set_name}.lock"):  # hard and soft labels share the set
-            row |= distil(job, folder)
-            made = best(here) if job.relabel is None else give_soft_labels(job, here)
-        candidate = ["--set", str(made)]
+        row |= distil(job, folder)
+        candidate = ["--set", str(best(here))]
     data, scored = job.model["data"], here / f"row-{os.getpid()}.csv"
     options = [f"--{key}={value}" for key, value in job.evaluate.items()]
     call(["evaluate", *candidate, *data_options(data), *options, "--out", str(scored)], here / "evaluate.log")
@@ -158,7 +145,7 @@ def run(job: Job, folder: Path) -> dict[str, object]:
 
 def distil(job: Job, folder: Path) -> dict[str, object]:
     """Run ``lightning-distill fit``, from the last checkpoint if there is one."""
-    here, config = folder / job.set_name, job.model
+    here, config = folder / job.name, job.model
     students = {"random_baseline": False, **job.fit.get("students", {})}
     for callback in config["trainer"]["callbacks"]:
         if callback["class_path"].endswith("StudentEvaluation"):
@@ -217,16 +204,6 @@ def make_experts(job: Job, folder: Path) -> Path:
     return target
 
 
-def give_soft_labels(job: Job, here: Path) -> Path:
-    """Run ``lightning-distill relabel`` on the set of a job and return the folder of the result."""
-    target = here / "soft"
-    if not (target / "set.safetensors").is_file():
-        options = [f"--{key}={value}" for key, value in (job.relabel or {}).items()]
-        options += data_options(job.model["data"])
-        call(["relabel", "--set", str(best(here)), *options, "--out", str(target)], here / "relabel.log")
-    return target
-
-
 def best(here: Path) -> Path:
     """Return the folder of the set with the best validation, or of the last set without validation."""
     return here / "best" if (here / "best").is_dir() else here / "last"
@@ -274,7 +251,7 @@ def state_of(job: Job, out: Path) -> str:
 
 def has_child(job: Job, folder: Path) -> bool:
     """Return True if the fit of a killed process still works in the folder of a job."""
-    lock = try_lock(folder / job.set_name / LOCK)
+    lock = try_lock(folder / job.name / LOCK)
     if lock is not None:
         lock.release()
     return lock is None
@@ -294,8 +271,7 @@ def main(args: list[str] | None = None) -> int:
         state = state_of(job, out)
         print(f"[{number}/{len(jobs)}] {job.name}: {state}", flush=True)
         if state == "other settings" and not options.list:
-            made = folder / job.set_name
-            failed.append(f"{job.name}: its row was made with other settings; remove the row and {made}")
+            failed.append(f"{job.name}: its row was made with other settings; remove the row and {folder / job.name}")
         elif state == "no row" and not options.list:
             missing.append(job)
     shared = SharedJobs(

@@ -354,7 +354,7 @@ QUALITY_PICKS = {
 }  # fmt: skip
 QUALITY_METHODS = {
     "dm": "DM, paper", "dm_f2": "DM, 2 x 2", "dm_f3": "DM, 3 x 3", "krr": "KRR", "krr_f2": "KRR, 2 x 2",
-    "krr_long": "KRR, 2 x 2, 1,500 steps", "idm_f2": "IDM, 2 x 2", "dsa": "DSA",
+    "krr_long": "KRR that learns labels, 2 x 2, 1,500 steps", "idm_f2": "IDM, 2 x 2", "dsa": "DSA",
 }  # fmt: skip
 #: Methods in the overview; the others are in the whole table.
 OVERVIEW = ("dm", "dm_f2", "krr", "krr_f2", "krr_long")

@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> None:
         SystemExit: Exit status 1 for a damaged, unsigned or wrongly signed set in ``inspect``, 2 for a wrong command
             line or invalid input, 3 for ``--require_gain true`` and a set
             that does not beat its start, 130 after Ctrl-C and 143 after SIGTERM; each after one line on standard error.
-            141 or 1, without a line, where the reader of standard output (``| head``) has closed it.
+            141, without a line, where the reader of a help text (``| head``) has closed standard output.
     """
     try:
         _dispatch(_join_command(list(sys.argv[1:] if args is None else args)))
@@ -122,8 +122,6 @@ def _run(argv: list[str]) -> None:
             from lightning_distill.commands._lightning_cli import run_lightning
 
             run_lightning(argv)
-    except BrokenPipeError:
-        raise
     except UntrustedSetError as error:
         print(f"lightning-distill: {error}", file=sys.stderr)
         raise SystemExit(1) from error

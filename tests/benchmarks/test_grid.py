@@ -87,22 +87,6 @@ def test_one_row_a_job_and_none_is_done_twice(runner, capsys):
     assert "digits_dc-1: done" in capsys.readouterr().out
 
 
-def test_soft_labels_are_a_job_of_their_own_on_the_same_set(runner):
-    teachers = {"teachers": 1, "network": "convnet_w16", "protocol": "tiny"}
-    arguments = write(SMALL, configs=["digits_dc"], baselines=[], relabel=teachers)
-    assert runner.main(arguments) == 0
-    hard, soft = rows()
-    assert (hard["job"], soft["job"]) == ("digits_dc-1", "digits_dc-1-soft")
-    assert (hard["labels"], soft["labels"]) == ("hard", "soft")
-    assert hard["settings"] != soft["settings"]
-    assert hard["fit_seconds"] == soft["fit_seconds"]
-    assert [call[0] for call in runner.calls] == ["fit", "evaluate", "relabel", "evaluate"]
-    write(SMALL, configs=["digits_dc"], baselines=[])
-    before = hard["settings"]
-    (job,) = runner.read_grid(Path("grid.yaml"))[0]
-    assert job.settings == before, "rows of hard labels do not depend on the teachers"
-
-
 def test_what_was_killed_between_fit_and_row_is_only_scored(runner, monkeypatch):
     arguments = write(SMALL, configs=["digits_dc"], baselines=[])
     whole = runner.call

@@ -80,14 +80,11 @@ def test_help_of_fit_names_its_options_and_the_way_to_those_of_lightning(capsys)
     assert "--out" in shown
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["relabel", "--help"], ["fit", "--help"], ["audit-data", "--data", "DigitsDataModule"]]
-)
-def test_a_reader_that_closes_the_output_ends_the_command_without_a_traceback(words):
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["relabel", "--help"], ["fit", "--help"]])
+def test_a_reader_that_closes_the_output_ends_the_help_without_a_traceback(words):
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-W", "ignore", "-m", "lightning_distill", *words]
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
-    assert done.returncode in (1, 141), "1 where rich notices it first"
-    assert done.stderr == ""
+    assert (done.returncode, done.stderr) == (141, "")
