@@ -4,6 +4,8 @@
     python benchmarks/indicator.py medical.csv mine.csv  # other files
     python benchmarks/indicator.py --draws 200           # fewer resamples
 
+Rows of ``quality.py`` count too: its methods in `QUALITY` with hard labels, the mean over their distillation seeds.
+Sub-images that are too small for the presets (digits) are left out.
 Writes ``results/indicator_points.csv`` (one row per distilled set), ``results/indicator.csv`` (one row per number) and
 ``lightning_distill/indicator/study.json``, from which ``lightning-distill indicator`` predicts. Nothing is trained; the
 script takes a few minutes.
@@ -15,7 +17,7 @@ import argparse
 import datetime
 import math
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -35,8 +37,8 @@ from lightning_distill.indicator import (
     Study,
     clustered_bootstrap,
     fit_study,
+    match_points,
     partial_correlation,
-    read_points,
 )
 from lightning_distill.indicator.correlation import pearson, within
 from lightning_distill.indicator.points import Metric
@@ -48,13 +50,24 @@ from lightning_distill.indicator.regression import (
     mean_error,
     root_mean_square,
 )
-from lightning_distill.utils.csv_rows import write_csv
+from lightning_distill.utils.csv_rows import parse_csv, write_csv
 from lightning_distill.utils.statistics import t_quantile
 
 HERE = Path(__file__).parent
-FILES = ("medical.csv", "mnist.csv", "dm.csv", "selection.csv")
+FILES = ("medical.csv", "mnist.csv", "dm.csv", "selection.csv", "quality.csv")
+#: Methods of grids/quality.yaml in the study and their names there; of two budgets of a method, the longer one.
+QUALITY = {
+    "random": "random",
+    "full": "full",
+    "dm": "DMDistiller",
+    "dsa": "DSADistiller",
+    "dm_f2": "DMDistiller, 2 x 2",
+    "krr_long": "KRRDistiller, 2 x 2",
+}
 JSON = HERE.parent / "lightning_distill" / "indicator" / "study.json"
 POOLED = "all methods"
+#: Data sets and formations with sub-images below the side that the presets ask for.
+TOO_SMALL = {("digits", "2")}
 COLUMNS = ("method", "quantity", "unit", "value", "low", "high", "points", "data_sets", "left_out", "note")
 ABOUT = ("sources", "date", "command")
 TITLES = {
@@ -70,6 +83,33 @@ CAUTION = (
 )
 Row = dict[str, object]
 Vector = NDArray[np.float64]
+
+
+def read_tables(files: Iterable[Path]) -> dict[str, list[dict[str, str]]]:
+    """Read result files; rows of `quality.py` get the columns of ``lightning-distill evaluate``."""
+    tables = {}
+    for path in files:
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no result file {path}")
+        columns, rows = parse_csv(path)
+        tables[path.name] = quality_rows(rows) if "method" in columns else rows
+    return tables
+
+
+def quality_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return the rows of `QUALITY` with hard labels on the test split, the mean over distillation seeds of each."""
+    cells: dict[tuple[str, str, str], list[Mapping[str, str]]] = {}
+    for own in rows:
+        known = own["method"] in QUALITY and (own["dataset"], own["formation"]) not in TOO_SMALL
+        if known and (own["labels"], own["split"]) == ("hard", "test"):
+            cells.setdefault((own["dataset"], own["ipc"], own["method"]), []).append(own)
+    return [
+        {
+            **own[0], "trained_on": QUALITY[method], "fit_steps": own[0]["steps"], "command": "",
+            **{metric: f"{fmean(float(seed[metric]) for seed in own):.5f}" for metric in get_args(Metric)},
+        }
+        for (_, _, method), own in cells.items()
+    ]  # fmt: skip
 
 
 def study_rows(points: Sequence[Point], draws: int, seed: int) -> list[Row]:
@@ -231,12 +271,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [] if tuple(given.files) == FILES else [path.name for path in files]
     options = ["--draws", str(given.draws), "--seed", str(given.seed)]
     command = shlex.join(["python", "benchmarks/indicator.py", *names, *options])
-    points, left_out = read_points(files)
+    tables = read_tables(files)
+    points, left_out = match_points(tables)
     study = fit_study(points, date, command, CAUTION)  # fits accuracy; balanced accuracy is for comparison
     about = dict(zip(ABOUT, (" ".join(study.sources), date, command), strict=True))
     table, measured = [], []
     for metric in get_args(Metric):
-        own, _ = read_points(files, metric)
+        own, _ = match_points(tables, metric)
         rows = study_rows(own, given.draws, given.seed)
         show(rows, metric, console)
         table += [{"metric": metric, **row, **about} for row in rows]

@@ -1,7 +1,7 @@
 """Measure what distillation adds to picked images: every method and every pick, with hard and with soft labels.
 
     python benchmarks/quality.py                                     # all missing rows of grids/quality.yaml
-    python benchmarks/quality.py --only 'dermamnist-10-*-0-*'        # data-ipc-method-seed-labels, as a pattern
+    python benchmarks/quality.py --only 'dermamnist-10-*-0-*'        # data-ipc-method-seed-labels[-network]
     python benchmarks/quality.py --list
     python benchmarks/quality.py --jobs 8                            # eight processes, e.g. on one GPU
     python benchmarks/quality.py --quick                             # scikit-learn's digits, as a test
@@ -14,7 +14,7 @@ Jobs are ordered by seed, so that a table is complete with one seed before it ha
 ``learned`` (by a method that learns them with its images), ``soft_natural`` or ``soft_balanced``: probabilities by
 teachers that were trained on the real data, with its class frequencies or with equal ones. ``grids/generators.yaml``
 has generated sets too, and sets learned in the latent space of a generator, each beside its copies of training images
-and its distance to the validation images.
+and its distance to the validation images; ``grids/architectures.yaml`` trains students of other networks.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from lightning_distill.evaluation.students.protocol import Protocol, get_protoco
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.utils.hardware import Accelerator, resolve_device
 
-KEYS = ("dataset", "ipc", "method", "seed", "labels", "split")
+KEYS = ("dataset", "ipc", "method", "seed", "labels", "network", "split")
 METRICS = ("acc", "balanced_acc", "auroc")
 COLUMNS = (
-    "source", "formation", "options", "network", "protocol", "epochs", "students", "images", "bytes", "steps",
+    "source", "formation", "options", "protocol", "epochs", "students", "images", "bytes", "steps",
     *(f"{metric}{end}" for metric in METRICS for end in ("", "_std", "_ci95_low", "_ci95_high")),
     "set_seconds", "student_seconds",
 )  # fmt: skip
@@ -89,7 +89,7 @@ class Runner(SetMaker):
         first = sample(0)
         made = time.perf_counter() - began
         evaluator = StudentEvaluator(self.protocol(first), students=self.grid["students"],
-                                     architectures=[self.network(job.dataset)], compile=self.compile)  # fmt: skip
+                                     architectures=[self.student_network(job)], compile=self.compile)  # fmt: skip
         return first, made, evaluator.train(sample, device=self.device)
 
     def protocol(self, first: LabeledSet) -> Protocol:
@@ -126,7 +126,7 @@ class Runner(SetMaker):
         return {
             **vars(job), "source": spec.source, "formation": first.formation,
             "options": yaml.safe_dump(about, default_flow_style=True, width=1000).strip(),
-            "network": self.network(job.dataset), "protocol": protocol.name, "epochs": protocol.epochs + 1,
+            "network": self.student_network(job), "protocol": protocol.name, "epochs": protocol.epochs + 1,
             "students": self.grid["students"], "images": len(first.labels),
             "bytes": pixel_bytes + 8 * len(first.labels) + soft_bytes, "steps": about.get("steps", 0),
             "set_seconds": self.set_seconds(job, made), "generator_seconds": self.generator_seconds(job),
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = options(__doc__)
     parser.add_argument("--grid", type=Path, default=HERE / "grids" / "quality.yaml", help="grid file")
     parser.add_argument(
-        "--only", default="*", help="patterns of jobs, data-ipc-method-seed-labels, the first ones first"
+        "--only", default="*", help="patterns of jobs, data-ipc-method-seed-labels[-network], the first first"
     )
     parser.add_argument("--list", action="store_true", help="list the jobs without rows")
     parser.add_argument("--jobs", type=int, default=1, help="number of processes")
@@ -157,21 +157,25 @@ def main(arguments: list[str] | None = None) -> None:
             }
     columns = (*COLUMNS, *GENERATOR_COLUMNS) if grid.get("generators") else COLUMNS
     book = ResumableCsv(folder(given) / f"{given.grid.stem}.csv", KEYS, columns, given.again)
-    place = (folder(given) if given.quick else HERE.parent / "runs") / given.grid.stem
     patterns, jobs = given.only.split(","), list(jobs_of(grid))
     jobs = list(dict.fromkeys(job for pattern in patterns for job in jobs if fnmatch(str(job), pattern)))
-    missing = [job for job in jobs if book.is_missing(*vars(job).values(), "test")]
+    place = (folder(given) if given.quick else HERE.parent / "runs") / grid.get("sets", given.grid.stem)
+    runner = Runner(grid, place, resolve_device(given.accelerator), given.compile)
+
+    def is_done(job: Job) -> bool:
+        return not book.is_missing(*{**vars(job), "network": runner.student_network(job)}.values(), "test")
+
+    missing = [job for job in jobs if not is_done(job)]
     print(f"{len(missing)} of {len(jobs)} jobs have no rows", flush=True)
     if given.list:
         print(*missing, sep="\n")
         return
-    runner = Runner(grid, place, resolve_device(given.accelerator), given.compile)
 
-    def is_done(job: Job) -> bool:
+    def is_done_now(job: Job) -> bool:
         book.refresh()
-        return not book.is_missing(*vars(job).values(), "test")
+        return is_done(job)
 
-    for number, (job, rows) in enumerate(run_all(runner, missing, given.jobs, is_done), 1):
+    for number, (job, rows) in enumerate(run_all(runner, missing, given.jobs, is_done_now), 1):
         for row in rows:
             book.put(row)
         val = {name: 100 * float(str(rows[0][name])) for name in ("acc", "balanced_acc")}

@@ -19,30 +19,50 @@ LEARNED = "learned"
 
 @dataclass(frozen=True)
 class Job:
-    """One set of one method, data set, ipc and distillation seed, with one kind of labels."""
+    """One set of one method, data set, ipc and distillation seed, with one kind of labels, for one student network.
+
+    Args:
+        dataset: Name of the data set in the grid.
+        ipc: Images per class.
+        method: Name of the method in the grid.
+        seed: Seed of the distillation or the pick.
+        labels: Kind of labels.
+        network: Network of the students; empty for the network of the data set, with which the set is distilled.
+    """
 
     dataset: str
     ipc: int
     method: str
     seed: int
     labels: str
+    network: str = ""
 
     def __str__(self) -> str:
-        return "-".join(map(str, (self.dataset, self.ipc, self.method, self.seed, self.labels)))
+        """Return the name in patterns and lock files: the slash of ``timm/...`` is an underscore."""
+        return "-".join([self.set_name, self.labels, *([self.network.replace("/", "_")] if self.network else [])])
+
+    @property
+    def set_name(self) -> str:
+        """Name of the set, without its labels and students."""
+        return "-".join(map(str, (self.dataset, self.ipc, self.method, self.seed)))
 
 
 def jobs_of(grid: dict[str, Any]) -> Iterator[Job]:
     """Yield the jobs of a grid, the first seed of everything first; all real data once, and with hard labels.
 
-    Methods that learn labels name ``learned`` among their ``labels``; it is no kind for all methods of a grid.
+    Methods that learn labels name ``learned`` among their ``labels``; it is no kind for all methods of a grid. Without
+    ``student_networks`` the students have the network of the data set.
     """
-    for seed, labels, ipc in itertools.product(grid["seeds"], [*grid["labels"], LEARNED], grid["ipc"]):
+    kinds = itertools.product(
+        grid["seeds"], [*grid["labels"], LEARNED], grid["ipc"], grid.get("student_networks", [""])
+    )
+    for seed, labels, ipc, network in kinds:
         for dataset, (method, about) in itertools.product(grid["data"], grid["methods"].items()):
             once = (seed, ipc, labels) == (grid["seeds"][0], grid["ipc"][0], "hard")
             wanted = ipc in about.get("ipc", grid["ipc"]) and dataset in about.get("only", grid["data"])
             wanted = wanted and dataset not in about.get("skip", []) and labels in about.get("labels", grid["labels"])
             if wanted and seed < about.get("seeds", 1000) and (about.get("pick") != "full" or once):
-                yield Job(dataset, ipc, method, seed, labels)
+                yield Job(dataset, ipc, method, seed, labels, network)
 
 
 class Runs(Protocol):

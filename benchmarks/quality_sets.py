@@ -104,6 +104,10 @@ class SetMaker:
         """Return the network of a data set."""
         return str(self.grid["data"][dataset].get("network", self.grid["network"]))
 
+    def student_network(self, job: Job) -> str:
+        """Return the network of the students of a job."""
+        return job.network or self.network(job.dataset)
+
     def teachers(self, dataset: str) -> TeacherEnsemble:
         """Read the teachers of a data set, or train them; wait for a process that does."""
         path = self.place / f"teachers-{dataset}.safetensors"
@@ -121,8 +125,8 @@ class SetMaker:
         return load_teachers(path)
 
     def place_of(self, job: Job) -> Path:
-        """Return the folder of the set of a job; jobs that differ in the labels share it."""
-        return self.place / str(job).removesuffix(f"-{job.labels}")
+        """Return the folder of the set of a job; jobs that differ in labels or students share it."""
+        return self.place / job.set_name
 
     def set_seconds(self, job: Job, measured: float) -> str:
         """Return the seconds of a pick, a distillation or a drawing; empty where they are not known."""

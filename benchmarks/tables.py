@@ -432,6 +432,30 @@ def learned_labels_table() -> str:
     return markdown(["data", "images", "", *captions], lines)
 
 
+#: Methods of architectures.csv -> captions.
+ARCHITECTURES = {
+    "herding": "herding", "herding_f2": "herding, 2 x 2", "dm_f2": "DM, 2 x 2", "krr_long": "KRR, 2 x 2, 1,500 steps",
+}  # fmt: skip
+
+
+def architectures_table() -> str:
+    """Report balanced accuracy of students of several networks on the same sets."""
+    lines, groups = [], dict[tuple[str, str, str], dict[str, Row]]()
+    networks = list(dict.fromkeys(row["network"] for row in read("architectures")))
+    for row in read("architectures"):
+        groups.setdefault((row["dataset"], row["split"], row["method"]), {})[row["network"]] = row
+    shown = ""
+    for dataset, split in dict.fromkeys((dataset, split) for dataset, split, _ in groups):
+        for method, caption in ARCHITECTURES.items():
+            if rows := groups.get((dataset, split, method)):
+                some = next(iter(rows.values()))
+                start = f"{dataset} ({some['source']}), {some['ipc']} per class, {split}"
+                cells = [cell(rows.get(network), "balanced_acc") for network in networks]
+                lines.append(["" if start == shown else start, caption, *cells])
+                shown = start
+    return markdown(["data", "set", *networks], lines)
+
+
 #: Methods of generators.csv -> captions: real, distilled and generated images.
 GENERATORS = {
     "random": "random real", "herding_f2": "herding, 2 x 2", "dm_f2": "DM, 2 x 2", "flow": "flow", "gan": "GAN",
@@ -765,6 +789,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "overview": ("README.md", lambda: quality_table(methods=OVERVIEW, splits=("test",))),
     "quality": (RESULTS, quality_table),
     "learned_labels": (RESULTS, learned_labels_table),
+    "architectures": (RESULTS, architectures_table),
     "dm_formation": (RESULTS, dm_formation_table),
     "objectives": (RESULTS, objectives_table),
     "small_budgets": (RESULTS, small_budgets_table),

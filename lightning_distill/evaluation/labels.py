@@ -44,14 +44,16 @@ def display_name(trained_on: str, *, soft: bool = False) -> str:
     """Return the caption of a baseline or method in print.
 
     Args:
-        trained_on: Key of `LABELS`, or name of a method such as ``DMDistiller``.
+        trained_on: Key of `LABELS`, or name of a method such as ``DMDistiller``, with its form behind a comma.
         soft: Whether the students were trained on soft labels.
 
     Example:
-        >>> display_name("kcenter_embedding"), display_name("DMDistiller")
-        ('k-center (embedding)', 'DM')
+        >>> display_name("kcenter_embedding"), display_name("DMDistiller"), display_name("DMDistiller, 2 x 2")
+        ('k-center (embedding)', 'DM', 'DM, 2 x 2')
     """
-    name = LABELS.get(trained_on) or trained_on.removesuffix("Distiller").removesuffix("Generator") or trained_on
+    method, comma, form = trained_on.partition(",")
+    name = method.removesuffix("Distiller").removesuffix("Generator") or method
+    name = LABELS.get(trained_on) or f"{name}{comma}{form}"
     return f"{name}, soft labels" if soft else name
 
 

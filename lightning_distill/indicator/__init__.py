@@ -2,7 +2,7 @@
 
 from lightning_distill.indicator.correlation import CORRELATIONS, Interval, clustered_bootstrap, partial_correlation
 from lightning_distill.indicator.method_fit import MethodFit, Prediction
-from lightning_distill.indicator.points import Point, read_points
+from lightning_distill.indicator.points import Point, match_points, read_points
 from lightning_distill.indicator.predict import IndicatorResult, predict_accuracies
 from lightning_distill.indicator.predictors import DifficultyStats, knn_accuracy, measure_predictors, separability
 from lightning_distill.indicator.rows import IndicatorRow
@@ -21,6 +21,7 @@ __all__ = [
     "clustered_bootstrap",
     "fit_study",
     "knn_accuracy",
+    "match_points",
     "measure_predictors",
     "partial_correlation",
     "predict_accuracies",

@@ -27,7 +27,7 @@ class Point:
 
     Args:
         dataset: Name of the data set. Points of one data set are not independent of each other.
-        method: Class name of the distiller.
+        method: Class name of the distiller, and what is not its plain form: sub-images, soft labels.
         ipc: Images per class.
         classes: Number of classes K.
         random_acc: Mean accuracy x of students trained on random subsets of the same size.
@@ -80,7 +80,22 @@ def read_points(files: Iterable[str | os.PathLike[str]], metric: Metric = "acc")
         FileNotFoundError: If a file does not exist.
         ValueError: If a file lacks columns, or has two random rows for one evaluation.
     """
-    tables = {Path(file).name: _read(Path(file)) for file in files}
+    return match_points({Path(file).name: _read(Path(file)) for file in files}, metric)
+
+
+def match_points(tables: Mapping[str, Sequence[Row]], metric: Metric = "acc") -> tuple[list[Point], list[str]]:
+    """Match the distilled sets of tables with their random subsets, see `read_points`.
+
+    Args:
+        tables: Rows with the columns of ``lightning-distill evaluate --out``, by the name of their table.
+        metric: Column of the accuracies.
+
+    Returns:
+        The points, and a message for each distilled set without a point.
+
+    Raises:
+        ValueError: If a table has two random rows for one evaluation.
+    """
     full = [row for rows in tables.values() for row in rows if row["trained_on"] == "full"]
     points, left_out = [], []
     for file, rows in tables.items():
@@ -89,7 +104,7 @@ def read_points(files: Iterable[str | os.PathLike[str]], metric: Metric = "acc")
             if row["trained_on"] == "random" and random.setdefault(_evaluation_key(row), row) is not row:
                 raise ValueError(f"{file} has two random rows for {', '.join(_evaluation_key(row))}; remove one")
         for row in rows:
-            if row["trained_on"].endswith("Distiller"):
+            if row["trained_on"].split(",")[0].endswith("Distiller"):
                 name = f"{file}: {row['trained_on']} on {row['dataset']} at ipc {row['ipc']}"
                 beside = random.get(_evaluation_key(row)) or random.get((*_evaluation_key(row)[:-1], "hard"))
                 if not row["ipc"].isdigit() or int(row["images"]) % int(row["ipc"]):

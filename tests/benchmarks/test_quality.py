@@ -35,7 +35,9 @@ def test_shipped_grids_can_be_read_and_their_rows_belong_to_jobs(grid, script):
     assert len(set(map(str, jobs))) == len(jobs) > 0
     results = ROOT / "benchmarks" / "results" / f"{grid.stem}.csv"
     for row in read(results) if results.is_file() else []:
-        assert f"{row['dataset']}-{row['ipc']}-{row['method']}-{row['seed']}-{row['labels']}" in map(str, jobs)
+        words = [row[key] for key in ("dataset", "ipc", "method", "seed", "labels")]
+        words += [row["network"].replace("/", "_")] if "student_networks" in about else []
+        assert "-".join(words) in map(str, jobs)
         made, now = yaml.safe_load(row["options"]), about["methods"][row["method"]]
         which = {"seeds", "skip", "only", "ipc", "labels"}  # these select jobs and do not change them
         assert {key: made[key] for key in made.keys() - which} == {key: now[key] for key in now.keys() - which}
@@ -68,6 +70,24 @@ def test_learned_labels_are_scored_beside_hard_ones_on_the_same_set(script, tmp_
     assert int(learned["bytes"]) - int(hard["bytes"]) == 10 * 4 * 10 * 4, "float32 probabilities of every sub-image"
     assert hard["set_seconds"] == learned["set_seconds"]
     assert hard["balanced_acc"] != learned["balanced_acc"]
+
+
+def test_students_of_several_networks_are_trained_on_one_set(script, tmp_path, capsys):
+    grid = yaml.safe_load((ROOT / "benchmarks/grids/architectures.yaml").read_text())
+    grid["student_networks"] = ["convnet_w16", "mlp"]
+    (tmp_path / "nets.yaml").write_text(yaml.safe_dump(grid))
+    only = ["--only", "*-herding-*,*-dm_f2-*"]
+    words = ["--quick", "--grid", str(tmp_path / "nets.yaml"), *only, "--out", str(tmp_path)]
+    script.main(words)
+    rows = read(tmp_path / "nets.csv")
+    assert [(row["method"], row["network"]) for row in rows[::2]] == [
+        ("herding", "convnet_w16"), ("herding", "mlp"), ("dm_f2", "convnet_w16"), ("dm_f2", "mlp"),
+    ]  # fmt: skip
+    assert rows[4]["set_seconds"] == rows[6]["set_seconds"], "one distillation for both"
+    assert rows[4]["acc"] != rows[6]["acc"]
+    capsys.readouterr()
+    script.main(words)
+    assert "0 of 4 jobs have no rows" in capsys.readouterr().out
 
 
 def test_processes_give_the_rows_of_one_and_name_a_job_that_fails(script, tmp_path, capsys, monkeypatch):
