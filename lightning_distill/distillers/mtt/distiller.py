@@ -140,21 +140,35 @@ class MTTDistiller(Distiller):
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
         """Yield one distance, for one segment of one expert's trajectory; only rank 0 computes it."""
-        synthetic, lr = self.synthetic, cast(Tensor, self.synthetic.lr)
         if self.global_rank > 0:
             return
         buffers = self.network.init_params(self.device)  # the weights are replaced by the expert's
         end = window_end(self.global_step, self.max_start, self.max_start_initial, self.grow_steps)
         expert, epoch = int(torch.randint(len(self.experts), ())), int(torch.randint(self.min_start, end, ()))
-        epochs = epoch, epoch + self.expert_epochs
-        parameters = [self.experts.parameters_at(expert, t, self.device) for t in epochs]
-        start, target = ([p[name.removeprefix("network.")] for name in self.network.weight_names] for p in parameters)
-        images = sum(synthetic.counts)
+        yield self.segment_loss(expert, epoch, self._student_training(buffers))
+
+    def segment_loss(self, expert: int, epoch: int, training: StudentTraining) -> Tensor:
+        """Return the loss of a student that starts at an epoch of an expert, differentiable by images and labels.
+
+        Args:
+            expert: Number of the expert.
+            epoch: Epoch of the expert at which the student starts.
+            training: Steps of the student on the set.
+        """
+        start, target = (self.expert_weights(expert, t) for t in (epoch, epoch + self.expert_epochs))
+        unroll, lr = unroll_constant_memory if self.constant_memory else unroll_stored, cast(Tensor, self.synthetic.lr)
+        return unroll(training, lambda end: trajectory_distance(end, start, target), start, lr, self.syn_steps)
+
+    def expert_weights(self, expert: int, epoch: int) -> list[Tensor]:
+        """Return the weights of an expert after an epoch, in the order of the network's weights."""
+        parameters = self.experts.parameters_at(expert, epoch, self.device)
+        return [parameters[name.removeprefix("network.")] for name in self.network.weight_names]
+
+    def _student_training(self, buffers: Parameters) -> StudentTraining:
+        images = sum(self.synthetic.counts)
         rows = draw_batches(images, self.batch_syn or images, self.syn_steps)
         seed = derive_seed(self.seed, self.global_step)
-        training = StudentTraining(self.network, buffers, synthetic, self.augment, rows, seed)
-        unroll = unroll_constant_memory if self.constant_memory else unroll_stored
-        yield unroll(training, lambda end: trajectory_distance(end, start, target), start, lr, self.syn_steps)
+        return StudentTraining(self.network, buffers, self.synthetic, self.augment, rows, seed)
 
     def after_step(self, real: RealBatch) -> None:
         """Keep the learning rate of the student positive: below zero its steps ascend and diverge."""
