@@ -229,9 +229,18 @@ class Distiller(ClassShardingMixin, LatentMixin, RenamedArguments, ABC):
     def on_train_start(self) -> None:
         """Warn where the run is far too short for the method, and of what makes the set reveal training images."""
         super().on_train_start()
+        self._extend_schedule()
         warn_if_few_steps(type(self), self.preset, self.ipc, self.synthetic.spec, self.trainer)
         if self.real_data.real_per_class:  # signal banks bring no real images
             warn_of_exposure(self.image_start, self.synthetic, self.real_data.train_arrays()[1], self.trainer)
+
+    def _extend_schedule(self) -> None:
+        """Set the learning rates of this step: those of a checkpoint are from a schedule that may have been shorter."""
+        optimizer, scheduler = cast(Optimizer, self.optimizers()), self.lr_schedulers()
+        if isinstance(scheduler, LambdaLR):
+            rates = zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True)
+            for group, base, factor in rates:
+                group["lr"] = base * factor(scheduler.last_epoch)
 
     def training_step(self, batch: Sequence[Tensor], batch_idx: int) -> None:
         """Differentiate every loss, sum the gradients, and step the images once."""

@@ -50,7 +50,8 @@ class StepTimes(Callback):
 class CandidateRun:
     """A recipe on its data, distilled to more and more steps.
 
-    A step depends on seed and step number alone, so that rounds, interruptions and timings do not change the images.
+    A step depends on seed, step number and learning rate alone, so that interruptions do not change the images. The
+    learning rate of a recipe with a schedule falls to zero at the end of every round.
 
     Args:
         recipe: Method and options.

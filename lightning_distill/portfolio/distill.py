@@ -117,7 +117,8 @@ def distill(
         ipc: Images per class, one number or one for each class.
         minutes: Time budget in minutes.
         out: Folder for the set and the state of the run.
-        recipes: Names of `portfolio.RECIPES`, the most promising first. Default: all that fit the images.
+        recipes: Names of `portfolio.RECIPES`, the most promising first. Default: those with sub-images; all where
+            images are too small for them or there are more than 20 images per class.
         labels: ``hard``, or ``soft`` for additional probabilities by networks that are trained on the real data first.
             All scored sets then have soft labels, the picks too.
         teachers: Teachers of the soft labels: a number to train, or a file written by ``relabel --save_teachers``.
@@ -162,8 +163,7 @@ def distill(
     spec = data.spec
     metric = metric or ("auroc" if spec.multi_label else "balanced_acc")
     get_metric(metric, spec)
-    chosen = select_recipes(recipes, spec)
-    images_per_class(ipc, spec)
+    chosen = select_recipes(recipes, spec, max(images_per_class(ipc, spec)))
     check_writable(out)
     with owned(out):
         settings = {

@@ -10,6 +10,9 @@ import time
 
 import pytest
 import torch
+from lightning import Callback
+
+from lightning_distill.distillers.quiet import quiet_trainer
 
 RUN = """
 import sys, time
@@ -80,3 +83,27 @@ def test_killed_and_resumed_run_is_bit_identical(method, kill_at, tmp_path):
     ends = [torch.load(tmp_path / name / "end.pt", weights_only=True) for name in ("whole", "killed")]
     assert torch.equal(ends[0]["images"], ends[1]["images"])
     assert ends[0]["acc"] == ends[1]["acc"]
+
+
+@pytest.mark.parametrize("method", ["DMDistiller", "KRRDistiller"])
+def test_a_longer_run_goes_on_at_the_rate_of_its_own_schedule(tmp_path, method):
+    import lightning_distill
+
+    class Rates(Callback):
+        def on_train_batch_start(self, trainer, *_):
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    def fit(steps: int) -> None:
+        distiller = getattr(lightning_distill, method)(
+            ipc=1, network="convnet_w16", lr=1.0, lr_schedule="cosine", compile="off"
+        )
+        trainer = quiet_trainer(steps, "32-true", "cpu", [Rates()])
+        data = lightning_distill.DigitsDataModule(real_per_class=8)
+        last = tmp_path / "last.ckpt"
+        trainer.fit(distiller, datamodule=data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        trainer.save_checkpoint(last)
+
+    rates: list[float] = []
+    fit(2)
+    fit(4)
+    assert rates == pytest.approx([1.0, 0.5, 0.5, (1 - 0.5**0.5) / 2])

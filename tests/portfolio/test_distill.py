@@ -73,7 +73,7 @@ def test_an_interrupted_run_goes_on_to_the_same_set(known_costs, make_data, tmp_
 
 def test_bad_input_is_refused_before_work(make_data, tmp_path):
     for options, match in [
-        ({"recipes": ["dn"]}, "unknown recipe 'dn'; use any of dm_f2"),
+        ({"recipes": ["dn"]}, "unknown recipe 'dn'; use any of krr_f2"),
         ({"network": "convnt"}, "convnt"),
         ({"protocol": "fast"}, "unknown protocol 'fast'"),
         ({"metric": "mAP"}, "unknown metric 'mAP'"),
@@ -108,9 +108,17 @@ def test_too_few_minutes_name_those_needed_and_more_go_on_in_the_folder(make_dat
 def test_recipes_that_do_not_fit_the_images_are_left_out(make_data):
     data = make_data(size=15)
     data.setup()
-    assert [recipe.name for recipe in select_recipes(None, data.spec)] == ["dm", "krr"]
+    assert [recipe.name for recipe in select_recipes(None, data.spec, 1)] == ["krr", "dm"]
     with pytest.raises(ValueError, match="too small for dm_f2; add a recipe without sub-images"):
-        select_recipes(["dm_f2"], data.spec)
+        select_recipes(["dm_f2"], data.spec, 1)
+
+
+def test_recipes_without_sub_images_are_tried_where_sub_images_may_not_win(make_data):
+    data = make_data(size=16)
+    data.setup()
+    assert [recipe.name for recipe in select_recipes(None, data.spec, 20)] == ["krr_f2", "dm_f2"]
+    assert [recipe.name for recipe in select_recipes(None, data.spec, 21)] == list(RECIPES)
+    assert [recipe.name for recipe in select_recipes(["krr", "dm_f2"], data.spec, 1)] == ["krr", "dm_f2"]
 
 
 def test_soft_labels_are_those_of_every_scored_set_and_of_the_file(known_costs, make_data, tmp_path, monkeypatch):
