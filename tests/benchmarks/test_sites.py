@@ -118,11 +118,11 @@ def test_tables_read_the_keys_of_version_0_1_0(script, monkeypatch, tmp_path):
     assert tables.read("none") == []
 
 
-def test_the_overview_shows_methods_beside_the_pick_that_is_best_on_val(script, monkeypatch):
+def test_methods_stand_beside_the_pick_that_is_best_on_val(script, monkeypatch):
     import tables
 
-    def row(method, split, score, seed="0", images="20"):
-        return {"dataset": "clinic", "source": "a file", "method": method, "ipc": "10", "images": images, "seed": seed,
+    def row(method, split, score, seed="0", images="20", ipc="10"):
+        return {"dataset": "clinic", "source": "a file", "method": method, "ipc": ipc, "images": images, "seed": seed,
                 "labels": "hard", "split": split, "balanced_acc": str(score), "balanced_acc_std": "0.01"}  # fmt: skip
 
     rows = [
@@ -133,7 +133,8 @@ def test_the_overview_shows_methods_beside_the_pick_that_is_best_on_val(script, 
         row("full", "val", 0.9, images="500"), row("full", "test", 0.85, images="500"),
     ]  # fmt: skip
     monkeypatch.setattr(tables, "read", lambda name: rows if name == "quality" else [])
-    assert tables.quality_table(methods=("dm_f2", "krr")).splitlines()[2:] == [
+    monkeypatch.setattr(tables, "QUALITY_METHODS", {"dm_f2": "DM", "krr": "KRR"})
+    assert tables.quality_table().splitlines()[2:] == [
         "| clinic (a file) | 20 | val | 50.0 ± 1.0 | 65.0 ± 1.0 (herding) | **70.0 ± 1.0** | 65.0 ± 7.1 (2) "
         "| 90.0 ± 1.0 |",
         "| |  | test | 40.0 ± 1.0 | 60.0 ± 1.0 (herding) | **60.0 ± 1.0** | 70.0 ± 14.1 (2) | 85.0 ± 1.0 |",
@@ -142,3 +143,11 @@ def test_the_overview_shows_methods_beside_the_pick_that_is_best_on_val(script, 
 
     monkeypatch.setattr(headline, "quality_groups", tables.quality_groups)
     assert headline.points("clinic") == [(pytest.approx(4.0), pytest.approx(60 / 0.85), pytest.approx(60 / 0.85))]
+
+    assert tables.overview_table().count("\n") == 1, "no data set has rows of one image a class"
+    rows += [row(method, split, score, ipc="1", images="2") for split in ("val", "test")
+             for method, score in (("herding", 0.5), ("krr_long_f1", 0.6), ("dm_f2", 0.7))]  # fmt: skip
+    assert tables.overview_table().splitlines()[2:] == [
+        "| clinic (a file) | 50.0 ± 1.0 (herding) | **70.0 ± 1.0** | 60.0 ± 1.0 | 60.0 ± 1.0 (herding) | "
+        "**60.0 ± 1.0** | - | 85.0 ± 1.0 |"
+    ]
