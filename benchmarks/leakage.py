@@ -12,6 +12,7 @@ The test split is not read; held-out images are those of the validation split.
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +21,7 @@ from typing import Any, get_args
 
 from script import HERE, folder, listed, options
 
-from lightning_distill import DigitsDataModule, DMDistiller, MedMNISTDataModule, MNISTDataModule
+from lightning_distill import DigitsDataModule, DMDistiller, KRRDistiller, MedMNISTDataModule, MNISTDataModule
 from lightning_distill.bench.results import ResumableCsv, provenance
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
@@ -35,10 +36,11 @@ SOURCES = {
 }
 IPCS = (1, 10, 50)
 NETWORK = "convnet_w32"
-#: Audited recipes: the default one (herding picks, sub-images), and the paper's from random real images.
-RECIPES: dict[str, dict[str, Any]] = {
-    "dm default": {},
-    "dm paper": {"preset": "paper"},
+#: Audited recipes: the default ones (herding picks, sub-images), and DM's of the paper from random real images.
+RECIPES: dict[str, Callable[..., Distiller]] = {
+    "dm default": DMDistiller,
+    "dm paper": partial(DMDistiller, preset="paper"),
+    "krr": partial(KRRDistiller, lr=0.03),
 }
 KEYS = ("dataset", "ipc", "audited", "recipe", "attack", "unit")
 RATES = ("tpr", "low", "high", "calibrated_fpr", "calibrated_tpr")
@@ -91,12 +93,14 @@ def measure(
     book: ResumableCsv, place: Path, settings: dict[str, Any],
 ) -> None:  # fmt: skip
     """Audit one recipe on one data set, and write its rows as soon as each baseline is finished."""
-    options = {"network": settings["network"], "compile": "off", "on_small_class": "fewer", **RECIPES[recipe]}
-    distiller: Distiller = DMDistiller(ipc=ipc, **options)
+    distiller = RECIPES[recipe](ipc=ipc, network=settings["network"], compile="off", on_small_class="fewer")
     began = time.perf_counter()
     command = f"python benchmarks/leakage.py --only {name} --ipc {ipc} --shadows {shadows} --steps {steps}"
     command += f" --network {network}" if (network := settings["network"]) != NETWORK else ""
-    command += f" --baselines {','.join(baselines)}" if (baselines := settings["baselines"]) else ""
+    command += f" --recipes {shlex.quote(recipe)}"
+    command += (
+        f" --baselines {','.join(baselines) or 'none'}" if (baselines := settings["baselines"]) is not None else ""
+    )
     command += f" --accelerator {device}" if (device := settings["accelerator"]) != "cpu" else ""
 
     def write(result: AuditResult, finished: str) -> None:
@@ -127,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", help=f"comma-separated data sets: {','.join(SOURCES)}")
     parser.add_argument("--ipc", help="comma-separated images per class; default: 1,10,50")
     parser.add_argument("--recipes", help=f"comma-separated recipes: {','.join(RECIPES)}")
-    parser.add_argument("--baselines", help="comma-separated baselines; default: those of audit_set")
+    parser.add_argument("--baselines", help="comma-separated baselines, or none; default: those of audit_set")
     parser.add_argument("--network", default=NETWORK, help="network of distillation, students and teachers")
     parser.add_argument("--shadows", type=int, default=64, help="number of shadow sets")
     parser.add_argument("--steps", type=int, default=100, help="steps of each distillation")
@@ -144,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     }
     if "mnist" in names:
         makes["mnist"] = MNISTDataModule
-    baselines = given.baselines.split(",") if given.baselines else None
+    baselines = [] if given.baselines == "none" else given.baselines.split(",") if given.baselines else None
     settings: dict[str, Any] = {"network": given.network, "protocol": "quick", "baselines": baselines}
     settings["accelerator"] = given.accelerator
     steps, shadows = given.steps, given.shadows

@@ -54,6 +54,14 @@ def test_every_attack_has_a_row_by_image_and_by_patient_and_a_second_run_reads_t
     assert [file.stat().st_mtime_ns for file in files] == times
 
 
+def test_krr_is_audited_without_baselines(script, tmp_path):
+    script.main(["--quick", "--recipes", "krr", "--baselines", "none", "--out", str(tmp_path)])
+    with (tmp_path / "leakage.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["audited"], row["recipe"]) for row in rows} == {("krr", "KRRDistiller")}
+    assert "--recipes krr --baselines none" in rows[0]["command"]
+
+
 def attack_row(recipe, attack, tpr, **other):
     row = {
         "dataset": "clinic", "source": "a file", "ipc": "10", "audited": "dm default", "recipe": recipe,
