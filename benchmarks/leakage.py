@@ -40,7 +40,7 @@ NETWORK = "convnet_w32"
 RECIPES: dict[str, Callable[..., Distiller]] = {
     "dm default": DMDistiller,
     "dm paper": partial(DMDistiller, preset="paper"),
-    "krr": partial(KRRDistiller, lr=0.03),
+    "krr": KRRDistiller,
 }
 KEYS = ("dataset", "ipc", "audited", "recipe", "attack", "unit")
 RATES = ("tpr", "low", "high", "calibrated_fpr", "calibrated_tpr")

@@ -85,7 +85,7 @@ class KRRDistiller(Distiller):
     Args:
         ipc: Images per class, one number or one for each class.
         lr: Learning rate of the optimizer for the synthetic images, in normalised units; ``None`` takes the preset's
-            0.01.
+            0.03.
         init: Initialisation of the images: ``herding``, ``kmeans``, ``kcenter``, ``real`` or ``noise``; ``None`` takes
             the preset's ``herding``.
         optimizer: Optimizer of images and labels: ``adam``, or ``sgd`` with the momentum 0.5.

@@ -86,7 +86,7 @@ PRESETS = (
     Preset("DSADistiller", "paper", 0.1, "real", 1, 1000, "arXiv 2102.08259"),
     Preset("MTTDistiller", "default", 1000.0, "real", 1, 100, "medical.csv"),
     Preset("MTTDistiller", "paper", 1000.0, "real", 1, 100, "arXiv 2203.11932"),
-    Preset("KRRDistiller", "default", 0.01, "herding", 2, 100, "quality.csv"),
+    Preset("KRRDistiller", "default", 0.03, "herding", 2, 100, "quality.csv"),
     Preset("IDMDistiller", "default", 1.0, "herding", 2, 50, "objectives.csv"),
     Preset("IDMDistiller", "paper", 0.2, "real", 2, 1000, "arXiv 2307.09742"),
     Preset("Distiller", "default", 1.0, "real", 1, 0, ""),
