@@ -196,7 +196,7 @@ def test_optimizers_and_schedules(make_data, make_trainer):
     optimizers = [distiller.trainer.optimizers[0] for distiller in (adam, constant, sgd)]
     assert [type(optimizer).__name__ for optimizer in optimizers] == ["Adam", "Adam", "SGD"]
     assert optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
-    assert optimizers[1].param_groups[0]["lr"] == 0.01
+    assert optimizers[1].param_groups[0]["lr"] == 0.03
     assert [group["momentum"] for group in optimizers[2].param_groups] == [0.3, 0.3]
     assert len(optimizers[2].param_groups) == 2
 
