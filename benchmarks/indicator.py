@@ -41,7 +41,7 @@ from lightning_distill.indicator import (
     partial_correlation,
 )
 from lightning_distill.indicator.correlation import pearson, within
-from lightning_distill.indicator.points import Metric
+from lightning_distill.indicator.points import Metric, read_rows
 from lightning_distill.indicator.regression import (
     BASELINES,
     fit_line,
@@ -50,11 +50,13 @@ from lightning_distill.indicator.regression import (
     mean_error,
     root_mean_square,
 )
-from lightning_distill.utils.csv_rows import parse_csv, write_csv
+from lightning_distill.utils.csv_rows import read_csv, write_csv
 from lightning_distill.utils.statistics import t_quantile
 
 HERE = Path(__file__).parent
-FILES = ("medical.csv", "mnist.csv", "dm.csv", "selection.csv", "quality.csv")
+#: Rows of `quality.py`.
+GRID = "quality.csv"
+FILES = ("medical.csv", "mnist.csv", "dm.csv", "selection.csv", GRID)
 #: Methods of grids/quality.yaml in the study and their names there; of two budgets of a method, the longer one.
 QUALITY = {
     "random": "random",
@@ -85,15 +87,9 @@ Row = dict[str, object]
 Vector = NDArray[np.float64]
 
 
-def read_tables(files: Iterable[Path]) -> dict[str, list[dict[str, str]]]:
+def read_tables(files: Iterable[Path]) -> dict[str, Sequence[Mapping[str, str]]]:
     """Read result files; rows of `quality.py` get the columns of ``lightning-distill evaluate``."""
-    tables = {}
-    for path in files:
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no result file {path}")
-        columns, rows = parse_csv(path)
-        tables[path.name] = quality_rows(rows) if "method" in columns else rows
-    return tables
+    return {path.name: quality_rows(read_csv(path)) if path.name == GRID else read_rows(path) for path in files}
 
 
 def quality_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ import itertools
 import logging
 import time
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from lightning_distill.distillers.mtt.inner_loop import StudentTraining
 from lightning_distill.distillers.mtt.train_experts import train_experts
 from lightning_distill.distillers.quiet import quiet_trainer
 from lightning_distill.evaluation import LabeledSet, StudentEvaluator
-from lightning_distill.functional.unroll import InnerProblem
+from lightning_distill.functional.unroll import sgd_path
 
 KEYS = ("dataset", "method", "lr", "seed")
 SCORES = ("acc", "balanced_acc")
@@ -76,17 +76,6 @@ def shape_distance(student: Sequence[Tensor], expert: Sequence[Tensor]) -> Tenso
     return F.smooth_l1_loss(angles(student), angles(expert))
 
 
-def path(inner: InnerProblem, start: Sequence[Tensor], lr: Tensor, steps: int, at: Collection[int]) -> list[Tensor]:
-    """Return the flat weights after the given steps of SGD, with the whole graph."""
-    weights, kept = [w.detach().requires_grad_() for w in start], []
-    for t in range(steps):
-        gradients = torch.autograd.grad(inner.loss(t, weights), weights, create_graph=True)
-        weights = [w - lr * g for w, g in zip(weights, gradients, strict=True)]
-        if t + 1 in at:
-            kept.append(flat(weights))
-    return kept
-
-
 def flat(weights: Sequence[Tensor]) -> Tensor:
     """Return all weights in one vector."""
     return torch.cat([w.reshape(-1) for w in weights])
@@ -111,8 +100,8 @@ class PathDistiller(MTTDistiller):
         epochs = epoch, epoch + self.expert_epochs // 2, epoch + self.expert_epochs
         start, middle, target = (flat(self.expert_weights(expert, t)) for t in epochs)
         assert self.synthetic.lr is not None
-        first, steps = self.expert_weights(expert, epoch), self.syn_steps
-        half, end = path(training, first, self.synthetic.lr, steps, (steps // 2, steps))
+        path = sgd_path(training, self.expert_weights(expert, epoch), self.synthetic.lr, self.syn_steps)
+        half, end = flat(path[self.syn_steps // 2]), flat(path[-1])
         easy = self._easy_parameters((end - target).square().detach())
         distance = (end - target).square()[easy].sum() / (start - target).square()[easy].sum()
         return distance + self.shape * shape_distance((start, half, end), (start, middle, target))

@@ -56,11 +56,16 @@ def unroll_stored(inner: InnerProblem, outer: OuterLoss, start: Sequence[Tensor]
     Returns:
         A scalar; it can be differentiated by ``lr`` and by the inputs of ``inner``.
     """
-    weights = [w.detach().requires_grad_() for w in start]
+    return outer(sgd_path(inner, start, lr, steps)[-1])
+
+
+def sgd_path(inner: InnerProblem, start: Sequence[Tensor], lr: Tensor, steps: int) -> list[list[Tensor]]:
+    r"""Return the weights :math:`\theta_0, ..., \theta_N` of steps of SGD with their graph, see `unroll_stored`."""
+    path = [[w.detach().requires_grad_() for w in start]]
     for t in range(steps):
-        gradients = torch.autograd.grad(inner.loss(t, weights), weights, create_graph=True)
-        weights = [w - lr * g for w, g in zip(weights, gradients, strict=True)]
-    return outer(weights)
+        gradients = torch.autograd.grad(inner.loss(t, path[-1]), path[-1], create_graph=True)
+        path.append([w - lr * g for w, g in zip(path[-1], gradients, strict=True)])
+    return path
 
 
 def unroll_constant_memory(

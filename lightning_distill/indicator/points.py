@@ -80,7 +80,7 @@ def read_points(files: Iterable[str | os.PathLike[str]], metric: Metric = "acc")
         FileNotFoundError: If a file does not exist.
         ValueError: If a file lacks columns, or has two random rows for one evaluation.
     """
-    return match_points({Path(file).name: _read(Path(file)) for file in files}, metric)
+    return match_points({Path(file).name: read_rows(Path(file)) for file in files}, metric)
 
 
 def match_points(tables: Mapping[str, Sequence[Row]], metric: Metric = "acc") -> tuple[list[Point], list[str]]:
@@ -116,7 +116,16 @@ def match_points(tables: Mapping[str, Sequence[Row]], metric: Metric = "acc") ->
     return points, left_out
 
 
-def _read(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a CSV that has the columns of an evaluation.
+
+    Args:
+        path: Path of the CSV.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The file lacks columns.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"there is no result file {path}")
     columns, rows = parse_csv(path)
