@@ -98,10 +98,10 @@ def test_turn_of_an_image_by_gradient_matching_falls_with_its_pixels():
     assert all(1 < slope < 3 for slope in slopes), slopes  # PerPixel assumes 2: four times the pixels, a quarter
 
 
-def test_hyperparameters_of_a_logger_are_resolved(make_data, make_trainer):
+def test_hyperparameters_of_a_logger_are_resolved(make_data, make_trainer, tmp_path):
     from lightning.pytorch.loggers import CSVLogger
 
-    logger = CSVLogger("unused")
+    logger = CSVLogger(tmp_path)
     logged = {}
     logger.log_hyperparams = lambda params, *_: logged.update(params)
     logger.save = lambda: None
