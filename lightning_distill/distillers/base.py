@@ -33,6 +33,7 @@ from lightning_distill.functional.build import build_functional_network, estimat
 from lightning_distill.functional.chunking import retry_with_smaller_chunk
 from lightning_distill.functional.compile import CompileMode
 from lightning_distill.functional.gradients import accumulate_gradients
+from lightning_distill.functional.network import FunctionalNetwork
 from lightning_distill.networks.pretrained import model_of, weights_digests
 from lightning_distill.networks.resolve import resolve_networks
 from lightning_distill.sets.coresets import Ratio
@@ -213,18 +214,31 @@ class Distiller(ClassShardingMixin, LatentMixin, RenamedArguments, ABC):
             batch_sizes: Sizes of the batches that go through the network, to which a compiled network pads; ``None``
                 takes the real images of a class and the synthetic images of the largest class. They affect speed only.
         """
-        spec, counts, real = datamodule.spec, self.synthetic.counts, datamodule.real_per_class
-        self.network = build_functional_network(
-            self.network_name,
-            spec,
+        self.network = self.build_network(self.network_name, datamodule, batch_sizes)
+        log_performance_hints(self.network, self.trainer)
+        spec = datamodule.spec
+        self.augment = SiameseAugmentation(self.augmentation or spec.augmentation, spec.shape[1:])
+
+    def build_network(
+        self, name: str, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None
+    ) -> FunctionalNetwork:
+        """Build a network for the data of a run.
+
+        Args:
+            name: Name of the network, from `networks.list_networks` or timm.
+            datamodule: Data of the run.
+            batch_sizes: Sizes of the batches as for `configure_network`.
+        """
+        counts, real = self.synthetic.counts, datamodule.real_per_class
+        return build_functional_network(
+            name,
+            datamodule.spec,
             estimate_image_passes(self.trainer.max_steps, len(counts) * real, len(counts) * max(counts)),
             self.trainer.strategy.root_device,
             self.compile_mode,
             sizes=[max(counts), *([real] if real else [])] if batch_sizes is None else batch_sizes,
             chunk=self.chunk,
         )
-        log_performance_hints(self.network, self.trainer)
-        self.augment = SiameseAugmentation(self.augmentation or spec.augmentation, spec.shape[1:])
 
     def on_train_start(self) -> None:
         """Warn where the run is far too short for the method, and of what makes the set reveal training images."""

@@ -20,6 +20,7 @@ from lightning_distill.distillers.network_pool import AGES, BATCH_SIZE, NetworkP
 from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.functional.network import Parameters
 from lightning_distill.functional.unroll import scalar_with_gradient
+from lightning_distill.networks import resolve_networks
 from lightning_distill.objectives import ridge_loss, ridge_weights
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
@@ -45,6 +46,9 @@ def validate_pool(options: Mapping[str, Any]) -> None:
     for name, least in (("pool_size", 1), ("max_age", 1), ("network_steps", 0)):
         if options[name] < least:
             raise ValueError(f"{name}={options[name]}; it must be at least {least}")
+    names = [options["network"], *(options["pool_networks"] or [])]
+    if len(names) > options["pool_size"]:
+        raise ValueError(f"pool_size={options['pool_size']} for {len(names)} networks; use at least {len(names)}")
 
 
 def regression_targets(targets: Tensor, spec: DataSpec) -> Tensor:
@@ -93,6 +97,8 @@ class KRRDistiller(Distiller):
         ridge: Regularisation of the regression relative to the mean diagonal of the kernel; it is raised, with a
             warning, where the kernel is singular.
         pool_size: Number of networks in the pool.
+        pool_networks: Names of networks that members of the pool have in turn with ``network``, such as
+            ``["lenet", "resnet10t"]``, for a set that others train other networks on; ``None`` takes ``network`` alone.
         max_age: Number of uses after which a network is replaced.
         network_steps: SGD steps of a network on the set after each use (momentum 0.9, weight decay 5e-4).
         network_lr: Learning rate of these steps.
@@ -120,6 +126,7 @@ class KRRDistiller(Distiller):
         lr_schedule: Literal["constant", "cosine"] = "cosine",
         ridge: float = 0.1,
         pool_size: int = 6,
+        pool_networks: list[str] | None = None,
         max_age: int = 100,
         network_steps: int = 1,
         network_lr: float = 0.01,
@@ -130,6 +137,7 @@ class KRRDistiller(Distiller):
         super().__init__(ipc=ipc, lr=lr, init=init, lr_schedule=lr_schedule, **options)
         validate_pool(self.hparams)
         self.optimizer_name, self.ridge = optimizer, ridge
+        self.pool_networks = resolve_networks(pool_networks or [])
         self.pool_size, self.max_age = pool_size, max_age
         self.network_steps, self.network_lr = network_steps, network_lr
         self.soft_labels, self.soft_lr = soft_labels, soft_lr
@@ -148,22 +156,31 @@ class KRRDistiller(Distiller):
         return synthetic.add_learnables(probabilities.logit() if spec.multi_label else probabilities.log())
 
     def configure_network(self, datamodule: ArrayDataModule, batch_sizes: Sequence[int] | None = None) -> None:
-        """Build the network, padded to the real batch, the set and batches of its training, and the empty pool."""
+        """Build the networks, padded to the real batch, the set and batches of their training, and the empty pool."""
         images = sum(self.synthetic.counts)
         real = datamodule.real_per_class * len(self.synthetic.counts)
-        super().configure_network(datamodule, batch_sizes or [real, images, min(images, BATCH_SIZE)])
+        sizes = batch_sizes or [real, images, min(images, BATCH_SIZE)]
+        super().configure_network(datamodule, sizes)
+        others = [self.build_network(name, datamodule, sizes) for name in self.pool_networks]
         self.pool = NetworkPool(
-            self.network, self.augment, size=self.pool_size, max_age=self.max_age, steps=self.network_steps,
+            [self.network, *others], self.augment, size=self.pool_size, max_age=self.max_age, steps=self.network_steps,
             lr=self.network_lr, seed=self.seed,
         )  # fmt: skip
 
     def on_train_start(self) -> None:
-        """Move the pool to the device of the images, and refuse a checkpoint with a pool of another size."""
+        """Move the pool to the device of the images, and refuse a checkpoint with a pool of other networks."""
         super().on_train_start()
         if self.extra_state and (size := len(self.extra_state[AGES])) != self.pool_size:
             raise ValueError(
                 f"the checkpoint has a pool of {size} networks; use pool_size={size}, not {self.pool_size}"
             )
+        if self.extra_state and not self.pool.fits(self.extra_state):
+            names = [self.network_name, *self.pool_networks]
+            raise ValueError(f"the checkpoint has a pool of other networks than {', '.join(names)}; use those it has")
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        """Take the architecture of the member that this step uses."""
+        self.network = self.pool.network_of(self.pool.index_at(self.global_step))
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
         """Yield the mean squared error of the classes of this rank; each rank solves the regression of the set."""

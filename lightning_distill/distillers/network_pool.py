@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,13 +21,13 @@ MOMENTUM_PREFIX, AGES = "momentum.", "ages"
 class NetworkPool:
     """Online networks that train on the synthetic set after they were used, and are replaced by new ones with age.
 
-    At the start network i of P has the age ``i * max_age / P``, with the training that belongs to it, so that the
-    networks of every step have all ages up to ``max_age``. The pool keeps nothing itself: its state is a dict of
+    Member i of P has the architecture i of n, counted round. At the start it has the age ``i * max_age / P``, with the
+    training that belongs to it, so that the networks of every step have all ages up to ``max_age``. The pool keeps nothing itself: its state is a dict of
     tensors for `Distiller.extra_state`, with the weights, buffers and momentum of network i under ``{i}.`` and the
     ages as ``ages``.
 
     Args:
-        network: Network of all members.
+        networks: Architectures, which the members have in turn.
         augment: Augmentation of the training, used in its plain form.
         size: Number P of networks.
         max_age: Number of uses after which a network is replaced.
@@ -38,7 +38,7 @@ class NetworkPool:
 
     def __init__(
         self,
-        network: FunctionalNetwork,
+        networks: Sequence[FunctionalNetwork],
         augment: SiameseAugmentation,
         *,
         size: int,
@@ -47,7 +47,7 @@ class NetworkPool:
         lr: float,
         seed: int,
     ) -> None:
-        self.network, self.augment, self.size = network, augment, size
+        self.networks, self.augment, self.size = networks, augment, size
         self.max_age, self.steps, self.lr, self.seed = max_age, steps, lr, seed
 
     def start(self, images: Tensor, targets: Tensor) -> Parameters:
@@ -65,30 +65,43 @@ class NetworkPool:
                     self.advance(state, index, images, targets)
         return state
 
+    def fits(self, state: Mapping[str, Tensor]) -> bool:
+        """Return whether a state holds members of this number and these architectures."""
+        if len(state[AGES]) != self.size:
+            return False
+        with isolated_rng(self.seed):
+            fresh = [{k: v.shape for k, v in n.init_params(state[AGES].device).items()} for n in self.networks]
+        members = [{k: v.shape for k, v in self.member(state, index).items()} for index in range(self.size)]
+        return all(shapes == fresh[index % len(fresh)] for index, shapes in enumerate(members))
+
     def index_at(self, step: int) -> int:
-        """Return the number of the network that an image step uses."""
+        """Return the number of the member that an image step uses."""
         return derive_seed(self.seed, step, "network of the pool") % self.size
+
+    def network_of(self, index: int) -> FunctionalNetwork:
+        """Return the architecture of a member."""
+        return self.networks[index % len(self.networks)]
 
     def member(self, state: Mapping[str, Tensor], index: int) -> Parameters:
         """Return weights and buffers of a network; buffers are copies, which batch norm may overwrite."""
-        prefix = f"{index}."
+        prefix, weights = f"{index}.", self.network_of(index).weight_names
         named = {
             key.removeprefix(prefix): value
             for key, value in state.items()
             if key.startswith(prefix) and not key.startswith(prefix + MOMENTUM_PREFIX)
         }
-        return {k: v.detach() if k in self.network.weight_names else v.clone() for k, v in named.items()}
+        return {k: v.detach() if k in weights else v.clone() for k, v in named.items()}
 
     def replace(self, state: Parameters, index: int, birth: int | str) -> None:
         """Put a new network into the state; its weights depend on (seed, index, birth) alone."""
-        device = state[AGES].device
+        device, network = state[AGES].device, self.network_of(index)
         with isolated_rng(derive_seed(self.seed, "pool", index, birth)):
-            new = self.network.init_params(device)
+            new = network.init_params(device)
         prefix = f"{index}."
         for key in [key for key in state if key.startswith(prefix)]:
             del state[key]
         state.update({prefix + name: tensor for name, tensor in new.items()})
-        zeros = {name: torch.zeros_like(tensor) for name, tensor in new.items() if name in self.network.weight_names}
+        zeros = {name: torch.zeros_like(tensor) for name, tensor in new.items() if name in network.weight_names}
         state.update({prefix + MOMENTUM_PREFIX + name: tensor for name, tensor in zeros.items()})
         state[AGES][index] = 0
 
@@ -97,15 +110,16 @@ class NetworkPool:
         state[AGES][index] += 1
         if not self.steps:
             return
+        network = self.network_of(index)
         parameters = {name: state[f"{index}.{name}"].detach() for name in self.member(state, index)}
-        weights = self.network.require_grad(parameters)
+        weights = network.require_grad(parameters)
         sgd = torch.optim.SGD(weights, lr=self.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-        for name in self.network.weight_names:
+        for name in network.weight_names:
             sgd.state[parameters[name]]["momentum_buffer"] = state[f"{index}.{MOMENTUM_PREFIX}{name}"]
-        self.network.train()
+        network.train()
         for _ in range(self.steps):
             rows = torch.randperm(len(targets))[:BATCH_SIZE].to(images.device)
-            optimizer_step(self.network, parameters, sgd, self.augment.plain(images[rows]), targets[rows])
+            optimizer_step(network, parameters, sgd, self.augment.plain(images[rows]), targets[rows])
 
     def step(self, state: Parameters, index: int, step: int, images: Tensor, targets: Tensor) -> None:
         """Train the network that was used at an image step, and replace it at the age ``max_age``."""

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call, jvp
 
 from lightning_distill.functional.chunking import even_chunk_size
@@ -105,7 +106,10 @@ class CompiledFunctions:
             with recompute_in_backward():  # otherwise masks are stored, and written slowly
                 function = truncate_rows(self.functions[name], rows)
                 if key not in self._verified:
-                    error = verify_against_eager(function, truncate_rows(self._eager[name], rows), arguments)
+                    # hooks of their own: a checkpointed forward pass must not count the tensors of this check, which
+                    # its recomputation does not repeat
+                    with saved_tensors_hooks(unchanged, unchanged):
+                        error = verify_against_eager(function, truncate_rows(self._eager[name], rows), arguments)
                     if error is not None:
                         self._disable(error)
                         return None
@@ -280,6 +284,11 @@ def _value_and_gradients(function: Function, arguments: Sequence[Any]) -> list[T
         gradients = iter(torch.autograd.grad(value, leaves, direction, materialize_grads=True))
     results += [torch.cat([next(gradients).float().flatten() for _ in group]) for group in inputs if group]
     return results
+
+
+def unchanged(tensor: Tensor) -> Tensor:
+    """Return the tensor itself."""
+    return tensor
 
 
 def copy_function(function: Function) -> FunctionType:

@@ -91,6 +91,7 @@ def distill(
     prior: Prior = "balanced",
     metric: str | None = None,
     network: str | None = None,
+    architectures: list[str] | None = None,
     protocol: str = "quick",
     students: int = 3,
     seed: int = 0,
@@ -124,10 +125,12 @@ def distill(
         teachers: Teachers of the soft labels: a number to train, or a file written by ``relabel --save_teachers``.
         prior: Class frequencies of the soft labels: ``balanced`` or ``natural``.
         metric: Metric that selects. Default: ``balanced_acc``, or ``auroc`` for multi-label data.
-        network: Network of distillation and students, of this package or of timm. Default: ``convnet_w32`` on a CPU,
-            ``convnet`` on a GPU.
+        network: Network of the distillation, of this package or of timm. Default: ``convnet_w32`` on a CPU, ``convnet``
+            on a GPU.
+        architectures: Networks of the students, such as ``[convnet_w32, lenet]`` where receivers of the set train other
+            networks: the score is the mean over them, and the recipes with KRR use all of them. Default: ``network``.
         protocol: Training protocol of the students: ``quick``, ``reference`` or ``tiny`` (for tests).
-        students: Number of students of each final score.
+        students: Number of students of each network in a final score.
         seed: Seed of the distillations and of the students.
         on_small_class: Policy where a class has fewer images than a recipe needs: ``error``, ``fewer`` or ``repeat``.
         precision: Precision of forward passes: ``32-true`` or ``bf16-mixed``.
@@ -153,7 +156,9 @@ def distill(
     check_choices(distill, {**locals()})
     device = resolve_device(accelerator)
     network = network or ("convnet" if device == "cuda" else "convnet_w32")
-    check_network(network)
+    architectures = architectures or [network]
+    for name in (network, *architectures):
+        check_network(name)
     get_protocol(protocol)
     check_number("minutes", minutes, -math.inf)
     if not minutes > 0:
@@ -174,10 +179,13 @@ def distill(
         }  # fmt: skip
         if not training_hashes:
             settings["training_hashes"] = False
+        if architectures != [network]:
+            settings["architectures"] = architectures
         state = PortfolioState.open(out, settings)
         on_state(state)
         options: dict[str, object] = {
             "ipc": ipc, "network": network, "seed": seed, "on_small_class": on_small_class, "compile": compile,
+            "other_networks": [name for name in dict.fromkeys(architectures) if name != network],
         }  # fmt: skip
         trainer = {"accelerator": "gpu" if device == "cuda" else "cpu", "precision": precision}
         folder = Path(out)
@@ -186,7 +194,7 @@ def distill(
             for recipe in chosen
         }
         bf16 = precision == "bf16-mixed"
-        judge = PortfolioStudents(data, protocol, students, network, seed, device, bf16, compile)
+        judge = PortfolioStudents(data, protocol, students, architectures, seed, device, bf16, compile)
         real = full_data(data.all_train_arrays(), spec)(0)
         search = Search(candidates, judge, state, metric, 60 * minutes, real, len(PICKS), on_update)
         if labels == "soft" and state.final is None:

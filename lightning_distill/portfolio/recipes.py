@@ -19,6 +19,7 @@ class Recipe:
         method: Class of the distiller.
         options: Keyword arguments of the distiller beside ipc, network and seed.
         formation: Number of sub-images along each side of a stored image.
+        networks_argument: Argument of the distiller for the networks of students beside its own, where it has one.
 
     Example:
         >>> RECIPES["dm_f2"].build(ipc=1, network="convnet_w16", seed=0).formation
@@ -29,14 +30,19 @@ class Recipe:
     method: Callable[..., Distiller]
     options: Mapping[str, object] = field(default_factory=dict)
     formation: int = 1
+    networks_argument: str | None = None
 
-    def build(self, **options: object) -> Distiller:
+    def build(self, *, other_networks: Sequence[str] = (), **options: object) -> Distiller:
         """Return a new distiller.
 
         Args:
+            other_networks: Networks of students beside the network of the distiller.
             options: Keyword arguments that hold for every recipe, such as ipc, network and seed.
         """
-        return self.method(**{**options, **self.options, "formation": self.formation})
+        own: dict[str, object] = {**self.options, "formation": self.formation}
+        if self.networks_argument and other_networks:
+            own[self.networks_argument] = list(other_networks)
+        return self.method(**{**options, **own})
 
 
 def _by_name(*recipes: Recipe) -> dict[str, Recipe]:
@@ -46,9 +52,9 @@ def _by_name(*recipes: Recipe) -> dict[str, Recipe]:
 #: Recipes in the order in which a short budget keeps them, as measured in `benchmarks/results/quality.csv`: KRR leads
 #: at one image per class on all data sets there, and at ten on most.
 RECIPES: dict[str, Recipe] = _by_name(
-    Recipe("krr_f2", KRRDistiller, {"init": "herding"}, formation=2),
+    Recipe("krr_f2", KRRDistiller, {"init": "herding"}, formation=2, networks_argument="pool_networks"),
     Recipe("dm_f2", DMDistiller, {"init": "herding", "lr": 4.0}, formation=2),
-    Recipe("krr", KRRDistiller, {"init": "herding"}),
+    Recipe("krr", KRRDistiller, {"init": "herding"}, networks_argument="pool_networks"),
     Recipe("dm", DMDistiller, {"init": "herding", "lr": 1.0}),
 )
 #: Images per class up to which a recipe with sub-images was better than the same one without on all data sets of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lightning_distill.data import ArrayDataModule
@@ -29,8 +29,8 @@ class PortfolioStudents:
     Args:
         data: Data module with the validation images.
         protocol: Protocol of the final students, by name.
-        students: Number of final students.
-        network: Network of all students.
+        students: Number of final students of each network.
+        architectures: Networks of the students.
         seed: Seed of the first student of the search.
         device: Device of training and scoring.
         bf16: Whether to run the forward pass in bfloat16.
@@ -48,14 +48,14 @@ class PortfolioStudents:
         data: ArrayDataModule,
         protocol: str,
         students: int,
-        network: str,
+        architectures: Sequence[str],
         seed: int,
         device: str,
         bf16: bool,
         compile: CompileMode,
     ) -> None:
         self.data, self.device, self.bf16 = data, device, bf16
-        self.final = self._evaluator(get_protocol(protocol), students, network, seed, compile)
+        self.final = self._evaluator(get_protocol(protocol), students, architectures, seed, compile)
         self._search: dict[int, StudentEvaluator] = {}
 
     def for_search(self, images: int) -> StudentEvaluator:
@@ -66,7 +66,7 @@ class PortfolioStudents:
             epochs = -(-(final.protocol.epochs + 1) // batches) - 1
             protocol = replace(final.protocol, name=f"{final.protocol.name}, one batch's steps", epochs=max(1, epochs))
             self._search[batches] = self._evaluator(
-                protocol, SEARCH_STUDENTS, final.architectures[0], final.seeds[0], final.compile
+                protocol, SEARCH_STUDENTS, final.architectures, final.seeds[0], final.compile
             )
         return self._search[batches]
 
@@ -88,18 +88,18 @@ class PortfolioStudents:
         """Return an evaluator for all real images."""
         final = self.final
         protocol = final.protocol.for_real_data(images)
-        return self._evaluator(protocol, students, final.architectures[0], final.seeds[0], final.compile)
+        return self._evaluator(protocol, students, final.architectures, final.seeds[0], final.compile)
 
     def epoch_seconds(self, data: LabeledSet) -> tuple[float, float]:
-        """Measure the seconds of a student's epoch on a set, and of scoring one student."""
-        protocol = replace(self.final.protocol, name="probe", epochs=PROBE_EPOCHS - 1)
-        evaluator = self._evaluator(protocol, 1, self.final.architectures[0], self.final.seeds[0], self.final.compile)
+        """Measure the seconds of an epoch on a set, and of scoring, for one student of every network."""
+        protocol, final = replace(self.final.protocol, name="probe", epochs=PROBE_EPOCHS - 1), self.final
+        evaluator = self._evaluator(protocol, 1, final.architectures, final.seeds[0], final.compile)
         ends: list[float] = []
         trained = self._train(evaluator, lambda _: data, lambda: ends.append(time.perf_counter()))
         began = time.perf_counter()
         trained.update_all(self.data.val_dataloader())
         scoring = time.perf_counter() - began
-        return (ends[-1] - ends[0]) / (len(ends) - 1), scoring
+        return len(final.architectures) * (ends[-1] - ends[0]) / (len(ends) - 1), scoring
 
     def _score(
         self,
@@ -119,6 +119,6 @@ class PortfolioStudents:
 
     @staticmethod
     def _evaluator(
-        protocol: Protocol, students: int, network: str, seed: int, compile: CompileMode
+        protocol: Protocol, students: int, architectures: Sequence[str], seed: int, compile: CompileMode
     ) -> StudentEvaluator:
-        return StudentEvaluator(protocol, students=students, architectures=[network], seed=seed, compile=compile)
+        return StudentEvaluator(protocol, students=students, architectures=architectures, seed=seed, compile=compile)

@@ -11,6 +11,8 @@ from pathlib import Path
 from lightning_distill.utils.atomic_files import write_files_atomically
 
 STATE = "portfolio.json"
+#: What an error says of an argument that is not among the settings of a run.
+DEFAULT = "the default"
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,11 @@ class PortfolioState:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{STATE} in {folder} cannot be read; remove it or use another --out") from error
         free = () if state.plan else ("minutes",)  # too few minutes for a plan may be raised
-        if changed := [name for name in settings if before.get(name) != settings[name] and name not in free]:
+        names = [name for name in {**settings, **before} if name not in free]  # some stand there only where they are set
+        if changed := [name for name in names if before.get(name) != settings.get(name)]:
             name = changed[0]
             raise ValueError(
-                f"{folder} holds a run with {name}={before.get(name)}, not {settings[name]}; use another --out, or the "
+                f"{folder} holds a run with {name}={before.get(name, DEFAULT)}, not {settings.get(name, DEFAULT)}; use another --out, or the "
                 "same arguments to go on"
             )
         return state

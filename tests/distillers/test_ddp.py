@@ -42,6 +42,11 @@ CASES = {
     "dsa": ("DSADistiller", "convnet_w16", {"collective": True, "outer_loop": 2, "inner_loop": 1}),
     "krr": ("KRRDistiller", "convnet_w16", {"pool_size": 2, "max_age": 2, "optimizer": "sgd"}),
     "krr_batch_norm": ("KRRDistiller", "convnet_batch", {"pool_size": 2, "max_age": 2, "optimizer": "sgd"}),
+    "krr_networks": (
+        "KRRDistiller",
+        "convnet_w16",
+        {"pool_size": 2, "max_age": 2, "optimizer": "sgd", "pool_networks": ["mlp"]},
+    ),
     "mtt": ("MTTDistiller", "convnet_w16", {"max_start": 2, "expert_epochs": 2, "syn_steps": 2, "lr": 10.0}),
 }
 

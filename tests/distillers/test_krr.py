@@ -212,6 +212,8 @@ def test_optimizers_and_schedules(make_data, make_trainer):
         ({"max_age": 0}, "max_age=0; it must be at least 1"),
         ({"network_steps": -1}, "network_steps=-1; it must be at least 0"),
         ({"ipc": 0}, "ipc=0"),
+        ({"pool_networks": ["mlp", "lenet"], "pool_size": 2}, "pool_size=2 for 3 networks; use at least 3"),
+        ({"pool_networks": ["lenett"]}, "unknown network 'lenett'; closest names: lenet"),
     ],
 )
 def test_bad_input_names_the_value_and_the_way_out(options, message):
@@ -227,3 +229,24 @@ def test_a_checkpoint_with_another_pool_is_refused(make_data, make_trainer, tmp_
     other.resume_with_changes = True  # this one cannot change
     with pytest.raises(ValueError, match=r"has a pool of 2 networks; use pool_size=2, not 5"):
         make_trainer(max_steps=2).fit(other, datamodule=make_data(), ckpt_path=tmp_path / "a.ckpt")
+    another = KRRDistiller(ipc=1, **SMALL, pool_networks=["mlp"])
+    another.resume_with_changes = True
+    with pytest.raises(ValueError, match="has a pool of other networks than convnet_w16, mlp; use those it has"):
+        make_trainer(max_steps=2).fit(another, datamodule=make_data(), ckpt_path=tmp_path / "a.ckpt")
+
+
+def test_a_pool_of_two_architectures_alternates(make_data, make_trainer):
+    used, options = [], {**SMALL, "network": "mlp", "pool_networks": ["convnet_w16"]}
+
+    class Watched(KRRDistiller):
+        def losses(self, real):
+            yield from super().losses(real)
+            used.append(sorted(self.network.weight_names) == sorted(self.pool.networks[1].weight_names))
+
+    distiller = Watched(ipc=1, **options)
+    make_trainer(max_steps=6).fit(distiller, datamodule=make_data())
+    assert used == [distiller.pool.index_at(step) == 1 for step in range(6)]
+    assert {True, False} == set(used)
+    same = KRRDistiller(ipc=1, **options)
+    make_trainer(max_steps=6).fit(same, datamodule=make_data())
+    assert torch.equal(distiller.synthetic.images, same.synthetic.images)

@@ -18,14 +18,36 @@ def images_and_targets():
     return torch.randn(6, 1, 8, 8, generator=generator), torch.tensor([0, 0, 1, 1, 2, 2])
 
 
-def make_pool(network="convnet_w16", **options):
-    functional = FunctionalNetwork(partial(create_network, network, 1, 3, (8, 8)), compile="off")
+def make_pool(*networks, **options):
+    functional = [
+        FunctionalNetwork(partial(create_network, name, 1, 3, (8, 8)), compile="off")
+        for name in networks or ["convnet_w16"]
+    ]
     options = {"size": 3, "max_age": 4, "steps": 1, "lr": 0.1, "seed": 0, **options}
     return NetworkPool(functional, SiameseAugmentation("none", (8, 8)), **options)
 
 
 def first_weight(pool, state, index):
-    return pool.member(state, index)[pool.network.weight_names[0]].clone()
+    return pool.member(state, index)[pool.network_of(index).weight_names[0]].clone()
+
+
+def test_members_have_the_architectures_in_turn(images_and_targets):
+    x, y = images_and_targets
+    pool = make_pool("convnet_w16", "mlp", size=3)
+    alone = [make_pool(name, size=3) for name in ("convnet_w16", "mlp", "convnet_w16")]
+    state = pool.start(x, y)
+    for index, other in enumerate(alone):
+        expected = other.member(other.start(x, y), index)
+        assert pool.member(state, index).keys() == expected.keys()
+        assert all(torch.equal(value, expected[name]) for name, value in pool.member(state, index).items())
+    for step in range(5):  # replaced at the age 4, by one of the same architecture
+        pool.step(state, 1, step, x, y)
+    assert pool.member(state, 1).keys() == alone[1].member(state, 1).keys()
+    assert pool.network_of(1)(pool.member(state, 1), x).shape == (6, 3)
+    assert pool.fits(state)
+    assert not make_pool("mlp", "convnet_w16", size=3).fits(state)
+    assert not make_pool("convnet_w32", "mlp", size=3).fits(state)
+    assert not make_pool("convnet_w16", "mlp", size=4).fits(state)
 
 
 @pytest.mark.parametrize("network", ["convnet_w16", "convnet_batch"])
@@ -95,6 +117,7 @@ def test_a_member_is_no_part_of_the_state(images_and_targets):
     pool = make_pool("convnet_batch", size=1)
     state = pool.start(*images_and_targets)
     kept = {key: value.clone() for key, value in state.items()}
-    pool.network.train()
-    pool.network(pool.member(state, 0), images_and_targets[0])  # batch norm updates its buffers
+    network = pool.network_of(0)
+    network.train()
+    network(pool.member(state, 0), images_and_targets[0])  # batch norm updates its buffers
     assert all(torch.equal(value, state[key]) for key, value in kept.items())

@@ -39,6 +39,7 @@ method, options = {
     "dm": (lightning_distill.DMDistiller, {}),
     "dsa": (lightning_distill.DSADistiller, {"outer_loop": 5, "inner_loop": 2}),
     "krr": (lightning_distill.KRRDistiller, {"pool_size": 2, "max_age": 4}),
+    "krr_networks": (lightning_distill.KRRDistiller, {"pool_size": 2, "max_age": 4, "pool_networks": ["mlp"]}),
 }[sys.argv[3]]
 distiller = method(ipc=1, network="convnet_w16", seed=5, **options)
 data = DigitsDataModule(real_per_class=8, steps_per_epoch=4)

@@ -106,6 +106,22 @@ def test_other_sizes_and_networks_compile_to_the_same(name, size):
 
 
 @compiles
+@pytest.mark.parametrize("kind", ["embed", "__call__"])
+def test_a_compiled_network_goes_forward_twice_where_not_everything_is_kept(kind, monkeypatch):
+    monkeypatch.setattr("lightning_distill.functional.chunking.CPU_BACKWARD_BYTES", 0)
+    networks = [FunctionalNetwork(SMALL, compile=mode, sizes=(4,), chunk=4) for mode in ("off", "max")]
+    parameters, gradients = networks[0].init_params(), []
+    for network in networks:
+        x = images(10).requires_grad_()
+        for _ in range(2):  # the first call of a compiled function is checked against eager mode
+            x.grad = None
+            getattr(network, kind)(parameters, x).square().sum().backward()
+        gradients.append(x.grad)
+    assert networks[1].compiled
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-4)
+
+
+@compiles
 def test_a_fresh_network_every_step_recompiles_nothing():
     network = FunctionalNetwork(SMALL, compile="max", sizes=(4,))
     with torch.no_grad():

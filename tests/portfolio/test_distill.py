@@ -39,6 +39,19 @@ def test_a_set_a_card_and_one_sentence(known_costs, make_data, tmp_path):
     assert any("step" in message for message in messages)
 
 
+def test_students_of_several_networks_select_and_krr_uses_them(known_costs, make_data, tmp_path):
+    options = {"recipes": ["krr", "dm"], "architectures": ["convnet_w16", "mlp"]}
+    result = run(make_data(), tmp_path, **options)
+    assert result.gain.architectures == ["convnet_w16"] * 2 + ["mlp"] * 2
+    folders = {s.recipe: tmp_path / "candidates" / s.recipe / f"step_{s.steps}" for s in result.snapshots}
+    recorded = {name: read_set(folder)[1]["hyper_parameters"].get("pool_networks") for name, folder in folders.items()}
+    assert recorded == {"krr": ["mlp"], "dm": None}
+    with pytest.raises(ValueError, match="unknown network 'mpl'"):
+        run(make_data(), tmp_path / "new", architectures=["mpl"])
+    with pytest.raises(ValueError, match="holds a run with architectures=\\['convnet_w16', 'mlp'\\], not the default"):
+        run(make_data(), tmp_path, recipes=["krr", "dm"])
+
+
 def test_a_round_goes_on_where_the_last_one_ended(known_costs, make_data, tmp_path):
     result = run(make_data(), tmp_path, recipes=["dm"])
     assert len(result.snapshots) == 1
