@@ -356,7 +356,7 @@ QUALITY_PICKS = {
 }  # fmt: skip
 QUALITY_METHODS = {
     "dm": "DM, paper", "dm_f2": "DM, 2 x 2", "dm_f3": "DM, 3 x 3", "krr": "KRR", "krr_f2": "KRR, 2 x 2",
-    "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_long": "KRR that learns labels, 1,500 steps",
+    "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, pool with LeNet and MLP", "krr_long": "KRR that learns labels, 1,500 steps",
     "krr_noise": "KRR from noise, 2 x 2, rate 0.03, 1,500 steps", "idm_f2": "IDM, 2 x 2", "dsa": "DSA",
 }  # fmt: skip
 #: Methods in the column of another one: on digits KRR has no sub-images.
@@ -486,7 +486,8 @@ def soft_labels_table() -> str:
 
 #: Methods of architectures.csv -> captions.
 ARCHITECTURES = {
-    "herding": "herding", "herding_f2": "herding, 2 x 2", "dm_f2": "DM, 2 x 2", "krr_long": "KRR, 2 x 2, 1,500 steps",
+    "herding": "herding", "herding_f2": "herding, 2 x 2", "dm_f2": "DM, 2 x 2", "krr_long": "KRR, 2 x 2, 1,500 steps, rate 0.01",
+    "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, LeNet and MLP in the pool",
 }  # fmt: skip
 
 
@@ -626,6 +627,27 @@ def objectives_table() -> str:
         lines.append([*start, cell(row, "acc"), cell(row, "balanced_acc")])
         previous = row["data"]
     return markdown(["data", "objective", "steps", "processor seconds", "accuracy", "balanced accuracy"], lines)
+
+
+#: Methods of trajectories.csv -> captions.
+TRAJECTORIES = {
+    "mtt": "MTT", "window": "growing window (PTM)", "shape": "shape (HoP-TM)", "easy": "easy first (HoP-TM)",
+    "hop_tm": "all three (HoP-TM)",
+}  # fmt: skip
+
+
+def trajectories_table() -> str:
+    """Report balanced accuracy on val of additions to trajectory matching, at the best rate of MTT."""
+    groups: dict[str, dict[str, Rows]] = {}
+    for row in read("trajectories"):
+        groups.setdefault(row["dataset"], {}).setdefault(row["method"], []).append(row)
+    lines = []
+    for dataset, rows in groups.items():
+        start = quality_groups("hard", "val")[dataset, 10]["herding_f2"][0]
+        best = [max(rows[name], key=lambda row: float(row["balanced_acc"])) for name in TRAJECTORIES]
+        cells = [cell(row, "balanced_acc") for row in (start, *best)]
+        lines.append([f"{dataset} ({start['source']})", *cells, best[0]["fit_seconds"]])
+    return markdown(["data", "start: herding, 2 x 2", *TRAJECTORIES.values(), "seconds of MTT"], lines)
 
 
 def small_budgets_table() -> str:
@@ -845,6 +867,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "architectures": (RESULTS, architectures_table),
     "dm_formation": (RESULTS, dm_formation_table),
     "objectives": (RESULTS, objectives_table),
+    "trajectories": (RESULTS, trajectories_table),
     "small_budgets": (RESULTS, small_budgets_table),
     "signal_pool": (RESULTS, signal_pool_table),
     "signal_sites": (RESULTS, signal_sites_table),
