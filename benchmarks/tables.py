@@ -356,7 +356,8 @@ QUALITY_PICKS = {
 }  # fmt: skip
 QUALITY_METHODS = {
     "dm": "DM, paper", "dm_f2": "DM, 2 x 2", "dm_f3": "DM, 3 x 3", "krr": "KRR", "krr_f2": "KRR, 2 x 2",
-    "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, pool with LeNet and MLP", "krr_long": "KRR that learns labels, 1,500 steps",
+    "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, LeNet and MLP in the pool",
+    "krr_long": "KRR that learns labels, 1,500 steps",
     "krr_noise": "KRR from noise, 2 x 2, rate 0.03, 1,500 steps", "idm_f2": "IDM, 2 x 2", "dsa": "DSA",
 }  # fmt: skip
 #: Methods in the column of another one: on digits KRR has no sub-images.
@@ -486,7 +487,8 @@ def soft_labels_table() -> str:
 
 #: Methods of architectures.csv -> captions.
 ARCHITECTURES = {
-    "herding": "herding", "herding_f2": "herding, 2 x 2", "dm_f2": "DM, 2 x 2", "krr_long": "KRR, 2 x 2, 1,500 steps, rate 0.01",
+    "herding": "herding", "herding_f2": "herding, 2 x 2", "dm_f2": "DM, 2 x 2",
+    "krr_long": "KRR, 2 x 2, 1,500 steps, rate 0.01",
     "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, LeNet and MLP in the pool",
 }  # fmt: skip
 

@@ -22,9 +22,9 @@ class NetworkPool:
     """Online networks that train on the synthetic set after they were used, and are replaced by new ones with age.
 
     Member i of P has the architecture i of n, counted round. At the start it has the age ``i * max_age / P``, with the
-    training that belongs to it, so that the networks of every step have all ages up to ``max_age``. The pool keeps nothing itself: its state is a dict of
-    tensors for `Distiller.extra_state`, with the weights, buffers and momentum of network i under ``{i}.`` and the
-    ages as ``ages``.
+    training that belongs to it, so that the networks of every step have all ages up to ``max_age``. The pool keeps
+    nothing itself: its state is a dict of tensors for `Distiller.extra_state`, with weights, buffers and momentum of
+    member i under ``{i}.`` and the ages as ``ages``.
 
     Args:
         networks: Architectures, which the members have in turn.

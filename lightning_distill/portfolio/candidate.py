@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,20 @@ class CandidateRun:
         folder: Folder of the candidate's checkpoint.
         options: Keyword arguments of the distiller that hold for every recipe.
         trainer: Keyword arguments of the Trainer, such as accelerator and precision.
+        other_networks: Networks of students beside the network of the distiller.
     """
 
     def __init__(
-        self, recipe: Recipe, data: ArrayDataModule, folder: Path, options: dict[str, object], trainer: dict[str, Any]
+        self,
+        recipe: Recipe,
+        data: ArrayDataModule,
+        folder: Path,
+        options: dict[str, object],
+        trainer: dict[str, Any],
+        other_networks: Sequence[str] = (),
     ) -> None:
         self.recipe, self.data, self.folder = recipe, data, folder
-        self.options, self.trainer_options = options, trainer
+        self.options, self.trainer_options, self.other_networks = options, trainer, other_networks
 
     def distil(self, steps: int, on_step: Callable[[int], object] = lambda step: None) -> tuple[Distiller, list[float]]:
         """Distil to a number of steps, from the checkpoint if there is one.
@@ -78,7 +85,7 @@ class CandidateRun:
             The distiller, and the seconds of each step that was made now.
         """
         checkpoint = self.folder / f"{LAST}.ckpt"
-        distiller, times = self.recipe.build(**self.options), StepTimes(on_step)
+        distiller, times = self.build(), StepTimes(on_step)
         saver = DistillCheckpoint(self.folder, monitor=None)
         with quiet():
             trainer = Trainer(
@@ -102,7 +109,11 @@ class CandidateRun:
 
     def start(self) -> LabeledSet:
         """Return the set before the first step, as it would be exported."""
-        return exported_set(self.recipe.build(**self.options).init_synthetic(self.data))
+        return exported_set(self.build().init_synthetic(self.data))
+
+    def build(self) -> Distiller:
+        """Return a new distiller."""
+        return self.recipe.build(self.other_networks, **self.options)
 
 
 def median(seconds: list[float]) -> float:

@@ -185,12 +185,12 @@ def distill(
         on_state(state)
         options: dict[str, object] = {
             "ipc": ipc, "network": network, "seed": seed, "on_small_class": on_small_class, "compile": compile,
-            "other_networks": [name for name in dict.fromkeys(architectures) if name != network],
         }  # fmt: skip
+        others = [name for name in dict.fromkeys(architectures) if name != network]
         trainer = {"accelerator": "gpu" if device == "cuda" else "cpu", "precision": precision}
         folder = Path(out)
         candidates = {
-            recipe.name: CandidateRun(recipe, data, folder / "candidates" / recipe.name, options, trainer)
+            recipe.name: CandidateRun(recipe, data, folder / "candidates" / recipe.name, options, trainer, others)
             for recipe in chosen
         }
         bf16 = precision == "bf16-mixed"

@@ -32,7 +32,7 @@ class Recipe:
     formation: int = 1
     networks_argument: str | None = None
 
-    def build(self, *, other_networks: Sequence[str] = (), **options: object) -> Distiller:
+    def build(self, other_networks: Sequence[str] = (), **options: object) -> Distiller:
         """Return a new distiller.
 
         Args:

@@ -94,12 +94,12 @@ class PortfolioState:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{STATE} in {folder} cannot be read; remove it or use another --out") from error
         free = () if state.plan else ("minutes",)  # too few minutes for a plan may be raised
-        names = [name for name in {**settings, **before} if name not in free]  # some stand there only where they are set
+        names = [name for name in {**settings, **before} if name not in free]  # some are there only where they are set
         if changed := [name for name in names if before.get(name) != settings.get(name)]:
-            name = changed[0]
+            old, new = (values.get(changed[0], DEFAULT) for values in (before, settings))
             raise ValueError(
-                f"{folder} holds a run with {name}={before.get(name, DEFAULT)}, not {settings.get(name, DEFAULT)}; use another --out, or the "
-                "same arguments to go on"
+                f"{folder} holds a run with {changed[0]}={old}, not {new}; use another --out, or the same arguments to "
+                "go on"
             )
         return state
 
