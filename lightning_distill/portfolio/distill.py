@@ -37,6 +37,8 @@ from lightning_distill.utils.locks import owned
 
 #: Picks of real images that every set is compared with.
 PICKS = ("herding", "kmeans")
+#: Largest number of networks: those that the pool of KRR holds by default.
+MAX_NETWORKS = 6
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,9 @@ def distill(
         metric: Metric that selects. Default: ``balanced_acc``, or ``auroc`` for multi-label data.
         network: Network of the distillation, of this package or of timm. Default: ``convnet_w32`` on a CPU, ``convnet``
             on a GPU.
-        architectures: Networks of the students, such as ``[convnet_w32, lenet]`` where receivers of the set train other
-            networks: the score is the mean over them, and the recipes with KRR use all of them. Default: ``network``.
+        architectures: Networks of the students, six at most with ``network``, such as ``[convnet_w32, lenet]`` where
+            receivers of the set train other networks: the score is the mean over them, and the recipes with KRR use all
+            of them. Default: ``network``.
         protocol: Training protocol of the students: ``quick``, ``reference`` or ``tiny`` (for tests).
         students: Number of students of each network in a final score.
         seed: Seed of the distillations and of the students.
@@ -156,7 +159,11 @@ def distill(
     check_choices(distill, {**locals()})
     device = resolve_device(accelerator)
     network = network or ("convnet" if device == "cuda" else "convnet_w32")
-    architectures = architectures or [network]
+    architectures = list(dict.fromkeys(architectures or [network]))
+    if len({network, *architectures}) > MAX_NETWORKS:
+        raise ValueError(
+            f"{len({network, *architectures})} networks; give at most {MAX_NETWORKS}, with network={network}"
+        )
     for name in (network, *architectures):
         check_network(name)
     get_protocol(protocol)

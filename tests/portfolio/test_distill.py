@@ -88,6 +88,10 @@ def test_bad_input_is_refused_before_work(make_data, tmp_path):
     for options, match in [
         ({"recipes": ["dn"]}, "unknown recipe 'dn'; use any of krr_f2"),
         ({"network": "convnt"}, "convnt"),
+        (
+            {"architectures": ["mlp", "lenet", *(f"convnet_w{w}" for w in (32, 64, 128, 256))]},
+            "7 networks; give at most 6",
+        ),
         ({"protocol": "fast"}, "unknown protocol 'fast'"),
         ({"metric": "mAP"}, "unknown metric 'mAP'"),
         ({"students": 0}, "students=0"),
