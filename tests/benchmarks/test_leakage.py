@@ -62,6 +62,15 @@ def test_krr_is_audited_without_baselines(script, tmp_path):
     assert "--recipes krr --baselines none" in rows[0]["command"]
 
 
+def test_a_row_is_not_replaced_by_one_of_fewer_shadow_sets(script, tmp_path):
+    book = script.ResumableCsv(tmp_path / "leakage.csv", script.KEYS, script.COLUMNS)
+    for shadows, auc, kept in (("64", "0.6", "0.6"), ("16", "0.7", "0.6"), ("64", "0.8", "0.8"), ("256", "0.9", "0.9")):
+        script.put_unless_weaker(book, attack_row("DMDistiller", "rmia", "0.1", shadows=shadows, auc=auc))
+        assert [row["auc"] for row in book.rows] == [kept]
+    script.put_unless_weaker(book, attack_row("dp epsilon 8", "rmia", "0.1", shadows="8"))
+    assert len(book.rows) == 2
+
+
 def attack_row(recipe, attack, tpr, **other):
     row = {
         "dataset": "clinic", "source": "a file", "ipc": "10", "audited": "dm default", "recipe": recipe,
