@@ -6,8 +6,7 @@
 Each recipe is repeated on random halves of the patients (`leakage.audit_set`), with random and herding picks, all real
 images and the method from noise beside it. Every attack gives one row for images and, where patients are known, one for
 patients, in ``benchmarks/results/leakage.csv``. A killed run resumes: shadow sets are kept in ``runs/leakage``.
-A row is replaced only by one of as many shadow sets or more. The test split is not read; held-out images are those of
-the validation split.
+The test split is not read; held-out images are those of the validation split.
 """
 
 from __future__ import annotations
@@ -45,10 +44,10 @@ RECIPES: dict[str, Callable[..., Distiller]] = {
     "dm paper": partial(DMDistiller, preset="paper"),
     "krr": KRRDistiller,
 }
-KEYS = ("dataset", "ipc", "audited", "recipe", "attack", "unit")
+KEYS = ("dataset", "ipc", "audited", "recipe", "attack", "unit", "network", "shadows")
 RATES = ("tpr", "low", "high", "calibrated_fpr", "calibrated_tpr")
 COLUMNS = (
-    "source", "steps", "network", "protocol", "students", "queries", "shadows", "images", "patients",
+    "source", "steps", "protocol", "students", "queries", "images", "patients",
     "balanced_acc", "balanced_acc_std", "auc", "auc_low", "auc_high", "attack_balanced_acc", "non_members",
     *(f"{name}_at_{level}" for level in ("1", "0.1") for name in RATES), "ppv_prior_1", "ppv_prior_10",
     "started_tpr", "started_fpr", "started_images", "worst_class", "worst_class_auc",
@@ -91,15 +90,6 @@ def peak_megabytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def put_unless_weaker(book: ResumableCsv, row: dict[str, object]) -> None:
-    """Write a row, except where the file has one with the same keys from more shadow sets."""
-    book.refresh()
-    for old in book.rows:
-        if all(old[key] == str(row[key]) for key in KEYS) and int(old["shadows"]) > int(str(row["shadows"])):
-            return
-    book.put(row)
-
-
 def measure(
     name: str, make: Callable[[], ArrayDataModule], ipc: int, recipe: str, steps: int, shadows: int,
     book: ResumableCsv, place: Path, settings: dict[str, Any],
@@ -120,7 +110,7 @@ def measure(
     def write(result: AuditResult, finished: str) -> None:
         for row in result.rows:
             if row.recipe == finished:
-                put_unless_weaker(book, {
+                book.put({
                     "dataset": name, "ipc": ipc, "audited": recipe, "steps": steps, **cells(row, result),
                     **provenance(command),
                 })  # fmt: skip

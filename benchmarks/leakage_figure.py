@@ -35,7 +35,7 @@ Point = tuple[float, float, float, float, float]
 def points(dataset: str) -> dict[tuple[str, str], Point]:
     """Return rate, its interval, balanced accuracy and its standard deviation in percent, by recipe and number."""
     found: dict[tuple[str, str], Point] = {}
-    for (name, ipc, audited), recipes in leakage_groups().items():
+    for (name, ipc, audited, _), recipes in leakage_groups().items():
         if name == dataset:
             for recipe, rows in recipes.items():
                 if (point := _point(rows)) is not None:

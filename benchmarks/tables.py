@@ -762,19 +762,25 @@ def rate_cell(row: Row) -> str:
     return f"{tpr:.1f} [{low:.1f}, {high:.1f}]"
 
 
-def leakage_groups() -> dict[tuple[str, str, str], dict[str, Rows]]:
-    """Return the attacks on images by data set, images per class and audited recipe, then by attacked recipe."""
-    groups: dict[tuple[str, str, str], dict[str, Rows]] = {}
+def leakage_groups() -> dict[tuple[str, str, str, str], dict[str, Rows]]:
+    """Return the attacks on images by data set, images per class, recipe and network, then by attacked recipe."""
+    groups: dict[tuple[str, str, str, str], dict[str, Rows]] = {}
     for row in read("leakage"):
         if row["unit"] == "image":
-            key = row["dataset"], row["ipc"], row["audited"]
+            key = row["dataset"], row["ipc"], row["audited"], row["network"]
             groups.setdefault(key, {}).setdefault(row["recipe"], []).append(row)
     return groups
 
 
+def most_shadows(rows: Rows) -> Rows:
+    """Return the rows with the most shadow sets."""
+    most = max(int(row["shadows"]) for row in rows)
+    return [row for row in rows if int(row["shadows"]) == most]
+
+
 def strongest(rows: Rows) -> Row:
     """Return the attack with the most true positives at 1 % false positives, then with the largest AUC."""
-    return max(rows, key=lambda row: (_or_zero(row["tpr_at_1"]), float(row["auc"])))
+    return max(most_shadows(rows), key=lambda row: (_or_zero(row["tpr_at_1"]), float(row["auc"])))
 
 
 def recipe_name(name: str, audited: str) -> str:
@@ -785,10 +791,11 @@ def recipe_name(name: str, audited: str) -> str:
 def leakage_table() -> str:
     """Report utility beside the strongest attack on each recipe, by true positives at 1 % false positives."""
     lines = []
-    for (dataset, ipc, audited), recipes in leakage_groups().items():
+    for (dataset, ipc, audited, _), recipes in leakage_groups().items():
         some = next(iter(recipes.values()))[0]
         start = f"{dataset} ({some['source']}), {ipc} per class, {audited}, {some['steps']} steps, {some['network']}"
-        for name, rows in recipes.items():
+        for name, found in recipes.items():
+            rows = most_shadows(found)
             best = strongest(rows)
             started = max((_or_zero(row["started_tpr"]) for row in rows if row["started_tpr"]), default=None)
             auc = f"{float(best['auc']):.3f} [{float(best['auc_low']):.3f}, {float(best['auc_high']):.3f}]"
@@ -805,13 +812,16 @@ def leakage_table() -> str:
 def leakage_cost_table() -> str:
     """Report the seconds of making and of measuring the shadow sets of each recipe, and the peak memory."""
     lines = []
-    for (dataset, ipc, audited), recipes in leakage_groups().items():
-        for name, rows in recipes.items():
-            row = rows[0]
+    for (dataset, ipc, audited, network), recipes in leakage_groups().items():
+        # The rows of one audit have equal times: one of each number of shadow sets.
+        audits = [
+            (name, row) for name, rows in recipes.items() for row in {row["shadows"]: row for row in rows}.values()
+        ]
+        for name, row in audits:
             make, measure = float(row["make_seconds"]), float(row["measure_seconds"])
             total = int(row["shadows"]) * (make + measure) / 60
             lines.append([
-                f"{dataset}, {ipc} per class", recipe_name(name, audited), row["shadows"], f"{make:.1f}",
+                f"{dataset}, {ipc} per class, {network}", recipe_name(name, audited), row["shadows"], f"{make:.1f}",
                 f"{measure:.1f}", f"{total:.0f}", f"{int(row['peak_mb']):,}",
             ])  # fmt: skip
     head = ["data", "recipe", "shadow sets", "s to make one", "s to measure one", "minutes for all", "peak MB"]

@@ -60,7 +60,7 @@ class StudentEvaluation(RenamedArguments, Callback):
     of `ArrayDataModule` do. For a ``DataLoader``, Lightning divides the images, and every rank trains all students.
 
     Args:
-        protocol: Training protocol of the students: ``reference`` (1000 epochs), ``quick`` (300) or ``tiny`` (10); for
+        protocol: Training protocol of the students: ``reference`` (1001 epochs), ``quick`` (301) or ``tiny`` (11); for
             networks with weights also ``probe`` (a linear layer on the frozen network) and ``finetune`` (all weights).
         students: Number of students of each architecture.
         architectures: Names of networks in this package or in timm; default ``["convnet"]``.

@@ -62,12 +62,13 @@ def audit_data(
         data: Real data: ``--data MedMNISTDataModule --data.name breastmnist``.
         near: Similarity in (0, 1] above which two images count as near copies, unchanged, mirrored, rotated or shifted;
             see `audit.similarity.ImageSimilarity`.
-        max_near: Largest share in [0, 1] of near copies of earlier splits in a split; a larger share is an error. The
-            default of 0.01 can change an accuracy by as much as students differ. 1 only warns.
+        max_near: Largest share in [0, 1] of near copies of earlier splits in a split; a larger share is an error (exit
+            status 1). Near copies of 1 % of a split can change an accuracy by as much as students differ. 1 never
+            fails.
         out: CSV file that the findings are appended to, with every image.
 
     Returns:
-        Findings, ordered by severity, where none is an error.
+        Findings, ordered by severity, if none of them is an error.
 
     Raises:
         SystemExit: Exit status 1 where a finding blocks: the same image or patient in two splits, too many near copies,

@@ -85,6 +85,9 @@ class DCDistiller(Distiller):
             trainer's, which the training of the network always has.
         options: Other arguments of `Distiller`.
 
+    Raises:
+        ValueError: ``outer_loop`` or ``inner_loop`` is below 1.
+
     Example:
         >>> distiller = DCDistiller(ipc=10, network="convnet_w16")
         >>> distiller.outer_loop, distiller.inner_loop

@@ -39,18 +39,19 @@ class DMDistiller(Distiller):
     ``preset="paper"``. With batch norm all classes go through one forward pass, so that batch statistics cover all of
     them.
 
-    A *pool* of P networks comes back every P steps. The statistics of the real images are stored at the first use of a
-    network, so that later steps touch synthetic images alone: by default 100 networks, with the accuracy of new ones
-    (`benchmarks/results/signal_pool.csv`). *Signal banks* bring the statistics along: no real image is needed.
+    A *pool* of P random networks is used in turn, each every P steps. The class statistics of the real images are
+    stored at the first use of a network; later steps embed synthetic images only. The default of 100 reaches the
+    accuracy of new networks (`benchmarks/results/signal_pool.csv`). A *signal bank* is a file of such statistics and
+    replaces the real images.
 
     Args:
         ipc: Images per class, one number or one for each class.
         objective: Distance of embeddings: ``mean`` (the paper's), ``moments`` (means and second moments),
             ``characteristic`` (characteristic functions, NCFM) or ``mmd`` (all moments, M3D), see
             `objectives.embedding`. With stored statistics ``mmd`` is estimated by random features.
-        pool: Number P of networks that come back; 0 draws a new network every step. ``None`` takes that of the preset:
-            100 by default (fewer where their statistics exceed 64 MiB), and 0 with ``preset="paper"``, another
-            objective than ``mean``, batch norm, or a `surrogate` or `losses` of a subclass.
+        pool: Number P of random networks that are reused in turn; 0 draws a new network every step. ``None`` takes that
+            of the preset: 100 by default (fewer where their statistics exceed 64 MiB), and 0 with ``preset="paper"``,
+            another objective than ``mean``, batch norm, or a `surrogate` or `losses` of a subclass.
         pool_images: Real images whose statistics are stored: ``batch`` takes those of one batch, ``all`` takes all.
         signals: Files of `lightning-distill signals`, or banks, in place of real images; the networks, augmentation
             and objective are those of the banks, and the images start from noise.

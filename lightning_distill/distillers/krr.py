@@ -97,14 +97,18 @@ class KRRDistiller(Distiller):
         ridge: Regularisation of the regression relative to the mean diagonal of the kernel; it is raised, with a
             warning, where the kernel is singular.
         pool_size: Number of networks in the pool.
-        pool_networks: Names of networks that members of the pool have in turn with ``network``, such as
-            ``["lenet", "resnet10t"]``, for a set that others train other networks on; ``None`` takes ``network`` alone.
+        pool_networks: Further architectures, such as ``["lenet", "resnet10t"]``: pool members take ``network`` and
+            these in turn. Use them if receivers train other networks. ``None`` takes ``network`` alone.
         max_age: Number of uses after which a network is replaced.
         network_steps: SGD steps of a network on the set after each use (momentum 0.9, weight decay 5e-4).
         network_lr: Learning rate of these steps.
         soft_labels: Whether to learn the labels too.
         soft_lr: Learning rate of the logits of the learned labels.
-        options: Other arguments of `Distiller`.
+        options: Other arguments of `Distiller`, except ``weights``.
+
+    Raises:
+        ValueError: ``ridge`` or a number of the pool is out of range, the pool is smaller than its number of
+            architectures, or a checkpoint has another pool.
 
     Example:
         >>> KRRDistiller(ipc=1, network="convnet_w16", network_steps=0).optimizer_name

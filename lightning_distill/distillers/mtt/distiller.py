@@ -62,6 +62,10 @@ class MTTDistiller(Distiller):
             `functional.unroll.unroll_constant_memory`.
         options: Other arguments of `Distiller`.
 
+    Raises:
+        ValueError: The window of start epochs is not valid, or an expert is damaged or does not fit network or data.
+        FileNotFoundError: The folder has no experts.
+
     Example:
         >>> MTTDistiller(ipc=1, experts="experts", network="convnet_w16").syn_steps
         20

@@ -16,8 +16,8 @@ class Protocol:
 
     Args:
         name: Name in tables.
-        epochs: Number of epochs E, minus one. The learning rate is divided by 10 once, after the epoch of index
-            ``E // 2 + 1``.
+        epochs: Index E of the last epoch, counted from 0: training takes E + 1 epochs. The learning rate is divided by
+            10 once, after the epoch of index ``E // 2 + 1``.
         lr: Learning rate of SGD.
         momentum: Momentum of SGD.
         weight_decay: Weight decay of SGD.
