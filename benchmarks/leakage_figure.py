@@ -100,7 +100,7 @@ def draw(panels: Mapping[str, Mapping[tuple[str, str], Point]]) -> Figure:
 
 
 def main() -> None:
-    datasets = dict.fromkeys(name for name, _, _ in leakage_groups())
+    datasets = dict.fromkeys(name for name, _, _, _ in leakage_groups())
     panels = {name: found for name in datasets if (found := points(name))}
     figure = draw(panels)
     figure.savefig(Path(__file__).parent / "results" / "leakage.png", dpi=150, metadata={"Software": None})

@@ -47,8 +47,11 @@ def complete_run(config: Namespace, fit: bool = True) -> str | None:
     out = config.out or _folder_of(kinds[SyntheticSetExport]) or f"runs/{_run_name(config)}"
     out = _folder_of_sweep_run(out)
     if not kinds[StudentEvaluation] and (bare or not fit or config.students or config.protocol):
-        network = _init_args(config.model).get("network") or "convnet"
-        kinds[StudentEvaluation] = [_add(callbacks, StudentEvaluation, architectures=[network])]
+        model = _init_args(config.model)
+        students: dict[str, object] = {"architectures": [model.get("network") or "convnet"]}
+        if model.get("weights"):  # students start from the same file
+            students["weights"] = model["weights"]
+        kinds[StudentEvaluation] = [_add(callbacks, StudentEvaluation, **students)]
     for each in kinds[StudentEvaluation]:
         for name in ("students", "protocol"):
             if config[name] is not None:

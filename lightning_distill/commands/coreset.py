@@ -72,7 +72,7 @@ def coreset(
             ratio of the data.
         on_small_class: Policy where a class has fewer images than ipc: ``error``, ``fewer`` or ``repeat``.
         network: Name of the network of the embedding and of the teachers, of this package or of timm.
-        weights: Path of a local weights file for a timm ``network``, which is then not trained:
+        weights: Path of a local weights file for a timm ``network`` of the embedding, which is then not trained:
             ``{"resnet18": "resnet18.safetensors"}``. The card holds its sha256, not its path.
         protocol: Training protocol of these networks: ``reference``, ``quick`` or ``tiny`` (for tests).
         labels: ``hard``, or ``soft`` for additional probabilities by networks trained on the data (see ``relabel``).
@@ -93,6 +93,11 @@ def coreset(
     """
     check_method(method)
     (resolved,) = resolve_networks([network], weights)
+    if labels == "soft" and weights and (isinstance(teachers, int) or teachers.isdecimal()):
+        raise ValueError(
+            "teachers of soft labels are trained from scratch and do not read weights; give a file of teachers "
+            "(relabel --save_teachers), or relabel the picked set afterwards"
+        )
     check_writable(out)
     real, spec = data.train_arrays(), data.spec
     check_labels(real[1])

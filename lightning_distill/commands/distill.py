@@ -15,6 +15,7 @@ from lightning_distill import portfolio
 from lightning_distill.commands._console import plain_console
 from lightning_distill.commands.report import report
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.portfolio import DistillResult
 from lightning_distill.portfolio.state import PortfolioState
 from lightning_distill.sets.picture_file import write_picture
@@ -79,7 +80,7 @@ class LiveTable:
         self.message = message
         snapshots = self.state.snapshots if self.state is not None else []
         for s in snapshots[self._printed :] if not self.console.is_terminal else ():
-            score = f"{100 * s.score:.1f} % on val after {s.steps:,} steps, {s.seconds:.0f} s"
+            score = f"{self.number(s.score)} on val after {s.steps:,} steps, {s.seconds:.0f} s"
             self.console.print(f"{s.recipe}, round {s.rung + 1}: {score}; {self.time_left()}", highlight=False)
         self._printed = len(snapshots)
 
@@ -99,5 +100,10 @@ class LiveTable:
         for column in ("recipe", "round", "steps", "score", "seconds"):
             table.add_column(column, justify="left" if column == "recipe" else "right")
         for s in state.snapshots if state is not None else ():
-            table.add_row(s.recipe, str(s.rung + 1), f"{s.steps:,}", f"{100 * s.score:.1f}", f"{s.seconds:.0f}")
+            table.add_row(s.recipe, str(s.rung + 1), f"{s.steps:,}", self.number(s.score), f"{s.seconds:.0f}")
         return table
+
+    def number(self, score: float) -> str:
+        """Return a score as its metric is written: in percent, or with its decimals."""
+        metric = METRICS[str(self.state.settings["metric"])] if self.state is not None else METRICS["acc"]
+        return f"{(100 if metric.percent else 1) * score:.{metric.decimals}f}{' %' if metric.percent else ''}"

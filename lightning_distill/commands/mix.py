@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def rich_table(rows: list[MixRow], title: str) -> Table:
     for column in ("real images", "ratio", "of the set", "accuracy", "change", "95 % interval"):
         table.add_column(column, justify="right")
     for row in rows:
-        change = (f"{100 * row.gain:+.1f}", f"{100 * row.gain_low:.1f} to {100 * row.gain_high:.1f}")
+        interval = "" if math.isnan(row.gain_low) else f"{100 * row.gain_low:.1f} to {100 * row.gain_high:.1f}"
+        change = f"{100 * row.gain:+.1f}", interval
         mixture = (f"{row.real:,}", f"{row.ratio:g}", f"{row.synthetic:,}", percent(row.acc, row.acc_std))
         table.add_row(*mixture, *(change if row.ratio else ("", "")))
     return table

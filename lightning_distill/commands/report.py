@@ -126,7 +126,7 @@ def find_exposed_pairs(runs: Sequence[Run], data: ArrayDataModule, folder: str |
         if found is not None:
             check_fits(run.synthetic.spec, data.spec)
             try:
-                exposed[index] = draw_exposed_pairs(run.synthetic, found, data, folder)
+                exposed[index] = draw_exposed_pairs(run.synthetic, found, data, run.card, folder)
             except (KeyError, TypeError) as error:
                 raise ValueError(f"the audit in the card of {run.name} is not readable; audit the set again") from error
     if not exposed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pickle import UnpicklingError
-from typing import IO, Any, Self, cast
+from typing import IO, Any, ClassVar, Self, cast
 
 from lightning import LightningModule
 from torch.optim import Optimizer
@@ -37,6 +37,7 @@ class CheckpointMixin(LightningModule):
     """
 
     resume_with_changes: bool = False
+    fixed_on_resume: ClassVar[tuple[str, ...]] = ()
     momentum: float
     synthetic: SyntheticSet
     explicit: dict[str, Any]
@@ -141,7 +142,7 @@ class CheckpointMixin(LightningModule):
             spec=datamodule.spec,
             data=self.data_record,
         )
-        validate_changes(changes, allowed=self.resume_with_changes)
+        validate_changes(changes, allowed=self.resume_with_changes, fixed_by_method=self.fixed_on_resume)
         self._rates_changed = bool(changes)
         if changes:
             before, after = ({name: pair[side] for name, pair in changes.items()} for side in (0, 1))

@@ -14,7 +14,7 @@ from lightning_distill.spec import DataSpec
 #: Settings before and after, by name.
 Changes = dict[str, tuple[Any, Any]]
 #: Settings that made the set of the checkpoint; no option changes them afterwards.
-FIXED = ("method", "ipc", "init", "formation", "class_ratio")
+FIXED = ("method", "ipc", "init", "formation", "class_ratio", "soft_labels")
 #: Settings that change no image.
 UNCOMPARED = ("compile", "chunk", "on_small_class")
 #: Settings that are taken over from the checkpoint where they were not given, see `distillers.presets`.
@@ -61,14 +61,15 @@ def find_changes(
     return changes
 
 
-def validate_changes(changes: Changes, *, allowed: bool) -> None:
+def validate_changes(changes: Changes, *, allowed: bool, fixed_by_method: Sequence[str] = ()) -> None:
     """Raise a ValueError that names the changed settings, unless all of them may change.
 
     Args:
         changes: Settings before and after.
         allowed: Whether the user asked to go on with changes.
+        fixed_by_method: Settings beside `FIXED` that the state of the method depends on.
     """
-    fixed = {name: values for name, values in changes.items() if name in FIXED}
+    fixed = {name: values for name, values in changes.items() if name in (*FIXED, *fixed_by_method)}
     if fixed:
         raise ValueError(
             f"the checkpoint was made with {_listing(fixed)}, which cannot change within a run; use the same, or start "

@@ -92,6 +92,8 @@ class Distiller(ClassShardingMixin, LatentMixin, RenamedArguments, ABC):
 
     #: Names of the arguments that are local paths; they never enter checkpoints, logs or cards.
     local_path_args: ClassVar[list[str]] = []
+    #: Names of arguments that the state of a method depends on, so that a resumed run keeps them.
+    fixed_on_resume: ClassVar[tuple[str, ...]] = ()
     #: Names of the arguments of a base class that a subclass sets itself, so that they are none of its settings.
     fixed_args: ClassVar[list[str]] = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -119,6 +119,8 @@ class KRRDistiller(Distiller):
         Nguyen, Novak, Xiao, Lee: Dataset Distillation with Infinitely Wide Convolutional Networks, NeurIPS 2021,
         arXiv 2107.13034.
     """
+
+    fixed_on_resume: ClassVar[tuple[str, ...]] = ("network", "optimizer", "pool_networks", "pool_size", "soft_labels")
 
     def __init__(
         self,

@@ -307,5 +307,7 @@ def _check(
         raise ValueError(f"unknown baseline {unknown[0]!r}; use any of {', '.join((*METHODS, *FULL_BASELINES))}")
     if (synthetic_set is None) == (ipc is None):
         raise ValueError("give either a set file (--set) or, for baselines alone, images per class (--ipc)")
+    if synthetic_set is None and not baselines:
+        raise ValueError(f"ipc={ipc} without baselines trains nothing; name some, e.g. --baselines random full")
     if students == 1:
         warnings.warn("students=1: no spread and no interval over students; 2 are needed", stacklevel=3)

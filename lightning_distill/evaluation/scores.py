@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass, field
 
@@ -51,9 +52,9 @@ class Scores:
         return statistics.fmean(self.values(metric, architecture))
 
     def std(self, metric: str) -> float:
-        """Compute the sample standard deviation over students; NaN for a single student."""
+        """Compute the sample standard deviation over students; NaN for a single student or an undefined metric."""
         values = self.values(metric)
-        return statistics.stdev(values) if len(values) > 1 else float("nan")
+        return statistics.stdev(values) if len(values) > 1 and not any(map(math.isnan, values)) else math.nan
 
     def half_interval(self, metric: str, level: float = 0.95) -> float:
         """Compute the half width of the t-interval of the mean over students; NaN for a single student."""

@@ -14,7 +14,7 @@ from lightning_distill.augmentation.siamese import SiameseAugmentation
 from lightning_distill.evaluation.baselines import full_data
 from lightning_distill.evaluation.candidates import EvaluationData
 from lightning_distill.evaluation.label_prior import Prior, check_label_options, class_frequencies, prior_logit_offset
-from lightning_distill.evaluation.metrics.calibration import temperature
+from lightning_distill.evaluation.metrics.calibration import temperature_of_labels
 from lightning_distill.evaluation.metrics.classification import class_probabilities, compute_metrics
 from lightning_distill.evaluation.metrics.registry import METRICS
 from lightning_distill.evaluation.metrics.relative import chance
@@ -150,7 +150,7 @@ def train_teachers(
     """Train networks on all real training images and fit their temperature on the validation split.
 
     The initial weights differ from those of all evaluated students. One temperature minimises the mean negative
-    log-likelihood of all teachers on val. No test image is used.
+    log-likelihood of all teachers on val, see `temperature_of_labels`. No test image is used.
 
     Args:
         data: Data module with the real images.
@@ -187,7 +187,7 @@ def train_teachers(
     parameters = [student.parameters for student in trainer.fit_many([whole] * teachers, seeds, on_epoch=on_epoch)]
     logits, targets = _predict(network, parameters, data, torch.device(device))
     scores = [_score(own, targets, spec, network, number) for number, own in enumerate(logits, 1)]
-    value = temperature(logits.flatten(0, 1), torch.cat([targets] * teachers), spec)
+    value = temperature_of_labels(logits, targets, spec)
     record = {"data": spec.name, "network": network, "protocol": used.name, "epochs": used.epochs + 1, "seed": seed}
     return TeacherEnsemble(
         spec=spec,
@@ -233,6 +233,11 @@ def _score(logits: Tensor, targets: Tensor, spec: DataSpec, network: str, number
         ValueError: It is not above chance, or the logits are not finite.
     """
     name, finite = _score_name(spec), bool(logits.isfinite().all())
+    if not spec.multi_label and len(targets.unique()) < 2:
+        raise ValueError(
+            f"the {len(targets)} validation images are of one class, which tells no teacher from chance; take more "
+            "validation images (--data.val_fraction)"
+        )
     level = chance(name, targets, spec)
     score = compute_metrics(logits, targets, spec)[name] if finite else level
     if score <= level + 1e-9:  # a mean of K recalls rounds

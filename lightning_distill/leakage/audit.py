@@ -11,14 +11,14 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.leakage.audit_run import Audit
 from lightning_distill.leakage.baselines import baseline_recipes, check_baselines
-from lightning_distill.leakage.canaries import CanaryKind
+from lightning_distill.leakage.canaries import CanaryKind, make_canaries
 from lightning_distill.leakage.config import Config, check_belongs, check_halves, fitted_to, read_recipe, recipe_of_card
 from lightning_distill.leakage.halves import check_shadows, draw_halves
 from lightning_distill.leakage.members import members_of
 from lightning_distill.leakage.result import AuditResult
 from lightning_distill.leakage.shadows import ShadowMaker
 from lightning_distill.networks import check_network
-from lightning_distill.sets.leakage_record import attach_audit
+from lightning_distill.sets.leakage_record import attach_audit, check_attachable
 from lightning_distill.sets.storage import check_writable, read_set
 from lightning_distill.utils.arguments import check_choices, check_number
 from lightning_distill.utils.hardware import resolve_device
@@ -126,21 +126,28 @@ def audit_set(
         check_number("minutes", minutes, 0, open_low=True)
     if claimed_epsilon is not None:
         check_number("claimed_epsilon", claimed_epsilon, 0)
+    check_number("claimed_delta", claimed_delta, 0, 1)
     if claimed_epsilon is not None and not canaries:
         raise ValueError("a claimed epsilon is tested by canaries; give their number, e.g. canaries=100")
     names, device = check_baselines(baselines), resolve_device(accelerator)
     finished, card = (None, {}) if synthetic_set is None else read_set(synthetic_set)
-    if attach and finished is None:
-        raise ValueError("attach writes the result into the card of a set; give synthetic_set")
+    if attach:
+        if synthetic_set is None:
+            raise ValueError("attach writes the result into the card of a set; give synthetic_set")
+        check_attachable(synthetic_set)
     if config is None and finished is None:
         raise ValueError("give the configuration that makes the set, or a set whose card holds it")
+    if config is None and (given := [name for name, value in (("ipc", ipc), ("steps", steps)) if value is not None]):
+        raise ValueError(f"{given[0]} is that of the card; leave it out, or give the configuration")
     recipe = (
         recipe_of_card(card, device) if config is None else read_recipe(config, ipc=ipc, steps=steps, device=device)
     )
     members = members_of(datamodule)
     recipe = fitted_to(recipe, datamodule)
     if finished is not None:
-        check_belongs(recipe, members.spec, finished, card)
+        check_belongs(recipe, members, finished, card)
+    if canaries:
+        make_canaries(members, canary_kind, canaries, seed)
     halves = draw_halves(members.strata, members.units, shadows, seed, members.spec.balance_groups)
     check_halves(recipe, members, halves)
     others = baseline_recipes(recipe, names, network=network, protocol=protocol, epsilon=dp_epsilon)
@@ -165,6 +172,7 @@ def audit_set(
         progress=ProgressCounter(on_progress, shadows * (1 + len(others))),
         on_rows=on_rows,
     )
+    audit.check_folder(others)
     if minutes is not None:
         others = list(audit.plan(minutes, others))
     audit.measure_all(others)

@@ -141,8 +141,14 @@ class Audit:
     def embedding(self) -> ContrastiveEmbedding:
         """Embedding of the images, trained at the first use or read from the folder."""
         self.progress.start("embedding")
+        members = self.members
         return ContrastiveEmbedding.fit_or_load(
-            self.folder / EMBEDDING, self.members.images, self.members.spec, steps=EMBEDDING_STEPS, device=self.device
+            self.folder / EMBEDDING,
+            members.images,
+            members.spec,
+            digest=members.digest,
+            steps=EMBEDDING_STEPS,
+            device=self.device,
         )
 
     @cached_property
@@ -155,6 +161,15 @@ class Audit:
     def statistics(self) -> NDArray[np.float32]:
         """Mean and mean square of the channels of each image, for the attack on shipped statistics."""
         return image_statistics(self.members)
+
+    def check_folder(self, baselines: Sequence[Recipe]) -> None:
+        """Raise ValueError where the folder holds shadow sets of other recipes, data or settings.
+
+        Args:
+            baselines: Recipes beside the audited one.
+        """
+        for recipe in (self.recipe, *baselines):
+            self._shadow_run(recipe).missing()
 
     def measure_all(self, baselines: Sequence[Recipe]) -> None:
         """Measure the recipe, what else its file ships (labels, rates), and the baselines.

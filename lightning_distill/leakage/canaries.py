@@ -20,6 +20,8 @@ from lightning_distill.leakage.subset import SubsetDataModule
 
 #: ``mislabelled``: held-out images with a wrong label. ``out_of_distribution``: coloured noise with a random label.
 CanaryKind = Literal["mislabelled", "out_of_distribution"]
+#: Least number of canaries: one guess of those in and one of those out.
+MIN_CANARIES = 4
 #: Share of the canaries that are guessed: the most and the least confident quarter.
 GUESSED = 0.5
 
@@ -76,14 +78,21 @@ def make_canaries(members: Members, kind: CanaryKind, count: int, seed: int) -> 
         seed: Seed of the images and labels.
 
     Raises:
-        ValueError: The data are multi-label, or there are fewer held-out images than canaries.
+        ValueError: The data are multi-label, there are fewer held-out images than canaries, or fewer than
+            `MIN_CANARIES` canaries.
     """
     spec, random = members.spec, np.random.default_rng(seed)
+    if count < MIN_CANARIES:
+        raise ValueError(f"canaries={count}; give at least {MIN_CANARIES}: half of them are guessed")
     if spec.multi_label:
         raise ValueError("canaries need one label an image; audit multi-label data without canaries")
     if kind == "mislabelled":
         if count > len(members.held_labels):
-            raise ValueError(f"canaries={count}, but there are {len(members.held_labels)} held-out images to mislabel")
+            held = len(members.held_labels)
+            raise ValueError(
+                f"canaries={count}, but there are {held} held-out images to mislabel; give {held} at most, or "
+                "canary_kind=out_of_distribution"
+            )
         rows = np.sort(random.choice(len(members.held_labels), count, replace=False))
         images = np.asarray(members.held_images[rows])
         labels = (members.held_labels[rows] + random.integers(1, spec.num_classes, count)) % spec.num_classes

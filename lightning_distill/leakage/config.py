@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from inspect import signature
@@ -22,11 +22,18 @@ from lightning_distill.leakage.recipes import DistillRecipe, FullRecipe, PickRec
 from lightning_distill.sets.coresets import METHODS
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.synthetic import images_per_class, limit_to_available
+from lightning_distill.sets.training_images import ENTRY, count_training_images, rows_trained_on
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.arguments import check_number
 
 #: Path of a YAML file of ``fit``, its content, a distiller, or the name of a pick of real images (``full`` for all).
 Config = str | os.PathLike[str] | Mapping[str, Any] | Distiller
+#: Entries of the record of soft labels in a card that a recipe has, and their types.
+SOFT_LABELS: Mapping[str, Callable[..., object]] = {
+    "teachers": int, "network": str, "protocol": str, "prior": str, "views": int
+}  # fmt: skip
+#: Least share of the hashes in a card that the training images of an audit have; equal images have equal hashes.
+MIN_FOUND = 0.98
 #: Names of recipes without a configuration.
 PICKS = (*METHODS, "full")
 
@@ -52,6 +59,10 @@ def read_recipe(
             needs files that were made from the real data.
     """
     if isinstance(config, str) and config in PICKS:
+        if steps is not None:
+            raise ValueError(f"{config} takes no steps; leave steps out")
+        if ipc is not None and config == "full":
+            raise ValueError("full takes all images; leave ipc out")
         return FullRecipe() if config == "full" else PickRecipe(config, config, 10 if ipc is None else ipc)
     if ipc is not None:
         raise ValueError("ipc is an option of picked images; a configuration holds its own, model.init_args.ipc")
@@ -128,11 +139,26 @@ def recipe_of_card(card: Mapping[str, object], device: str = "cpu") -> Recipe:
         ValueError: The card does not name a method of this package with its arguments and steps.
     """
     name, options, steps = card.get("method"), card.get("hyper_parameters"), card.get("steps")
-    if not isinstance(name, str) or not hasattr(distillers, name) or not isinstance(options, Mapping):
+    if not isinstance(name, str) or not isinstance(options, Mapping) or not (name in METHODS or _is_method(name)):
         raise ValueError(f"the card does not say how the set was distilled (method {name!r}); give the configuration")
-    return read_recipe(
+    if name in METHODS:
+        if (options.get("ratio", "balanced"), options.get("space", "pixels")) != ("balanced", "pixels"):
+            raise ValueError(
+                f"the set was picked by {name} with another ratio or space; only balanced picks by pixels are repeated"
+            )
+        formation, seed = int(options.get("formation", 1)), int(options.get("seed", 0))
+        return PickRecipe(name, name, options.get("ipc", 10), formation, seed)
+    recipe = read_recipe(
         {"model": {"class_path": name, "init_args": dict(options)}, "trainer": {"max_steps": steps}}, device=device
     )
+    record = card.get("soft_labels")
+    if not isinstance(record, Mapping) or not isinstance(recipe, DistillRecipe):
+        return recipe
+    try:
+        labels = {name: kind(record[name]) for name, kind in SOFT_LABELS.items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("the card does not say how the soft labels were made; give the configuration") from error
+    return replace(recipe, **labels)  # type: ignore[arg-type]
 
 
 def fitted_to(recipe: Recipe, data: ArrayDataModule) -> Recipe:
@@ -171,36 +197,78 @@ def check_halves(recipe: Recipe, members: Members, halves: NDArray[np.bool_]) ->
             raise ValueError(f"in a random half of the patients {error}") from error
 
 
-def check_belongs(recipe: Recipe, spec: DataSpec, synthetic: LabeledSet, card: Mapping[str, object]) -> None:
+def check_belongs(recipe: Recipe, members: Members, synthetic: LabeledSet, card: Mapping[str, object]) -> None:
     """Raise ValueError for a finished set that was not made from the data, or not by the recipe.
 
     Args:
         recipe: Recipe of the shadow sets, fitted to the data.
-        spec: Description of the data.
+        members: Images that the set is said to be made from, and held-out images.
         synthetic: Finished set.
         card: Its card.
     """
-    own = synthetic.spec
-    for name in ("shape", "class_names"):
-        if getattr(own, name) != getattr(spec, name):
-            raise ValueError(f"the set's {name} is {getattr(own, name)}, that of the data {getattr(spec, name)}")
-    if not isinstance(recipe, DistillRecipe):
-        return
-    if card.get("method") != recipe.method.__name__:
-        raise ValueError(f"the set was made by {card.get('method')}, the configuration says {recipe.method.__name__}")
-    if card.get("steps") != recipe.steps:
-        raise ValueError(f"the set was made in {card.get('steps')} steps, the configuration says {recipe.steps}")
-    if synthetic.formation != recipe.options["formation"]:
+    check_members(members, synthetic.spec, card)
+    if isinstance(recipe, FullRecipe):
+        raise ValueError("full makes no set; leave the set out, or leave the configuration out: the card holds it")
+    if isinstance(recipe, PickRecipe):
+        made: dict[str, object] = {"method": recipe.method, "formation": recipe.formation, "ipc": recipe.ipc}
+        options: dict[str, object] = {}
+    else:
+        assert isinstance(recipe, DistillRecipe)
+        options = dict(recipe.build().hparams)
+        made = {"method": recipe.method.__name__, "steps": recipe.steps, "formation": recipe.options["formation"]}
+        names = ("ipc", "lr", "init", "seed", "preset", "class_ratio", "network")
+        made |= {name: options.get(name) for name in names}
+    soft = isinstance(recipe, DistillRecipe) and (recipe.teachers or options.get("soft_labels"))
+    if synthetic.soft_labels is not None and not soft:
         raise ValueError(
-            f"the set has formation {synthetic.formation}, the configuration gives {recipe.options['formation']}"
+            "the set has soft labels, the configuration makes none; leave the configuration out: the card holds the "
+            "recipe, or audit the set with its hard labels"
         )
     recorded = card.get("hyper_parameters")
-    given = dict(recipe.build().hparams)
-    for name in ("ipc", "lr", "init", "seed", "preset", "class_ratio", "network"):
-        if isinstance(recorded, Mapping) and name in recorded and recorded[name] != given.get(name):
+    recorded = recorded if isinstance(recorded, Mapping) else {}
+    found = {**recorded, "method": card.get("method"), "steps": card.get("steps"), "formation": synthetic.formation}
+    for name, value in made.items():
+        if name in found and found[name] != value:
             raise ValueError(
-                f"the set was made with {name}={recorded[name]!r}, the configuration says {given.get(name)!r}"
+                f"the set was made with {name}={found[name]!r}, the configuration says {value!r}; change it, or leave "
+                "the configuration out: the card holds it"
             )
+
+
+def check_members(members: Members, own: DataSpec, card: Mapping[str, object]) -> None:
+    """Raise ValueError for a set of other images than the members, by form and by the hashes in its card.
+
+    Args:
+        members: Images that the set is said to be made from, and held-out images.
+        own: Specification of the set.
+        card: Card of the set; without hashes of its training images the form alone is compared.
+    """
+    spec, entry = members.spec, card.get(ENTRY)
+    for name in ("shape", "class_names"):
+        if getattr(own, name) != getattr(spec, name):
+            raise ValueError(
+                f"the set's {name} is {getattr(own, name)}, that of the data {getattr(spec, name)}; give the data that "
+                "the set was made from"
+            )
+    total, kept = count_training_images(entry)
+    if not kept:
+        return
+    found, held = (len(rows_trained_on(images, entry)) for images in (members.images, members.held_images))
+    if total != len(members) or found < MIN_FOUND * kept:
+        raise ValueError(
+            f"the set was made from {total} images, and {found} of the {len(members)} training images of {spec.name} "
+            "are among those; give the data and the split that the set was made from"
+        )
+    if held > (1 - MIN_FOUND) * len(members.held_labels):
+        raise ValueError(
+            f"{held} of the {len(members.held_labels)} validation images of {spec.name} are among the images that the "
+            "set was made from; give the split that it was made from"
+        )
+
+
+def _is_method(name: str) -> bool:
+    found = getattr(distillers, name, None)
+    return isinstance(found, type) and issubclass(found, Distiller)
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

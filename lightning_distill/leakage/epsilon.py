@@ -7,6 +7,8 @@ import math
 import numpy as np
 from scipy import stats
 
+from lightning_distill.utils.arguments import check_number
+
 #: Largest epsilon that is searched.
 MAX_EPSILON = 50.0
 
@@ -26,6 +28,9 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
         epsilon: Claimed epsilon.
         delta: Claimed delta.
 
+    Raises:
+        ValueError: ``delta`` is not from 0 to below 1.
+
     Reference:
         Steinke, Nasr, Jagielski: Privacy Auditing with One (1) Training Run, NeurIPS 2023, arXiv 2305.08846.
 
@@ -33,6 +38,7 @@ def p_value(canaries: int, guesses: int, correct: int, epsilon: float, delta: fl
         >>> p_value(canaries=10, guesses=10, correct=10, epsilon=0.0) == 0.5**10
         True
     """
+    check_number("delta", delta, 0, 1)
     probability = 1 / (1 + math.exp(-epsilon))
     tail = float(stats.binom.sf(correct - 1, guesses, probability))
     if delta == 0 or correct == 0:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
+from lightning_distill.data.checks.content import content_digest
 from lightning_distill.data.checks.label_combinations import is_covered
 from lightning_distill.spec import DataSpec
 
@@ -51,6 +53,13 @@ class Members:
     def num_units(self) -> int:
         """Number of patients, or of images where patients are unknown."""
         return int(self.units.max()) + 1
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the training and held-out images, their labels and their patients."""
+        units = np.concatenate([self.units, self.held_units])
+        parts = [(self.images, self.labels), (self.held_images, self.held_labels), (np.empty((0, 1)), units)]
+        return content_digest(parts)
 
 
 def members_of(datamodule: ArrayDataModule) -> Members:

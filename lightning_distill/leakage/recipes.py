@@ -16,6 +16,7 @@ from lightning_distill.data.checks.label_combinations import is_covered
 from lightning_distill.distillers import Distiller
 from lightning_distill.distillers.quiet import quiet, quiet_trainer
 from lightning_distill.evaluation.baselines import full_data
+from lightning_distill.evaluation.label_prior import Prior
 from lightning_distill.evaluation.relabel import relabel
 from lightning_distill.sets.adapt import to_stored_dtype
 from lightning_distill.sets.coresets import check_method, select
@@ -75,6 +76,8 @@ class DistillRecipe:
         teachers: Number of teachers of soft labels, trained on the same real images; 0 keeps the labels of the method.
         network: Network of the teachers.
         protocol: Training protocol of the teachers.
+        prior: Class frequencies of the soft labels.
+        views: Number of views that a soft label is averaged over.
     """
 
     name: str
@@ -86,6 +89,8 @@ class DistillRecipe:
     teachers: int = 0
     network: str = "convnet_w32"
     protocol: str = "quick"
+    prior: Prior = "natural"
+    views: int = 16
     ships_images: bool = True
 
     def build(self) -> Distiller:
@@ -105,6 +110,8 @@ class DistillRecipe:
                 teachers=self.teachers,
                 network=self.network,
                 protocol=self.protocol,
+                prior=self.prior,
+                views=self.views,
                 device=self.device,
                 compile="off",
             )
@@ -120,6 +127,7 @@ class DistillRecipe:
             "steps": self.steps,
             "precision": self.precision,
             "teachers": self.teachers,
+            **({"labels": [self.network, self.protocol, self.prior, self.views]} if self.teachers else {}),
         }
 
 

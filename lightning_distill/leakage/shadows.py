@@ -130,6 +130,7 @@ class ShadowRun:
         about = {
             "recipe": self.recipe.describe(),
             "data": replace(spec, resize="").to_dict(),  # a statement for receivers, no pixel depends on it
+            "images": self.measurer.members.digest,
             "settings": {**self.settings, **({"public_statistics": True} if self.public_statistics else {})},
             "half": hashlib.sha256(np.packbits(self.halves[shadow]).tobytes()).hexdigest(),
         }

@@ -60,14 +60,27 @@ def strongest_rows(rows: Sequence[Mapping[str, Any]], recipe: str) -> list[Mappi
         rows: Rows of the audit as plain data.
         recipe: Name of the recipe.
     """
-    found = []
+    found: list[Mapping[str, Any]] = []
     for target in ("set", "shadows"):
         units = {row["unit"] for row in rows if row["recipe"] == recipe and row["target"] == target}
         for unit in sorted(units, key=lambda unit: unit == "image"):
             own = [row for row in rows if (row["recipe"], row["target"], row["unit"]) == (recipe, target, unit)]
-            found.append(max(own, key=lambda row: (row["rates"][0]["tpr"] or 0.0, row["auc"])))
+            best = max(own, key=lambda row: (row["rates"][0]["tpr"] or 0.0, row["auc"]))
+            found.append({**best, "started": most_started(rows, recipe, target)})
             break
     return found
+
+
+def most_started(rows: Sequence[Mapping[str, Any]], recipe: str, target: str) -> Mapping[str, Any] | None:
+    """Return the largest share found among the images that sets show or started from, counted by image.
+
+    Args:
+        rows: Rows of the audit as plain data.
+        recipe: Name of the recipe.
+        target: ``set`` or ``shadows``.
+    """
+    own = [row["started"] for row in rows if (row["recipe"], row["target"]) == (recipe, target) and row["started"]]
+    return max(own, key=lambda started: started["tpr"], default=None)
 
 
 def short_answer(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> list[str]:
@@ -88,16 +101,17 @@ def short_answer(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) ->
                 f"them, the strongest attack put a member before a non-member in {100 * row['auc']:.0f} % of the pairs "
                 "(guessing: 50 %)."
             )
-            continue
-        answer.append(
-            f"The strongest attack on {what} recognised {100 * rate['tpr']:.1f} % of the {who} whose data were used "
-            f"(95 % interval {100 * rate['low']:.1f} to {100 * rate['high']:.1f} %), with 1 % false alarms. Guessing "
-            "would recognise 1 %."
-        )
-        if row["started"] is not None:
+        else:
             answer.append(
-                f"Of the {row['started']['images']:.0f} real images that the sets show or started from it recognised "
-                f"{100 * row['started']['tpr']:.0f} %."
+                f"The strongest attack on {what} recognised {100 * rate['tpr']:.1f} % of the {who} whose data were "
+                f"used (95 % interval {100 * rate['low']:.1f} to {100 * rate['high']:.1f} %), with 1 % false alarms. "
+                "Guessing would recognise 1 %."
+            )
+        if row["started"] is not None:
+            verb = "shows" if row["target"] == "set" else "show"
+            answer.append(
+                f"Of the {row['started']['images']:.0f} real images that {what} {verb} or started from, an attack "
+                f"recognised {100 * row['started']['tpr']:.0f} %."
             )
     answer.append(
         f"These are measurements, not a guarantee: epsilon {about['claimed_epsilon']:g} is claimed."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def audit_signals(
         seed: Seed of the halves, networks and augmentations.
         epsilon: Epsilon of a differential privacy guarantee for each image; ``None`` adds no noise. Needs the extra
             ``dp``, and a pass over the data for each half.
-        delta: Delta of the guarantee.
+        delta: Delta of the guarantee, with ``epsilon``.
         clip: Largest L2 norm that an image adds to the sums of a draw, with ``epsilon``.
         sample_size: Expected images of a class in a sample, with ``epsilon``.
         accelerator: Device: ``cpu``, ``cuda``, or ``auto`` for CUDA where it is available.
@@ -86,6 +87,13 @@ def audit_signals(
     check_number("draws", draws, 1, integer=True)
     if epsilon is not None:
         check_number("epsilon", epsilon, 0, open_low=True)
+    noise: dict[str, Any] = {"delta": delta, "clip": clip, "sample_size": sample_size}
+    for name, value in noise.items():
+        if epsilon is None and value != signature(audit_signals).parameters[name].default:
+            raise ValueError(f"{name}={value} changes nothing without noise; give epsilon too, or leave {name} out")
+    check_number("delta", delta, 0, 1, open_low=True)
+    check_number("clip", clip, 0, open_low=True)
+    check_number("sample_size", sample_size, 1, integer=True)
     device, members = torch.device(resolve_device(accelerator)), _covered(members_of(datamodule))
     if epsilon is not None and members.spec.multi_label:
         raise ValueError("noisy banks are audited for data with one label per image; leave epsilon out")
@@ -101,7 +109,7 @@ def audit_signals(
         banks = SignalBank.compute(datamodule, masks=torch.from_numpy(halves), **shared)
         progress.advance()
     else:
-        shared |= {"epsilon": epsilon, "delta": delta, "clip": clip, "sample_size": sample_size}
+        shared |= {"epsilon": epsilon, **noise}
         banks = []
         for half in halves:
             subset = SubsetDataModule(datamodule, np.flatnonzero(half), public_statistics=True)

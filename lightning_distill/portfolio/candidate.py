@@ -59,7 +59,7 @@ class CandidateRun:
         folder: Folder of the candidate's checkpoint.
         options: Keyword arguments of the distiller that hold for every recipe.
         trainer: Keyword arguments of the Trainer, such as accelerator and precision.
-        other_networks: Networks of students beside the network of the distiller.
+        other_networks: Networks of students beside the network of the distiller, see `Recipe.build`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class CandidateRun:
         folder: Path,
         options: dict[str, object],
         trainer: dict[str, Any],
-        other_networks: Sequence[str] = (),
+        other_networks: Sequence[str] | None = None,
     ) -> None:
         self.recipe, self.data, self.folder = recipe, data, folder
         self.options, self.trainer_options, self.other_networks = options, trainer, other_networks
@@ -106,6 +106,11 @@ class CandidateRun:
                 weights_only=True,
             )
         return distiller, times.seconds
+
+    def restart(self) -> None:
+        """Remove the checkpoints, where the run that made them is not known."""
+        for checkpoint in self.folder.glob("*.ckpt"):
+            checkpoint.unlink()
 
     def start(self) -> LabeledSet:
         """Return the set before the first step, as it would be exported."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -14,9 +15,11 @@ import torch
 
 from lightning_distill.audit.resemblance import measure_resemblance
 from lightning_distill.data import ArrayDataModule
+from lightning_distill.data.checks.content import content_digest
 from lightning_distill.evaluation.baselines import coreset_sampler, full_data
 from lightning_distill.evaluation.guard import GainCheck, check_gain
 from lightning_distill.evaluation.label_prior import Prior
+from lightning_distill.evaluation.metrics.classification import compute_metrics
 from lightning_distill.evaluation.metrics.registry import get_metric
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
@@ -77,6 +80,8 @@ class DistillResult:
             others.append("all data not measured")
             return f"{images} reach {number(gain.score)} {metric.label} on val; {'; '.join(others)}"
         others.append(f"all data {number(self.full)}")
+        if not (metric.percent and metric.higher_is_better and self.full > 0):
+            return f"{images} reach {number(gain.score)} {metric.label} on val; {'; '.join(others)}"
         share = f"{100 * gain.score / self.full:.0f} % of all data's {metric.label} on val ({number(gain.score)})"
         return f"{images} reach {share}; {'; '.join(others)}"
 
@@ -131,7 +136,8 @@ def distill(
             on a GPU.
         architectures: Networks of the students, six at most with ``network``, such as ``[convnet_w32, lenet]`` where
             receivers of the set train other networks: the score is the mean over them, and the recipes with KRR use all
-            of them. Default: ``network``.
+            of them. Default: students of ``network`` alone, and LeNet and MLP beside it in the pool of KRR, whose sets
+            then train other networks better.
         protocol: Training protocol of the students: ``quick``, ``reference`` or ``tiny`` (for tests).
         students: Number of students of each network in a final score.
         seed: Seed of the distillations and of the students.
@@ -159,6 +165,7 @@ def distill(
     check_choices(distill, {**locals()})
     device = resolve_device(accelerator)
     network = network or ("convnet" if device == "cuda" else "convnet_w32")
+    others = None if architectures is None else [name for name in dict.fromkeys(architectures) if name != network]
     architectures = list(dict.fromkeys(architectures or [network]))
     if len({network, *architectures}) > MAX_NETWORKS:
         raise ValueError(
@@ -175,25 +182,26 @@ def distill(
     spec = data.spec
     metric = metric or ("auroc" if spec.multi_label else "balanced_acc")
     get_metric(metric, spec)
+    check_defined(metric, data)
     chosen = select_recipes(recipes, spec, max(images_per_class(ipc, spec)))
     check_writable(out)
     with owned(out):
         settings = {
-            "data": f"{spec.name}, {spec.source}", "ipc": ipc, "minutes": minutes, "recipes": [r.name for r in chosen],
+            "data": f"{spec.name}, {spec.source}", "images": describe_images(data), "ipc": ipc, "minutes": minutes,
+            "recipes": [recipe.name for recipe in chosen],
             "metric": metric, "network": network, "protocol": protocol, "students": students, "seed": seed,
             "on_small_class": on_small_class, "precision": precision, "device": device, "compile": compile,
-            "labels": labels, "prior": prior, "teachers": teachers if isinstance(teachers, int) else "a file",
+            "labels": labels, "prior": prior, "teachers": describe_teachers(teachers),
         }  # fmt: skip
         if not training_hashes:
             settings["training_hashes"] = False
-        if architectures != [network]:
+        if others is not None:
             settings["architectures"] = architectures
         state = PortfolioState.open(out, settings)
         on_state(state)
         options: dict[str, object] = {
             "ipc": ipc, "network": network, "seed": seed, "on_small_class": on_small_class, "compile": compile,
         }  # fmt: skip
-        others = [name for name in dict.fromkeys(architectures) if name != network]
         trainer = {"accelerator": "gpu" if device == "cuda" else "cpu", "precision": precision}
         folder = Path(out)
         candidates = {
@@ -227,6 +235,34 @@ def distill(
         path = folder / SET
         return DistillResult(
             path, best, tuple(state.snapshots), gain, state.full, path.stat().st_size, round(state.seconds, 1)
+        )
+
+
+def describe_images(data: ArrayDataModule) -> str:
+    """Return numbers and hash of the images of a data module, and how its batches are drawn, without any path."""
+    splits = {name: data.splits[name] for name in ("train", "val") if name in data.splits}
+    counts = ", ".join(f"{len(labels):,} {name}" for name, (_, labels) in splits.items())
+    digest = content_digest(splits.values())[:12]
+    return f"{counts}, sha256 {digest}, {data.real_per_class} real ones a class in a step, data seed {data.seed}"
+
+
+def describe_teachers(teachers: int | str) -> int | str:
+    """Return the number of teachers to train, or the hash of a file of teachers."""
+    if isinstance(teachers, int) or teachers.isdecimal():
+        return int(teachers)
+    path = Path(teachers)
+    return f"file of sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" if path.is_file() else "no file"
+
+
+def check_defined(metric: str, data: ArrayDataModule) -> None:
+    """Raise ValueError for a metric that has no value on the validation labels, such as AUROC of one class."""
+    targets = torch.from_numpy(np.asarray(data.splits["val"][1], np.int64))
+    shape = targets.shape if data.spec.multi_label else (len(targets), data.spec.num_classes)
+    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    if not len(targets) or math.isnan(compute_metrics(logits, targets, data.spec)[metric]):
+        raise ValueError(
+            f"metric={metric} has no value on the {len(targets)} validation images of {data.spec.name}, which lack "
+            "classes; choose another metric, or more validation images (--data.val_fraction)"
         )
 
 

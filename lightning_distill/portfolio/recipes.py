@@ -10,6 +10,12 @@ from lightning_distill.distillers.presets import MIN_SIDE
 from lightning_distill.spec import DataSpec
 
 
+#: Networks that KRR has in its pool beside its own where receivers are not known to train others: at equal seconds
+#: ConvNets learn as much from the set, and a residual network that is not in the pool learns more, see
+#: `benchmarks/results/architectures.csv`.
+OTHER_NETWORKS = ("lenet", "mlp")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A method with its options.
@@ -19,7 +25,8 @@ class Recipe:
         method: Class of the distiller.
         options: Keyword arguments of the distiller beside ipc, network and seed.
         formation: Number of sub-images along each side of a stored image.
-        networks_argument: Argument of the distiller for the networks of students beside its own, where it has one.
+        networks_argument: Argument of the distiller for other networks beside its own, where it has one: those of the
+            students, or `OTHER_NETWORKS`.
 
     Example:
         >>> RECIPES["dm_f2"].build(ipc=1, network="convnet_w16", seed=0).formation
@@ -32,16 +39,18 @@ class Recipe:
     formation: int = 1
     networks_argument: str | None = None
 
-    def build(self, other_networks: Sequence[str] = (), **options: object) -> Distiller:
+    def build(self, other_networks: Sequence[str] | None = None, **options: object) -> Distiller:
         """Return a new distiller.
 
         Args:
-            other_networks: Networks of students beside the network of the distiller.
+            other_networks: Networks of students beside the network of the distiller; ``None`` gives a recipe that takes
+                other networks those of `OTHER_NETWORKS`.
             options: Keyword arguments that hold for every recipe, such as ipc, network and seed.
         """
         own: dict[str, object] = {**self.options, "formation": self.formation}
-        if self.networks_argument and other_networks:
-            own[self.networks_argument] = list(other_networks)
+        if self.networks_argument:
+            others = OTHER_NETWORKS if other_networks is None else other_networks
+            own[self.networks_argument] = [name for name in others if name != options.get("network")] or None
         return self.method(**{**options, **own})
 
 

@@ -84,6 +84,7 @@ class Search:
         for name, candidate in self.candidates.items():
             if f"step/{name}" not in known:
                 self.on_update(f"timing {name}")
+                candidate.restart()
                 _, seconds = candidate.distil(PROBE_STEPS)
                 known[f"step/{name}"] = median(seconds)
                 self.save(f"{name} is timed")

@@ -93,7 +93,11 @@ def _rows(path: Path) -> list[tuple[str, dict[str, str]]]:
         lines = text.splitlines()
         delimiter = ";" if lines and lines[0].count(";") > lines[0].count(",") else ","
         reader = csv.DictReader(lines, delimiter=delimiter)
-        rows = [(f"{path.name}, line {reader.line_num}", {str(k): v or "" for k, v in row.items()}) for row in reader]
+        rows = [
+            (f"{path.name}, line {reader.line_num}", {str(k): v or "" for k, v in row.items()})
+            for row in reader
+            if any("".join(cell or "") for cell in row.values())  # a spreadsheet may end in empty rows
+        ]
         names = reader.fieldnames or []
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path.name} is not a CSV file: {error}; give the files that the page downloads") from error

@@ -73,7 +73,7 @@ def build_study(
     chosen = select_images(sets, real, spec, items, practice_pairs, seed)
     random = np.random.default_rng([seed, 1])
     images: dict[str, ShownImage] = {}
-    trials = {secrets.token_hex(6): ids for ids in _trials(chosen.study, design, images)}
+    trials = {new_identifier(): ids for ids in _trials(chosen.study, design, images)}
     truths = {name: _facts(image) for name, image in images.items()}
     practised = _trials(chosen.practice, design, images)[:practice]
     repeats = min(10, len(trials)) if repeats is None else repeats
@@ -144,11 +144,16 @@ def _check_options(
         raise ValueError(f"--practice {practice}; use 0 to 100")
 
 
+def new_identifier() -> str:
+    """Return a random identifier that a spreadsheet does not take for a number, as it does ``12345678e123``."""
+    return f"t{secrets.token_hex(6)}"
+
+
 def _trials(pairs: list[Pair], design: Design, images: dict[str, ShownImage]) -> list[tuple[str, ...]]:
     """Give every image an identifier, and return the images of each trial in the order of their identifiers."""
     trials: list[tuple[str, ...]] = []
     for pair in pairs:
-        own = {secrets.token_hex(6): image for image in (pair.synthetic, pair.real)}
+        own = {new_identifier(): image for image in (pair.synthetic, pair.real)}
         images.update(own)
         trials += [tuple(sorted(own))] if design == "pairs" else [(name,) for name in own]
     return trials

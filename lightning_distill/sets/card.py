@@ -106,11 +106,14 @@ def with_soft_labels(card: Card, record: Mapping[str, object]) -> Card:
 def relabelled_card(card: Card, record: Mapping[str, object]) -> Card:
     """Return the card of a relabelled set file: scores and hash of the source are kept under ``relabelled_from``.
 
+    What was measured with the labels of the source is left out: its gain, its audit and the portfolio.
+
     Args:
         card: Card of the source.
         record: Record of the teachers, see `evaluation.relabel.relabel`.
     """
     source = card.get("relabelled_from") or {key: card[key] for key in ("scores", "sha256", "date") if key in card}
+    card = {key: value for key, value in card.items() if key not in ("gain", AUDIT, "portfolio")}
     versions = {name: version(name) for name in PACKAGES}
     changes = {"scores": {}, "relabelled_from": source, "date": datetime.date.today().isoformat()}
     return {**with_soft_labels(card, record), **changes, "versions": {**versions, "python": platform.python_version()}}
@@ -125,7 +128,7 @@ def filtered_card(card: Card, record: Mapping[str, object]) -> Card:
         card: Card of the source.
         record: Record of the removal, see `evaluation.copies.removal.remove_copies`.
     """
-    gone = ("gain", "resemblance", "audit", "formation", "decode")
+    gone = ("gain", "resemblance", AUDIT, "formation", "decode")
     kept = {key: value for key, value in card.items() if key not in gone}
     warning = str(card.get("warning") or privacy_warning(str(card.get("start", "unknown"))))
     before, mark, soft = warning.partition(SOFT_LABELS)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lightning_distill.sets.arrays import set_to_arrays
 from lightning_distill.sets.card import AUDIT
+from lightning_distill.sets.export.registry import find_export
 from lightning_distill.sets.labeled_set import LabeledSet
-from lightning_distill.sets.storage import digest, read_set, save_set
+from lightning_distill.sets.storage import SET, digest, read_set, save_set
 
 #: Version of the record.
 FORMAT = 1
@@ -55,6 +56,23 @@ def read_audit(card: Mapping[str, object], labeled_set: LabeledSet) -> dict[str,
     return dict(record["result"])
 
 
+def check_attachable(path: str | os.PathLike[str]) -> Path:
+    """Return the folder of a set file that an audit can be written into.
+
+    Args:
+        path: File ``set.safetensors``, or its folder.
+
+    Raises:
+        ValueError: It is an export, whose files an audit would change, or a file of another name.
+    """
+    path = Path(path)
+    if find_export(path) is not None:
+        raise ValueError(f"{path.name} is an export; attach the audit to its set.safetensors, and export that again")
+    if not path.is_dir() and path.name != SET:
+        raise ValueError(f"an audit is attached to a file {SET}, not to {path.name}; rename it, in a folder of its own")
+    return path if path.is_dir() else path.parent
+
+
 def attach_audit(path: str | os.PathLike[str], result: Mapping[str, object]) -> None:
     """Write the result of an audit into the card of a set file, in place of an earlier one.
 
@@ -64,10 +82,10 @@ def attach_audit(path: str | os.PathLike[str], result: Mapping[str, object]) -> 
 
     Raises:
         FileNotFoundError: The set does not exist.
-        ValueError: It is no intact set.
+        ValueError: It is no intact set, an export, or a file of another name.
     """
+    folder = check_attachable(path)
     labeled_set, card = read_set(path)
-    folder = Path(path) if Path(path).is_dir() else Path(path).parent
     save_set(folder, labeled_set, {**card, AUDIT: bind_audit(result, labeled_set)})
 
 

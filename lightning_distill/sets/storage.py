@@ -11,9 +11,12 @@ holds the decoder in numpy). Reading needs only safetensors and numpy; networks 
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -71,8 +74,21 @@ def complete_card(card: Card, spec: DataSpec) -> Card:
         spec: Specification of the set.
     """
     augmentation = describe(spec.augmentation, spec.shape[0])
-    card = {**card, "format": FORMAT, "data": spec.to_dict(), "augmentation": augmentation}
+    card = {**without_nan(card), "format": FORMAT, "data": spec.to_dict(), "augmentation": augmentation}
     return {**card, "preparation": describe_preparation(spec)}
+
+
+def without_nan(value: Any) -> Any:
+    """Return plain data with None for every number that JSON does not have: NaN and infinity.
+
+    Args:
+        value: Card, or a part of one.
+    """
+    if isinstance(value, Mapping):
+        return {key: without_nan(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def card_text(card: Card) -> str:

@@ -134,7 +134,7 @@ def test_images_of_one_patient_are_resampled_together(make_data, tmp_path):
     [
         ({"ipc": 2, "baselines": ["best"]}, "unknown baseline 'best'; use any of random, .*full_balanced"),
         ({"baselines": ["random"]}, "give either a set file"),
-        ({"ipc": 2, "architectures": ["resnet19"]}, "closest names: .*resnet1"),
+        ({"ipc": 2, "baselines": ["random"], "architectures": ["resnet19"]}, "closest names: .*resnet1"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_trained(make_data, options, message):

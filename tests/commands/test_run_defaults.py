@@ -158,3 +158,22 @@ def test_the_number_of_validations_follows_the_share(share, expected, make_data,
 def test_a_share_is_above_zero():
     with pytest.raises(ValueError, match="share=0; it must be above 0"):
         ValidationBudget(0)
+
+
+def test_students_of_a_fit_on_a_pretrained_network_read_its_weights(tmp_path, monkeypatch, encoder_weights):
+    monkeypatch.chdir(tmp_path)
+    network, weights = next(iter(encoder_weights.items()))
+    options = [text for text in FIT if "network" not in text]
+    main([*options, *SMALL, f"--model.network={network}:32", f'--model.weights={{"{network}": "{weights}"}}'])
+    (name,) = read_set(tmp_path / "runs" / "digits_dm" / "best")[1]["scores"]["val"]["architectures"]
+    assert name.startswith(f"{network}:32")
+
+
+def test_picks_with_soft_labels_and_weights_are_refused_before_work(tmp_path, encoder_weights):
+    network, weights = next(iter(encoder_weights.items()))
+    with pytest.raises(SystemExit):
+        main([
+            "coreset", "--data=DigitsDataModule", "--space=embedding", "--labels=soft", f"--network={network}:32",
+            f'--weights={{"{network}": "{weights}"}}', f"--out={tmp_path / 'never'}",
+        ])  # fmt: skip
+    assert not (tmp_path / "never").exists()

@@ -225,14 +225,29 @@ def test_a_checkpoint_with_another_pool_is_refused(make_data, make_trainer, tmp_
     trainer = make_trainer(max_steps=1)
     trainer.fit(KRRDistiller(ipc=1, **SMALL), datamodule=make_data())
     trainer.save_checkpoint(tmp_path / "a.ckpt")
-    other = KRRDistiller(ipc=1, **{**SMALL, "pool_size": 5})
-    other.resume_with_changes = True  # this one cannot change
-    with pytest.raises(ValueError, match=r"has a pool of 2 networks; use pool_size=2, not 5"):
-        make_trainer(max_steps=2).fit(other, datamodule=make_data(), ckpt_path=tmp_path / "a.ckpt")
-    another = KRRDistiller(ipc=1, **SMALL, pool_networks=["mlp"])
-    another.resume_with_changes = True
-    with pytest.raises(ValueError, match="has a pool of other networks than convnet_w16, mlp; use those it has"):
-        make_trainer(max_steps=2).fit(another, datamodule=make_data(), ckpt_path=tmp_path / "a.ckpt")
+    for changed, message in (
+        ({"pool_size": 5}, r"made with pool_size=2 \(now 5\), which cannot change"),
+        ({"pool_networks": ["mlp"]}, r"made with pool_networks=None \(now \['mlp'\]\), which cannot change"),
+        ({"network": "mlp"}, r"made with network='convnet_w16' \(now 'mlp'\), which cannot change"),
+        ({"optimizer": "sgd"}, r"made with optimizer='adam' \(now 'sgd'\), which cannot change"),
+        ({"soft_labels": True}, r"made with soft_labels=False \(now True\), which cannot change"),
+    ):
+        other = KRRDistiller(ipc=1, **{**SMALL, **changed})
+        other.resume_with_changes = True
+        with pytest.raises(ValueError, match=message):
+            make_trainer(max_steps=2).fit(other, datamodule=make_data(), ckpt_path=tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)  # one that does not record its settings
+    for name in ("pool_size", "pool_networks"):
+        del checkpoint["hyper_parameters"][name]
+    torch.save(checkpoint, tmp_path / "b.ckpt")
+    for changed, message in (
+        ({"pool_size": 5}, r"has a pool of 2 networks; use pool_size=2, not 5"),
+        ({"pool_networks": ["mlp"]}, "has a pool of other networks than convnet_w16, mlp; use those it has"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_trainer(max_steps=2).fit(
+                KRRDistiller(ipc=1, **{**SMALL, **changed}), datamodule=make_data(), ckpt_path=tmp_path / "b.ckpt"
+            )
 
 
 def test_a_pool_of_two_architectures_alternates(make_data, make_trainer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from lightning_distill import evaluate
 from lightning_distill.evaluation.evaluate import EvaluationResults
 from lightning_distill.evaluation.result_table import ResultRow
+from lightning_distill.evaluation.scores import Scores
 
 QUICK = {"protocol": "tiny", "students": 2, "architectures": ["convnet_w16"], "accelerator": "cpu"}
 
@@ -55,3 +57,14 @@ def test_to_frame_names_the_package_that_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
         EvaluationResults((), ()).to_frame()
+
+
+def test_ipc_without_baselines_is_refused(make_data):
+    with pytest.raises(ValueError, match="ipc=2 without baselines trains nothing"):
+        evaluate(None, make_data(), ipc=2, students=2, protocol="tiny")
+
+
+def test_a_metric_without_a_value_has_no_spread_and_no_interval():
+    scores = Scores([{"auroc": math.nan}, {"auroc": math.nan}], [0, 1], ["a", "a"])
+    assert math.isnan(scores.std("auroc"))
+    assert math.isnan(scores.half_interval("auroc"))

@@ -87,3 +87,12 @@ def test_known_rows_are_not_measured_again_unless_the_command_differs(saved):
 def test_wrong_numbers_are_refused_before_the_set_is_read(changes, message, make_data):
     with pytest.raises(ValueError, match=message):
         measure_mixtures(make_data(3), "nowhere", **{"real": [6], **SMALL, **changes})
+
+
+def test_rows_of_other_images_are_measured_again(saved, make_data):
+    data, _, path = saved
+    first = measure_mixtures(data, path, real=[6], ratio=[0.5], **SMALL)
+    other = make_data(3, per_class=14)
+    measured = []
+    measure_mixtures(other, path, real=[6], ratio=[0.5], known=first, on_result=measured.append, **SMALL)
+    assert len(measured) == 2

@@ -322,3 +322,12 @@ def test_every_sub_image_of_a_formation_has_its_own_label(data, teachers, tmp_pa
     assert [(row.labels, row.images) for row in results] == [("hard", row.images) for row in results[:1]] + [
         ("soft", results[0].images)
     ]
+
+
+def test_what_was_measured_with_the_labels_of_the_source_is_left_out(teachers, picks):
+    _, record = relabel(picks, teachers=teachers)
+    card = make_card("herding", {}, {}, "unchanged", 0)
+    measured = {"gain": {"score": 0.9}, "audit": {"result": {}}, "portfolio": {}, "resemblance": {"set": {}}}
+    card = relabelled_card({**card, **measured}, record)
+    assert not {"gain", "audit", "portfolio"} & card.keys()
+    assert card["resemblance"] == measured["resemblance"], "the pixels are the same"

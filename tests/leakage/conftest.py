@@ -12,8 +12,8 @@ from lightning_distill import ArrayDataModule
 def make_clinic():
     """A factory of data modules with noise images of two classes, two images a patient unless told otherwise."""
 
-    def make(count: int = 120, size: int = 8, per_patient: int = 2, **options):
-        random = np.random.default_rng(0)
+    def make(count: int = 120, size: int = 8, per_patient: int = 2, seed: int = 0, **options):
+        random = np.random.default_rng(seed)
 
         def split(number):
             labels = np.arange(number) // 2 % 2

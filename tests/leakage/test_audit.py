@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from dataclasses import dataclass, replace
 
@@ -260,13 +261,103 @@ def test_a_set_of_another_recipe_or_other_data_is_refused(tmp_path, make_clinic,
         }
 
     for other, message in (
-        (config(steps=3), "made in 2 steps, the configuration says 3"),
+        (config(steps=3), "made with steps=2, the configuration says 3"),
         (config(ipc=2), "made with ipc=1, the configuration says 2"),
         (config(init="noise"), "made with init='herding', the configuration says 'noise'"),
-        (config(method="KRRDistiller"), "made by DMDistiller, the configuration says KRRDistiller"),
+        (config(method="KRRDistiller"), "made with method='DMDistiller', the configuration says 'KRRDistiller'"),
     ):
         with pytest.raises(ValueError, match=message):
             audit_set(other, data, synthetic_set=made, **options)
+    for pick in ("random", "full"):
+        with pytest.raises(ValueError, match=r"made with method='DMDistiller', the conf|full makes no set"):
+            audit_set(pick, data, synthetic_set=made, **options)
+    for name in ("steps", "ipc"):
+        with pytest.raises(ValueError, match=f"{name} is that of the card"):
+            audit_set(None, data, synthetic_set=made, **{name: 1}, **options)
     with pytest.raises(ValueError, match="the set's shape is"):
         audit_set(config(), make_clinic(size=16), synthetic_set=made, **options)
+    stranger = make_clinic(seed=1)
+    with pytest.raises(ValueError, match="made from 120 images, and 0 of the 120 training images of clinic"):
+        audit_set(config(), stranger, synthetic_set=made, **options)
+    assert not (tmp_path / "never").exists()
+
+
+def test_the_recipe_of_picks_and_of_soft_labels_is_read_from_the_card(tmp_path, make_clinic, make_trainer):
+    from lightning_distill import SyntheticSetExport
+    from lightning_distill.commands.coreset import coreset
+    from lightning_distill.leakage.config import check_belongs, recipe_of_card
+    from lightning_distill.leakage.members import members_of
+    from lightning_distill.leakage.recipes import DistillRecipe, PickRecipe
+    from lightning_distill.sets.card import relabelled_card
+    from lightning_distill.sets.storage import read_set
+
+    data = make_clinic()
+    picked, card = read_set(coreset(data, method="herding", ipc=3, out=str(tmp_path / "picked")))
+    recipe = recipe_of_card(card)
+    assert recipe == PickRecipe("herding", "herding", 3)
+    members = members_of(data)
+    check_belongs(recipe, members, picked, card)
+    with pytest.raises(ValueError, match="made with ipc=3, the configuration says 4"):
+        check_belongs(PickRecipe("herding", "herding", 4), members, picked, card)
+    with pytest.raises(ValueError, match="another ratio or space"):
+        recipe_of_card({**card, "hyper_parameters": {**card["hyper_parameters"], "ratio": "natural"}})
+    export = SyntheticSetExport(str(tmp_path / "run"))
+    make_trainer(1, callbacks=[export]).fit(DMDistiller(ipc=1, formation=1, **SMALL), datamodule=data)
+    made, card = read_set(tmp_path / "run" / "last")
+    record = {
+        "teachers": 2, "network": "convnet_w16", "protocol": "tiny", "temperature": 1.0, "prior": "balanced", "views": 3
+    }  # fmt: skip
+    soft = replace(made, soft_labels=torch.full((2, 2), 0.5))
+    recipe = fitted = recipe_of_card(relabelled_card(card, record))
+    assert isinstance(recipe, DistillRecipe)
+    assert (recipe.teachers, recipe.network, recipe.protocol, recipe.prior, recipe.views) == (
+        2, "convnet_w16", "tiny", "balanced", 3)  # fmt: skip
+    check_belongs(fitted, members, soft, card)
+    with pytest.raises(ValueError, match="the set has soft labels, the configuration makes none"):
+        check_belongs(recipe_of_card(card), members, soft, card)
+
+
+def test_a_folder_of_other_images_is_refused_and_its_embedding_not_taken(tmp_path, make_clinic, quick_audit):
+    options = {**quick_audit, "out": tmp_path / "audit", "baselines": []}
+    audit_set("random", make_clinic(), ipc=2, **options)
+    first = (tmp_path / "audit" / "embedding.safetensors").read_bytes()
+    other = make_clinic(seed=1)
+    with pytest.raises(ValueError, match="other data or other settings"):
+        audit_set("random", other, ipc=2, **options)
+    shutil.rmtree(tmp_path / "audit" / "shadows")
+    audit_set("random", other, ipc=2, **options)
+    assert (tmp_path / "audit" / "embedding.safetensors").read_bytes() != first
+    (tmp_path / "audit" / "embedding.safetensors").write_bytes(first[:100])
+    audit_set("random", other, ipc=2, **options)
+    fewer = make_clinic(seed=1)
+    fewer.setup()
+    fewer.splits["val"] = tuple(part[:-2] for part in fewer.splits["val"])
+    fewer.groups["val"] = fewer.groups["val"][:-2]
+    with pytest.raises(ValueError, match="other data or other settings"):
+        audit_set("random", fewer, ipc=2, **options)
+
+
+def test_a_folder_with_another_recipe_as_baseline_is_refused_before_work(tmp_path, make_clinic, quick_audit):
+    data, options = make_clinic(), {**quick_audit, "out": tmp_path / "audit"}
+    audit_set("random", data, ipc=2, baselines=[], **options)
+
+    def never(recipe, halves):
+        raise AssertionError("a shadow set was made")
+
+    with pytest.raises(ValueError, match="random holds shadow sets of another recipe"):
+        audit_set("herding", data, ipc=1, baselines=["random"], maker=never, **options)
+
+
+def test_arguments_that_would_be_ignored_are_refused(tmp_path, make_clinic, quick_audit):
+    data, options = make_clinic(), {**quick_audit, "out": tmp_path / "never", "baselines": []}
+    with pytest.raises(ValueError, match="random takes no steps"):
+        audit_set("random", data, steps=5, **options)
+    with pytest.raises(ValueError, match="full takes all images"):
+        audit_set("full", data, ipc=5, **options)
+    with pytest.raises(ValueError, match=r"claimed_delta=-0\.1"):
+        audit_set("random", data, canaries=8, claimed_epsilon=8.0, claimed_delta=-0.1, **options)
+    with pytest.raises(ValueError, match="canaries=2; give at least 4"):
+        audit_set("random", data, canaries=2, **options)
+    with pytest.raises(ValueError, match=r"canaries=999, but there are 40 held-out .* or canary_kind="):
+        audit_set("random", data, canaries=999, **options)
     assert not (tmp_path / "never").exists()

@@ -145,7 +145,7 @@ def test_a_page_shows_exposed_pairs_only_where_they_are_asked_for(audited_set, t
     assert "Most exposed images" not in shown["pairs"]
     assert "keep this page under the rules of the data" in shown["pairs"]
     assert "Most exposed images" in shown["exposed"]
-    found = exposed_pairs(read_set(folder)[0], result.to_dict(), data, audit)
+    found = exposed_pairs(read_set(folder)[0], result.to_dict(), data, {}, audit)
     assert found.correlations == pytest.approx([1.0] * 4), "the set is four training images"
     shadows = result.strongest("random")
     assert len(shadows.exposed) == 10
@@ -163,7 +163,7 @@ def test_exposed_pairs_are_those_of_the_audit_in_the_card_and_of_its_data(audite
     strongest = result.strongest("random")
     assert [one["number"] for one in listed["exposed"]] == [one.number for one in strongest.exposed]
     with pytest.raises(ValueError, match="the audit is of 120 training images, clinic has 160"):
-        exposed_pairs(labeled_set, plain, make_clinic(160))
+        exposed_pairs(labeled_set, plain, make_clinic(160), {})
     with pytest.raises(FileNotFoundError, match="give the folder of audit-set"):
         most_exposed_rows(tmp_path / "nowhere", plain)
     other = {**plain, "rows": [{**plain["rows"][0], "auc": 0.9}, *plain["rows"][1:]]}

@@ -201,3 +201,11 @@ def test_bad_input_is_refused_in_one_line(make_clinic, options, message):
     with pytest.raises(ValueError, match=message) as error:
         audit_signals(make_clinic(), **{**QUICK, "draws": 2, **options})
     assert "\n" not in str(error.value)
+
+
+def test_options_of_noise_without_noise_are_refused(make_clinic):
+    for option in ({"delta": 1e-6}, {"clip": 0.1}, {"sample_size": 10}):
+        with pytest.raises(ValueError, match="changes nothing without noise; give epsilon too"):
+            audit_signals(make_clinic(), **option)
+    with pytest.raises(ValueError, match="delta=2"):
+        audit_signals(make_clinic(), epsilon=1.0, delta=2)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lightning_distill.portfolio import RECIPES, distill
 from lightning_distill.portfolio.budget import TooFewMinutesError
+from lightning_distill.portfolio.candidate import CandidateRun
+from lightning_distill.portfolio.distill import describe_teachers
 from lightning_distill.portfolio.recipes import select_recipes
 from lightning_distill.portfolio.state import STATE
 from lightning_distill.sets.storage import read_set
@@ -46,6 +49,11 @@ def test_students_of_several_networks_select_and_krr_uses_them(known_costs, make
     folders = {s.recipe: tmp_path / "candidates" / s.recipe / f"step_{s.steps}" for s in result.snapshots}
     recorded = {name: read_set(folder)[1]["hyper_parameters"].get("pool_networks") for name, folder in folders.items()}
     assert recorded == {"krr": ["mlp"], "dm": None}
+    other = run(make_data(), tmp_path / "alone", recipes=["krr"], architectures=["convnet_w16"])
+    assert read_set(other.path)[1]["hyper_parameters"]["pool_networks"] is None
+    default = run(make_data(), tmp_path / "default", recipes=["krr"])
+    assert read_set(default.path)[1]["hyper_parameters"]["pool_networks"] == ["lenet", "mlp"]
+    assert default.gain.architectures == ["convnet_w16"] * 2
     with pytest.raises(ValueError, match="unknown network 'mpl'"):
         run(make_data(), tmp_path / "new", architectures=["mpl"])
     with pytest.raises(ValueError, match="holds a run with architectures=\\['convnet_w16', 'mlp'\\], not the default"):
@@ -160,3 +168,48 @@ def test_soft_labels_are_those_of_every_scored_set_and_of_the_file(known_costs, 
         run(make_data(size=16), tmp_path, recipes=["dm"])
     with pytest.raises(FileNotFoundError, match=r"nowhere\.safetensors"):
         run(make_data(), tmp_path / "new", labels="soft", teachers="nowhere.safetensors")
+
+
+def test_a_folder_with_a_run_of_other_images_is_refused(known_costs, make_data, tmp_path):
+    run(make_data(), tmp_path, recipes=["dm"])
+    for other in (make_data(per_class=14), make_data(real_per_class=4), make_data(seed=3)):
+        with pytest.raises(
+            ValueError, match=r"holds a run with images=24 train, 12 val, sha256 \w{12}, .* not .*; use"
+        ):
+            run(other, tmp_path, recipes=["dm"])
+    path = tmp_path / "teachers"
+    path.write_bytes(b"a")
+    before = describe_teachers(str(path))
+    path.write_bytes(b"b")
+    assert describe_teachers(str(path)) != before
+    assert describe_teachers("3") == describe_teachers(3) == 3
+
+
+def test_a_metric_without_a_value_on_val_is_refused_before_work(make_data, tmp_path):
+    data = make_data()
+    data.setup()
+    images, labels = data.splits["val"]
+    data.splits["val"] = images[labels == 0], labels[labels == 0]
+    with pytest.raises(ValueError, match=r"metric=auroc has no value on the 6 validation images of blobs"):
+        run(data, tmp_path / "never", metric="auroc")
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(("metric", "full", "expected"), [
+    ("balanced_acc", 0.5, "reach 160 % of all data's balanced accuracy on val (80.0 %)"),
+    ("balanced_acc", 0.0, "reach 80.0 % balanced accuracy on val"),
+    ("nll", 0.4, "reach 0.80 NLL on val"),
+])  # fmt: skip
+def test_the_sentence_gives_a_share_where_there_is_one(metric, full, expected, known_costs, make_data, tmp_path):
+    result = run(make_data(), tmp_path, recipes=["dm"])
+    gain = replace(result.gain, score=0.8, metric=metric)
+    assert expected in replace(result, gain=gain, full=full).sentence()
+
+
+def test_a_candidate_whose_time_is_not_known_starts_anew(make_data, tmp_path):
+    options = {"ipc": 1, "network": "convnet_w16", "seed": 0, "on_small_class": "repeat", "compile": "off"}
+    candidate = CandidateRun(RECIPES["dm"], make_data(), tmp_path, options, {"accelerator": "cpu"})
+    candidate.distil(3)
+    assert candidate.distil(3)[1] == []
+    candidate.restart()
+    assert len(candidate.distil(3)[1]) == 3

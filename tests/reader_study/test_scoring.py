@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from lightning_distill.reader_study import read_answers, score_answers
 from lightning_distill.reader_study.matrices import answer_matrices
 from lightning_distill.reader_study.resampling import bootstrap_intervals
+from lightning_distill.reader_study.study import new_identifier
 from lightning_distill.reader_study.summary import count_lines, power_text, sentence
 
 
@@ -138,7 +139,7 @@ def test_empty_answers_are_missing_and_files_of_a_spreadsheet_are_read(make_stud
     rows = rows_of(path)
     rows[4]["answer"] = rows[4]["confidence"] = ""
     rewrite(path, rows)
-    text = path.read_text().replace(",", ";").replace("\n", "\r\n")
+    text = path.read_text().replace(",", ";").replace("\n", "\r\n") + ";;;;;;;;;\r\n"  # and an empty row at the end
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert read_answers([path], key).missing == {"R1": 1}
 
@@ -205,3 +206,9 @@ def test_readers_who_guess_are_above_chance_as_seldom_as_the_level_says(make_stu
         score = row_of(score_answers(read_answers(files, key), key, 300), "all")
         above += min(score.exact_low, score.low) > 0.5
     assert above <= 5  # 2.5 % of 60 are 1.5; more than 5 happen once in 200 times
+
+
+def test_no_identifier_is_a_number_to_a_spreadsheet():
+    for _ in range(2000):
+        with pytest.raises(ValueError, match="could not convert"):
+            float(new_identifier())

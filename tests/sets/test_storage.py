@@ -352,3 +352,13 @@ def test_a_set_file_of_version_0_1_0_is_read():
     assert data.spec.to_dict() == card["data"]
     assert data.pixels.shape == (100, 1, 8, 8)
     assert data.lr == pytest.approx(0.00257, rel=0.01)
+
+
+def test_a_number_that_json_does_not_have_is_null_in_the_card(tmp_path):
+    card = {"scores": {"val": {"acc": 0.5, "acc_std": float("nan"), "values": [1.0, float("inf")]}}}
+    path = save_set(tmp_path, data(), card)
+    text = (tmp_path / CARD).read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["scores"] == {
+        "val": {"acc": 0.5, "acc_std": None, "values": [1.0, None]}
+    }
+    assert read_set(path)[1]["scores"]["val"]["acc_std"] is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -11,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from kornia import augmentation as K
 from numpy.typing import NDArray
-from safetensors.torch import load, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from lightning_distill.data.checks.arrays import Array
@@ -82,6 +85,7 @@ class ContrastiveEmbedding:
         images: Array,
         spec: DataSpec,
         *,
+        digest: str,
         network: str = NETWORK,
         steps: int,
         seed: int = 0,
@@ -89,24 +93,30 @@ class ContrastiveEmbedding:
     ) -> ContrastiveEmbedding:
         """Return the network of a file, or train and save it.
 
+        A file of other images or settings, or a damaged one, is replaced: the training takes seconds.
+
         Args:
             path: Safetensors file.
             images: Images to train on.
             spec: Description of the data.
             network: Name of the network.
+            digest: Hash of the images, which the file is bound to.
             steps: Number of steps.
             seed: Seed of the training.
             device: Device of the network.
         """
-        if path.is_file():
-            with isolated_rng(0):
-                model = create_network(network, spec.shape[0], FEATURES, spec.shape[1:]).to(device).eval()
-            model.load_state_dict(load(path.read_bytes()))
-            return cls(model.requires_grad_(False), spec, device)
-        fitted = cls.fit(images, spec, network=network, steps=steps, seed=seed, device=device)
-        state = {name: value.cpu().contiguous() for name, value in fitted.network.state_dict().items()}
-        write_files_atomically({path: save(state)})
-        return fitted
+        about = {"network": network, "spec": spec.to_dict(), "steps": steps, "seed": seed, "images": digest}
+        fingerprint = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        state = _read_state(path, fingerprint)
+        if state is None:
+            fitted = cls.fit(images, spec, network=network, steps=steps, seed=seed, device=device)
+            state = {name: value.cpu().contiguous() for name, value in fitted.network.state_dict().items()}
+            write_files_atomically({path: save(state, metadata={"fingerprint": fingerprint})})
+            return fitted
+        with isolated_rng(0):
+            model = create_network(network, spec.shape[0], FEATURES, spec.shape[1:]).to(device).eval()
+        model.load_state_dict(state)
+        return cls(model.requires_grad_(False), spec, device)
 
     @torch.no_grad()
     def __call__(self, images: Array | Tensor) -> NDArray[np.float32]:
@@ -124,6 +134,17 @@ class ContrastiveEmbedding:
             embedded = cast(Tensor, self.network(self.spec.normalize(pixels.to(self.device)))).float()
             parts.append(F.normalize(embedded - embedded.mean(1, keepdim=True), dim=1).cpu())
         return np.asarray(torch.cat(parts).numpy(), np.float32) if parts else np.empty((0, FEATURES), np.float32)
+
+
+def _read_state(path: Path, fingerprint: str) -> dict[str, Tensor] | None:
+    """Return the weights in a file with this fingerprint; None for a missing, another or a damaged file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("fingerprint") != fingerprint:
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, OSError):
+        return None
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float = TEMPERATURE) -> Tensor:

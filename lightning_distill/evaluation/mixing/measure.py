@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from lightning_distill.data.checks.content import content_digest
 from lightning_distill.evaluation.candidates import EvaluationData, Split
 from lightning_distill.evaluation.mixing.gain import paired_gain, same_steps
 from lightning_distill.evaluation.mixing.rows import MixRow, SetFile, make_row
@@ -123,7 +124,9 @@ def measure_mixtures(
         own = same_steps(training, number, number + num_synthetic(number, share))
         evaluator = StudentEvaluator(own, students=students, architectures=[network], seed=seed, compile=compile)
         mixtures.append(Mixture(number, share, evaluator))
-    kept = {(row.real, row.ratio): row for row in known if set_file.made(row, command)}
+    batches = data.val_dataloader() if split == "val" else data.test_dataloader()
+    data_sha256 = content_digest([arrays, *((x.numpy(), y.numpy()) for x, y in batches)])[:12]
+    kept = {(row.real, row.ratio): row for row in known if set_file.made(row, command, data_sha256)}
     progress = ProgressCounter(on_progress, sum(mixture.evaluator.epochs for mixture in mixtures))
     rows: list[MixRow] = []
     without_set = Scores()
@@ -135,7 +138,6 @@ def measure_mixtures(
             progress.advance(mixture.evaluator.epochs)
         else:
             sampler = mix_real_and_synthetic(arrays, counts[mixture.real], synthetic, mixture.ratio, spec, seed)
-            batches = data.val_dataloader() if split == "val" else data.test_dataloader()
             bf16 = precision == "bf16-mixed"
             scores = evaluate_students(
                 mixture.evaluator, sampler, batches, device=device, bf16=bf16, on_epoch=progress.advance
@@ -154,6 +156,7 @@ def measure_mixtures(
                 gain=paired_gain(scores, without_set),
                 precision=precision,
                 command=command,
+                data_sha256=data_sha256,
             )
             if on_result is not None:
                 on_result(row)

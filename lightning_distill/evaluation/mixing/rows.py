@@ -24,7 +24,8 @@ class MixRow:
     """Scores of students trained on ``real`` real images and ``synthetic`` images of the set, as fractions.
 
     ``gain`` is the paired difference in accuracy to the real images alone. ``accs`` lists the accuracy of each student
-    in the order of their seeds. ``sha256`` holds the first digits of the set file's checksum.
+    in the order of their seeds. ``sha256`` holds the first digits of the set file's checksum, ``data_sha256`` those of
+    the real training images and of the images that scored.
     """
 
     dataset: str
@@ -57,6 +58,7 @@ class MixRow:
     lightning_distill: str
     date: str
     command: str
+    data_sha256: str
 
     @property
     def estimated_gain(self) -> Estimate:
@@ -97,10 +99,10 @@ class SetFile:
         """
         return cls(str(card.get("method", "set")), str(card.get("sha256", ""))[:12], images)
 
-    def made(self, row: MixRow, command: str) -> bool:
-        """Return whether a row was measured with this set file, by the same command and version of this package."""
-        key = (row.command, row.lightning_distill, row.set, row.sha256, row.set_images)
-        return key == (command, __version__, self.name, self.sha256, self.images)
+    def made(self, row: MixRow, command: str, data_sha256: str) -> bool:
+        """Return whether a row was measured with this set file and these data, by the same command and version."""
+        key = (row.command, row.lightning_distill, row.set, row.sha256, row.set_images, row.data_sha256)
+        return key == (command, __version__, self.name, self.sha256, self.images, data_sha256)
 
 
 def make_row(
@@ -115,6 +117,7 @@ def make_row(
     gain: Estimate,
     precision: Precision,
     command: str,
+    data_sha256: str,
 ) -> MixRow:
     """Return the row of one mixture.
 
@@ -129,6 +132,7 @@ def make_row(
         gain: Paired gain in accuracy over the real images alone.
         precision: Precision of the forward pass.
         command: Command that reproduces the row.
+        data_sha256: First digits of the hash of the data.
     """
     measured = {
         "acc": scores.mean("acc"),
@@ -164,4 +168,5 @@ def make_row(
         lightning_distill=__version__,
         date=datetime.date.today().isoformat(),
         command=command,
+        data_sha256=data_sha256,
     )

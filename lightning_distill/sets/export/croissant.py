@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from lightning_distill.sets.export.hub_card import description, hub_license, texts_of_card
+from lightning_distill.sets.export.hub_card import description, hub_license, kind_of, texts_of_card
 from lightning_distill.sets.export.record import PreparedSet
 
 METADATA = "train/metadata.jsonl"
@@ -74,7 +74,7 @@ def croissant(prepared: PreparedSet, metadata: bytes) -> bytes:
         "version": "1.0.0",
         "datePublished": texts["date"],
         "creator": {"@type": "sc:Organization", "name": texts["creator"]},
-        "citeAs": f"{spec.name}, distilled ({texts['method']}); sha256 {texts['sha256']}",
+        "citeAs": f"{spec.name}, {kind_of(prepared)[1]} ({texts['method']}); sha256 {texts['sha256']}",
         "isLiveDataset": False,
         "rai:dataCollection": texts["method"],
         "rai:personalSensitiveInformation": texts["warning"],

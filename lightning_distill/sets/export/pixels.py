@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_distill.sets.arrays import Card, digest, set_to_arrays
+from lightning_distill.sets.card import AUDIT
 from lightning_distill.sets.export.record import ExportFormat, ExportRecord, PreparedSet
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
@@ -23,7 +24,8 @@ def prepare(data: LabeledSet, card: Card, target: ExportFormat, decode: bool) ->
     """Bring a set to the form that is exported.
 
     Where no pixel changes, the card is kept: the export has the digest of the set. Else the card records the digest of
-    the set and the rounding under ``exported``, and its digest is that of the exported pixels.
+    the set and the rounding under ``exported``, its digest is that of the exported pixels, and an audit is left out,
+    since it is bound to the arrays that were audited.
 
     Args:
         data: Set in its storage dtype.
@@ -49,7 +51,7 @@ def prepare(data: LabeledSet, card: Card, target: ExportFormat, decode: bool) ->
     record = ExportRecord(target.name, text, 1 if decoded else data.formation, data.lr)
     arrays = {**stored, "images": images}
     if sentences:
-        kept = {key: value for key, value in card.items() if not (decoded and key in FORMATION_KEYS)}
+        kept = {key: value for key, value in card.items() if not (decoded and key in FORMATION_KEYS) and key != AUDIT}
         card = {**kept, EXPORTED: {"to": target.name, "pixels": text, "from_sha256": card.get("sha256")}, "format": 2}
         card["sha256"] = digest(arrays, card)
     return PreparedSet(codes, arrays, card, record, replace(spec))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from lightning_distill.evaluation import Predictions, calibrated, compute_metrics, temperature
+from lightning_distill.evaluation.metrics.calibration import temperature_of_labels
 from lightning_distill.spec import DataSpec
 
 
@@ -75,6 +76,26 @@ def test_where_it_makes_no_difference_it_is_one():
 def test_without_an_error_it_ends_at_the_bound():
     y = torch.arange(3).repeat(2)
     assert 0.01 <= temperature(torch.eye(3)[y], y, make_spec(3)) < 0.1
+
+
+@by_task
+def test_perfect_networks_give_labels_that_are_right_as_often_as_their_number_tells(spec):
+    """Where no image is wrong the labels of N images are right with probability (N + 1) / (N + 2)."""
+    targets = torch.arange(12) % spec.num_classes
+    rows = torch.nn.functional.one_hot(targets, spec.num_classes)
+    logits = (2 * rows - 1).float() if spec.multi_label else rows.float()
+    found = temperature_of_labels(torch.stack([logits, logits]), rows if spec.multi_label else targets, spec)
+    probabilities = (logits / found).sigmoid() if spec.multi_label else (logits / found).softmax(-1)
+    true = rows.bool()
+    right = torch.where(true, probabilities, 1 - probabilities) if spec.multi_label else probabilities[true]
+    torch.testing.assert_close(right, torch.full_like(right, 13 / 14), rtol=0, atol=1e-4)
+
+
+def test_one_wrong_image_leaves_the_temperature_of_the_likelihood():
+    spec, targets = make_spec(3), torch.arange(12) % 3
+    logits = torch.eye(3)[targets]
+    logits[0] = torch.tensor([0.0, 1.0, 0.0])
+    assert temperature_of_labels(logits[None], targets, spec) == temperature(logits, targets, spec)
 
 
 def predictions(spec, factors, rows=4000, split="test", seed=0):

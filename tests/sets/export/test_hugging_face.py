@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from lightning_distill import export_set
+from lightning_distill.sets.card import GENERATED, REDUCED, UNCHANGED
 from lightning_distill.sets.export.hub_card import hub_license
-from lightning_distill.sets.storage import read_set
+from lightning_distill.sets.leakage_record import attach_audit
+from lightning_distill.sets.storage import read_set, save_set
 
 
 def front_matter(folder):
@@ -106,3 +108,36 @@ def test_hugging_face_reads_images_classes_and_soft_labels(tmp_path, make_set):
     np.testing.assert_array_equal(np.float32(read["soft_labels"][:]), data.soft_labels.numpy())
     pixels = np.stack([np.asarray(row["image"]) for row in read])
     np.testing.assert_array_equal(pixels.transpose(0, 3, 1, 2), data.pixels.numpy())
+
+
+@pytest.mark.parametrize(("start", "words", "tag"), [
+    (UNCHANGED, "6 unchanged real images of 3 classes, selected from", "real-images"),
+    (REDUCED, "6 real images of 3 classes, selected and reduced from", "real-images"),
+    (GENERATED, "6 synthetic images of 3 classes, generated from", "synthetic"),
+    ("herding", "6 synthetic images of 3 classes, distilled from", "synthetic"),
+])  # fmt: skip
+def test_the_folder_says_what_its_images_are(start, words, tag, tmp_path, make_set):
+    data, card = read_set(make_set())
+    save_set(tmp_path / "other", data, {**card, "start": start})
+    folder = export_set(tmp_path / "other", tmp_path / "out", to="hf")
+    front, body = front_matter(folder)
+    assert words in body
+    assert tag in front["tags"]
+    croissant = json.loads((folder / "croissant.json").read_text(encoding="utf-8"))
+    assert croissant["description"].startswith(words)
+    assert ("distilled" in front["pretty_name"] + croissant["citeAs"]) == (start == "herding")
+
+
+def test_an_export_with_other_pixels_claims_no_audit_of_its_source(tmp_path, make_set):
+    exact, formed = make_set(name="exact"), make_set(formation=2, name="formed")
+    for path in (exact, formed):
+        attach_audit(path, {"about": {}, "rows": []})
+    assert "audit" in read_set(export_set(exact, tmp_path / "a", to="hf"))[1]
+    folder = export_set(formed, tmp_path / "b", to="hf")
+    assert "audit" not in read_set(folder)[1]
+    assert "what they reveal of the training images has not been measured" in front_matter(folder)[1]
+    with pytest.raises(ValueError, match=r"is an export; attach the audit to its set\.safetensors"):
+        attach_audit(folder, {"about": {}, "rows": []})
+    other = exact.rename(exact.parent / "named.safetensors")
+    with pytest.raises(ValueError, match=r"not to named\.safetensors; rename it"):
+        attach_audit(other, {"about": {}, "rows": []})
