@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -117,7 +118,7 @@ class DistillCLI(LightningCLI):
         else:
             rank_zero_info(
                 f"set and card: {self.out}/last, the best one: {self.out}/best; score it on the test split "
-                f"with lightning-distill evaluate --set {self.out}/best --data ..."
+                f"with lightning-distill evaluate --set {shlex.quote(f'{self.out}/best')} --data ..."
             )
 
 

@@ -125,7 +125,8 @@ def print_result(result: AuditResult, console: Console) -> None:
         )
     console.print(table)
     attacks = len({row.attack for row in result.rows})
-    console.print(f"All {attacks} attacks, by image and by patient, are in audit.json and the report.", highlight=False)
+    units = "by image" if result.about["patients"] is None else "by image and by patient"
+    console.print(f"All {attacks} attacks, {units}, are in audit.json and the report.", highlight=False)
     for sentence in result.sentences():
         console.print(sentence, highlight=False)
     console.print("Not measured:", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -46,6 +47,8 @@ def validate_pool(options: Mapping[str, Any]) -> None:
     for name, least in (("pool_size", 1), ("max_age", 1), ("network_steps", 0)):
         if options[name] < least:
             raise ValueError(f"{name}={options[name]}; it must be at least {least}")
+    if options["optimizer"] == "adam" and options["momentum"] != signature(Distiller).parameters["momentum"].default:
+        raise ValueError(f"momentum={options['momentum']} is that of sgd; give optimizer=sgd too, or leave it out")
     names = [options["network"], *(options["pool_networks"] or [])]
     if len(names) > options["pool_size"]:
         raise ValueError(f"pool_size={options['pool_size']} for {len(names)} networks; use at least {len(names)}")
@@ -92,7 +95,7 @@ class KRRDistiller(Distiller):
             0.03.
         init: Initialisation of the images: ``herding``, ``kmeans``, ``kcenter``, ``real`` or ``noise``; ``None`` takes
             the preset's ``herding``.
-        optimizer: Optimizer of images and labels: ``adam``, or ``sgd`` with the momentum 0.5.
+        optimizer: Optimizer of images and labels: ``adam``, or ``sgd`` with ``momentum``.
         lr_schedule: Schedule of ``lr``: ``cosine`` (to zero at ``Trainer(max_steps)``) or ``constant``.
         ridge: Regularisation of the regression relative to the mean diagonal of the kernel; it is raised, with a
             warning, where the kernel is singular.

@@ -47,6 +47,7 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", module=r"lightning\.")
             warnings.filterwarnings("ignore", message=".* steps are far fewer than")  # a round is a part of a run
             warnings.filterwarnings("ignore", message="the set may show training images")  # the card says it
+            warnings.filterwarnings("ignore", message=".* has no test split")  # said when the data were read
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -11,7 +11,7 @@ from lightning_distill.leakage.guaranteed import GuaranteedRecipe
 from lightning_distill.leakage.recipes import DistillRecipe, FullRecipe, PickRecipe, Recipe, Variant
 from lightning_distill.sets.labeled_set import LabeledSet
 
-#: ``random`` and ``herding`` are real images of the same number as the decoded ones of the set, ``full`` all of them,
+#: ``random`` and ``herding`` are as many real images as the set stores, without sub-images, ``full`` all of them,
 #: ``noise`` and ``real`` the same method from another start, ``soft`` its sets with soft labels of a teacher, ``dp``
 #: distribution matching with differential privacy (needs the extra ``dp``).
 Baseline = Literal["random", "herding", "full", "noise", "real", "soft", "dp"]

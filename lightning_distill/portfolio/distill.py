@@ -227,6 +227,8 @@ def distill(
                 compile=compile,
             )
             search.save("the teachers are trained")
+        if state.final is not None and not (folder / SET).is_file():
+            state.final = None  # the file is gone; its set is kept among the candidates
         best = search.run()
         if state.final is None:
             state.final = _final_scores(search, best, training_hashes)

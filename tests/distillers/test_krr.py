@@ -213,6 +213,7 @@ def test_optimizers_and_schedules(make_data, make_trainer):
         ({"network_steps": -1}, "network_steps=-1; it must be at least 0"),
         ({"ipc": 0}, "ipc=0"),
         ({"pool_networks": ["mlp", "lenet"], "pool_size": 2}, "pool_size=2 for 3 networks; use at least 3"),
+        ({"momentum": 0.9}, r"momentum=0\.9 is that of sgd"),
         ({"pool_networks": ["lenett"]}, "unknown network 'lenett'; closest names: lenet"),
     ],
 )

@@ -86,7 +86,11 @@ def check_splits(splits: Mapping[str, Split], classes: int, names: tuple[str, ..
             )
     counts = np.bincount(labels, minlength=classes) if labels.ndim == 1 else np.ones(classes)
     if empty := [names[c] for c in np.flatnonzero(counts == 0)]:
-        raise ValueError(f"no training images of the class {', '.join(map(repr, empty))}; drop it or add images")
+        numbers = ", ".join(map(str, np.unique(labels)[:10]))
+        raise ValueError(
+            f"no training images of the class {', '.join(map(repr, empty))}; drop it or add images; labels are 0 to "
+            f"{classes - 1}, those of these images {numbers}"
+        )
 
 
 def select_rows(
