@@ -357,13 +357,13 @@ QUALITY_PICKS = {
 QUALITY_METHODS = {
     "dm": "DM, paper", "dm_f2": "DM, 2 x 2", "dm_f3": "DM, 3 x 3", "krr": "KRR", "krr_f2": "KRR, 2 x 2",
     "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, LeNet and MLP in the pool",
-    "krr_long": "KRR that learns labels, 1,500 steps",
+    "krr_mixed_1200": "the same, 1,200 steps", "krr_long": "KRR that learns labels, 1,500 steps",
     "krr_noise": "KRR from noise, 2 x 2, rate 0.03, 1,500 steps", "idm_f2": "IDM, 2 x 2", "dsa": "DSA",
 }  # fmt: skip
-#: Methods in the column of another one: on digits KRR has no sub-images.
-SAME_COLUMN = {"krr_long_f1": "krr_long"}
+#: Methods without sub-images that take the place of the same ones with them, on digits.
+WITHOUT_SUB_IMAGES = {"dm_f1": "dm_f2", "krr_long_f1": "krr_long", "krr_500_f1": "krr_500"}
 #: Methods in the overview and their captions; the others are in the whole table.
-OVERVIEW = {"dm_f2": "DM, 2 x 2", "krr_long": "KRR, 1,500 steps"}
+OVERVIEW = {"dm_f2": "DM", "krr_500": "KRR"}
 
 
 def quality_groups(labels: str, split: str) -> dict[tuple[str, int], dict[str, Rows]]:
@@ -371,8 +371,9 @@ def quality_groups(labels: str, split: str) -> dict[tuple[str, int], dict[str, R
     groups: dict[tuple[str, int], dict[str, Rows]] = {}
     for row in read("quality"):
         if (row["labels"], row["split"]) == (labels, split):
-            method = SAME_COLUMN.get(row["method"], row["method"])
-            groups.setdefault((row["dataset"], int(row["ipc"])), {}).setdefault(method, []).append(row)
+            groups.setdefault((row["dataset"], int(row["ipc"])), {}).setdefault(row["method"], []).append(row)
+    for methods in groups.values():
+        methods |= {other: methods.pop(name) for name, other in WITHOUT_SUB_IMAGES.items() if name in methods}
     return groups
 
 
@@ -490,6 +491,7 @@ ARCHITECTURES = {
     "herding": "herding", "herding_f2": "herding, 2 x 2", "dm_f2": "DM, 2 x 2",
     "krr_long": "KRR, 2 x 2, 1,500 steps, rate 0.01",
     "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, LeNet and MLP in the pool",
+    "krr_mixed_1200": "the same, 1,200 steps",
 }  # fmt: skip
 
 
