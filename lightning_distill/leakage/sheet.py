@@ -92,6 +92,9 @@ def short_answer(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) ->
     """
     answer = []
     who = "patients" if about["patients"] is not None else "images"
+    if about["recipe"]["kind"] == "picked":
+        how = "reduced in size" if about["recipe"]["formation"] > 1 else "unchanged"
+        answer.append(f"The file consists of real images, {how}: whoever has the original of one recognises it.")
     for row in rows:
         what = "this file" if row["target"] == "set" else "files made in this way"
         rate = row["rates"][0]

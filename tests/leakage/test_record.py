@@ -100,6 +100,8 @@ def test_the_data_sheet_is_one_self_contained_page_in_plain_words(audited):
     folder, result = audited
     _, card = read_set(folder)
     html = data_sheet(result.to_dict(), card["audit"]["set_sha256"])
+    assert "The file consists of real images, unchanged" in html
+    assert re.search(r"Of the \d+ real images that files made in this way\s+show or started from", html)
     text = re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.DOTALL)
     for needed in ("What was measured", "What was not measured", "What would change it", "uessing", "not a guarantee"):
         assert needed in text, needed
