@@ -34,4 +34,5 @@ COPIES = FidelityMetric(
     ),
     _compute,
     _unresolvable,
+    uses_features=False,
 )

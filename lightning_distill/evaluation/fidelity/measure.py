@@ -100,15 +100,17 @@ def measure_fidelity(
     for one in named:
         check_same_data(one.stored.spec, spec, one.name, spec.name, "use the data that the set was made from")
         check_overlap(one.card, datamodule, split, on_overlap)
-    _warn_of_shared_network(network if isinstance(network, str) else network.name, named)
-    epochs = feature_epochs(datamodule, network, protocol) if isinstance(network, str) else 0
+    used = network if any(metric.uses_features for metric in chosen) else None
+    if used is not None:
+        _warn_of_shared_network(used if isinstance(used, str) else used.name, named)
+    epochs = feature_epochs(datamodule, used, protocol) if isinstance(used, str) else 0
     progress = ProgressCounter(on_progress, epochs + len(named))
-    progress.start("feature network")
-    if isinstance(network, str):
-        network = FeatureNetwork.fit(
-            datamodule, network, protocol=protocol, seed=seed, device=device, on_epoch=progress.advance
+    if isinstance(used, str):
+        progress.start("feature network")
+        used = FeatureNetwork.fit(
+            datamodule, used, protocol=protocol, seed=seed, device=device, on_epoch=progress.advance
         )
-    real = RealImages(datamodule, split, network)
+    real = RealImages(datamodule, split, used)
     reference, samples = real.samples([one.stored.decode() for one in named], [one.stored.formation for one in named])
     counts = [real.drawn_counts(sample) for sample in samples]
     numbers = (*map(len, samples), *(sum(one.values()) for one in counts if one))
@@ -121,8 +123,9 @@ def measure_fidelity(
         rows.append(FidelityRow(
             set_name=one.name, set_sha256=one.sha256[:DIGITS], dataset=spec.name, method=one.method, source=spec.source,
             split=split, images=len(sample), formation=one.stored.formation, reference_images=len(reference),
-            real_images=sum(wanted.values()), draws=draws, network=network.name,
-            network_sha256=network.sha256[:DIGITS], seed=seed, not_resolvable=reasons, values=values,
+            real_images=sum(wanted.values()), draws=draws,
+            network="" if used is None else used.name, network_sha256="" if used is None else used.sha256[:DIGITS],
+            seed=seed, not_resolvable=reasons, values=values,
         ))  # fmt: skip
         progress.advance()
         on_row(rows[-1])

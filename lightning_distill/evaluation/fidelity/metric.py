@@ -23,7 +23,7 @@ class Sample:
     Args:
         pixels: Decoded images ``(N, C, H, W)`` in pixel units.
         classes: Class of each image ``(N,)``; the number of its label combination for multi-label data.
-        features: Features ``(N, F)`` of the feature network.
+        features: Features ``(N, F)`` of the feature network; ``(N, 0)`` where no metric uses them.
         formation: Number of sub-images along each side of a stored image.
     """
 
@@ -86,12 +86,14 @@ class FidelityMetric:
         compute: Function from a sample and the comparison to the value of each column.
         unresolvable: Function from a sample and the comparison to the reason why the metric cannot be resolved; empty
             where it can.
+        uses_features: Whether it compares features; without such a metric no feature network is trained.
     """
 
     name: str
     columns: tuple[Column, ...]
     compute: Callable[[Sample, Comparison], Mapping[str, float]]
     unresolvable: Callable[[Sample, Comparison], str]
+    uses_features: bool = True
 
     @property
     def beside_real(self) -> bool:

@@ -125,4 +125,5 @@ MS_SSIM = FidelityMetric(
     (Column("ms_ssim", "MS-SSIM"), Column("ms_ssim_scales", "", 0, beside_real=False)),
     _compute,
     _unresolvable,
+    uses_features=False,
 )

@@ -31,7 +31,7 @@ class FidelityRow:
         reference_images: Number of images of the reference.
         real_images: Number of images of each random subset of the training images; 0 where a class has none.
         draws: Number of subsets.
-        network: Name of the feature network.
+        network: Name of the feature network; empty where no metric uses one.
         network_sha256: First digits of the digest of its weights.
         seed: Seed of subsets and pairs.
         not_resolvable: Metrics that the numbers of images do not resolve, with the reason.
@@ -75,9 +75,10 @@ def fidelity_tables(rows: Sequence[FidelityRow]) -> list[Table]:
     first = rows[0]
     title = (
         f"{first.dataset} ({first.source}) against {first.reference_images} {first.split} images\n"
-        f"in brackets: random real training images, {first.draws} draws; features: {first.network} "
-        f"{first.network_sha256}"
+        f"in brackets: random real training images, {first.draws} draws"
     )
+    if first.network:
+        title += f"; features: {first.network} {first.network_sha256}"
     starts = range(0, len(rows), SETS_PER_TABLE)
     return [_table(rows[start : start + SETS_PER_TABLE], title if not start else "") for start in starts]
 

@@ -50,7 +50,7 @@ class RealImages:
     Args:
         datamodule: Data module.
         split: Reference split, ``val`` or ``test``.
-        network: Feature network.
+        network: Feature network; ``None`` where no metric uses features.
 
     Attributes:
         scale: Root mean square of the features of training images. Features are divided by it, since the scale of a
@@ -60,17 +60,21 @@ class RealImages:
         ValueError: The data have no such split.
     """
 
-    def __init__(self, datamodule: ArrayDataModule, split: str, network: FeatureNetwork) -> None:
+    def __init__(self, datamodule: ArrayDataModule, split: str, network: FeatureNetwork | None) -> None:
         self.network = network
         self._reference: Array = split_images(datamodule, split)
         self._train, train_labels = datamodule.all_train_arrays()
         self._labels = train_labels, datamodule.splits[split][1]
-        rows = np.random.default_rng(0).permutation(len(train_labels))[:SCALE_IMAGES]
-        features = network.embed(np.asarray(take(self._train, np.sort(rows))[:]))
-        self.scale = float(np.sqrt(np.square(features, dtype=np.float64).mean())) or 1.0
+        self.scale = 1.0
+        if network is not None:
+            rows = np.random.default_rng(0).permutation(len(train_labels))[:SCALE_IMAGES]
+            features = network.embed(np.asarray(take(self._train, np.sort(rows))[:]))
+            self.scale = float(np.sqrt(np.square(features, dtype=np.float64).mean())) or 1.0
 
     def embed(self, images: Array | torch.Tensor) -> Features:
-        """Return the features ``(N, F)`` of images in pixel units, divided by the scale."""
+        """Return the features ``(N, F)`` of images in pixel units, divided by the scale; ``(N, 0)`` without a network."""
+        if self.network is None:
+            return np.empty((len(images), 0), np.float32)
         return self.network.embed(images) / np.float32(self.scale)
 
     def samples(self, decoded: Sequence[LabeledSet], formations: Sequence[int]) -> tuple[Sample, list[Sample]]:

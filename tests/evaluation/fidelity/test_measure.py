@@ -19,6 +19,7 @@ from lightning_distill.evaluation.fidelity.feature_network import FeatureNetwork
 from lightning_distill.evaluation.fidelity.frechet import frechet_distance
 from lightning_distill.evaluation.fidelity.kid import kernel_distance
 from lightning_distill.evaluation.fidelity.metric import Column, FidelityMetric
+from lightning_distill.evaluation.fidelity.rows import fidelity_tables
 from lightning_distill.evaluation.fidelity.samples import RealImages, class_numbers
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.networks import resolve_networks
@@ -219,6 +220,13 @@ def test_a_metric_is_one_line_of_the_registry(data, set_of, monkeypatch):
     (row,) = measure_fidelity({"x": one}, data, metrics=["brightness"], **QUICK)
     assert row["brightness"] == pytest.approx(float(one.pixels.float().mean()))
     assert row["brightness_real_std"] > 0
+
+
+def test_without_a_metric_of_features_no_network_is_trained(data, set_of, monkeypatch):
+    monkeypatch.setattr(FeatureNetwork, "fit", lambda *_, **__: pytest.fail("a network was trained"))
+    (row,) = measure_fidelity({"own": set_of(data)}, data, metrics=["ms_ssim", "copies"], accelerator="cpu")
+    assert (row.network, row.network_sha256) == ("", "")
+    assert "features" not in str(fidelity_tables([row])[0].title)
 
 
 def test_too_few_images_are_not_resolvable_and_the_rest_is_measured(data, set_of):
