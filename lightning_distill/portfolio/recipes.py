@@ -9,8 +9,8 @@ from lightning_distill.distillers import Distiller, DMDistiller, KRRDistiller
 from lightning_distill.distillers.presets import MIN_SIDE
 from lightning_distill.spec import DataSpec
 
-#: Networks that KRR has in its pool beside its own where receivers are not known to train others: at equal seconds
-#: ConvNets learn as much from the set, and a residual network that is not in the pool learns more, see
+#: Networks that KRR has in its pool beside its own where receivers are not known to train others: in about the same
+#: time ConvNets learn as much from the set, and a residual network that is not in the pool learns more, see
 #: `benchmarks/results/architectures.csv`.
 OTHER_NETWORKS = ("lenet", "mlp")
 

@@ -72,7 +72,7 @@ class RealImages:
             self.scale = float(np.sqrt(np.square(features, dtype=np.float64).mean())) or 1.0
 
     def embed(self, images: Array | torch.Tensor) -> Features:
-        """Return the features ``(N, F)`` of images in pixel units, divided by the scale; ``(N, 0)`` without a network."""
+        """Return the features ``(N, F)`` of images in pixel units over the scale; ``(N, 0)`` without a network."""
         if self.network is None:
             return np.empty((len(images), 0), np.float32)
         return self.network.embed(images) / np.float32(self.scale)

@@ -224,7 +224,7 @@ def test_a_metric_is_one_line_of_the_registry(data, set_of, monkeypatch):
 
 def test_without_a_metric_of_features_no_network_is_trained(data, set_of, monkeypatch):
     monkeypatch.setattr(FeatureNetwork, "fit", lambda *_, **__: pytest.fail("a network was trained"))
-    (row,) = measure_fidelity({"own": set_of(data)}, data, metrics=["ms_ssim", "copies"], accelerator="cpu")
+    (row,) = measure_fidelity({"own": set_of(data, 8)}, data, metrics=["ms_ssim", "copies"], accelerator="cpu")
     assert (row.network, row.network_sha256) == ("", "")
     assert "features" not in str(fidelity_tables([row])[0].title)
 
