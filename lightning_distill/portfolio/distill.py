@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -15,11 +14,9 @@ import torch
 
 from lightning_distill.audit.resemblance import measure_resemblance
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.data.checks.content import content_digest
 from lightning_distill.evaluation.baselines import coreset_sampler, full_data
 from lightning_distill.evaluation.guard import GainCheck, check_gain
 from lightning_distill.evaluation.label_prior import Prior
-from lightning_distill.evaluation.metrics.classification import compute_metrics
 from lightning_distill.evaluation.metrics.registry import get_metric
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.functional.compile import CompileMode
@@ -28,6 +25,7 @@ from lightning_distill.portfolio.candidate import CandidateRun
 from lightning_distill.portfolio.recipes import select_recipes
 from lightning_distill.portfolio.scoring import PortfolioStudents
 from lightning_distill.portfolio.search import OnUpdate, Search
+from lightning_distill.portfolio.settings import check_defined, describe_images, describe_teachers
 from lightning_distill.portfolio.soft_labels import SoftLabels
 from lightning_distill.portfolio.state import PortfolioState, Snapshot
 from lightning_distill.sets.labeled_set import LabeledSet
@@ -237,34 +235,6 @@ def distill(
         path = folder / SET
         return DistillResult(
             path, best, tuple(state.snapshots), gain, state.full, path.stat().st_size, round(state.seconds, 1)
-        )
-
-
-def describe_images(data: ArrayDataModule) -> str:
-    """Return numbers and hash of the images of a data module, and how its batches are drawn, without any path."""
-    splits = {name: data.splits[name] for name in ("train", "val") if name in data.splits}
-    counts = ", ".join(f"{len(labels):,} {name}" for name, (_, labels) in splits.items())
-    digest = content_digest(splits.values())[:12]
-    return f"{counts}, sha256 {digest}, {data.real_per_class} real ones a class in a step, data seed {data.seed}"
-
-
-def describe_teachers(teachers: int | str) -> int | str:
-    """Return the number of teachers to train, or the hash of a file of teachers."""
-    if isinstance(teachers, int) or teachers.isdecimal():
-        return int(teachers)
-    path = Path(teachers)
-    return f"file of sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" if path.is_file() else "no file"
-
-
-def check_defined(metric: str, data: ArrayDataModule) -> None:
-    """Raise ValueError for a metric that has no value on the validation labels, such as AUROC of one class."""
-    targets = torch.from_numpy(np.asarray(data.splits["val"][1], np.int64))
-    shape = targets.shape if data.spec.multi_label else (len(targets), data.spec.num_classes)
-    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    if not len(targets) or math.isnan(compute_metrics(logits, targets, data.spec)[metric]):
-        raise ValueError(
-            f"metric={metric} has no value on the {len(targets)} validation images of {data.spec.name}, which lack "
-            "classes; choose another metric, or more validation images (--data.val_fraction)"
         )
 
 

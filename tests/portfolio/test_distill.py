@@ -11,8 +11,8 @@ import torch
 from lightning_distill.portfolio import RECIPES, distill
 from lightning_distill.portfolio.budget import TooFewMinutesError
 from lightning_distill.portfolio.candidate import CandidateRun
-from lightning_distill.portfolio.distill import describe_teachers
 from lightning_distill.portfolio.recipes import select_recipes
+from lightning_distill.portfolio.settings import describe_teachers
 from lightning_distill.portfolio.state import STATE
 from lightning_distill.sets.storage import read_set
 
