@@ -901,6 +901,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "generators": (GENERATED, generators_table),
     "generators_fidelity": (GENERATED, generators_fidelity_table),
     "indicator": (RESULTS, indicator_table),
+    "indicator_guide": ("lightning_distill/indicator/README.md", indicator_table),
     "inspection": (SETS, inspection_table),
     "speed": (TIMINGS, speed_table),
     "agreement": (TIMINGS, agreement_table),
