@@ -146,7 +146,7 @@ def test_methods_stand_beside_the_pick_that_is_best_on_val(script, monkeypatch):
 
     assert tables.overview_table().count("\n") == 1, "no data set has rows of one image a class"
     rows += [row(method, split, score, ipc="1", images="2") for split in ("val", "test")
-             for method, score in (("herding", 0.5), ("krr_long_f1", 0.6), ("dm_f2", 0.7))]  # fmt: skip
+             for method, score in (("herding", 0.5), ("krr_500_f1", 0.6), ("dm_f2", 0.7))]  # fmt: skip
     assert tables.overview_table().splitlines()[2:] == [
         "| clinic (a file) | 50.0 ± 1.0 (herding) | **70.0 ± 1.0** | 60.0 ± 1.0 | 60.0 ± 1.0 (herding) | "
         "**60.0 ± 1.0** | - | 85.0 ± 1.0 |"
