@@ -204,7 +204,7 @@ def test_bad_input_is_refused_before_any_training(make_data, encoder_weights):
     with pytest.raises(ValueError, match=r"weights of test_efficientnet@0123456789ab are not loaded"):
         StudentEvaluator("probe", architectures=["test_efficientnet@0123456789ab"])
     with pytest.raises(FileNotFoundError, match=r"no weights file none.pth"):
-        evaluate(data=make_data(), ipc=1, architectures=[NAME], weights={NAME: "none.pth"})
+        evaluate(data=make_data(), ipc=1, baselines=["random"], architectures=[NAME], weights={NAME: "none.pth"})
 
 
 def test_multi_label_data(make_data, scoring):
