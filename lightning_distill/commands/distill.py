@@ -104,6 +104,7 @@ class LiveTable:
         return table
 
     def number(self, score: float) -> str:
-        """Return a score as its metric is written: in percent, or with its decimals."""
-        metric = METRICS[str(self.state.settings["metric"])] if self.state is not None else METRICS["acc"]
-        return f"{(100 if metric.percent else 1) * score:.{metric.decimals}f}{' %' if metric.percent else ''}"
+        """Return a score as its metric is written; that of one label, ``auroc/NAME``, as the metric over all labels."""
+        assert self.state is not None
+        metric = METRICS[str(self.state.settings["metric"]).partition("/")[0]]
+        return f"{metric.text(score)}{metric.unit}"

@@ -15,6 +15,7 @@ from lightning_distill.commands._options import progress_bar
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.overlap import check_overlap
 from lightning_distill.leakage.exposed_pairs import exposed_pairs as draw_exposed_pairs
+from lightning_distill.leakage.members import check_members, members_of
 from lightning_distill.report.exposed_pairs import ExposedPairs
 from lightning_distill.report.neighbours import check_fits, count_chunks, nearest, neighbour_bands
 from lightning_distill.report.page import page
@@ -124,9 +125,9 @@ def find_exposed_pairs(runs: Sequence[Run], data: ArrayDataModule, folder: str |
             continue
         found: Any = read_audit(run.card, run.synthetic)
         if found is not None:
-            check_fits(run.synthetic.spec, data.spec)
+            check_members(members_of(data), run.synthetic.spec, run.card)
             try:
-                exposed[index] = draw_exposed_pairs(run.synthetic, found, data, run.card, folder)
+                exposed[index] = draw_exposed_pairs(run.synthetic, found, data, folder)
             except (KeyError, TypeError) as error:
                 raise ValueError(f"the audit in the card of {run.name} is not readable; audit the set again") from error
     if not exposed:

@@ -37,7 +37,7 @@ class CheckpointMixin(LightningModule):
     """
 
     resume_with_changes: bool = False
-    fixed_on_resume: ClassVar[tuple[str, ...]] = ()
+    fixed_on_resume: ClassVar[tuple[str, ...]]
     momentum: float
     synthetic: SyntheticSet
     explicit: dict[str, Any]

@@ -41,6 +41,9 @@ from lightning_distill.sets.synthetic import SmallClass, SyntheticSet
 from lightning_distill.utils.arguments import changed_settings
 from lightning_distill.utils.rng import derive_seed, isolated_rng
 
+#: Default momentum of the SGD optimizer for the synthetic images.
+MOMENTUM = 0.5
+
 
 class Distiller(ClassShardingMixin, LatentMixin, RenamedArguments, ABC):
     """Base class of a distillation method: a LightningModule with the synthetic images as its only parameters.
@@ -103,7 +106,7 @@ class Distiller(ClassShardingMixin, LatentMixin, RenamedArguments, ABC):
         *,
         preset: PresetName = "default",
         lr: float | None = None,
-        momentum: float = 0.5,
+        momentum: float = MOMENTUM,
         init: str | None = None,
         formation: int | None = None,
         network: str = "convnet",

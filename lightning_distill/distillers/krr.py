@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from inspect import signature
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers._options import KRROptions, Unpack
-from lightning_distill.distillers.base import Distiller
+from lightning_distill.distillers.base import MOMENTUM, Distiller
 from lightning_distill.distillers.network_pool import AGES, BATCH_SIZE, NetworkPool
 from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.functional.network import Parameters
@@ -47,7 +46,7 @@ def validate_pool(options: Mapping[str, Any]) -> None:
     for name, least in (("pool_size", 1), ("max_age", 1), ("network_steps", 0)):
         if options[name] < least:
             raise ValueError(f"{name}={options[name]}; it must be at least {least}")
-    if options["optimizer"] == "adam" and options["momentum"] != signature(Distiller).parameters["momentum"].default:
+    if options["optimizer"] == "adam" and options["momentum"] != MOMENTUM:
         raise ValueError(f"momentum={options['momentum']} is that of sgd; give optimizer=sgd too, or leave it out")
     names = [options["network"], *(options["pool_networks"] or [])]
     if len(names) > options["pool_size"]:
@@ -123,7 +122,7 @@ class KRRDistiller(Distiller):
         arXiv 2107.13034.
     """
 
-    fixed_on_resume: ClassVar[tuple[str, ...]] = ("network", "optimizer", "pool_networks", "pool_size", "soft_labels")
+    fixed_on_resume: ClassVar[tuple[str, ...]] = ("network", "optimizer", "pool_networks", "pool_size")
 
     def __init__(
         self,

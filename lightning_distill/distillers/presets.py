@@ -120,9 +120,8 @@ def find_preset(method: type, name: str, ipc: int | Sequence[int], spec: DataSpe
             spec.shape[0] in (row.channels or spec.shape[:1]) and spec.task in (row.tasks or (spec.task,))
         ):
             return row
-    if others := sorted({row.name for row in PRESETS if row.method == owner}):
-        raise ValueError(f"{owner} has no preset {name!r} for ipc={ipc}; use {' or '.join(others)}")
-    raise ValueError(f"{owner} has no presets; leave preset out")
+    others = sorted({row.name for row in PRESETS if row.method == owner})
+    raise ValueError(f"{owner} has no preset {name!r} for ipc={ipc}; use {' or '.join(others)}")
 
 
 def preset_arguments(method: type, name: str, ipc: int | Sequence[int], spec: DataSpec | None = None) -> dict[str, Any]:

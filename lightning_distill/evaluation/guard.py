@@ -17,6 +17,7 @@ from lightning_distill.evaluation.metrics.registry import get_metric
 from lightning_distill.evaluation.students.evaluator import StudentEvaluator
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.spec import DataSpec
+from lightning_distill.utils.json_values import without_nan
 from lightning_distill.utils.progress import ProgressCallback
 
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -93,9 +94,9 @@ class GainCheck:
 
     def sentence(self) -> str:
         """Describe the result in one line: the mark with the ways out, or the gain."""
-        scores = [f"set {self._number(self.score)}"]
-        scores += [f"{name} {self._number(score)}" for name, score in self.yardsticks.items()]
-        measured = f"val {get_metric(self.metric, self.spec).label}: {', '.join(scores)}{self._unit()}"
+        metric = get_metric(self.metric, self.spec)
+        scores = [f"{name} {metric.text(score)}" for name, score in {"set": self.score, **self.yardsticks}.items()]
+        measured = f"val {metric.label}: {', '.join(scores)}{metric.unit}"
         gain = f"gain over the start {self._difference(self.gain, self.standard_error)}"
         if self.mark is not None:
             return f"{self.mark[0].upper()}{self.mark[1:]} ({measured}; {gain}). Ways out: {WAYS_OUT}."
@@ -109,43 +110,37 @@ class GainCheck:
 
     def to_dict(self) -> dict[str, object]:
         """Return the result as plain data for a card; NaN becomes ``None``."""
-        return {
+        plain: dict[str, object] = without_nan({
             "measured": True,
             "beats_start": self.beats_start,
             "mark": self.mark,
             "sentence": self.sentence(),
             "split": "val",
             "metric": self.metric,
-            "score": _finite(self.score),
-            "yardsticks": {name: _finite(score) for name, score in self.yardsticks.items()},
-            "gain": _finite(self.gain),
-            "standard_error": _finite(self.standard_error),
+            "score": self.score,
+            "yardsticks": dict(self.yardsticks),
+            "gain": self.gain,
+            "standard_error": self.standard_error,
             "best_pick": self.best_pick,
-            "gain_over_best_pick": _finite(self.gain_over_pick),
-            "standard_error_over_best_pick": _finite(self.pick_standard_error),
+            "gain_over_best_pick": self.gain_over_pick,
+            "standard_error_over_best_pick": self.pick_standard_error,
             "beats_best_pick": self.beats_pick,
             "images": self.images,
             "groups": self.groups,
             "protocol": self.protocol,
             "architectures": list(self.architectures),
             "seeds": list(self.seeds),
-        }
+        })  # fmt: skip
+        return plain
 
     def _picked_images(self) -> str:
         if len(set(self.counts)) == 1:
             return f"{self.counts[0]} picked image{'s' * (self.counts[0] != 1)} a class"
         return f"{sum(self.counts)} picked images"
 
-    def _unit(self) -> str:
-        return " %" if get_metric(self.metric, self.spec).percent else ""
-
-    def _number(self, value: float, sign: str = "") -> str:
-        metric = get_metric(self.metric, self.spec)
-        return f"{value * (100 if metric.percent else 1):{sign}.{metric.decimals}f}"
-
     def _difference(self, value: float, error: float) -> str:
-        points = " points" if self._unit() else ""
-        return f"{self._number(value, '+')} ± {self._number(error)}{points}"
+        metric = get_metric(self.metric, self.spec)
+        return f"{metric.text(value, '+')} ± {metric.text(error)}{' points' if metric.percent else ''}"
 
 
 def check_gain(
@@ -249,7 +244,3 @@ def _equal(a: LabeledSet, b: LabeledSet) -> bool:
     same_soft = soft[0] is soft[1] or (soft[0] is not None and soft[1] is not None and torch.equal(soft[0], soft[1]))
     same_kind = (a.lr, a.formation, a.spec, a.pixels.dtype) == (b.lr, b.formation, b.spec, b.pixels.dtype)
     return same_kind and same_soft and torch.equal(a.pixels, b.pixels) and torch.equal(a.labels, b.labels)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

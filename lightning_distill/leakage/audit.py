@@ -11,7 +11,7 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.evaluation.students.protocol import get_protocol
 from lightning_distill.leakage.audit_run import Audit
 from lightning_distill.leakage.baselines import baseline_recipes, check_baselines
-from lightning_distill.leakage.canaries import CanaryKind, make_canaries
+from lightning_distill.leakage.canaries import CanaryKind, check_canaries
 from lightning_distill.leakage.config import Config, check_belongs, check_halves, fitted_to, read_recipe, recipe_of_card
 from lightning_distill.leakage.halves import check_shadows, draw_halves
 from lightning_distill.leakage.members import members_of
@@ -147,7 +147,7 @@ def audit_set(
     if finished is not None:
         check_belongs(recipe, members, finished, card)
     if canaries:
-        make_canaries(members, canary_kind, canaries, seed)
+        check_canaries(members, canary_kind, canaries)
     halves = draw_halves(members.strata, members.units, shadows, seed, members.spec.balance_groups)
     check_halves(recipe, members, halves)
     others = baseline_recipes(recipe, names, network=network, protocol=protocol, epsilon=dp_epsilon)

@@ -46,7 +46,7 @@ from lightning_distill.utils.hardware import machine_description
 from lightning_distill.utils.progress import ProgressCounter
 
 #: Files of an audit in its folder.
-RESULT, EMBEDDING, SHADOWS, PICTURE = "audit.json", "embedding.safetensors", "shadows", "closest_pairs.png"
+RESULT, SHADOWS, PICTURE = "audit.json", "shadows", "closest_pairs.png"
 #: Number of sets that the scores of canaries are relative to.
 CANARY_REFERENCES = 4
 
@@ -143,7 +143,7 @@ class Audit:
         self.progress.start("embedding")
         members = self.members
         return ContrastiveEmbedding.fit_or_load(
-            self.folder / EMBEDDING,
+            self.folder,
             members.images,
             members.spec,
             digest=members.digest,

@@ -68,6 +68,26 @@ class CanaryAudit:
         return f"{found}, which does not contradict the claimed epsilon {self.claimed:g} and does not prove it"
 
 
+def check_canaries(members: Members, kind: CanaryKind, count: int) -> None:
+    """Raise ValueError for multi-label data, fewer held-out images than canaries, or too few canaries.
+
+    Args:
+        members: Held-out images, and the description of the data.
+        kind: Kind of the canaries.
+        count: Number of canaries.
+    """
+    held = len(members.held_labels)
+    if count < MIN_CANARIES:
+        raise ValueError(f"canaries={count}; give at least {MIN_CANARIES}: half of them are guessed")
+    if members.spec.multi_label:
+        raise ValueError("canaries need one label an image; audit multi-label data without canaries")
+    if kind == "mislabelled" and count > held:
+        raise ValueError(
+            f"canaries={count}, but there are {held} held-out images to mislabel; give {held} at most, or "
+            "canary_kind=out_of_distribution"
+        )
+
+
 def make_canaries(members: Members, kind: CanaryKind, count: int, seed: int) -> Split:
     """Return canaries and their labels.
 
@@ -78,21 +98,11 @@ def make_canaries(members: Members, kind: CanaryKind, count: int, seed: int) -> 
         seed: Seed of the images and labels.
 
     Raises:
-        ValueError: The data are multi-label, there are fewer held-out images than canaries, or fewer than
-            `MIN_CANARIES` canaries.
+        ValueError: The canaries cannot be made, see `check_canaries`.
     """
     spec, random = members.spec, np.random.default_rng(seed)
-    if count < MIN_CANARIES:
-        raise ValueError(f"canaries={count}; give at least {MIN_CANARIES}: half of them are guessed")
-    if spec.multi_label:
-        raise ValueError("canaries need one label an image; audit multi-label data without canaries")
+    check_canaries(members, kind, count)
     if kind == "mislabelled":
-        if count > len(members.held_labels):
-            held = len(members.held_labels)
-            raise ValueError(
-                f"canaries={count}, but there are {held} held-out images to mislabel; give {held} at most, or "
-                "canary_kind=out_of_distribution"
-            )
         rows = np.sort(random.choice(len(members.held_labels), count, replace=False))
         images = np.asarray(members.held_images[rows])
         labels = (members.held_labels[rows] + random.integers(1, spec.num_classes, count)) % spec.num_classes

@@ -17,13 +17,11 @@ from numpy.typing import NDArray
 from lightning_distill import distillers
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers import Distiller
-from lightning_distill.leakage.members import Members
+from lightning_distill.leakage.members import Members, check_members
 from lightning_distill.leakage.recipes import DistillRecipe, FullRecipe, PickRecipe, Recipe
 from lightning_distill.sets.coresets import METHODS
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.synthetic import images_per_class, limit_to_available
-from lightning_distill.sets.training_images import ENTRY, count_training_images, rows_trained_on
-from lightning_distill.spec import DataSpec
 from lightning_distill.utils.arguments import check_number
 
 #: Path of a YAML file of ``fit``, its content, a distiller, or the name of a pick of real images (``full`` for all).
@@ -32,8 +30,6 @@ Config = str | os.PathLike[str] | Mapping[str, Any] | Distiller
 SOFT_LABELS: Mapping[str, Callable[..., object]] = {
     "teachers": int, "network": str, "protocol": str, "prior": str, "views": int
 }  # fmt: skip
-#: Least share of the hashes in a card that the training images of an audit have; equal images have equal hashes.
-MIN_FOUND = 0.98
 #: Names of recipes without a configuration.
 PICKS = (*METHODS, "full")
 
@@ -139,7 +135,8 @@ def recipe_of_card(card: Mapping[str, object], device: str = "cpu") -> Recipe:
         ValueError: The card does not name a method of this package with its arguments and steps.
     """
     name, options, steps = card.get("method"), card.get("hyper_parameters"), card.get("steps")
-    if not isinstance(name, str) or not isinstance(options, Mapping) or not (name in METHODS or _is_method(name)):
+    known = isinstance(name, str) and (name in METHODS or hasattr(distillers, name))
+    if not isinstance(name, str) or not known or not isinstance(options, Mapping):
         raise ValueError(f"the card does not say how the set was distilled (method {name!r}); give the configuration")
     if name in METHODS:
         if (options.get("ratio", "balanced"), options.get("space", "pixels")) != ("balanced", "pixels"):
@@ -233,42 +230,6 @@ def check_belongs(recipe: Recipe, members: Members, synthetic: LabeledSet, card:
                 f"the set was made with {name}={found[name]!r}, the configuration says {value!r}; change it, or leave "
                 "the configuration out: the card holds it"
             )
-
-
-def check_members(members: Members, own: DataSpec, card: Mapping[str, object]) -> None:
-    """Raise ValueError for a set of other images than the members, by form and by the hashes in its card.
-
-    Args:
-        members: Images that the set is said to be made from, and held-out images.
-        own: Specification of the set.
-        card: Card of the set; without hashes of its training images the form alone is compared.
-    """
-    spec, entry = members.spec, card.get(ENTRY)
-    for name in ("shape", "class_names"):
-        if getattr(own, name) != getattr(spec, name):
-            raise ValueError(
-                f"the set's {name} is {getattr(own, name)}, that of the data {getattr(spec, name)}; give the data that "
-                "the set was made from"
-            )
-    total, kept = count_training_images(entry)
-    if not kept:
-        return
-    found, held = (len(rows_trained_on(images, entry)) for images in (members.images, members.held_images))
-    if total != len(members) or found < MIN_FOUND * kept:
-        raise ValueError(
-            f"the set was made from {total} images, and {found} of the {len(members)} training images of {spec.name} "
-            "are among those; give the data and the split that the set was made from"
-        )
-    if held > (1 - MIN_FOUND) * len(members.held_labels):
-        raise ValueError(
-            f"{held} of the {len(members.held_labels)} validation images of {spec.name} are among the images that the "
-            "set was made from; give the split that it was made from"
-        )
-
-
-def _is_method(name: str) -> bool:
-    found = getattr(distillers, name, None)
-    return isinstance(found, type) and issubclass(found, Distiller)
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:

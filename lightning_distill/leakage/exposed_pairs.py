@@ -13,8 +13,6 @@ import torch
 
 from lightning_distill.audit.resemblance import resemblance
 from lightning_distill.data import ArrayDataModule
-from lightning_distill.leakage.config import check_members
-from lightning_distill.leakage.members import members_of
 from lightning_distill.report.exposed_pairs import ExposedPairs, pair_picture
 from lightning_distill.sets.labeled_set import LabeledSet
 
@@ -28,7 +26,6 @@ def exposed_pairs(
     synthetic_set: LabeledSet,
     audit: Mapping[str, Any],
     data: ArrayDataModule,
-    card: Mapping[str, object],
     folder: str | os.PathLike[str] | None = None,
 ) -> ExposedPairs:
     """Draw the closest pairs of real and synthetic images, and the most exposed real images.
@@ -40,16 +37,15 @@ def exposed_pairs(
         synthetic_set: Audited set.
         audit: Audit in the card of the set.
         data: Data that the set was made from.
-        card: Card of the set.
         folder: Folder of the audit with ``audit.json``; ``None`` draws the closest pairs alone.
 
     Raises:
         FileNotFoundError: The folder holds no audit.
         ValueError: The data are not those of the audit, or the folder holds another audit.
     """
-    members = members_of(data)
-    check_members(members, synthetic_set.spec, card)
-    spec, real = members.spec, members.images
+    data.prepare_data()
+    data.setup()
+    spec, (real, _) = data.spec, data.all_train_arrays()
     if len(real) != audit["about"]["images"]:
         raise ValueError(
             f"the audit is of {audit['about']['images']:,} training images, {spec.name} has {len(real):,}; give the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,9 +13,12 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.arrays import Array
 from lightning_distill.data.checks.content import content_digest
 from lightning_distill.data.checks.label_combinations import is_covered
+from lightning_distill.sets.training_images import ENTRY, count_training_images, rows_trained_on
 from lightning_distill.spec import DataSpec
 
 Rows = NDArray[np.int64]
+#: Least share of the hashes in a card that the training images of an audit have; equal images have equal hashes.
+MIN_FOUND = 0.98
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,8 @@ class Members:
     @cached_property
     def digest(self) -> str:
         """Hash of the training and held-out images, their labels and their patients."""
-        units = np.concatenate([self.units, self.held_units])
-        parts = [(self.images, self.labels), (self.held_images, self.held_labels), (np.empty((0, 1)), units)]
-        return content_digest(parts)
+        training = self.images, np.column_stack([self.labels, self.units])
+        return content_digest([training, (self.held_images, np.column_stack([self.held_labels, self.held_units]))])
 
 
 def members_of(datamodule: ArrayDataModule) -> Members:
@@ -84,6 +87,37 @@ def members_of(datamodule: ArrayDataModule) -> Members:
     )
     kind = datamodule.group_kind if known else "image"
     return Members(spec, images, labels, strata, units, known, kind, held_images, held_labels, held_units)
+
+
+def check_members(members: Members, own: DataSpec, card: Mapping[str, object]) -> None:
+    """Raise ValueError for a set of other images than the members, by form and by the hashes in its card.
+
+    Args:
+        members: Images that the set is said to be made from, and held-out images.
+        own: Specification of the set.
+        card: Card of the set; without hashes of its training images the form alone is compared.
+    """
+    spec, entry = members.spec, card.get(ENTRY)
+    for name in ("shape", "class_names"):
+        if getattr(own, name) != getattr(spec, name):
+            raise ValueError(
+                f"the set's {name} is {getattr(own, name)}, that of the data {getattr(spec, name)}; give the data that "
+                "the set was made from"
+            )
+    total, kept = count_training_images(entry)
+    if not kept:
+        return
+    found, held = (len(rows_trained_on(images, entry)) for images in (members.images, members.held_images))
+    if total != len(members) or found < MIN_FOUND * kept:
+        raise ValueError(
+            f"the set was made from {total} images, and {found} of the {len(members)} training images of {spec.name} "
+            "are among those; give the data and the split that the set was made from"
+        )
+    if held > (1 - MIN_FOUND) * len(members.held_labels):
+        raise ValueError(
+            f"{held} of the {len(members.held_labels)} validation images of {spec.name} are among the images that the "
+            "set was made from; give the split that it was made from"
+        )
 
 
 def _numbered(groups: Rows) -> Rows:

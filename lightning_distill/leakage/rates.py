@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from lightning_distill.utils.json_values import without_nan
 from lightning_distill.utils.statistics import clopper_pearson, t_half_width
 
 Floats = NDArray[np.float64]
@@ -79,9 +80,9 @@ class AttackRates:
     def to_dict(self) -> dict[str, object]:
         """Return plain data for JSON; NaN becomes ``None``."""
         values: dict[str, object] = asdict(self)
-        values["rates"] = [{key: _plain(value) for key, value in asdict(rate).items()} for rate in self.rates]
         values["curve"] = [[round(x, 5), round(y, 5)] for x, y in self.curve]
-        return {key: _plain(value) for key, value in values.items()}
+        plain: dict[str, object] = without_nan(values)
+        return plain
 
 
 def attack_rates(
@@ -207,9 +208,3 @@ def _thinned(fpr: Floats, tpr: Floats, least: float) -> tuple[tuple[float, float
     """Return points of a curve at evenly spaced logarithms of the false positive rate."""
     grid = np.unique(np.concatenate([np.geomspace(max(least, 1e-6), 1, CURVE_POINTS), [0.0, 1.0]]))
     return tuple((float(x), float(tpr[fpr <= x + 1e-12].max())) for x in grid)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -67,11 +67,10 @@ class DistillResult:
     def sentence(self) -> str:
         """Return the result in one sentence."""
         gain, metric = self.gain, get_metric(self.gain.metric, self.gain.spec)
-        factor, unit = (100, " %") if metric.percent else (1, "")
         images = f"{sum(gain.counts)} images ({self.bytes / 1000:.1f} kB)"
 
         def number(value: float) -> str:
-            return f"{factor * value:.{metric.decimals}f}{unit}"
+            return f"{metric.text(value)}{metric.unit}"
 
         others = [f"{gain.best_pick} picks {number(gain.yardsticks[gain.best_pick])}"] if gain.best_pick else []
         if self.full is None:

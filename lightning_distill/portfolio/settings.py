@@ -11,7 +11,8 @@ import torch
 
 from lightning_distill.data import ArrayDataModule
 from lightning_distill.data.checks.content import content_digest
-from lightning_distill.evaluation.metrics.classification import compute_metrics
+from lightning_distill.evaluation.metrics.metric import StudentOutputs
+from lightning_distill.evaluation.metrics.registry import get_metric
 
 
 def describe_images(data: ArrayDataModule) -> str:
@@ -45,11 +46,10 @@ def check_defined(metric: str, data: ArrayDataModule) -> None:
         metric: Name of the metric.
         data: Data module after `setup`.
     """
-    targets = torch.from_numpy(np.asarray(data.splits["val"][1], np.int64))
-    shape = targets.shape if data.spec.multi_label else (len(targets), data.spec.num_classes)
-    logits = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    if not len(targets) or math.isnan(compute_metrics(logits, targets, data.spec)[metric]):
+    spec, targets = data.spec, torch.from_numpy(np.asarray(data.splits["val"][1], np.int64))
+    logits = torch.randn((1, len(targets), spec.num_classes), generator=torch.Generator().manual_seed(0))
+    if not len(targets) or math.isnan(get_metric(metric, spec).score(StudentOutputs(logits, targets, spec))):
         raise ValueError(
-            f"metric={metric} has no value on the {len(targets)} validation images of {data.spec.name}, which lack "
+            f"metric={metric} has no value on the {len(targets)} validation images of {spec.name}, which lack "
             "classes; choose another metric, or more validation images (--data.val_fraction)"
         )

@@ -170,13 +170,15 @@ def _facts(run: Run) -> dict[str, str]:
 
 
 def _card_score(card: Mapping[str, object]) -> str:
-    """Format the accuracy on val with its spread; empty if the card has no spread."""
+    """Format the accuracy on val with its spread; empty if the card has none."""
     scores = card.get("scores")
     val = scores.get("val") if isinstance(scores, Mapping) else None
-    if not isinstance(val, Mapping) or not all(isinstance(val.get(key), (int, float)) for key in ("acc", "acc_std")):
+    if not isinstance(val, Mapping) or not isinstance(val.get("acc"), (int, float)):
         return ""
+    std = val.get("acc_std")  # null for one student
+    std = float(std) if isinstance(std, (int, float)) else math.nan
     sizes = [len(val[key]) for key in ("seeds", "architectures") if isinstance(val.get(key), list)]
     students = math.prod(sizes) if len(sizes) == 2 else 0
-    value = estimate(float(val["acc"]), float(val["acc_std"]), math.nan, students, (0, 1))
+    value = estimate(float(val["acc"]), std, math.nan, students, (0, 1))
     interval = f" {bracket(value)}" if bracket(value) else ""
     return f"accuracy {spread(value)}{interval} %, {value.n or 'unknown number of'} students; selected on this split"

@@ -13,6 +13,7 @@ from lightning_distill.sets.card import AUDIT
 from lightning_distill.sets.export.registry import find_export
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import SET, digest, read_set, save_set
+from lightning_distill.utils.json_values import without_nan
 
 #: Version of the record.
 FORMAT = 1
@@ -28,7 +29,7 @@ def bind_audit(result: Mapping[str, object], labeled_set: LabeledSet) -> dict[st
         result: Result of the audit as plain data.
         labeled_set: Set that was audited.
     """
-    record = {"format": FORMAT, "set_sha256": digest(set_to_arrays(labeled_set)), "result": dict(result)}
+    record = {"format": FORMAT, "set_sha256": digest(set_to_arrays(labeled_set)), "result": without_nan(result)}
     return {**record, "sha256": _hash(record)}
 
 

@@ -11,12 +11,9 @@ holds the decoder in numpy). Reading needs only safetensors and numpy; networks 
 from __future__ import annotations
 
 import json
-import math
 import os
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -34,6 +31,7 @@ from lightning_distill.sets.schema import check_card
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.atomic_files import remove_stale_temporaries
 from lightning_distill.utils.atomic_files import write_files_atomically as write_files_atomically
+from lightning_distill.utils.json_values import without_nan
 
 SET, CARD = "set.safetensors", "card.json"
 #: Version of the files that are written. The sha256 of version 1 does not cover the card.
@@ -76,19 +74,6 @@ def complete_card(card: Card, spec: DataSpec) -> Card:
     augmentation = describe(spec.augmentation, spec.shape[0])
     card = {**without_nan(card), "format": FORMAT, "data": spec.to_dict(), "augmentation": augmentation}
     return {**card, "preparation": describe_preparation(spec)}
-
-
-def without_nan(value: Any) -> Any:
-    """Return plain data with None for every number that JSON does not have: NaN and infinity.
-
-    Args:
-        value: Card, or a part of one.
-    """
-    if isinstance(value, Mapping):
-        return {key: without_nan(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def card_text(card: Card) -> str:

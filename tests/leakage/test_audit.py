@@ -320,15 +320,12 @@ def test_the_recipe_of_picks_and_of_soft_labels_is_read_from_the_card(tmp_path, 
 def test_a_folder_of_other_images_is_refused_and_its_embedding_not_taken(tmp_path, make_clinic, quick_audit):
     options = {**quick_audit, "out": tmp_path / "audit", "baselines": []}
     audit_set("random", make_clinic(), ipc=2, **options)
-    first = (tmp_path / "audit" / "embedding.safetensors").read_bytes()
     other = make_clinic(seed=1)
     with pytest.raises(ValueError, match="other data or other settings"):
         audit_set("random", other, ipc=2, **options)
     shutil.rmtree(tmp_path / "audit" / "shadows")
     audit_set("random", other, ipc=2, **options)
-    assert (tmp_path / "audit" / "embedding.safetensors").read_bytes() != first
-    (tmp_path / "audit" / "embedding.safetensors").write_bytes(first[:100])
-    audit_set("random", other, ipc=2, **options)
+    assert len(list((tmp_path / "audit").glob("embedding-*.safetensors"))) == 2
     fewer = make_clinic(seed=1)
     fewer.setup()
     fewer.splits["val"] = tuple(part[:-2] for part in fewer.splits["val"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_distill.commands.report import report
+from lightning_distill.commands.report import find_exposed_pairs, report
 from lightning_distill.leakage import attach_audit, read_audit
 from lightning_distill.leakage.exposed_pairs import exposed_pairs, most_exposed_rows
 from lightning_distill.leakage.sheet import data_sheet
@@ -20,6 +20,7 @@ from lightning_distill.report.runs import read_run
 from lightning_distill.sets.card import NOT_MEASURED, current_warning, make_card, privacy_warning
 from lightning_distill.sets.labeled_set import LabeledSet
 from lightning_distill.sets.storage import read_set, save_set
+from lightning_distill.sets.training_images import ENTRY, hash_training_images
 from lightning_distill.spec import DataSpec
 
 
@@ -147,7 +148,7 @@ def test_a_page_shows_exposed_pairs_only_where_they_are_asked_for(audited_set, t
     assert "Most exposed images" not in shown["pairs"]
     assert "keep this page under the rules of the data" in shown["pairs"]
     assert "Most exposed images" in shown["exposed"]
-    found = exposed_pairs(read_set(folder)[0], result.to_dict(), data, {}, audit)
+    found = exposed_pairs(read_set(folder)[0], result.to_dict(), data, audit)
     assert found.correlations == pytest.approx([1.0] * 4), "the set is four training images"
     shadows = result.strongest("random")
     assert len(shadows.exposed) == 10
@@ -165,7 +166,7 @@ def test_exposed_pairs_are_those_of_the_audit_in_the_card_and_of_its_data(audite
     strongest = result.strongest("random")
     assert [one["number"] for one in listed["exposed"]] == [one.number for one in strongest.exposed]
     with pytest.raises(ValueError, match="the audit is of 120 training images, clinic has 160"):
-        exposed_pairs(labeled_set, plain, make_clinic(160), {})
+        exposed_pairs(labeled_set, plain, make_clinic(160))
     with pytest.raises(FileNotFoundError, match="give the folder of audit-set"):
         most_exposed_rows(tmp_path / "nowhere", plain)
     other = {**plain, "rows": [{**plain["rows"][0], "auc": 0.9}, *plain["rows"][1:]]}
@@ -209,3 +210,21 @@ def test_the_warning_of_an_audited_set_names_its_audit(audited):
     assert "has not been measured" not in current_warning(card)
     assert "under the same rules as the data" in current_warning(card)
     assert NOT_MEASURED in current_warning({**card, "audit": "looked at by hand"})
+
+
+def test_a_number_that_json_does_not_have_keeps_the_audit_bound(tmp_path):
+    save(tmp_path / "set", 0)
+    attach_audit(tmp_path / "set", {"rows": [{"auc": float("nan")}]})
+    labeled_set, card = read_set(tmp_path / "set")
+    assert read_audit(card, labeled_set) == {"rows": [{"auc": None}]}
+
+
+def test_the_report_refuses_exposed_pairs_of_other_images(audited_set, make_clinic):
+    folder, _, data, result = audited_set
+    labeled_set, card = read_set(folder)
+    attach_audit(folder, result.to_dict())
+    card = {**read_set(folder)[1], ENTRY: hash_training_images(data.splits["train"][0])}
+    save_set(folder, labeled_set, card)
+    assert find_exposed_pairs([read_run(folder)], data, None)
+    with pytest.raises(ValueError, match="0 of the 120 training images of clinic"):
+        find_exposed_pairs([read_run(folder)], make_clinic(seed=1), None)

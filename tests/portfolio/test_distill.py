@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lightning_distill.cli import main
 from lightning_distill.portfolio import RECIPES, distill
 from lightning_distill.portfolio.budget import TooFewMinutesError
 from lightning_distill.portfolio.candidate import CandidateRun
@@ -213,3 +214,25 @@ def test_a_candidate_whose_time_is_not_known_starts_anew(make_data, tmp_path):
     assert candidate.distil(3)[1] == []
     candidate.restart()
     assert len(candidate.distil(3)[1]) == 3
+
+
+def test_a_set_that_was_moved_away_is_scored_and_written_again(known_costs, make_data, tmp_path):
+    first = run(make_data(), tmp_path, recipes=["dm"])
+    content = read_set(first.path)
+    first.path.unlink()
+    again = run(make_data(), tmp_path, recipes=["dm"])
+    assert torch.equal(read_set(again.path)[0].pixels, content[0].pixels)
+    assert again.gain.score == first.gain.score
+
+
+def test_one_student_has_no_spread_and_the_command_writes_each_metric_as_it_is(known_costs, tmp_path, capsys):
+    for metric, shown in (("balanced_acc", " % on val after"), ("nll", " on val after")):
+        main([
+            "distill", "--data=DigitsDataModule", "--data.real_per_class=8", "--ipc=1", "--minutes=2", "--recipes=[dm]",
+            "--network=convnet_w16", "--protocol=tiny", "--students=1", "--accelerator=cpu", f"--metric={metric}",
+            f"--out={tmp_path / metric}",
+        ])  # fmt: skip
+        lines = [line for line in capsys.readouterr().out.splitlines() if shown in line]
+        assert lines
+        assert (" % on" in lines[0]) == (metric == "balanced_acc")
+        json.loads((tmp_path / metric / "card.json").read_text(), parse_constant=pytest.fail)

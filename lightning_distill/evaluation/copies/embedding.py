@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from kornia import augmentation as K
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from lightning_distill.data.checks.arrays import Array
@@ -81,7 +81,7 @@ class ContrastiveEmbedding:
     @classmethod
     def fit_or_load(
         cls,
-        path: Path,
+        folder: Path,
         images: Array,
         spec: DataSpec,
         *,
@@ -91,27 +91,28 @@ class ContrastiveEmbedding:
         seed: int = 0,
         device: str = "cpu",
     ) -> ContrastiveEmbedding:
-        """Return the network of a file, or train and save it.
+        """Return the network of a file that is named by images and settings, or train and save it.
 
-        A file of other images or settings, or a damaged one, is replaced: the training takes seconds.
+        A damaged file is replaced: the training takes seconds.
 
         Args:
-            path: Safetensors file.
+            folder: Folder of the file.
             images: Images to train on.
             spec: Description of the data.
             network: Name of the network.
-            digest: Hash of the images, which the file is bound to.
+            digest: Hash of the images.
             steps: Number of steps.
             seed: Seed of the training.
             device: Device of the network.
         """
         about = {"network": network, "spec": spec.to_dict(), "steps": steps, "seed": seed, "images": digest}
-        fingerprint = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-        state = _read_state(path, fingerprint)
+        name = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+        path = folder / f"embedding-{name}.safetensors"
+        state = _read_state(path)
         if state is None:
             fitted = cls.fit(images, spec, network=network, steps=steps, seed=seed, device=device)
             state = {name: value.cpu().contiguous() for name, value in fitted.network.state_dict().items()}
-            write_files_atomically({path: save(state, metadata={"fingerprint": fingerprint})})
+            write_files_atomically({path: save(state)})
             return fitted
         with isolated_rng(0):
             model = create_network(network, spec.shape[0], FEATURES, spec.shape[1:]).to(device).eval()
@@ -136,13 +137,10 @@ class ContrastiveEmbedding:
         return np.asarray(torch.cat(parts).numpy(), np.float32) if parts else np.empty((0, FEATURES), np.float32)
 
 
-def _read_state(path: Path, fingerprint: str) -> dict[str, Tensor] | None:
-    """Return the weights in a file with this fingerprint; None for a missing, another or a damaged file."""
+def _read_state(path: Path) -> dict[str, Tensor] | None:
+    """Return the weights in a file; None for a missing or a damaged one."""
     try:
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("fingerprint") != fingerprint:
-                return None
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        return load(path.read_bytes())
     except (SafetensorError, OSError):
         return None
 

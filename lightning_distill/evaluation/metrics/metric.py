@@ -95,6 +95,25 @@ class MetricSpec:
         """Smallest and largest value where the metric is a share, which tables show in percent."""
         return (0.0, 1.0) if self.percent else (-math.inf, math.inf)
 
+    @property
+    def unit(self) -> str:
+        """Unit behind a number of `text`."""
+        return " %" if self.percent else ""
+
+    def text(self, value: float, sign: str = "") -> str:
+        """Format a value as tables show it, without its unit.
+
+        Args:
+            value: Value of the metric.
+            sign: ``+`` for a difference, with the sign of positive values too.
+
+        Example:
+            >>> from lightning_distill.evaluation.metrics.registry import METRICS
+            >>> METRICS["acc"].text(0.875), METRICS["nll"].text(0.875)
+            ('87.5', '0.88')
+        """
+        return f"{(100 if self.percent else 1) * value:{sign}.{self.decimals}f}"
+
     def score(self, outputs: StudentOutputs) -> float:
         """Compute the mean over students on all images with equal weights."""
         return float(self.fn(outputs)(np.ones((1, len(outputs.targets))))[0])

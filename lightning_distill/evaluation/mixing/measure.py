@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 
 from lightning_distill.data.checks.content import content_digest
 from lightning_distill.evaluation.candidates import EvaluationData, Split
@@ -125,7 +125,7 @@ def measure_mixtures(
         evaluator = StudentEvaluator(own, students=students, architectures=[network], seed=seed, compile=compile)
         mixtures.append(Mixture(number, share, evaluator))
     batches = data.val_dataloader() if split == "val" else data.test_dataloader()
-    data_sha256 = content_digest([arrays, *((x.numpy(), y.numpy()) for x, y in batches)])[:12]
+    data_sha256 = content_digest(chain([arrays], ((x.numpy(), y.numpy()) for x, y in batches)))[:12]
     kept = {(row.real, row.ratio): row for row in known if set_file.made(row, command, data_sha256)}
     progress = ProgressCounter(on_progress, sum(mixture.evaluator.epochs for mixture in mixtures))
     rows: list[MixRow] = []

@@ -74,7 +74,7 @@ def croissant(prepared: PreparedSet, metadata: bytes) -> bytes:
         "version": "1.0.0",
         "datePublished": texts["date"],
         "creator": {"@type": "sc:Organization", "name": texts["creator"]},
-        "citeAs": f"{spec.name}, {kind_of(prepared)[1]} ({texts['method']}); sha256 {texts['sha256']}",
+        "citeAs": f"{spec.name}, {kind_of(prepared).made} ({texts['method']}); sha256 {texts['sha256']}",
         "isLiveDataset": False,
         "rai:dataCollection": texts["method"],
         "rai:personalSensitiveInformation": texts["warning"],

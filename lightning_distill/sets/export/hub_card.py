@@ -6,6 +6,7 @@ import datetime
 import html
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import yaml
 
@@ -16,11 +17,21 @@ from lightning_distill.sets.export.record import PreparedSet
 _LICENSES = re.compile(
     r"cc0-1\.0|cc-by(?:-nc)?(?:-(?:sa|nd))?-[1-4]\.[05]|apache-2\.0|mit|odbl|pddl|gpl-3\.0|bsd-3-clause"
 )
-#: Values of the card key ``start`` for images that were not distilled: what they are, how they were made, and a tag.
+
+
+class Kind(NamedTuple):
+    """What the images of a set are, how they were made, and the tag for them."""
+
+    images: str
+    made: str
+    tag: str
+
+
+#: Kinds of sets that were not distilled, by the card key ``start``.
 KINDS = {
-    UNCHANGED: ("unchanged real", "selected", "real-images"),
-    REDUCED: ("real", "selected and reduced", "real-images"),
-    GENERATED: ("synthetic", "generated", "synthetic"),
+    UNCHANGED: Kind("unchanged real", "selected", "real-images"),
+    REDUCED: Kind("real", "selected and reduced", "real-images"),
+    GENERATED: Kind("synthetic", "generated", "synthetic"),
 }
 _SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1 << 62, "100K<n<1M"))
 
@@ -61,16 +72,16 @@ def texts_of_card(prepared: PreparedSet) -> dict[str, str]:
 
 def description(prepared: PreparedSet) -> str:
     """Return one sentence on the set."""
-    spec, count, (kind, made, _) = prepared.spec, len(prepared.codes), kind_of(prepared)
+    spec, count, kind = prepared.spec, len(prepared.codes), kind_of(prepared)
     return (
-        f"{count} {kind} images of {spec.num_classes} classes, {made} from {spec.name} ({spec.source}) by "
+        f"{count} {kind.images} images of {spec.num_classes} classes, {kind.made} from {spec.name} ({spec.source}) by "
         f"{texts_of_card(prepared)['method']}."
     )
 
 
-def kind_of(prepared: PreparedSet) -> tuple[str, str, str]:
-    """Return what the images are, how they were made, and the tag for them."""
-    return KINDS.get(str(prepared.card.get("start")), ("synthetic", "distilled", "synthetic"))
+def kind_of(prepared: PreparedSet) -> Kind:
+    """Return what the images of a set are."""
+    return KINDS.get(str(prepared.card.get("start")), Kind("synthetic", "distilled", "synthetic"))
 
 
 def hub_card(prepared: PreparedSet) -> bytes:
@@ -88,7 +99,7 @@ def hub_card(prepared: PreparedSet) -> bytes:
         else f" A pixel of the set is {spec.min_value:g} + code / 255 x {spec.max_value - spec.min_value:g}."
     )  # fmt: skip
     lines = [
-        f"# {_escape(spec.name)}, {kind_of(prepared)[1]}", "", _escape(description(prepared)), "",
+        f"# {_escape(spec.name)}, {kind_of(prepared).made}", "", _escape(description(prepared)), "",
         f"> {_escape(texts['warning'])}", "",
         "## Use", "",
         "```python", "from datasets import load_dataset", "",
@@ -118,12 +129,12 @@ def _front_matter(prepared: PreparedSet) -> Mapping[str, object]:
         label = {"name": "labels", "sequence": classes}
     soft = [{"name": "soft_labels", "sequence": "float32"}] if "soft_labels" in prepared.arrays else []
     return {
-        "pretty_name": f"{spec.name}, {kind_of(prepared)[1]}",
+        "pretty_name": f"{spec.name}, {kind_of(prepared).made}",
         "license": identifier,
         **({"license_name": name} if name else {}),
         "task_categories": ["image-classification"],
         "size_categories": [next(text for most, text in _SIZES if count < most)],
-        "tags": ["dataset-distillation", kind_of(prepared)[2], "croissant"],
+        "tags": ["dataset-distillation", kind_of(prepared).tag, "croissant"],
         "configs": [
             {
                 "config_name": "default",

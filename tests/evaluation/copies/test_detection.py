@@ -82,13 +82,18 @@ def test_the_embedding_joins_views_and_is_read_again(tmp_path):
     images = random.integers(0, 255, (64, 1, 16, 16)).astype(np.uint8)
     images[:, :, 4:12, 4:12] = random.integers(0, 255, (64, 1, 1, 1))
     spec = DataSpec("x", (1, 16, 16), ("a", "b"), (127.0,), (60.0,))
-    path = tmp_path / "embedding.safetensors"
-    fitted = ContrastiveEmbedding.fit_or_load(path, images, spec, digest="a", network="convnet_w16", steps=30)
+    fitted = ContrastiveEmbedding.fit_or_load(tmp_path, images, spec, digest="a", network="convnet_w16", steps=30)
     embedded = fitted(images)
     np.testing.assert_allclose(np.linalg.norm(embedded, axis=1), 1, rtol=1e-5)
     assert np.abs(embedded.mean(1)).max() < 1e-5
     mirrored = fitted(np.ascontiguousarray(images[..., ::-1]))
     same, other = (embedded * mirrored).sum(1), (embedded * np.roll(mirrored, 1, 0)).sum(1)
     assert same.mean() > other.mean() + 0.3
-    again = ContrastiveEmbedding.fit_or_load(path, images, spec, digest="a", network="convnet_w16", steps=30)
+    again = ContrastiveEmbedding.fit_or_load(tmp_path, images, spec, digest="a", network="convnet_w16", steps=30)
     np.testing.assert_array_equal(again(images), embedded)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    mended = ContrastiveEmbedding.fit_or_load(tmp_path, images, spec, digest="a", network="convnet_w16", steps=30)
+    np.testing.assert_array_equal(mended(images), embedded)
+    ContrastiveEmbedding.fit_or_load(tmp_path, images, spec, digest="b", network="convnet_w16", steps=1)
+    assert len(list(tmp_path.iterdir())) == 2, "one file for other images"
