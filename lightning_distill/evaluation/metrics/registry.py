@@ -41,7 +41,7 @@ def metrics_for(spec: DataSpec) -> dict[str, MetricSpec]:
                 continue
             for label, label_name in enumerate(spec.class_names):
                 name, fn = f"{metric.name}/{label_name}", partial(metric.label_fn, label)
-                found[name] = replace(metric, name=name, fn=fn, label_fn=None)
+                found[name] = replace(metric, name=name, label=f"{metric.label} of {label_name}", fn=fn, label_fn=None)
     return found
 
 

@@ -20,6 +20,7 @@ from sklearn.metrics import (
 
 from lightning_distill.evaluation import StudentMetrics, class_recalls, compute_metrics, undefined_classes, worst_class
 from lightning_distill.evaluation.metrics.classification import calibration_scores
+from lightning_distill.evaluation.metrics.registry import metrics_for
 from lightning_distill.spec import DataSpec
 
 EVERYWHERE = {"acc", "balanced_acc", "auroc", "worst_recall", "macro_f1", "ece", "brier", "nll"}
@@ -93,6 +94,7 @@ def test_multi_label_equals_scikit_learn():
     assert scores["macro_f1"] == pytest.approx(f1_score(y, yes, average="macro"), abs=1e-6)
     assert scores["nll"] == pytest.approx(np.mean([log_loss(y[:, k], p[:, k]) for k in each]), abs=1e-6)
     assert set(scores) == EVERYWHERE | {"mAP", *(f"auroc/c{k}" for k in each)}
+    assert metrics_for(spec)["auroc/c1"].label == "AUROC of c1"
 
 
 @pytest.mark.parametrize("seed", range(3))
