@@ -46,7 +46,7 @@ NETWORK, STEPS, REAL_IMAGES, STUDENTS, PROTOCOL = "convnet_w32", 200, 448, 3, "q
 #: Options of `KRRDistiller` that a variant starts from.
 BASE: dict[str, Any] = {
     "init": "herding", "formation": 1, "lr": 0.01, "optimizer": "adam", "ridge": 1e-1, "pool_size": 6, "max_age": 100,
-    "network_steps": 1, "network_lr": 0.01,
+    "network_steps": 1, "network_lr": 0.01, "dm_weight": 0.0,
 }  # fmt: skip
 #: Variant -> (hypothesis, options). ``real_images``, ``steps`` and ``method`` are options of the script.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

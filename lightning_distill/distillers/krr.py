@@ -1,4 +1,4 @@
-"""Kernel ridge regression on the features of networks that learn from the set."""
+"""Kernel ridge regression and distribution matching on the features of networks that learn from the set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.functional.network import Parameters
 from lightning_distill.functional.unroll import scalar_with_gradient
 from lightning_distill.networks import resolve_networks
-from lightning_distill.objectives import ridge_loss, ridge_weights
+from lightning_distill.objectives import class_means, relative_mean_distance, ridge_loss, ridge_weights
 from lightning_distill.sets.synthetic import SyntheticSet
 from lightning_distill.spec import DataSpec
 from lightning_distill.utils.rng import derive_seed
@@ -40,9 +40,10 @@ INITIAL_CONFIDENCE = 0.9
 
 
 def validate_pool(options: Mapping[str, Any]) -> None:
-    """Raise a ValueError for an invalid ridge or pool of networks."""
-    if not 0 <= options["ridge"] < math.inf:
-        raise ValueError(f"ridge={options['ridge']}; it must be finite and at least 0, e.g. 0.1")
+    """Raise a ValueError for an invalid ridge, weight or pool of networks."""
+    for name, usual in (("ridge", 0.1), ("dm_weight", 1)):
+        if not 0 <= options[name] < math.inf:
+            raise ValueError(f"{name}={options[name]}; it must be finite and at least 0, e.g. {usual}")
     for name, least in (("pool_size", 1), ("max_age", 1), ("network_steps", 0)):
         if options[name] < least:
             raise ValueError(f"{name}={options[name]}; it must be at least {least}")
@@ -84,9 +85,10 @@ class KRRDistiller(Distiller):
 
     The kernel is linear in the features of a network. The networks come from a pool; the one that was used takes
     ``network_steps`` SGD steps on the set and is replaced after ``max_age`` uses (FRePo). With ``network_steps=0`` they
-    keep their random initial weights, as in kernel inducing points (KIP) with a kernel of finite width. Images and
-    labels are learned without second-order gradients. One random transformation of ``augmentation`` is shared by all
-    real and synthetic images of a step.
+    keep their random initial weights, as in kernel inducing points (KIP) with a kernel of finite width. With
+    ``dm_weight`` the mean features of each class are matched in the same networks, as in distribution matching; this
+    combination is ours. Images and labels are learned without second-order gradients. One random
+    transformation of ``augmentation`` is shared by all real and synthetic images of a step.
 
     Args:
         ipc: Images per class, one number or one for each class.
@@ -98,6 +100,9 @@ class KRRDistiller(Distiller):
         lr_schedule: Schedule of ``lr``: ``cosine`` (to zero at ``Trainer(max_steps)``) or ``constant``.
         ridge: Regularisation of the regression relative to the mean diagonal of the kernel; it is raised, with a
             warning, where the kernel is singular.
+        dm_weight: Weight of distribution matching beside the regression: the squared distance of the mean features of
+            real and synthetic images of each class, summed over classes and divided by the scatter of the class means.
+            0 leaves the regression of the papers alone.
         pool_size: Number of networks in the pool.
         pool_networks: Further architectures, such as ``["lenet", "resnet10t"]``: pool members take ``network`` and
             these in turn. Use them if receivers train other networks. ``None`` takes ``network`` alone.
@@ -109,8 +114,8 @@ class KRRDistiller(Distiller):
         options: Other arguments of `Distiller`, except ``weights``.
 
     Raises:
-        ValueError: ``ridge`` or a number of the pool is out of range, the pool is smaller than its number of
-            architectures, or a checkpoint has another pool.
+        ValueError: ``ridge``, ``dm_weight`` or a number of the pool is out of range, the pool is smaller than its
+            number of architectures, or a checkpoint has another pool.
 
     Example:
         >>> KRRDistiller(ipc=1, network="convnet_w16", network_steps=0).optimizer_name
@@ -133,6 +138,7 @@ class KRRDistiller(Distiller):
         optimizer: ImageOptimizer = "adam",
         lr_schedule: Literal["constant", "cosine"] = "cosine",
         ridge: float = 0.1,
+        dm_weight: float = 1.0,
         pool_size: int = 6,
         pool_networks: list[str] | None = None,
         max_age: int = 100,
@@ -144,7 +150,7 @@ class KRRDistiller(Distiller):
     ) -> None:
         super().__init__(ipc=ipc, lr=lr, init=init, lr_schedule=lr_schedule, **options)
         validate_pool(self.hparams)
-        self.optimizer_name, self.ridge = optimizer, ridge
+        self.optimizer_name, self.ridge, self.dm_weight = optimizer, ridge, dm_weight
         self.pool_networks = resolve_networks(pool_networks or [])
         self.pool_size, self.max_age = pool_size, max_age
         self.network_steps, self.network_lr = network_steps, network_lr
@@ -191,25 +197,29 @@ class KRRDistiller(Distiller):
         self.network = self.pool.network_of(self.pool.index_at(self.global_step))
 
     def losses(self, real: RealBatch) -> Iterator[Tensor]:
-        """Yield the mean squared error of the classes of this rank; each rank solves the regression of the set."""
+        """Yield error and distance of means of the classes of this rank; each rank solves the regression of the set."""
         if not self.extra_state:
             self.extra_state = self.pool.start(*self._detached_set())
-        parameters, weights = self._regression()
+        parameters, synthetic, weights = self._regression()
         images, leaf = real.per_class * len(real.spec.balance_groups), weights.detach().requires_grad_()
         value, gradient = torch.zeros_like(weights[0, 0]).detach(), torch.zeros_like(leaf)
+        own, means = class_means(synthetic.to(weights.dtype), self.synthetic.counts), []
         for labels in self.class_groups([real.per_class] * len(real.spec.balance_groups)):
             parts = [real.of_classes(labels)] if self.network.batch_norm else real.iter_chunks(labels)
-            targets = self._targets_of(labels)
+            targets, sums = self._targets_of(labels), torch.zeros_like(own[labels]).detach()
             for x in parts:
                 with torch.no_grad():
                     features = self.network.embed(parameters, self._transform(x))
                 loss = ridge_loss(leaf, features, targets.repeat_interleave(len(x) // len(labels), 0)) / images
                 value += loss.detach()
                 gradient += torch.autograd.grad(loss, leaf)[0]
-        yield scalar_with_gradient(value, [weights], [gradient])
+                sums += features.unflatten(0, (len(labels), -1)).to(sums.dtype).sum(1)
+            means.append(relative_mean_distance(sums / real.per_class, own[labels], own))
+        regression = scalar_with_gradient(value, [weights], [gradient])
+        yield regression + self.dm_weight * torch.stack(means).sum() if means and self.dm_weight else regression
 
-    def _regression(self) -> tuple[Parameters, Tensor]:
-        """Return the network of this step, and the weights of the regression, differentiable by images and labels."""
+    def _regression(self) -> tuple[Parameters, Tensor, Tensor]:
+        """Return the network of this step, the features of the set, and the weights of the regression."""
         index, x = self.pool.index_at(self.global_step), self._transform(self.synthetic.decoded())
         self.network.train()
         parameters = self.pool.member(self.extra_state, index)
@@ -224,7 +234,7 @@ class KRRDistiller(Distiller):
         if ridge > self.ridge and not self._warned:
             rank_zero_warn(RAISED.format(step=self.global_step, ridge=self.ridge, raised=ridge))
             self._warned = True
-        return parameters, weights
+        return parameters, features, weights
 
     def _transform(self, images: Tensor) -> Tensor:
         """Apply the random transformation of this step to images ``(B, C, H, W)``."""

@@ -1,6 +1,7 @@
 """Objectives of the methods: pure functions from tensors to a scalar, with the formula in the docstring."""
 
 from lightning_distill.objectives.characteristic_function import characteristic_function_distance
+from lightning_distill.objectives.class_means import class_means, relative_mean_distance
 from lightning_distill.objectives.distribution_matching import mean_embedding_distance
 from lightning_distill.objectives.gaussian_mmd import gaussian_mmd
 from lightning_distill.objectives.gradient_matching import Distance, gradient_distance
@@ -14,6 +15,7 @@ from lightning_distill.objectives.trajectory_matching import trajectory_distance
 __all__ = [
     "Distance",
     "characteristic_function_distance",
+    "class_means",
     "critic_loss",
     "flow_point",
     "gaussian_mmd",
@@ -25,6 +27,7 @@ __all__ = [
     "mean_embedding_distance",
     "moment_distance",
     "rectified_flow_loss",
+    "relative_mean_distance",
     "ridge_loss",
     "ridge_weights",
     "trajectory_distance",

@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from reference.class_means import relative_mean_distance
 from reference.kernel_ridge import kernel_ridge_loss
 
 from lightning_distill import KRRDistiller
@@ -50,6 +51,9 @@ def plain_krr(data, begun, distiller, steps):
         system = kernel + distiller.ridge * kernel.trace() / len(s) * torch.eye(len(s))
         predicted = real @ s.T @ torch.linalg.solve(system, one_hot(labels))
         loss = (predicted - one_hot(y)).square().sum(1).mean()
+        means, wanted = (torch.stack([f[c == k].mean(0) for k in range(3)]) for f, c in ((s, labels), (real, y)))
+        scatter = (means.detach().var(0, correction=0) * 3).sum()
+        loss = loss + distiller.dm_weight * (means - wanted).norm(dim=1).square().sum() / scatter
         losses.append(loss.item())
         adam.zero_grad()
         loss.backward()
@@ -62,9 +66,11 @@ def plain_krr(data, begun, distiller, steps):
     return images.detach(), losses
 
 
-def test_equals_a_plain_implementation_step_by_step(make_data, make_trainer):
+@pytest.mark.parametrize("weight", [0.0, 1.0, 5.0])
+def test_equals_a_plain_implementation_step_by_step(weight, make_data, make_trainer):
     data = make_data(num_classes=3, channels=3)
-    distiller = KRRDistiller(ipc=[2, 1, 3], seed=4, augmentation="none", lr_schedule="constant", **SMALL)
+    options = {"augmentation": "none", "lr_schedule": "constant", "dm_weight": weight}
+    distiller = KRRDistiller(ipc=[2, 1, 3], seed=4, **options, **SMALL)
     begun = distiller.init_synthetic(data)
     trainer = make_trainer(max_steps=6)
     trainer.fit(distiller, datamodule=data)
@@ -74,9 +80,10 @@ def test_equals_a_plain_implementation_step_by_step(make_data, make_trainer):
     torch.testing.assert_close(distiller.synthetic.images.detach(), expected, rtol=1e-3, atol=2e-3)
 
 
-def test_the_loss_is_that_of_the_formula(make_data, make_trainer):
+@pytest.mark.parametrize("weight", [0.0, 1.0])
+def test_the_loss_is_that_of_the_formula(weight, make_data, make_trainer):
     data = make_data(num_classes=3)
-    distiller = KRRDistiller(ipc=2, augmentation="none", seed=1, network="convnet_w16", pool_size=1)
+    distiller = KRRDistiller(ipc=2, augmentation="none", seed=1, network="convnet_w16", pool_size=1, dm_weight=weight)
     begun = distiller.init_synthetic(data)
     trainer = make_trainer(max_steps=1)
     trainer.fit(distiller, datamodule=data)
@@ -87,6 +94,8 @@ def test_the_loss_is_that_of_the_formula(make_data, make_trainer):
         real, synthetic = network.embed(data.spec.normalize(pixels)), network.embed(begun.images)
     rows = [(F.one_hot(y, 3) - 1 / 3).tolist() for y in (labels, begun.labels)]
     expected = kernel_ridge_loss(real.tolist(), synthetic.tolist(), *rows, distiller.ridge)
+    sides = [[f[y == k].tolist() for k in range(3)] for f, y in ((real, labels), (synthetic, begun.labels))]
+    expected += weight * relative_mean_distance(*sides)
     assert trainer.callback_metrics["distill/loss"].item() == pytest.approx(expected, rel=1e-4)
 
 
