@@ -38,11 +38,13 @@ IPCS = (1, 10, 50)
 NETWORK = "convnet_w32"
 #: Epsilon of the baseline dp.
 EPSILON = 8.0
-#: Audited recipes: the default ones (herding picks, sub-images), and DM's of the paper from random real images.
+#: Audited recipes: the default ones (herding picks, sub-images), DM's of the paper from random real images, and KRR
+#: without distribution matching.
 RECIPES: dict[str, Callable[..., Distiller]] = {
     "dm default": DMDistiller,
     "dm paper": partial(DMDistiller, preset="paper"),
     "krr": KRRDistiller,
+    "krr alone": partial(KRRDistiller, dm_weight=0.0),
 }
 KEYS = ("dataset", "ipc", "audited", "recipe", "attack", "unit", "network", "shadows")
 RATES = ("tpr", "low", "high", "calibrated_fpr", "calibrated_tpr")

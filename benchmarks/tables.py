@@ -355,15 +355,20 @@ QUALITY_PICKS = {
     "herding_f2": "herding, 2 x 2", "kmeans_f2": "k-means, 2 x 2",
 }  # fmt: skip
 QUALITY_METHODS = {
-    "dm": "DM, paper", "dm_f2": "DM, 2 x 2", "dm_f3": "DM, 3 x 3", "krr": "KRR", "krr_f2": "KRR, 2 x 2",
+    "dm": "DM, paper", "dm_f2": "DM, 2 x 2", "dm_f3": "DM, 3 x 3",
+    "krr_dm": "KRR + DM, 2 x 2, 500 steps", "krr_dm_10": "the same, dm_weight 10",
+    "krr_dm_mixed_1200": "KRR + DM, LeNet and MLP in the pool, 1,200 steps",
+    "krr": "KRR", "krr_f2": "KRR, 2 x 2",
     "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, LeNet and MLP in the pool",
     "krr_mixed_1200": "the same, 1,200 steps", "krr_long": "KRR that learns labels, 1,500 steps",
     "krr_noise": "KRR from noise, 2 x 2, rate 0.03, 1,500 steps", "idm_f2": "IDM, 2 x 2", "dsa": "DSA",
 }  # fmt: skip
 #: Methods without sub-images that take the place of the same ones with them, on digits.
-WITHOUT_SUB_IMAGES = {"dm_f1": "dm_f2", "krr_long_f1": "krr_long", "krr_500_f1": "krr_500"}
+WITHOUT_SUB_IMAGES = {
+    "dm_f1": "dm_f2", "krr_dm_f1": "krr_dm", "krr_long_f1": "krr_long", "krr_500_f1": "krr_500",
+}  # fmt: skip
 #: Methods in the overview and their captions; the others are in the whole table.
-OVERVIEW = {"dm_f2": "DM", "krr_500": "KRR"}
+OVERVIEW = {"dm_f2": "DM", "krr_dm": "KRR + DM"}
 
 
 def quality_groups(labels: str, split: str) -> dict[tuple[str, int], dict[str, Rows]]:
@@ -491,7 +496,8 @@ ARCHITECTURES = {
     "herding": "herding", "herding_f2": "herding, 2 x 2", "dm_f2": "DM, 2 x 2",
     "krr_long": "KRR, 2 x 2, 1,500 steps, rate 0.01",
     "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, LeNet and MLP in the pool",
-    "krr_mixed_1200": "the same, 1,200 steps",
+    "krr_mixed_1200": "the same, 1,200 steps", "krr_dm": "KRR + DM, 2 x 2, 500 steps",
+    "krr_dm_mixed_1200": "KRR + DM, LeNet and MLP in the pool, 1,200 steps",
 }  # fmt: skip
 
 

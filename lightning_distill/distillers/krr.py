@@ -17,6 +17,7 @@ from lightning_distill.data import ArrayDataModule
 from lightning_distill.distillers._options import KRROptions, Unpack
 from lightning_distill.distillers.base import MOMENTUM, Distiller
 from lightning_distill.distillers.network_pool import AGES, BATCH_SIZE, NetworkPool
+from lightning_distill.distillers.presets import find_preset
 from lightning_distill.distillers.real_batch import RealBatch
 from lightning_distill.functional.network import Parameters
 from lightning_distill.functional.unroll import scalar_with_gradient
@@ -102,7 +103,7 @@ class KRRDistiller(Distiller):
             warning, where the kernel is singular.
         dm_weight: Weight of distribution matching beside the regression: the squared distance of the mean features of
             real and synthetic images of each class, summed over classes and divided by the scatter of the class means.
-            0 leaves the regression of the papers alone.
+            0 leaves the regression of the papers alone. ``None`` takes the preset's: 0 below 5 images per class, then 1.
         pool_size: Number of networks in the pool.
         pool_networks: Further architectures, such as ``["lenet", "resnet10t"]``: pool members take ``network`` and
             these in turn. Use them if receivers train other networks. ``None`` takes ``network`` alone.
@@ -138,7 +139,7 @@ class KRRDistiller(Distiller):
         optimizer: ImageOptimizer = "adam",
         lr_schedule: Literal["constant", "cosine"] = "cosine",
         ridge: float = 0.1,
-        dm_weight: float = 1.0,
+        dm_weight: float | None = None,
         pool_size: int = 6,
         pool_networks: list[str] | None = None,
         max_age: int = 100,
@@ -149,6 +150,10 @@ class KRRDistiller(Distiller):
         **options: Unpack[KRROptions],
     ) -> None:
         super().__init__(ipc=ipc, lr=lr, init=init, lr_schedule=lr_schedule, **options)
+        if dm_weight is None:
+            row = find_preset(type(self), self.preset, ipc)
+            dm_weight = 0.0 if row is None else row.dm_weight
+            self.save_hyperparameters({"dm_weight": dm_weight})
         validate_pool(self.hparams)
         self.optimizer_name, self.ridge, self.dm_weight = optimizer, ridge, dm_weight
         self.pool_networks = resolve_networks(pool_networks or [])

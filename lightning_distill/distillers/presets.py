@@ -59,6 +59,7 @@ class Preset:
         channels: Numbers of channels of the regime; empty for all.
         tasks: Tasks of `DataSpec.task` of the regime; empty for all.
         pool: Number of networks of `DMDistiller` that come back; 0 draws a new network every step.
+        dm_weight: Weight of distribution matching in `KRRDistiller`.
     """
 
     method: str
@@ -72,6 +73,7 @@ class Preset:
     channels: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ()
     pool: int = 0
+    dm_weight: float = 0.0
 
 
 #: All presets. The first row of a method that fits images per class, channels and task holds. DC and DSA: the papers'
@@ -86,7 +88,8 @@ PRESETS = (
     Preset("DSADistiller", "paper", 0.1, "real", 1, 1000, "arXiv 2102.08259"),
     Preset("MTTDistiller", "default", 1000.0, "real", 1, 100, "medical.csv"),
     Preset("MTTDistiller", "paper", 1000.0, "real", 1, 100, "arXiv 2203.11932"),
-    Preset("KRRDistiller", "default", 0.03, "herding", 2, 100, "quality.csv"),
+    Preset("KRRDistiller", "default", 0.03, "herding", 2, 100, "quality.csv", ipc=(1, 4)),
+    Preset("KRRDistiller", "default", 0.03, "herding", 2, 100, "quality.csv", ipc=(5, float("inf")), dm_weight=1.0),
     Preset("IDMDistiller", "default", 1.0, "herding", 2, 50, "objectives.csv"),
     Preset("IDMDistiller", "paper", 0.2, "real", 2, 1000, "arXiv 2307.09742"),
     Preset("Distiller", "default", 1.0, "real", 1, 0, ""),

@@ -141,6 +141,13 @@ def test_a_resumed_run_and_its_pool_are_bit_identical(kill_at, soft_labels, make
     assert all(torch.equal(value, second.extra_state[name]) for name, value in whole.extra_state.items())
 
 
+@pytest.mark.parametrize(("ipc", "weight"), [(1, 0.0), (4, 0.0), ([1, 5], 1.0), (10, 1.0)], ids=str)
+def test_the_preset_matches_class_means_where_there_are_several_images_per_class(ipc, weight):
+    distiller = KRRDistiller(ipc=ipc, **SMALL)
+    assert distiller.dm_weight == distiller.hparams["dm_weight"] == weight
+    assert KRRDistiller(ipc=ipc, dm_weight=0.3, **SMALL).dm_weight == 0.3
+
+
 def test_the_loss_falls_on_random_networks(make_data, make_trainer):
     losses = []
     for steps in (1, 30):
