@@ -103,7 +103,7 @@ class KRRDistiller(Distiller):
             warning, where the kernel is singular.
         dm_weight: Weight of distribution matching beside the regression: the squared distance of the mean features of
             real and synthetic images of each class, summed over classes and divided by the scatter of the class means.
-            0 leaves the regression of the papers alone. ``None`` takes the preset's: 0 below 5 images per class, then 1.
+            0 leaves the regression of the papers. ``None`` takes the preset's: 0 below 5 images per class, then 1.
         pool_size: Number of networks in the pool.
         pool_networks: Further architectures, such as ``["lenet", "resnet10t"]``: pool members take ``network`` and
             these in turn. Use them if receivers train other networks. ``None`` takes ``network`` alone.

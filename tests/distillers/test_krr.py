@@ -224,6 +224,7 @@ def test_optimizers_and_schedules(make_data, make_trainer):
         ({"ridge": -1.0}, r"ridge=-1.0; it must be finite and at least 0"),
         ({"ridge": float("inf")}, "ridge=inf"),
         ({"ridge": float("nan")}, "ridge=nan"),
+        ({"dm_weight": -1.0}, r"dm_weight=-1.0; it must be finite and at least 0, e.g. 1"),
         ({"pool_size": 0}, "pool_size=0; it must be at least 1"),
         ({"max_age": 0}, "max_age=0; it must be at least 1"),
         ({"network_steps": -1}, "network_steps=-1; it must be at least 0"),
