@@ -356,9 +356,7 @@ QUALITY_PICKS = {
 }  # fmt: skip
 QUALITY_METHODS = {
     "dm": "DM, paper", "dm_f2": "DM, 2 x 2", "dm_f3": "DM, 3 x 3",
-    "krr_dm": "KRR + DM, 2 x 2, 500 steps", "krr_dm_10": "the same, dm_weight 10",
-    "krr_dm_mixed_1200": "KRR + DM, LeNet and MLP in the pool, 1,200 steps",
-    "krr": "KRR", "krr_f2": "KRR, 2 x 2",
+    "krr_dm": "KRR + DM, 2 x 2, 500 steps", "krr": "KRR", "krr_f2": "KRR, 2 x 2",
     "krr_500": "KRR, 2 x 2, 500 steps, rate 0.03", "krr_mixed": "the same, LeNet and MLP in the pool",
     "krr_mixed_1200": "the same, 1,200 steps", "krr_long": "KRR that learns labels, 1,500 steps",
     "krr_noise": "KRR from noise, 2 x 2, rate 0.03, 1,500 steps", "idm_f2": "IDM, 2 x 2", "dsa": "DSA",
@@ -447,7 +445,7 @@ def quality_table() -> str:
 
 def dm_weight_table() -> str:
     """Report accuracy / balanced accuracy of KRR with and without distribution matching, and of DM."""
-    columns = {"dm_f2": "DM", "krr_500": "KRR alone", "krr_dm": "dm_weight 1", "krr_dm_10": "dm_weight 10"}
+    columns = {"dm_f2": "DM", "krr_500": "KRR alone", "krr_dm": "dm_weight 1"}
     lines = []
     for key, val in sorted(quality_groups("hard", "val").items()):
         if "krr_dm" not in val:

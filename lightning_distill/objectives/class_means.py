@@ -18,8 +18,8 @@ def class_means(features: Tensor, counts: Sequence[int]) -> Tensor:
     return torch.stack([rows.mean(0) for rows in features.split(list(counts))])
 
 
-def relative_mean_distance(real: Tensor, synthetic: Tensor, scatter: Tensor) -> Tensor:
-    r"""Return the squared distances of class means relative to a scatter of class means, summed over classes.
+def relative_mean_distance(real: Tensor, synthetic: Tensor, all_means: Tensor) -> Tensor:
+    r"""Return the squared distances of class means relative to the scatter of all class means, summed over classes.
 
     .. math:: \frac{\sum_k \| \mu_k - m_k \|^2}{\sum_j \| c_j - \bar c \|^2}
 
@@ -29,7 +29,7 @@ def relative_mean_distance(real: Tensor, synthetic: Tensor, scatter: Tensor) -> 
     Args:
         real: Mean features :math:`\mu` of real images of some classes, ``(L, F)``.
         synthetic: Mean features :math:`m` of the synthetic images of these classes, ``(L, F)``.
-        scatter: Mean features :math:`c` of all K classes, ``(K, F)``.
+        all_means: Mean features :math:`c` of all K classes, ``(K, F)``.
 
     Returns:
         A scalar in the dtype of the synthetic means; 0 where the means of all classes are equal.
@@ -38,6 +38,6 @@ def relative_mean_distance(real: Tensor, synthetic: Tensor, scatter: Tensor) -> 
     >>> relative_mean_distance(means + 1, means, means).item()
     2.0
     """
-    scatter = scatter.detach()
-    spread, distance = (scatter - scatter.mean(0)).square().sum(), (real.detach() - synthetic).square().sum()
+    spread = (all_means - all_means.mean(0)).detach().square().sum()
+    distance = (real.detach() - synthetic).square().sum()
     return distance / spread if spread > 0 else 0 * distance
